@@ -1,0 +1,183 @@
+"""`python -m sftplay STAGE --config FILE [--set k=v]…`: the same argv in every runner. The one place that catches."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from sftplay import __version__, console
+from sftplay.errors import EXIT_MEANINGS, NotFoundError, SftplayError, StoppedError, UsageError
+from sftplay.files import TMP_PREFIX, explain_os_error, write_text
+from sftplay.places import OUTPUTS
+from sftplay.stages import BY_NAME, STAGES, Job, Option
+
+DEFAULT_CONFIG = "configs/run_bnb.yaml"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, where=self.prog, todo=f"{self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line, made from the stage table."""
+    codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_MEANINGS.items())
+    parser = _Parser(
+        prog="python -m sftplay",
+        description="Run one stage in this environment.",
+        epilog=f"exit codes:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"sftplay {__version__}")
+    commands = parser.add_subparsers(dest="stage", metavar="STAGE", required=True, parser_class=_Parser)
+    for stage in STAGES:
+        command = commands.add_parser(stage.name, help=stage.help, description=f"{stage.help} → {stage.writes}")
+        command.add_argument(
+            "--config", metavar="FILE", help=f"config file (default: the run's own with --run, else {DEFAULT_CONFIG})"
+        )
+        command.add_argument(
+            "--run", metavar="NAME", help="run in outputs/ (default: the config's run.name, else its file stem)"
+        )
+        command.add_argument(
+            "--set",
+            metavar="KEY=VALUE",
+            action="append",
+            default=[],
+            dest="overrides",
+            help="change one config value; may be repeated",
+        )
+        for option in stage.options:
+            _add_option(command, option)
+    return parser
+
+
+def _add_option(command: argparse.ArgumentParser, option: Option) -> None:
+    if option.kind == "flag":
+        command.add_argument(option.name, action="store_true", help=option.help, dest=option.key)
+    else:
+        metavar = None if option.choices else option.key.upper()
+        kind: Any = option.kind
+        command.add_argument(
+            option.name,
+            type=kind,
+            choices=option.choices or None,
+            default=option.default,
+            metavar=metavar,
+            help=option.help,
+            dest=option.key,
+        )
+
+
+def parse_job(argv: Sequence[str]) -> tuple[str, Job]:
+    """argv → (stage name, job).
+
+    Raises:
+        UsageError, ConfigError, NotFoundError: the command line, the config, or its file.
+    """
+    args = build_parser().parse_args(argv)
+    return args.stage, make_job(
+        args.config,
+        args.run,
+        args.overrides,
+        {option.key: getattr(args, option.key) for option in BY_NAME[args.stage].options},
+    )
+
+
+def make_job(config: str | None, run: str | None, overrides: Sequence[str], options: dict[str, Any]) -> Job:
+    """Resolve config file, run name and `--set` values into a job. The host uses it too."""
+    from sftplay.config import load_config  # pydantic takes 0.2 s: not for --help
+
+    overrides = list(overrides)
+    if run is not None:
+        overrides.append(f"run.name={quote_yaml(run)}")
+    path = (
+        Path(config)
+        if config
+        else OUTPUTS / run / "config.yaml"
+        if run and _is_name(run) and (OUTPUTS / run / "config.yaml").is_file()
+        else Path(DEFAULT_CONFIG)
+    )
+    if not path.is_file():
+        raise NotFoundError("no such config file", where=str(path), todo="pass --config FILE; examples are in configs/")
+    return Job(settings=load_config(path, overrides), config_file=path, overrides=tuple(overrides), options=options)
+
+
+def quote_yaml(text: str) -> str:
+    """A word for `--set` that YAML reads back as text, whatever is in it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _is_name(run: str) -> bool:
+    return "/" not in run and run not in ("", ".", "..")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one stage and return its exit code. Every expected failure ends here as one message."""
+    stage_name = ""
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, _stop)
+    try:
+        stage_name, job = parse_job(argv)
+        module = importlib.import_module(BY_NAME[stage_name].module)
+        module.run(job)
+        return 0
+    except SftplayError as problem:
+        console.failure(problem)
+        return problem.code
+    except KeyboardInterrupt:
+        console.failure(StoppedError("stopped", todo="run the same command again; nothing half-written was left"))
+        return 130
+    except BrokenPipeError:
+        _drop_stdout()
+        return 141
+    except OSError as error:
+        problem = explain_os_error(error, error.filename or "?")
+        _keep_traceback(stage_name)
+        console.failure(problem)
+        return problem.code
+    except Exception as error:
+        path = _keep_traceback(stage_name)
+        console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")
+        console.info(f"next: please report it with {path}")
+        return 1
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    """Default handler of every stage; training replaces it by one that saves first."""
+    signal.signal(signum, signal.SIG_IGN)
+    raise StoppedError(
+        f"stopped by {signal.Signals(signum).name}",
+        signum=signum,
+        todo="run the same command again; nothing half-written was left",
+    )
+
+
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _keep_traceback(stage_name: str) -> str:
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    log = os.environ.get(console.LOG_VARIABLE)
+    folder = Path(log).parent if log else OUTPUTS
+    path = folder / f"error-{stage_name or 'start'}-{stamp}.txt"
+    try:
+        write_text(path, traceback.format_exc())
+    except SftplayError:
+        traceback.print_exc()
+        return "the traceback above"
+    return str(path)
+
+
+__all__ = ["DEFAULT_CONFIG", "TMP_PREFIX", "build_parser", "main", "make_job", "parse_job", "quote_yaml"]

@@ -1,0 +1,126 @@
+"""A config file plus `--set` → settings, or every problem at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from sftplay.errors import ConfigError, UsageError
+from sftplay.settings import Settings
+from sftplay.yamlfile import Marks, parse_scalar, read_yaml
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read and check a config.
+
+    Args:
+        path: the YAML file.
+        overrides: `key.path=value` each, applied in order.
+
+    Raises:
+        ConfigError: every problem, one line each, with line numbers and the nearest name for unknown keys (78).
+    """
+    raw, marks = read_yaml(path)
+    for override in overrides:
+        apply_override(raw, override)
+    settings = validate(raw, str(path), marks)
+    if settings.run.name is None:
+        raw = {**raw, "run": {**(raw.get("run") or {}), "name": run_name_from(path)}}
+        settings = validate(raw, str(path), marks)
+    return settings
+
+
+def run_name_from(path: Path) -> str:
+    """Default run name: the config's file stem; a resolved config in a run folder names its run."""
+    return path.absolute().parent.name if path.name == "config.yaml" else path.stem.lower()
+
+
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Put one `key.path=value` into the raw mapping, in place."""
+    key, sign, value = override.partition("=")
+    if not sign or not key.strip():
+        raise UsageError(
+            f"--set wants key.path=value, got {override!r}", todo="for example: --set train.learning_rate=1e-4"
+        )
+    parts = key.strip().split(".")
+    place = raw
+    for part in parts[:-1]:
+        if not isinstance(place.get(part), dict):
+            place[part] = {}
+        place = place[part]
+    place[parts[-1]] = parse_scalar(value)
+
+
+def validate(raw: dict[str, Any], name: str, marks: Marks) -> Settings:
+    """Check a raw mapping against the schema; all problems at once."""
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        lines = [_describe(problem, marks) for problem in error.errors()]
+        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        listing = "\n".join(f"  {line}" for line in lines)
+        raise ConfigError(
+            f"{count} in the config\n{listing}", where=name, todo="`inv config.show` prints every key with its default"
+        ) from None
+
+
+def dump_config(settings: Settings) -> str:
+    """The resolved config as YAML, itself runnable. Every key is written, so a later default changes nothing."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def walk_settings(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, Any, Any, str]]:
+    """Every leaf of the schema: (key path, annotation, default, docstring). The README's reference is made from it."""
+    for name, field in model.model_fields.items():
+        section = _section(field.annotation)
+        if section is not None:
+            yield from walk_settings(section, f"{prefix}{name}.")
+        else:
+            yield (
+                f"{prefix}{name}",
+                field.annotation,
+                field.get_default(call_default_factory=True),
+                field.description or "",
+            )
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The settings class that an annotation (`X` or `X | None`) names, if any."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _describe(problem: Any, marks: Marks) -> str:
+    loc = tuple(str(part) for part in problem["loc"])
+    key_loc = next((loc[:end] for end in range(len(loc), 0, -1) if loc[:end] in marks), loc)
+    line = f"line {marks[key_loc][0]}: " if key_loc in marks else ""
+    key = ".".join(loc)
+    if problem["type"] == "extra_forbidden":
+        return f"{line}{key}: unknown key{_nearest(loc)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = repr(problem.get("input"))
+    got = "" if isinstance(problem.get("input"), dict) else f" (got {shown if len(shown) < 60 else shown[:57] + '…'})"
+    return f"{line}{key}: {message}{got}" if key else f"{line}{message}"
+
+
+def _nearest(loc: tuple[str, ...]) -> str:
+    known = [path for path, *_ in walk_settings()]
+    siblings = {
+        path.split(".")[len(loc) - 1]
+        for path in known
+        if path.split(".")[: len(loc) - 1] == list(loc[:-1]) and len(path.split(".")) >= len(loc)
+    }
+    close = difflib.get_close_matches(loc[-1], sorted(siblings), n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean `{close[0]}`?"
+    elsewhere = [path for path in known if path.split(".")[-1] == loc[-1]]
+    if elsewhere:
+        return f"; did you mean `{elsewhere[0]}`?"
+    return f"; known here: {', '.join(sorted(siblings))}"

@@ -1,0 +1,71 @@
+"""Lines for people: blue info, green success, yellow warning, red error. All on stderr; stdout is for results.
+
+Colours only on a terminal, never with NO_COLOR (no-color.org). A stage may add a log file that gets the same lines, plain.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+from sftplay.errors import SftplayError
+from sftplay.files import append_line
+
+_COLOURS = {"info": "34", "success": "32", "warning": "33", "error": "31"}
+_MARKS = {"info": "·", "success": "✓", "warning": "!", "error": "✗"}
+LOG_VARIABLE = "SFTPLAY_LOG"  # set by a stage for its own process: the file that gets a copy of each line
+
+
+def use_colour() -> bool:
+    """Whether lines are coloured: a terminal, no NO_COLOR, and not a dumb one."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and sys.stderr.isatty()
+
+
+def info(text: str) -> None:
+    """What happens now."""
+    _say("info", text)
+
+
+def success(text: str) -> None:
+    """Something is done."""
+    _say("success", text)
+
+
+def warning(text: str) -> None:
+    """Something a person should look at; the work goes on."""
+    _say("warning", text)
+
+
+def error(text: str) -> None:
+    """Something failed."""
+    _say("error", text)
+
+
+def failure(problem: SftplayError) -> None:
+    """An expected failure: what happened, where, and what to do next."""
+    error(str(problem))
+    if problem.todo:
+        for line in problem.todo.splitlines():
+            _say("info", f"next: {line}")
+
+
+def log(text: str) -> None:
+    """A line for the log file alone."""
+    path = os.environ.get(LOG_VARIABLE)
+    if path:
+        stamp = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        append_line(Path(path), f"{stamp} {text}")
+
+
+def _say(kind: str, text: str) -> None:
+    mark = _MARKS[kind]
+    line = f"\x1b[{_COLOURS[kind]}m{mark} {text}\x1b[0m" if use_colour() else f"{mark} {text}"
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (BrokenPipeError, ValueError):
+        pass  # the terminal is gone; the work and the log go on
+    except UnicodeEncodeError:
+        print(line.encode("ascii", "replace").decode(), file=sys.stderr, flush=True)
+    log(f"{kind}: {text}")

@@ -1,0 +1,74 @@
+"""Data stages know when they are stale: a stamp in each output folder, and one pure comparison.
+
+A stamp holds the hash of what the stage read, the config section it used, the overrides and options it was started with,
+and the stage's format version. A refresh repeats the stamped overrides and options on top of today's config, so nothing that a
+person asked for on the command line (a style prompt above all) is lost when `train` brings a stage up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sftplay.files import hash_json, read_json, write_json
+
+STAMP = "stamp.json"
+FORMATS: Mapping[str, int] = {
+    "process": 1,
+    "style": 1,
+    "render": 1,
+    "tokenize": 1,
+}  # raised by hand when a stage's output changes
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a data stage did, as written into its output folder.
+
+    Attributes:
+        source: hash of everything the stage read.
+        section: the settings that shape its output, as plain values.
+        overrides: `--set` values it was started with.
+        options: its own options (a style prompt), by key.
+        output: hash of what it wrote.
+        facts: what later stages want to know (template hash, end-of-turn token, row counts).
+    """
+
+    stage: str
+    source: str
+    section: Mapping[str, Any]
+    overrides: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    output: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    format: int = 0
+
+    def write(self, folder: Path) -> None:
+        """Write the stamp, last of all files: it vouches for the others."""
+        value = {**self.__dict__, "overrides": list(self.overrides), "format": FORMATS[self.stage], "hash": ""}
+        write_json(folder / STAMP, {**value, "hash": hash_json(value)})
+
+
+def read_stamp(folder: Path) -> Stamp | None:
+    """The stamp in `folder`; None where there is none. A damaged one raises StorageError (74)."""
+    if not (folder / STAMP).is_file():
+        return None
+    value = read_json(folder / STAMP)
+    value.pop("hash", None)
+    return Stamp(**{**value, "overrides": tuple(value.get("overrides", ()))})
+
+
+def why_stale(stamp: Stamp | None, stage: str, source: str, section: Mapping[str, Any]) -> str | None:
+    """Why a stage has to run again; None where its output is current. Pure."""
+    if stamp is None:
+        return "not made yet"
+    if stamp.format != FORMATS[stage]:
+        return f"made by an older version (format {stamp.format}, now {FORMATS[stage]})"
+    if stamp.source != source:
+        return "its input changed"
+    changed = sorted(key for key in {*stamp.section, *section} if stamp.section.get(key) != section.get(key))
+    if changed:
+        return f"settings changed: {', '.join(changed)}"
+    return None

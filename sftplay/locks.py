@@ -1,0 +1,68 @@
+"""Locks by flock: freed by the kernel when the holder dies, so there is never a stale lock to delete by hand.
+
+The content of a lock file is information for the message only; PIDs mean nothing across containers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from sftplay.errors import BusyError
+from sftplay.files import explain_os_error
+
+
+@contextmanager
+def hold(path: Path, *, who: str, todo: str = "wait for it to end, or use another run name") -> Iterator[None]:
+    """Hold `path` exclusively or raise BusyError (75) that names the holder.
+
+    Args:
+        path: the lock file; made where missing, never removed.
+        who: what the holder is, for the other side's message ("train 01-bnb").
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                f"another process holds this run ({_holder(fd)})", where=str(path.parent), todo=todo
+            ) from None
+        note = {"who": who, "pid": os.getpid(), "since": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps(note).encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds `path` now (a look, not a reservation)."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _holder(fd: int) -> str:
+    try:
+        note = json.loads(os.pread(fd, 4096, 0))
+        return f"{note['who']}, process {note['pid']} on this machine, since {note['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "it left no note"

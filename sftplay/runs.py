@@ -1,0 +1,230 @@
+"""A run's folder: its files by name, its attempts, its history."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from sftplay.errors import NotFoundError, RefusedError
+from sftplay.files import append_line
+from sftplay.manifest import MANIFEST, problem_with
+from sftplay.places import OUTPUTS
+
+_ATTEMPT = re.compile(r"^(\d{2,})-([a-z]+)$")
+_CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of one backend: `attempts/01-bnb/`. No backend ever sees another attempt's checkpoints."""
+
+    folder: Path
+    number: int
+    backend: str
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def stamp(self) -> Path:
+        return self.folder / "backend.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "train.log"
+
+    @property
+    def progress(self) -> Path:
+        """Step, loss, speed of a running attempt, replaced about once a second."""
+        return self.folder / "progress.json"
+
+    @property
+    def handover(self) -> Path:
+        return self.folder / "handover.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """outputs/<name>/: where each thing lies."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return OUTPUTS / self.name
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def stamp(self) -> Path:
+        return self.folder / "backend.json"
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def template(self) -> Path:
+        return self.folder / "chat_template.jinja"
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
+
+    @property
+    def model(self) -> Path:
+        """The tuned weights of a `full` run."""
+        return self.folder / "model"
+
+    @property
+    def merged(self) -> Path:
+        return self.folder / "merged"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions"
+
+    @property
+    def launch(self) -> Path:
+        """The launcher's records; read-only for a container."""
+        return self.folder / "launch"
+
+    @property
+    def run_lock(self) -> Path:
+        return self.folder / ".run.lock"
+
+    @property
+    def launch_lock(self) -> Path:
+        return self.folder / ".launch.lock"
+
+    def eval(self, split: str) -> Path:
+        return self.folder / "eval" / split
+
+    def tensorboard(self, attempt: Attempt) -> Path:
+        return self.folder / "tb" / attempt.name
+
+    def attempts(self) -> list[Attempt]:
+        """Attempts so far, by number."""
+        found = []
+        for folder in (self.folder / "attempts").glob("*"):
+            match = _ATTEMPT.match(folder.name)
+            if match and folder.is_dir():
+                found.append(Attempt(folder, int(match[1]), match[2]))
+        return sorted(found, key=lambda attempt: attempt.number)
+
+    def attempt(self, number: int, backend: str) -> Attempt:
+        """The attempt of that number, whether it exists or not."""
+        return Attempt(self.folder / "attempts" / f"{number:02d}-{backend}", number, backend)
+
+    def record_event(self, kind: str, **facts: Any) -> None:
+        """Add one line to the run's history (started, handed over, checkpointed, resumed, finished, failed …)."""
+        moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        append_line(
+            self.events,
+            json.dumps({"time": moment, "event": kind, **facts}, ensure_ascii=False, allow_nan=False, default=str),
+        )
+
+    def history(self) -> Iterator[dict[str, Any]]:
+        """The run's events in order; a line that is not JSON is shown as the event `unreadable`."""
+        if not self.events.is_file():
+            return
+        with open(self.events, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    event = None
+                yield event if isinstance(event, dict) else {"event": "unreadable", "line": line.rstrip()[:200]}
+
+    def has_begun(self) -> bool:
+        """Whether something was trained here, or is being trained."""
+        return self.stamp.exists() or bool(self.attempts()) or self.tuned() is not None
+
+    def tuned(self) -> Path | None:
+        """The folder with the trained weights (adapter/ or model/), where there is one."""
+        return next((folder for folder in (self.adapter, self.model) if (folder / MANIFEST).is_file()), None)
+
+    def require_tuned(self) -> Path:
+        """The trained weights, verified.
+
+        Raises:
+            NotFoundError: never trained, or not to its end (66). RefusedError: changed since (76).
+        """
+        folder = self.tuned()
+        if folder is None:
+            if not self.folder.is_dir():
+                names = (
+                    ", ".join(sorted(p.name for p in OUTPUTS.glob("*") if (p / "config.yaml").is_file())[:8]) or "none"
+                )
+                raise NotFoundError(
+                    f"there is no run {self.name} (runs here: {names})",
+                    where=str(self.folder),
+                    todo="train it first: inv train, or name one with --run",
+                )
+            raise NotFoundError(
+                f"the run {self.name} holds no trained model yet",
+                where=str(self.folder),
+                todo=f"train it first: inv train --config {self.config if self.config.is_file() else 'FILE'}"
+                + (" --resume" if self.has_begun() else ""),
+            )
+        problem = problem_with(folder)
+        if problem:
+            raise RefusedError(
+                f"the trained weights were changed: {problem}",
+                where=str(folder),
+                todo="train again, or restore the file",
+            )
+        return folder
+
+    def refuse_second_start(self) -> None:
+        """A run that has begun or finished is not started again: 76, offering a free name."""
+        if self.has_begun():
+            raise RefusedError(
+                f"the run {self.name} has begun already",
+                where=str(self.folder),
+                todo=f"go on with it: the same command with --resume\nor start a new one: the same command with --run {self.free_name()}",
+            )
+
+    def free_name(self) -> str:
+        """The next name of the form <name>-2 that no run has."""
+        number = 2
+        while (OUTPUTS / f"{self.name}-{number}").exists():
+            number += 1
+        return f"{self.name}-{number}"
+
+
+def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of every checkpoint, oldest first. By step number, never by file time."""
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        match = _CHECKPOINT.match(path.name)
+        if match and path.is_dir() and not path.is_symlink():
+            found.append((int(match[1]), path))
+    return sorted(found)
+
+
+def newest_whole_checkpoint(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest checkpoint whose manifest verifies, and the newer ones that were passed over with the reason."""
+    damaged = []
+    for _, path in reversed(checkpoints_in(folder)):
+        problem = problem_with(path)
+        if problem is None:
+            return path, damaged
+        damaged.append((path, problem))
+    return None, damaged

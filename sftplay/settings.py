@@ -1,0 +1,238 @@
+"""The config's schema: one pydantic model per concern. The README's reference and `inv config.schema` are made from it.
+
+Unknown keys are refused. Every default is what a person with one GPU and a few thousand rows would want.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys refused, immutable, finite numbers only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class RunSettings(Section):
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    """Name of the run's folder in outputs/: lower-case letters, digits, `.`, `_`, `-`. Default: the config's file stem."""
+
+
+class ModelSettings(Section):
+    name: Annotated[str, Field(min_length=1)] = "smollm2-135m-instruct"
+    """`smollm2-135m-instruct` (ships with the cpu environment), a hub id, or a local folder."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub. The commit it resolves to is stamped."""
+    max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
+    """Longest row in tokens, prompt and answer together; `data.on_too_long` says what happens to longer ones."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """Attention kernel asked for. The one that ran is stamped."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Off: such a model is refused."""
+
+
+class FieldMap(Section):
+    system: str | None = None
+    """Field that holds the system prompt."""
+    user: str | None = None
+    """Field that holds the user's text."""
+    input: str | None = None
+    """Field with extra input, added to the user's text after a blank line (alpaca's `input`)."""
+    assistant: str | None = None
+    """Field that holds the answer to learn."""
+    messages: str | None = None
+    """Field that holds a list of messages, instead of the ones above."""
+
+
+class DataSettings(Section):
+    raw: str | list[str] = "data/raw"
+    """A folder, a file, a glob, a list of these, or a hub dataset id."""
+    suffix: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    """Keeps this dataset beside the default one: data/processed_<suffix>/ and so on."""
+    format: Literal[
+        "auto", "sftplay", "alpaca", "sharegpt", "messages", "prompt_completion", "question_answer", "pairs"
+    ] = "auto"
+    """Row format. `auto` recognises it for each file and says so in report.json."""
+    fields: FieldMap | None = None
+    """Which of your fields hold what, for files that no format fits."""
+    val_share: Share = 0.05
+    """Share of rows in the val split, decided by a hash of each row's content."""
+    test_share: Share = 0.05
+    """Share of rows in the test split."""
+    max_reject_share: Share = 0.01
+    """More bad rows than this share, and `process` fails (65); fewer are set aside in rejects.jsonl."""
+    turns: Literal["all", "last", "unroll"] = "all"
+    """Which answers of a conversation are trained: every one, the last one, or each one as a row of its own."""
+    on_too_long: Literal["error", "drop", "truncate"] = "error"
+    """What happens to a row longer than `model.max_length`. Every one is counted."""
+    eot: str | None = None
+    """End-of-turn token, where the template's own can't be found."""
+    chat_template: str | None = None
+    """File with a Jinja chat template to use instead of the tokenizer's own."""
+    system_unsupported: Literal["error", "merge_into_user"] = "error"
+    """What to do with a system turn where the template refuses one (Gemma 1)."""
+    special_tokens_in_text: Literal["error", "keep"] = "error"
+    """Text in the rows that spells a special token (`<|im_end|>`): refuse it, or let it become that token."""
+
+    @model_validator(mode="after")
+    def _shares_leave_rows_to_train(self) -> DataSettings:
+        if self.val_share + self.test_share >= 1:
+            raise ValueError("val_share + test_share must be below 1, else nothing is left to train on")
+        return self
+
+
+class StyleSettings(Section):
+    prompt: str | None = None
+    """Style prompt for every conversation, put into its system turn. Empty: no style."""
+    mode: Literal["prepend", "append", "replace"] = "prepend"
+    """Before the system turn that is there, after it, or instead of it."""
+
+
+class LoraSettings(Section):
+    r: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank."""
+    alpha: Annotated[float, Field(gt=0)] = 32
+    """Scale: the update is multiplied by alpha / r (alpha / sqrt(r) with rslora)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout on the adapter's input."""
+    target_modules: Literal["all-linear"] | list[str] = "all-linear"
+    """Modules that get an adapter; `all-linear` is every linear layer but the output layer."""
+    dora: bool = False
+    """Weight-decomposed LoRA (arXiv:2402.09353)."""
+    rslora: bool = False
+    """Rank-stabilized scaling (arXiv:2312.03732)."""
+
+
+class TrainSettings(Section):
+    method: Literal["qlora", "lora", "full"] = "qlora"
+    """qlora: adapter on a 4-bit (NF4) base; lora: adapter on a 16/32-bit base; full: every weight."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """auto: the GPU where there is one, else the CPU. Asked-for and real device are compared: never the CPU by accident."""
+    precision: Precision = "auto"
+    """auto: what the device can do (decided where the run happens; the reason is stamped)."""
+    bf16: bool | None = None
+    """Hugging Face's own key for `precision: bf16`."""
+    fp16: bool | None = None
+    """Hugging Face's own key for `precision: fp16`."""
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Passes over the train split (ignored where max_steps is set)."""
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimizer steps, instead of epochs."""
+    batch_size: Annotated[int, Field(ge=1)] = 4
+    """Rows per forward pass."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    """Forward passes per optimizer step. Every trained token of a step weighs the same, however it is split."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    """Peak learning rate."""
+    lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
+    """Learning-rate curve after the warm-up."""
+    warmup_steps: Annotated[float, Field(ge=0)] = 0.03
+    """Warm-up: a number of steps, or below 1 a share of all steps."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay (AdamW)."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients are clipped to this norm; 0 switches clipping off."""
+    optimizer: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch"
+    """Optimizer, by Hugging Face's names."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
+    """Seed of the adapter's start, the data order and dropout."""
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    """Trade time for memory by computing activations twice. auto: on for a GPU, off on the CPU."""
+    logging_steps: Annotated[int, Field(ge=1)] = 5
+    """Steps between two points in TensorBoard and in train.log."""
+    save_steps: Annotated[int, Field(ge=1)] = 100
+    """Steps between two checkpoints; the last step is always saved."""
+    save_total_limit: Annotated[int, Field(ge=1)] = 2
+    """Checkpoints kept, the newest; the best one is kept besides."""
+    eval_steps: Annotated[int, Field(ge=1)] | None = None
+    """Steps between two looks at the val loss; each is saved too, and the best adapter wins. None: once, after the last step."""
+    eval_samples: Annotated[int, Field(ge=1)] | None = 200
+    """Rows of the val split for that look. None: all."""
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop after so many looks in a row without a better val loss (wants eval_steps)."""
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> TrainSettings:
+        if self.bf16 and self.fp16:
+            raise ValueError("bf16 and fp16 are both true: keep one, or write `precision: bf16`")
+        flag = "bf16" if self.bf16 else "fp16" if self.fp16 else None
+        if flag and self.precision not in ("auto", flag):
+            raise ValueError(f"`{flag}: true` contradicts `precision: {self.precision}`: keep one of them")
+        if self.early_stopping_patience and not self.eval_steps:
+            raise ValueError("early_stopping_patience needs eval_steps: how often to look at the val loss")
+        return self
+
+    @property
+    def asked_precision(self) -> Precision:
+        """The precision asked for, Hugging Face's two booleans included."""
+        return "bf16" if self.bf16 else "fp16" if self.fp16 else self.precision
+
+
+class EvalSettings(Section):
+    samples: Annotated[int, Field(ge=1)] | None = None
+    """Rows for which answers are written (loss is over the same rows). None: all."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+    """Longest answer in tokens."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Rows per generation batch."""
+
+
+class InferSettings(Section):
+    system: str | None = None
+    """System prompt of a chat. None: the template's own default, if it has one."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 512
+    """Longest answer in tokens."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0: greedy, the same answer every time."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus sampling, where temperature is above 0."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Prompts per generation batch of infer-batch."""
+
+
+class MergeSettings(Section):
+    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    """Number format of the merged model's weights on disk."""
+
+
+class FallbackSettings(Section):
+    enabled: bool = True
+    """Go on in the BnB stack where Unsloth cannot run. False: exit 79 is final."""
+    max_lost_steps: Annotated[int, Field(ge=0)] = 50
+    """After more steps than this nothing is handed over any more."""
+
+
+class TensorboardSettings(Section):
+    port: Annotated[int, Field(ge=1024, le=65535)] = 6006
+    """Port on 127.0.0.1."""
+
+
+class Settings(Section):
+    """A whole config file."""
+
+    backend: Literal["bnb", "unsloth"] = "bnb"
+    """Training stack: BitsAndBytes with TRL and PEFT, or Unsloth."""
+    run: RunSettings = RunSettings()
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    style: StyleSettings = StyleSettings()
+    lora: LoraSettings = LoraSettings()
+    train: TrainSettings = TrainSettings()
+    eval: EvalSettings = EvalSettings()
+    infer: InferSettings = InferSettings()
+    merge: MergeSettings = MergeSettings()
+    backend_fallback: FallbackSettings = FallbackSettings()
+    tensorboard: TensorboardSettings = TensorboardSettings()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_section_is_default(cls, value: object, info: object) -> object:
+        """`train:` with nothing under it (YAML null) means the defaults."""
+        return {} if value is None else value

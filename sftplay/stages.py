@@ -1,0 +1,161 @@
+"""The one list of stages. A stage is a row here and a module with one public function, `run(job)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sftplay.settings import Settings
+
+
+@dataclass(frozen=True)
+class Option:
+    """A stage's own command-line option, beside --config, --run and --set.
+
+    Attributes:
+        kind: `flag` (true when given), or the type of its value.
+    """
+
+    name: str
+    help: str
+    kind: type | str = "flag"
+    choices: tuple[str, ...] = ()
+    default: Any = None
+
+    @property
+    def key(self) -> str:
+        """Name in `Job.options`."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row: everything the launcher has to know about a stage before it starts it."""
+
+    name: str
+    module: str
+    help: str
+    writes: str
+    network: bool = False
+    gpu: bool = False
+    model: bool = False  # reads the model cache: `fetch` runs before it where the model is missing
+    run: bool = False  # works on a run folder
+    interactive: bool = False
+    options: tuple[Option, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage's `run` gets.
+
+    Attributes:
+        settings: the resolved config.
+        config_file: the file it came from, for messages.
+        overrides: the `--set` values, as given: stages stamp them, so that a later refresh repeats them.
+        options: the stage's own options by key; one that was not given holds its default.
+    """
+
+    settings: Settings
+    config_file: Path
+    overrides: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run folder this job works on."""
+        assert self.settings.run.name is not None  # load_config fills it in
+        return self.settings.run.name
+
+
+_RESUME = Option("--resume", "go on with a run that was stopped, from its newest whole checkpoint")
+_STRICT = Option("--strict", "refuse to resume when versions, image or kernel changed (else warned)")
+_SPLITS = ("val", "test", "all")
+
+STAGES: tuple[Stage, ...] = (
+    Stage("process", "sftplay.data.process", "read data/raw in any known format, check it, split it", "data/processed"),
+    Stage(
+        "style",
+        "sftplay.data.style",
+        "put a style prompt into the system turn",
+        "data/processed_with_style",
+        options=(
+            Option("--style", "the style prompt (else the config's style.prompt)", str),
+            Option(
+                "--mode",
+                "before, after or instead of the system turn that is there",
+                str,
+                ("prepend", "append", "replace"),
+            ),
+        ),
+    ),
+    Stage(
+        "render",
+        "sftplay.data.render",
+        "apply the chat template: pairs of input (not trained on) and target (trained on)",
+        "data/rendered",
+        model=True,
+        options=(Option("--no-style", "render data/processed even where styled data is there"),),
+    ),
+    Stage("tokenize", "sftplay.data.tokenize", "turn rendered rows into ids and labels", "data/tokenized", model=True),
+    Stage("fetch", "sftplay.model.fetch", "bring the model into the cache", "the model cache", network=True),
+    Stage(
+        "train",
+        "sftplay.model.train",
+        "fine-tune; brings missing or stale data stages up to date first",
+        "outputs/<run>",
+        gpu=True,
+        model=True,
+        run=True,
+        options=(
+            _RESUME,
+            _STRICT,
+            Option("--no-auto", "refuse (76) instead of bringing stale data stages up to date"),
+            Option("--init-adapter", "folder of an adapter to start from", str),
+            Option("--handed-over-from", "the attempt that asked for this one (the launcher sets it)", str),
+            Option("--attempt", "number of the attempt (the launcher sets it)", int),
+        ),
+    ),
+    Stage(
+        "eval",
+        "sftplay.model.evaluate",
+        "loss, perplexity and text metrics, base against tuned",
+        "outputs/<run>/eval",
+        gpu=True,
+        model=True,
+        run=True,
+        options=(
+            Option("--split", "which rows", str, _SPLITS, "val"),
+            Option("--samples", "only so many rows, the same ones every time", int),
+        ),
+    ),
+    Stage(
+        "infer",
+        "sftplay.model.infer",
+        "chat, one prompt, or a file of prompts",
+        "outputs/<run>/predictions",
+        gpu=True,
+        model=True,
+        run=True,
+        interactive=True,
+        options=(
+            Option("--prompt", "one prompt, one answer", str),
+            Option("--input", "a file of prompts, txt (one a line) or jsonl", str),
+            Option("--output", "where the answers go (default: outputs/<run>/predictions/<file>.jsonl)", str),
+            Option("--system", "system prompt of the chat", str),
+            Option("--base", "talk to the model as it was before training"),
+        ),
+    ),
+    Stage(
+        "merge",
+        "sftplay.model.merge",
+        "one model folder out of base and adapter, with a proof that they agree",
+        "outputs/<run>/merged",
+        model=True,
+        run=True,
+        options=(Option("--dtype", "number format of the merged weights", str, ("bf16", "fp16", "fp32")),),
+    ),
+)
+
+BY_NAME: Mapping[str, Stage] = {stage.name: stage for stage in STAGES}

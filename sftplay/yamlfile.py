@@ -1,0 +1,135 @@
+"""Reading a config's YAML: data only, with line numbers, and without YAML's traps.
+
+Refused with line and column: aliases and merge keys (a few lines of them unfold to gigabytes), duplicate keys (safe_load
+keeps the last one silently), several documents, anything over 1 MB or nested deeper than 32. Scalars follow YAML 1.2's core
+schema: `2e-4` is a number, `no` is a word, `012` is 12, `1:30` is text.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sftplay.errors import ConfigError
+from sftplay.files import explain_os_error
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 32
+Marks = dict[tuple[str, ...], tuple[int, int]]  # key path → (line, column), both from 1
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """safe_load with the scalar rules of YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own class attribute
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+0123456789."),
+    ("null", r"^(?:~|null|Null|NULL|)$", "~nN\0"),
+):
+    _CoreLoader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first, ""] if _tag == "null" else list(_first)
+    )
+_CoreLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+_CoreLoader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(loader.construct_scalar(node)))
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
+    """Read one mapping from a YAML file.
+
+    Returns:
+        The mapping, and where each of its keys stands.
+
+    Raises:
+        ConfigError: not such a file, with line and column (78). NotFoundError: no such file (66).
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"larger than {MAX_BYTES} bytes: this is not a config", where=str(path))
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not UTF-8 (byte {error.start})", where=str(path), todo="save the file as UTF-8") from error
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
+    """`read_yaml` on text; `name` is what messages call it."""
+    try:
+        _refuse_traps(text, name)
+        node = yaml.compose(text, Loader=_CoreLoader)
+        if node is None:
+            return {}, {}
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError("the top level must be a mapping (key: value)", where=_at(name, node.start_mark))
+        marks: Marks = {}
+        _collect(node, (), marks, name)
+        loader = _CoreLoader(text)
+        try:
+            return dict(loader.get_single_data()), marks
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = (error.problem or "not valid YAML").replace("\\t", "a tab")
+        raise ConfigError(
+            problem, where=_at(name, mark), todo="YAML wants spaces, `key: value`, and quotes around text with : or #"
+        ) from error
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise ConfigError(f"not valid YAML ({error})", where=name) from error
+
+
+def parse_scalar(text: str) -> Any:
+    """The value of `--set key=value`: a YAML value of one line (number, word, list, null)."""
+    return parse_yaml(f"value: {text}" if text.strip() else "value: ''", f"--set …={text}")[0]["value"]
+
+
+def _refuse_traps(text: str, name: str) -> None:
+    depth = 0
+    documents = 0
+    for event in yaml.parse(text, Loader=_CoreLoader):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise ConfigError(
+                "anchors and aliases are not allowed in a config",
+                where=_at(name, event.start_mark),
+                todo="write the value out",
+            )
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", where=_at(name, event.start_mark))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise ConfigError(
+                    "several documents in one file (---)", where=_at(name, event.start_mark), todo="keep one"
+                )
+
+
+def _collect(node: yaml.Node, path: tuple[str, ...], marks: Marks, name: str) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            marks[(*path, str(index))] = (item.start_mark.line + 1, item.start_mark.column + 1)
+            _collect(item, (*path, str(index)), marks, name)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, str(key.value))
+            if here in marks:
+                raise ConfigError(
+                    f"the key `{'.'.join(here)}` stands twice", where=_at(name, key.start_mark), todo="keep one of them"
+                )
+            marks[here] = (key.start_mark.line + 1, key.start_mark.column + 1)
+            _collect(value, here, marks, name)
+
+
+def _at(name: str, mark: Any) -> str:
+    return f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
