@@ -49,6 +49,7 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> None:
     """fsync every file of `folder` and write its manifest."""
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
+        os.chmod(path, 0o644)  # safetensors writes 0600; another uid may read the folder from a container
         with open(path, "rb") as source:
             os.fsync(source.fileno())
         files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "hash": hash_file(path)}

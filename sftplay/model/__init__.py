@@ -1,0 +1,1 @@
+"""Stages that need torch: fetch, train, eval, infer, merge, and the backends."""
