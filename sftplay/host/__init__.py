@@ -1,0 +1,1 @@
+"""The user's machine: starts stages, never loads a model. Kernel plus invoke, docker and rich."""

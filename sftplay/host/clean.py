@@ -1,0 +1,146 @@
+"""Remove what sftplay made: generated data, with `--runs` the runs, with `--envs` the environments. Never data/raw."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from sftplay import console
+from sftplay.errors import BusyError, UsageError
+from sftplay.files import TMP_PREFIX, explain_os_error, human_size
+from sftplay.locks import hold
+from sftplay.places import DATA_FOLDERS, OUTPUTS
+from sftplay.runs import Run
+
+ENVS = Path(".envs")
+DATA = Path("data")
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """Something that would go: its path, what it takes on disk (bytes), and the run it is, if it is one."""
+
+    path: Path
+    size: int
+    run: Run | None = None
+
+
+def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
+    """Show what would go with its size, ask, remove.
+
+    Args:
+        runs: the run folders in outputs/ too. A run that a process holds is left alone, with a line.
+        envs: the environments in .envs/ too.
+        yes: do not ask.
+
+    Returns:
+        Bytes freed.
+
+    Raises:
+        UsageError: nobody can be asked and `yes` was not given (2). PermissionDeniedError: not ours (77).
+    """
+    found = list(_find(runs=runs, envs=envs))
+    if not found:
+        console.success("nothing to remove" + _not_asked_for(runs, envs))
+        return 0
+    width = max(len(str(item.path)) for item in found)
+    for item in found:
+        note = f"   (link: only the link goes, not {item.path.readlink()})" if item.path.is_symlink() else ""
+        console.info(f"{item.path!s:{width}}  {human_size(item.size):>9}{note}")
+    console.info(f"together {human_size(sum(item.size for item in found))}; data/raw stays{_not_asked_for(runs, envs)}")
+    if not yes and not _agreed():
+        console.info("nothing was removed")
+        return 0
+    freed = sum(_remove(item) for item in found)
+    console.success(f"removed {human_size(freed)}")
+    return freed
+
+
+def _not_asked_for(runs: bool, envs: bool) -> str:
+    left = [flag for flag, asked in (("--runs", runs), ("--envs", envs)) if not asked]
+    return f" (add {' or '.join(left)} for runs or environments)" if left else ""
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("nothing was removed: there is no terminal to ask on", todo="inv clean --yes")
+    print("Remove these? [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 - a question, not a line
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _find(*, runs: bool, envs: bool) -> Iterator[Doomed]:
+    for path in _inside(DATA):
+        if path.name in DATA_FOLDERS and not path.is_symlink():
+            yield from (_doomed(inner) for inner in _inside(path))
+        elif path.name.startswith(tuple(f"{kind}_" for kind in DATA_FOLDERS)) or path.name in DATA_FOLDERS:
+            yield _doomed(path)
+    for path in _inside(OUTPUTS) if runs else ():
+        is_run = path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+        yield Doomed(path, disk_size(path), Run(path.name) if is_run else None)
+    yield from (_doomed(path) for path in (_inside(ENVS) if envs else ()))
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What a folder holds, without .gitkeep and other hidden files; what a killed write left behind is included."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") or p.name.startswith(TMP_PREFIX))
+
+
+def _doomed(path: Path) -> Doomed:
+    return Doomed(path, disk_size(path))
+
+
+def disk_size(path: Path) -> int:
+    """Bytes of a file, or of all files under a folder. Links count as themselves and are never followed."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return sum((Path(base) / name).lstat().st_size for base, _, names in os.walk(path) for name in names)
+
+
+def _remove(item: Doomed) -> int:
+    """Remove one thing; bytes freed, 0 where it was left because something uses it."""
+    user = _used_by(item.path) if item.path.parent == ENVS else None
+    if user is not None:
+        console.warning(f"left: {item.path} is in use by process {user}")
+        return 0
+    with ExitStack() as stack:
+        try:
+            for lock in (item.run.launch_lock, item.run.run_lock) if item.run else ():
+                stack.enter_context(hold(lock, who="clean"))
+        except BusyError as busy:
+            console.warning(f"left: {busy}")
+            return 0
+        try:
+            _delete(item.path)
+        except OSError as error:
+            raise explain_os_error(error, item.path) from error
+    return item.size
+
+
+def _delete(path: Path) -> None:
+    """A folder gets another name first, so that a half-removed run is never taken for a run."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    doomed = path.with_name(f"{TMP_PREFIX}clean-{path.name}.{os.getpid()}")
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _used_by(env: Path) -> int | None:
+    """The process that runs a program from this environment, if any (Linux: the first word of its command line)."""
+    roots = {str(env) + "/", str(env.absolute()) + "/"}
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            program = cmdline.read_bytes().split(b"\0")[0].decode(errors="replace")
+        except OSError:
+            continue  # ended meanwhile, or not ours
+        if program.startswith(tuple(roots)):
+            return int(cmdline.parent.name)
+    return None
