@@ -1,0 +1,67 @@
+"""Precision: one choice, made where the run happens, with its reason, before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sftplay.decision import Decision
+from sftplay.errors import MachineError
+from sftplay.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+_BF16_FROM = (8, 0)  # Ampere; older GPUs emulate bfloat16 at a fraction of fp16's speed
+
+
+def decide_precision(settings: Settings, device: str) -> Decision[str]:
+    """bf16, fp16 or fp32 for this device.
+
+    Raises:
+        MachineError: the device can't do what was asked for (69).
+    """
+    asked = settings.train.asked_precision
+    if device == "cpu":
+        return _on_cpu(asked, cpu_has_bf16())
+    import torch
+
+    return _on_gpu(asked, torch.cuda.get_device_capability(), torch.cuda.get_device_name())
+
+
+def _on_cpu(asked: str, has_bf16: bool) -> Decision[str]:
+    if asked == "fp16":
+        raise MachineError("fp16 training needs a GPU", todo="use --set train.precision=auto on the CPU")
+    if asked != "auto":
+        return Decision(asked, "asked for")
+    if has_bf16:
+        return Decision("bf16", "this processor multiplies bfloat16 natively")
+    return Decision("fp32", "this processor has no native bfloat16")
+
+
+def _on_gpu(asked: str, capability: tuple[int, int], name: str) -> Decision[str]:
+    shown = f"{name} has compute capability {capability[0]}.{capability[1]}"
+    has_bf16 = capability >= _BF16_FROM
+    if asked == "bf16" and not has_bf16:
+        raise MachineError(f"no bf16 on this GPU: {shown}", todo="use --set train.precision=fp16, or auto")
+    if asked != "auto":
+        return Decision(asked, "asked for")
+    if has_bf16:
+        return Decision("bf16", shown)
+    return Decision("fp16", f"{shown}, which has no bf16")
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX), by the kernel's list of its flags."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            flags = next((line for line in lines if line.startswith("flags")), "").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """The torch dtype of a precision's name."""
+    import torch
+
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
