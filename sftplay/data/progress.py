@@ -1,0 +1,150 @@
+"""A progress bar with ETA for anything that takes over two seconds: drawn on a terminal, plain lines elsewhere.
+
+A stage's stderr is often a pipe that a launcher copies to a terminal; the launcher says so with SFTPLAY_TERMINAL=<columns>.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sftplay import console
+from sftplay.files import human_size
+
+TERMINAL_VARIABLE = "SFTPLAY_TERMINAL"
+SHOW_AFTER = 2.0  # seconds: shorter work needs no progress
+PLAIN_EVERY = 30.0  # seconds between two plain lines
+
+
+class Progress:
+    """Counts work and shows it. Costs next to nothing until two seconds have passed.
+
+    Args:
+        total: how much there is to do, None where nobody knows.
+        unit: what is counted; `B` (bytes) is shown as kB, MB, GB.
+        title: what is going on, one or two words.
+        done: how much was done before (a resumed run); the rate counts only what is done now.
+    """
+
+    def __init__(self, total: int | None, unit: str, title: str, done: int = 0) -> None:
+        self.total, self.unit, self.title = total, unit, title
+        self.done = self._first = done
+        self._start = time.monotonic()
+        self._next_look = self._start + SHOW_AFTER
+        self._bar: Any = None
+
+    def advance(self, amount: int = 1, **shown: Any) -> None:
+        """Count `amount` more; `shown` are values to show beside the bar (loss="1.93")."""
+        self.done += amount
+        if self._bar is not None:
+            self._draw(amount, shown)
+            return
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        columns = terminal_columns()
+        if columns is None:
+            console.info(self.line(now, shown))
+            self._next_look = now + PLAIN_EVERY
+        else:
+            self._next_look = math.inf
+            self._open_bar(columns, now)
+            self._draw(0, shown)
+
+    def line(self, now: float, shown: dict[str, Any]) -> str:
+        """What a plain line says: share, rate, time left."""
+        rate = (self.done - self._first) / max(now - self._start, 1e-9)
+        per_second = f"{self._amount(rate)}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s per {self.unit}"
+        parts = [self._amount(self.done), per_second]
+        if self.total:
+            share = f"{min(self.done / self.total, 1):.0%} of {self._amount(self.total)}"
+            left = max(self.total - self.done, 0) / max(rate, 1e-9)
+            parts = [share, per_second, f"{clock(left)} left"]
+        parts += [f"{name} {value}" for name, value in shown.items()]
+        return f"{self.title}: {', '.join(parts)}"
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Take the bar away while other lines are written."""
+        with self._terminal_may_be_gone():
+            if self._bar is not None:
+                self._bar.clear()
+        yield
+        with self._terminal_may_be_gone():
+            if self._bar is not None:
+                self._bar.refresh()
+
+    def close(self) -> None:
+        """Take the bar away for good; what came of the work is said by whoever did it."""
+        with self._terminal_may_be_gone():
+            if self._bar is not None:
+                self._bar.close()
+        self._bar = None
+
+    def _amount(self, amount: float) -> str:
+        return human_size(amount) if self.unit == "B" else f"{amount:,.0f} {self.unit}"
+
+    def _open_bar(self, columns: int, now: float) -> None:
+        from tqdm import tqdm  # 0.1 s, and most work is over sooner
+
+        tqdm.monitor_interval = 0  # no thread: workers are forked from this process
+        with self._terminal_may_be_gone():
+            self._bar = tqdm(
+                total=self.total,
+                initial=self._first,
+                unit=self.unit,
+                unit_scale=self.unit == "B",
+                desc=self.title,
+                ncols=columns or None,
+                dynamic_ncols=not columns,
+                leave=False,
+                file=sys.stderr,
+            )
+            self._bar.start_t -= now - self._start
+            self._bar.update(self.done - self._first)
+            self._bar.refresh()
+
+    def _draw(self, amount: int, shown: dict[str, Any]) -> None:
+        with self._terminal_may_be_gone():
+            if self._bar is not None:
+                if shown:
+                    self._bar.set_postfix(shown, refresh=False)
+                self._bar.update(amount)
+
+    @contextmanager
+    def _terminal_may_be_gone(self) -> Iterator[None]:
+        """A bar that can't be drawn any more is given up; the work goes on."""
+        try:
+            yield
+        except (OSError, ValueError, AttributeError):  # AttributeError: there is no stderr at all
+            self._bar = None
+
+
+@contextmanager
+def progress(total: int | None, unit: str, title: str, done: int = 0) -> Iterator[Progress]:
+    """Show progress while the block runs. In it: `bar.advance(1, loss="1.93")`."""
+    shown = Progress(total, unit, title, done)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+def terminal_columns() -> int | None:
+    """Width to draw in, 0 for "ask the terminal", None where nothing can be drawn."""
+    given = os.environ.get(TERMINAL_VARIABLE, "")
+    if given:
+        return int(given) if given.isdigit() and int(given) >= 20 else 80
+    return 0 if sys.stderr.isatty() else None
+
+
+def clock(seconds: float) -> str:
+    """3725 → '1:02:05', 65 → '1:05'."""
+    minutes, rest = divmod(int(min(seconds, 359_999)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
