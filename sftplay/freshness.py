@@ -7,12 +7,15 @@ person asked for on the command line (a style prompt above all) is lost when `tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sftplay.config import load_config
 from sftplay.files import hash_json, read_json, write_json
+from sftplay.settings import Settings
+from sftplay.stages import BY_NAME, Job
 
 STAMP = "stamp.json"
 FORMATS: Mapping[str, int] = {
@@ -72,3 +75,42 @@ def why_stale(stamp: Stamp | None, stage: str, source: str, section: Mapping[str
     if changed:
         return f"settings changed: {', '.join(changed)}"
     return None
+
+
+def section_of(settings: Settings, *keys: str) -> dict[str, Any]:
+    """The settings that shape a stage's output, by key path (`data.val_share`), as plain JSON values."""
+    values = settings.model_dump(mode="json")
+    section = {}
+    for key in keys:
+        value: Any = values
+        for part in key.split("."):
+            value = value[part]
+        section[key] = value
+    return section
+
+
+def relevant(overrides: Iterable[str], section: Iterable[str]) -> tuple[str, ...]:
+    """The `--set` values that touch one of the section's keys: only these are stamped."""
+    keys = tuple(section)
+    kept = []
+    for override in overrides:
+        name = override.partition("=")[0].strip()
+        if any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for key in keys):
+            kept.append(override)
+    return tuple(kept)
+
+
+def refreshed(job: Job, stage: str, stamp: Stamp | None) -> Job:
+    """The job that brings `stage` up to date: what it was last started with, on top of today's config.
+
+    Overrides and options that `job` itself brings win over the stamped ones. A job of another stage (train) brings
+    overrides; options are taken from it only where the stage has one of that name.
+    """
+    defaults = {option.key: option.default for option in BY_NAME[stage].options}
+    given = {key: job.options[key] for key in defaults if job.options.get(key) not in (None, False, defaults[key])}
+    stamped = {key: stamp.options[key] for key in defaults if key in stamp.options} if stamp else {}
+    job = replace(job, options={**defaults, **stamped, **given})
+    if stamp is None or not stamp.overrides:
+        return job
+    overrides = (*stamp.overrides, *job.overrides)
+    return replace(job, overrides=overrides, settings=load_config(job.config_file, overrides))
