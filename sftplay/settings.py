@@ -80,6 +80,8 @@ class DataSettings(Section):
     """What to do with a system turn where the template refuses one (Gemma 1)."""
     special_tokens_in_text: Literal["error", "keep"] = "error"
     """Text in the rows that spells a special token (`<|im_end|>`): refuse it, or let it become that token."""
+    workers: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Processes that share the work of the data stages; the output is the same for any number. Default: one, a core each (8 at most) for over 50 MB."""
 
     @model_validator(mode="after")
     def _shares_leave_rows_to_train(self) -> DataSettings:
