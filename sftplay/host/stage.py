@@ -1,0 +1,75 @@
+"""Start one stage with the right runner and stack, and return its exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from sftplay import console
+from sftplay.cli import make_job
+from sftplay.errors import NotFoundError
+from sftplay.host import choose, envs, local, machine
+from sftplay.host.local import Call
+from sftplay.places import find_model, is_local_model
+from sftplay.settings import Settings
+from sftplay.stages import BY_NAME
+
+
+def start(
+    stage: str,
+    *,
+    config: str | None = None,
+    run: str | None = None,
+    overrides: Sequence[str] = (),
+    options: Sequence[str] = (),
+    runner: str = "auto",
+) -> int:
+    """Run a stage to its end.
+
+    Args:
+        stage: name in `stages.STAGES`.
+        config: config file, run: run name, overrides: `key=value` each; as on the stage's own command line.
+        options: the stage's own options, as argv (`["--style", "…"]`).
+        runner: auto, docker or local.
+
+    Returns:
+        The stage's exit code (design section 5), 128 + signal where one ended it.
+
+    Raises:
+        SftplayError: what is wrong before the stage could start (usage, config, machine).
+    """
+    facts = machine.look()
+    machine.require_supported(facts)
+    call = Call(BY_NAME[stage], config, run, tuple(overrides), tuple(options))
+    settings = make_job(config, run, overrides, {}).settings
+    decided = choose.choose_runner(runner, facts)
+    if call.stage.model and not _model_is_there(settings):
+        console.info(f"{settings.model.name} is not in the cache: fetching it first")
+        code = _run_local(Call(BY_NAME["fetch"], config, run, call.overrides), settings, facts)
+        if code:
+            return code
+    console.info(f"{stage}: {decided.value} runner ({decided.reason})")
+    return _run_local(call, settings, facts)
+
+
+def _run_local(call: Call, settings: Settings, facts: machine.Machine) -> int:
+    stack = choose.choose_stack(call.stage, settings, facts, envs.present())
+    environment = envs.ensure(stack.value)
+    env = local.stage_environ(call.stage, environment, os.environ, cores=facts.cores)
+    if call.stage.gpu:
+        env["SFTPLAY_DEVICE"] = choose.choose_device(settings, facts).value
+    with local.token_file(os.environ if call.stage.network else {}) as token:
+        code = local.run_foreground([str(environment.python), "-m", "sftplay", *call.argv], {**env, **token})
+    local.explain_end(call.stage.name, code)
+    return code
+
+
+def _model_is_there(settings: Settings) -> bool:
+    """Whether no fetch is needed. A local folder is the stage's own to check."""
+    if is_local_model(settings.model.name):
+        return True
+    try:
+        find_model(settings)
+    except NotFoundError:
+        return False
+    return True
