@@ -143,11 +143,11 @@ def main(argv: Sequence[str]) -> int:
         return 141
     except OSError as error:
         problem = explain_os_error(error, error.filename or "?")
-        _keep_traceback(stage_name)
+        keep_traceback(stage_name)
         console.failure(problem)
         return problem.code
     except Exception as error:
-        path = _keep_traceback(stage_name)
+        path = keep_traceback(stage_name)
         console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")
         console.info(f"next: please report it with {path}")
         return 1
@@ -167,7 +167,8 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _keep_traceback(stage_name: str) -> str:
+def keep_traceback(stage_name: str) -> str:
+    """Write the exception that is being handled into a file; returns its path. The host uses it too."""
     stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     log = os.environ.get(console.LOG_VARIABLE)
     folder = Path(log).parent if log else OUTPUTS
@@ -180,4 +181,4 @@ def _keep_traceback(stage_name: str) -> str:
     return str(path)
 
 
-__all__ = ["DEFAULT_CONFIG", "TMP_PREFIX", "build_parser", "main", "make_job", "parse_job", "quote_yaml"]
+__all__ = ["DEFAULT_CONFIG", "TMP_PREFIX", "build_parser", "keep_traceback", "main", "make_job", "parse_job", "quote_yaml"]

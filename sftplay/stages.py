@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sftplay.settings import Settings
+if TYPE_CHECKING:  # pydantic takes 0.2 s: not for --list and --help, which need the table only
+    from sftplay.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Option:
 
     Attributes:
         kind: `flag` (true when given), or the type of its value.
+        internal: for the launcher, not for people: tasks don't show it.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Option:
     kind: type | str = "flag"
     choices: tuple[str, ...] = ()
     default: Any = None
+    internal: bool = False
 
     @property
     def key(self) -> str:
@@ -113,8 +116,8 @@ STAGES: tuple[Stage, ...] = (
             _STRICT,
             Option("--no-auto", "refuse (76) instead of bringing stale data stages up to date"),
             Option("--init-adapter", "folder of an adapter to start from", str),
-            Option("--handed-over-from", "the attempt that asked for this one (the launcher sets it)", str),
-            Option("--attempt", "number of the attempt (the launcher sets it)", int),
+            Option("--handed-over-from", "the attempt that asked for this one (the launcher sets it)", str, internal=True),
+            Option("--attempt", "number of the attempt (the launcher sets it)", int, internal=True),
         ),
     ),
     Stage(
