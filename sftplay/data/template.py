@@ -43,6 +43,10 @@ _TEMPLATE_FAILURES = (
 )
 
 
+class RefusedConversationError(DataError):
+    """The chat template can't render this conversation; others may be fine."""
+
+
 @dataclass(frozen=True)
 class ChatTemplate:
     """A chat template that always renders the same text for the same messages.
@@ -76,7 +80,7 @@ class ChatTemplate:
             tools: JSON schemas of tools that the model may call.
 
         Raises:
-            DataError: the template refuses this conversation (65); `what` holds the template's own words.
+            RefusedConversationError: the template refuses it (65); `what` holds the template's own words.
         """
         try:
             return _compiled(self.source).render(
@@ -88,9 +92,9 @@ class ChatTemplate:
                 **self.named,
             )
         except SecurityError as error:
-            raise DataError(f"the chat template does something unsafe: {error}") from error
+            raise RefusedConversationError(f"the chat template does something unsafe: {error}") from error
         except _TEMPLATE_FAILURES as error:
-            raise DataError(f"the chat template refuses it: {error}") from error
+            raise RefusedConversationError(f"the chat template refuses the conversation: {error}") from error
 
     def _strftime_now(self, pattern: str) -> str:
         moment = datetime.fromisoformat(self.date) if self.date else datetime.now()

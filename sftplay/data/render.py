@@ -1,0 +1,212 @@
+"""Stage `render`: the chat template applied to processed (or styled) rows, in pairs of `input` and `target`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sftplay import console
+from sftplay.data.findings import Tally, todos
+from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
+from sftplay.data.parallel import ordered_map, worker_count
+from sftplay.data.probe import TemplateTraits, find_traits
+from sftplay.data.progress import Progress, progress
+from sftplay.data.render_rows import Recipe, Rendered, blocks, render_block
+from sftplay.data.template import TEMPLATE_FILE, ChatTemplate, choose_template
+from sftplay.data.tokenizer import TokenizerFacts, read_tokenizer
+from sftplay.errors import DataError
+from sftplay.files import write_text
+from sftplay.freshness import Stamp, read_stamp, relevant, section_of, why_stale
+from sftplay.places import SPLITS, data_folder, find_model
+from sftplay.settings import Settings
+from sftplay.stages import Job
+
+FILES = tuple(f"{split}.jsonl" for split in SPLITS)
+REJECTS = "rejects.jsonl"
+SECTION = ("data.turns", "data.eot", "data.chat_template", "data.system_unsupported", "data.special_tokens_in_text")
+
+
+@dataclass
+class _Counts:
+    """What came of all rows, by split where that matters."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    turns: dict[str, int] = field(default_factory=dict)
+    read: int = 0
+    rejected: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+    def add(self, split: str, done: Rendered) -> None:
+        self.rows[split] = self.rows.get(split, 0) + done.rows
+        self.turns[split] = self.turns.get(split, 0) + done.turns
+        self.read += done.read
+        self.rejected += done.rejected
+        self.tally.merge(done.tally)
+
+
+def source_folder(job: Job) -> Path:
+    """The folder whose rows are rendered: the styled one where it is there, unless --no-style."""
+    styled = data_folder("processed_with_style", job.settings)
+    wants_style = not job.options.get("no_style")
+    return styled if wants_style and (styled / FILES[0]).is_file() else data_folder("processed", job.settings)
+
+
+def freshness(job: Job) -> str | None:
+    """Why rows have to be rendered again; None where data/rendered is current."""
+    folder, source = data_folder("rendered", job.settings), source_folder(job)
+    stamp = read_stamp(folder)
+    if stamp is None:
+        return "not made yet"
+    tokenizer = read_tokenizer(find_model(job.settings))
+    section = _section(job, choose_template(job.settings.data.chat_template, tokenizer), tokenizer, source)
+    return lost_file(folder, stamp) or why_stale(stamp, "render", source_of(source, FILES, read_stamp(source)), section)
+
+
+def run(job: Job) -> None:
+    """Render every split into data/rendered.
+
+    Raises:
+        DataError: rows that can't be rendered, with places and what to do; nothing is replaced then (65).
+        NotFoundError: no processed rows, no model (66).
+    """
+    settings, source = job.settings, source_folder(job)
+    require_rows(source, FILES, todo="process the raw rows first: inv process")
+    tokenizer = read_tokenizer(find_model(settings))
+    template = choose_template(settings.data.chat_template, tokenizer)
+    section, read = _section(job, template, tokenizer, source), source_of(source, FILES, read_stamp(source))
+    if template.uses_date:
+        template = ChatTemplate(template.source, template.named, datetime.now().date().isoformat())
+    traits = find_traits(template, tokenizer, settings.data.eot)
+    _say_traits(template, traits)
+    folder = data_folder("rendered", settings)
+    with new_files(folder, "render") as tmp:
+        counts = _render_files(_recipe(settings, template, traits, tokenizer), source, tmp, settings.data.workers)
+        _judge(counts, settings.data.max_reject_share, keep_rejects=lambda: _keep_rejects(tmp, folder))
+        write_text(tmp / TEMPLATE_FILE, template.source)
+        files = marks(tmp, (*FILES, TEMPLATE_FILE))
+        Stamp(
+            stage="render",
+            source=read,
+            section=section,
+            overrides=relevant(job.overrides, SECTION),
+            options=dict(job.options),
+            output=hash_of(files),
+            facts={**_facts(template, traits, tokenizer, counts), "from": source.name, "files": files},
+        ).write(tmp)
+    _say_counts(counts, source, folder)
+
+
+def _section(job: Job, template: ChatTemplate, tokenizer: TokenizerFacts, source: Path) -> dict[str, Any]:
+    return {
+        **section_of(job.settings, *SECTION),
+        "chat template": template.hash,
+        "tokenizer": tokenizer.hash,
+        "rows from": source.name,
+    }
+
+
+def _recipe(settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts) -> Recipe:
+    merge = settings.data.system_unsupported == "merge_into_user"
+    return Recipe(
+        template=template,
+        eot=traits.eot.value,
+        turns=settings.data.turns,
+        specials=tuple(tokenizer.special),
+        keep_specials=settings.data.special_tokens_in_text == "keep",
+        system="render" if traits.system_supported else "merge" if merge else "error",
+    )
+
+
+def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int | None) -> _Counts:
+    counts = _Counts()
+    size = sum((source / name).stat().st_size for name in FILES)
+    with ExitStack() as stack:
+        bar: Progress = stack.enter_context(progress(size, "B", "render"))
+        rejects = stack.enter_context(open(target / REJECTS, "wb"))
+        for split, name in zip(SPLITS, FILES, strict=True):
+            out = stack.enter_context(open(target / name, "wb"))
+            workers = worker_count(asked_workers, size)
+            for done in ordered_map(partial(render_block, recipe), blocks(source / name), workers):
+                out.write(done.out)
+                rejects.write(done.rejects)
+                counts.add(split, done)
+                bar.advance(done.size)
+    return counts
+
+
+def _judge(counts: _Counts, allowed: float, keep_rejects: Callable[[], Path]) -> None:
+    """Raise where rows can't be trained on as they are; warn about those that were set aside."""
+    fatal, rejected = counts.tally.of("fatal"), counts.tally.of("reject")
+    if fatal:
+        listing = "\n".join(f"  {counts.tally.line(finding)}" for finding in fatal)
+        raise DataError(f"rows can't be rendered\n{listing}", todo=todos(fatal))
+    if rejected:
+        listing = "\n".join(f"  {counts.tally.line(finding)}" for finding in rejected)
+        share = f"{counts.rejected:,} of {counts.read:,} rows can't be rendered"
+        if counts.rejected > allowed * counts.read:
+            raise DataError(
+                f"{share}\n{listing}",
+                todo=f"look at them in {keep_rejects()}; correct them, or allow more: data.max_reject_share",
+            )
+        console.warning(f"{share}, set aside in {REJECTS}\n{listing}")
+    if not counts.rows.get(SPLITS[0]):
+        raise DataError(
+            "no rows to train on: the train split is empty", todo="give more rows, or smaller data.val_share"
+        )
+
+
+def _keep_rejects(tmp: Path, folder: Path) -> Path:
+    os.replace(tmp / REJECTS, folder / REJECTS)
+    return folder / REJECTS
+
+
+def _facts(
+    template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts, counts: _Counts
+) -> Mapping[str, Any]:
+    """What later stages and runs want to know."""
+    adds = {key: text for key, text in asdict(traits).items() if isinstance(text, str) and text}
+    return {
+        "template_hash": template.hash,
+        "tokenizer_hash": tokenizer.hash,
+        "eot": traits.eot.value,
+        "eot_id": traits.eot_id,
+        "eot_reason": traits.eot.reason,
+        **({"date": template.date} if template.date else {}),
+        "template_adds": adds,
+        "system_supported": traits.system_supported,
+        "rows": counts.rows,
+        "turns": counts.turns,
+        "rejected": counts.rejected,
+        "notes": {finding.kind: counts.tally.count(finding.kind) for finding in counts.tally.of("note")},
+    }
+
+
+def _say_traits(template: ChatTemplate, traits: TemplateTraits) -> None:
+    console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
+    if traits.default_system:
+        console.info(f"the chat template adds a system prompt where the data has none: {_short(traits.default_system)}")
+    if traits.preamble:
+        console.info(f"the chat template begins every conversation with: {_short(traits.preamble)}")
+    if traits.answer_prefix.strip():
+        console.info(f"the model is trained to begin its answer with: {_short(traits.answer_prefix)}")
+    if template.date:
+        console.info(
+            f"the chat template prints today's date: {template.date} stays in these rows and in runs made of them"
+        )
+
+
+def _say_counts(counts: _Counts, source: Path, folder: Path) -> None:
+    for finding in counts.tally.of("note"):
+        console.warning(counts.tally.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
+    rows = ", ".join(f"{split} {counts.rows.get(split, 0):,}" for split in SPLITS)
+    console.success(f"rendered {source} → {folder}: {rows} rows, {sum(counts.turns.values()):,} trained turns")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 90 else text[:89] + "…")

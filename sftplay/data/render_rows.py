@@ -1,0 +1,222 @@
+"""Processed rows in, rendered rows out, a block of lines at a time: pure, so that blocks can go to several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from sftplay.data.findings import Finding, Tally
+from sftplay.data.pairs import Cut, Turns, cut_rows
+from sftplay.data.probe import special_pattern
+from sftplay.data.template import ChatTemplate, RefusedConversationError
+from sftplay.errors import DataError
+from sftplay.files import explain_os_error
+
+BLOCK = 1 << 20
+_REWRITTEN = Finding(
+    "rewritten_turns",
+    "note",
+    "the chat template renders an earlier answer differently from how the model will have to write it",
+    "data.turns: unroll trains each answer as it is written",
+)
+_CHANGED = Finding(
+    "changed_answers", "note", "the chat template changes the text of an answer (reasoning taken out of it, as a rule)"
+)
+_MERGED = Finding(
+    "merged_systems", "note", "the system turn was merged into the first user turn (data.system_unsupported)"
+)
+_NO_SYSTEM = Finding(
+    "system_turn",
+    "fatal",
+    "the chat template can't render a system turn",
+    "data.system_unsupported: merge_into_user puts it in front of the first user turn",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a row is rendered.
+
+    Attributes:
+        specials: the tokenizer's special tokens.
+        keep_specials: whether text may spell one of them.
+        system: what to do with a system turn: the template renders it, refuse the row, or merge it.
+    """
+
+    template: ChatTemplate
+    eot: str
+    turns: Turns
+    specials: tuple[str, ...]
+    keep_specials: bool
+    system: Literal["render", "error", "merge"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of one file; `first` is the number of the first one, from 1."""
+
+    file: str
+    first: int
+    lines: bytes
+
+
+@dataclass
+class Rendered:
+    """What came of a block: lines to write, lines set aside, counts, findings."""
+
+    size: int
+    rows: int = 0
+    read: int = 0
+    turns: int = 0
+    rejected: int = 0
+    out: bytes = b""
+    rejects: bytes = b""
+    tally: Tally = field(default_factory=Tally)
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    """A file in blocks of whole lines, about 1 MiB each."""
+    try:
+        with open(path, "rb") as source:
+            first = 1
+            while lines := source.read(BLOCK):
+                lines += source.readline()
+                yield Block(str(path), first, lines)
+                first += lines.count(b"\n")
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+
+
+def render_block(recipe: Recipe, block: Block) -> Rendered:
+    """Render every row of a block; rows that can't be are findings."""
+    result = Rendered(size=len(block.lines))
+    out, rejects = [], []
+    for number, line in enumerate(block.lines.split(b"\n"), block.first):
+        if not line.strip():
+            continue
+        result.read += 1
+        place = f"{block.file}:{number}"
+        try:
+            row = _read_row(line)
+            place = f"{place} ({row['id']})"
+            out += _render_row(recipe, row, place, result)
+        except RefusedConversationError as error:
+            result.rejected += 1
+            result.tally.add(Finding("rejected", "reject", error.what), place)
+            rejects.append(
+                orjson.dumps({"file": block.file, "line": number, "reason": error.what, "row": orjson.Fragment(line)})
+            )
+        except DataError as error:
+            result.tally.add(Finding("failed", "fatal", error.what, error.todo), place)
+    result.out = b"".join(line + b"\n" for line in out)
+    result.rejects = b"".join(line + b"\n" for line in rejects)
+    return result
+
+
+def _render_row(recipe: Recipe, row: Mapping[str, Any], place: str, result: Rendered) -> list[bytes]:
+    messages = row["messages"]
+    if not _specials_are_fine(recipe, messages, place, result.tally):
+        return []
+    if recipe.system != "render" and any(message["role"] == "system" for message in messages):
+        if recipe.system == "error":
+            result.tally.add(_NO_SYSTEM, place)
+            return []
+        messages = merge_system(messages)
+        result.tally.add(_MERGED, place)
+    cuts = list(cut_rows(recipe.template, recipe.eot, messages, recipe.turns, row.get("tools")))
+    lines = []
+    for number, cut in enumerate(cuts, 1):
+        result.rows += 1
+        result.turns += len(cut.pairs)
+        if cut.rewritten:
+            result.tally.add(_REWRITTEN, place, cut.rewritten)
+        if cut.changed:
+            result.tally.add(_CHANGED, place, cut.changed)
+        lines.append(_line(f"{row['id']}-{number}" if recipe.turns == "unroll" else row["id"], cut))
+    return lines
+
+
+def _line(row_id: str, cut: Cut) -> bytes:
+    row: dict[str, Any] = {"id": row_id}
+    if len(cut.pairs) == 1:
+        row["input"], row["target"] = cut.pairs[0]
+    else:
+        row["turns"] = [{"input": given, "target": target} for given, target in cut.pairs]
+    if cut.tail:
+        row["tail"] = cut.tail
+    return orjson.dumps(row)
+
+
+def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put each system turn in front of the user turn that follows it, a blank line between.
+
+    Raises:
+        RefusedConversationError: no user turn follows (65).
+    """
+    merged: list[dict[str, Any]] = []
+    waiting = ""
+    for message in messages:
+        if message["role"] == "system":
+            waiting += (message.get("content") or "") + "\n\n"
+        elif waiting and message["role"] == "user":
+            merged.append({**message, "content": waiting + (message.get("content") or "")})
+            waiting = ""
+        else:
+            merged.append(message)
+    if waiting:
+        raise RefusedConversationError("a system turn that no user turn follows can't be merged into one")
+    return merged
+
+
+def _specials_are_fine(recipe: Recipe, messages: list[dict[str, Any]], place: str, tally: Tally) -> bool:
+    """Whether no text spells a special token, or that is wanted; found ones are tallied, each token by itself."""
+    pattern = special_pattern(recipe.specials)
+    found = {
+        token
+        for message in messages
+        if isinstance(message.get("content"), str)
+        for token in pattern.findall(message["content"])
+    }
+    for token in sorted(found):
+        tally.add(_spelled(token, recipe.keep_specials), place)
+    return recipe.keep_specials or not found
+
+
+def _spelled(token: str, kept: bool) -> Finding:
+    if kept:
+        return Finding(
+            "special_tokens_in_text", "note", f"text spells the special token {token!r} and becomes it in training"
+        )
+    return Finding(
+        "special_tokens_in_text",
+        "fatal",
+        f"text spells the special token {token!r}, which would become that token",
+        "take it out of the text, or accept it: data.special_tokens_in_text: keep",
+    )
+
+
+def _read_row(line: bytes) -> dict[str, Any]:
+    """A processed row, checked: people edit these files.
+
+    Raises:
+        DataError: not JSON, or not a row (65).
+    """
+    todo = 'a row is {"messages": [{"role": …, "content": …}, …], "id": …}; `process` makes them'
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"not valid JSON (column {error.colno}: {error.msg})", todo=todo) from error
+    if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("messages"), list):
+        raise DataError("not a processed row: id or messages are missing", todo=todo)
+    for message in row["messages"]:
+        if not (
+            isinstance(message, dict)
+            and isinstance(message.get("role"), str)
+            and isinstance(message.get("content"), str | None)
+        ):
+            raise DataError("not a processed row: a message wants a role and text as content", todo=todo)
+    return row
