@@ -78,7 +78,7 @@ def _add_option(command: argparse.ArgumentParser, option: Option) -> None:
 
 
 def parse_job(argv: Sequence[str]) -> tuple[str, Job]:
-    """argv → (stage name, job).
+    """Turn argv into stage name and job.
 
     Raises:
         UsageError, ConfigError, NotFoundError: the command line, the config, or its file.
@@ -181,4 +181,13 @@ def keep_traceback(stage_name: str) -> str:
     return str(path)
 
 
-__all__ = ["DEFAULT_CONFIG", "TMP_PREFIX", "build_parser", "keep_traceback", "main", "make_job", "parse_job", "quote_yaml"]
+__all__ = [
+    "DEFAULT_CONFIG",
+    "TMP_PREFIX",
+    "build_parser",
+    "keep_traceback",
+    "main",
+    "make_job",
+    "parse_job",
+    "quote_yaml",
+]

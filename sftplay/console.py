@@ -63,9 +63,9 @@ def _say(kind: str, text: str) -> None:
     mark = _MARKS[kind]
     line = f"\x1b[{_COLOURS[kind]}m{mark} {text}\x1b[0m" if use_colour() else f"{mark} {text}"
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints
     except (BrokenPipeError, ValueError):
         pass  # the terminal is gone; the work and the log go on
     except UnicodeEncodeError:
-        print(line.encode("ascii", "replace").decode(), file=sys.stderr, flush=True)
+        print(line.encode("ascii", "replace").decode(), file=sys.stderr, flush=True)  # noqa: T201 - as above
     log(f"{kind}: {text}")

@@ -35,8 +35,8 @@ def sealed_folder(target: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
         seal(tmp, facts)
         old = target.with_name(f"{TMP_PREFIX}old-{target.name}.{os.getpid()}")
         if target.exists():
-            os.rename(target, old)
-        os.rename(tmp, target)
+            target.rename(old)
+        tmp.rename(target)
         fsync_dir(target.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
@@ -46,10 +46,10 @@ def sealed_folder(target: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> None:
-    """fsync every file of `folder` and write its manifest."""
+    """Fsync every file of `folder` and write its manifest."""
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
-        os.chmod(path, 0o644)  # safetensors writes 0600; another uid may read the folder from a container
+        path.chmod(0o644)  # safetensors writes 0600; another uid may read the folder from a container
         with open(path, "rb") as source:
             os.fsync(source.fileno())
         files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "hash": hash_file(path)}

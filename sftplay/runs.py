@@ -221,7 +221,7 @@ def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
 
 def newest_whole_checkpoint(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest checkpoint whose manifest verifies, and the newer ones that were passed over with the reason."""
-    damaged = []
+    damaged: list[tuple[Path, str]] = []
     for _, path in reversed(checkpoints_in(folder)):
         problem = problem_with(path)
         if problem is None:

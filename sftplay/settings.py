@@ -21,11 +21,15 @@ class Section(BaseModel):
 
 
 class RunSettings(Section):
+    """How the run is called."""
+
     name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
     """Name of the run's folder in outputs/: lower-case letters, digits, `.`, `_`, `-`. Default: the config's file stem."""
 
 
 class ModelSettings(Section):
+    """The base model."""
+
     name: Annotated[str, Field(min_length=1)] = "smollm2-135m-instruct"
     """`smollm2-135m-instruct` (ships with the cpu environment), a hub id, or a local folder."""
     revision: str | None = None
@@ -39,6 +43,8 @@ class ModelSettings(Section):
 
 
 class FieldMap(Section):
+    """Names of the fields in raw rows."""
+
     system: str | None = None
     """Field that holds the system prompt."""
     user: str | None = None
@@ -52,6 +58,8 @@ class FieldMap(Section):
 
 
 class DataSettings(Section):
+    """Where rows come from, and what happens to odd ones."""
+
     raw: str | list[str] = "data/raw"
     """A folder, a file, a glob, a list of these, or a hub dataset id."""
     suffix: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
@@ -91,6 +99,8 @@ class DataSettings(Section):
 
 
 class StyleSettings(Section):
+    """A style prompt for every conversation."""
+
     prompt: str | None = None
     """Style prompt for every conversation, put into its system turn. Empty: no style."""
     mode: Literal["prepend", "append", "replace"] = "prepend"
@@ -98,6 +108,8 @@ class StyleSettings(Section):
 
 
 class LoraSettings(Section):
+    """Shape of the adapter (LoRA, arXiv:2106.09685)."""
+
     r: Annotated[int, Field(ge=1, le=1024)] = 16
     """Rank."""
     alpha: Annotated[float, Field(gt=0)] = 32
@@ -113,6 +125,8 @@ class LoraSettings(Section):
 
 
 class TrainSettings(Section):
+    """The optimization."""
+
     method: Literal["qlora", "lora", "full"] = "qlora"
     """qlora: adapter on a 4-bit (NF4) base; lora: adapter on a 16/32-bit base; full: every weight."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -178,6 +192,8 @@ class TrainSettings(Section):
 
 
 class EvalSettings(Section):
+    """Evaluation."""
+
     samples: Annotated[int, Field(ge=1)] | None = None
     """Rows for which answers are written (loss is over the same rows). None: all."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 256
@@ -187,6 +203,8 @@ class EvalSettings(Section):
 
 
 class InferSettings(Section):
+    """Chat and batch inference."""
+
     system: str | None = None
     """System prompt of a chat. None: the template's own default, if it has one."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 512
@@ -200,11 +218,15 @@ class InferSettings(Section):
 
 
 class MergeSettings(Section):
+    """The merged model."""
+
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     """Number format of the merged model's weights on disk."""
 
 
 class FallbackSettings(Section):
+    """What happens where Unsloth cannot run."""
+
     enabled: bool = True
     """Go on in the BnB stack where Unsloth cannot run. False: exit 79 is final."""
     max_lost_steps: Annotated[int, Field(ge=0)] = 50
@@ -212,6 +234,8 @@ class FallbackSettings(Section):
 
 
 class TensorboardSettings(Section):
+    """TensorBoard."""
+
     port: Annotated[int, Field(ge=1024, le=65535)] = 6006
     """Port on 127.0.0.1."""
 

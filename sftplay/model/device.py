@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from sftplay.decision import Decision
 from sftplay.errors import MachineError
@@ -38,4 +39,4 @@ def decide_device(settings: Settings) -> Decision[str]:
 
 
 def _device_files() -> bool:
-    return any(os.path.exists(path) for path in ("/dev/nvidia0", "/dev/dxg"))
+    return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/dxg"))

@@ -45,7 +45,9 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
     token = _token()
     try:
         folder = Path(
-            snapshot_download(name, revision=revision, cache_dir=cache_folder() / "hub", allow_patterns=WANTED, token=token)
+            snapshot_download(
+                name, revision=revision, cache_dir=cache_folder() / "hub", allow_patterns=WANTED, token=token
+            )
         )
     except errors.GatedRepoError as error:
         raise PermissionDeniedError(
@@ -71,7 +73,9 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
         ) from error
     if not any(folder.glob("*.safetensors")):
         raise NotFoundError(
-            f"{name} holds no safetensors weights", where=str(folder), todo="pickle weights are not loaded: choose another"
+            f"{name} holds no safetensors weights",
+            where=str(folder),
+            todo="pickle weights are not loaded: choose another",
         )
     return folder, folder.name
 

@@ -12,8 +12,8 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from sftplay import console
-from sftplay.data.template import ChatTemplate
-from sftplay.data.tokenizer import load_tokenizer
+from sftplay.data.template import ChatTemplate, checked_template, choose_template
+from sftplay.data.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.files import explain_os_error, read_json
@@ -91,7 +91,7 @@ def open_run(run: Run) -> RunFacts:
     except OSError as error:
         raise explain_os_error(error, run.template) from error
     tokenizer = load_tokenizer(tuned, None)
-    template = ChatTemplate.for_tokenizer(source, tokenizer, date=facts.get("date"))
+    template = checked_template(source, read_tokenizer(tuned).named, facts.get("date"), str(run.template))
     if template.hash != facts["hash"]:
         raise RefusedError(
             "the run's chat template was changed since training",
@@ -130,10 +130,12 @@ def load_for_inference(settings: Settings, facts: RunFacts | None, *, need_base:
     precision = decide_precision(settings, device.value)
     if facts is None:
         folder = find_model(settings)
-        tokenizer = load_tokenizer(folder, settings.data.chat_template)
-        template = ChatTemplate.for_tokenizer(tokenizer.chat_template, tokenizer, date=None)
+        template = choose_template(settings.data.chat_template, read_tokenizer(folder))
+        tokenizer = load_tokenizer(folder, template.source)
         model = load_weights(folder, settings, device.value, precision.value)
-        return Loaded(model, None, tokenizer, template, device, precision, stop_ids(tokenizer, None), pad_id(tokenizer), False)
+        return Loaded(
+            model, None, tokenizer, template, device, precision, stop_ids(tokenizer, None), pad_id(tokenizer), False
+        )
     tokenizer = load_tokenizer(facts.tuned, None)
     plain = None
     if facts.method == "full":
@@ -181,7 +183,9 @@ def load_weights(
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise NotFoundError(f"the model can't be loaded: {str(error).splitlines()[0][:300]}", where=str(folder)) from error
+        raise NotFoundError(
+            f"the model can't be loaded: {str(error).splitlines()[0][:300]}", where=str(folder)
+        ) from error
     model.config.use_cache = True
     return model.eval()
 

@@ -23,7 +23,11 @@ def epoch_order(lengths: Sequence[int], seed: int, epoch: int, batch_size: int) 
     rows = list(range(len(lengths)))
     shuffle.shuffle(rows)
     size = WINDOW * batch_size
-    grouped = [row for start in range(0, len(rows), size) for row in sorted(rows[start : start + size], key=lambda r: (-lengths[r], r))]
+    grouped = [
+        row
+        for start in range(0, len(rows), size)
+        for row in sorted(rows[start : start + size], key=lambda r: (-lengths[r], r))
+    ]
     batches = [grouped[start : start + batch_size] for start in range(0, len(grouped), batch_size)]
     tail = [batches.pop()] if batches and len(batches[-1]) < batch_size else []
     shuffle.shuffle(batches)

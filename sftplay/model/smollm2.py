@@ -31,7 +31,9 @@ def write_safetensors(models: Path) -> tuple[Path, str]:
     """
     gguf = _gguf_file()
     version = importlib.metadata.version(PACKAGE)
-    console.info(f"writing {DEFAULT_MODEL} (from {PACKAGE} {version}) into the cache as safetensors, once; about a minute")
+    console.info(
+        f"writing {DEFAULT_MODEL} (from {PACKAGE} {version}) into the cache as safetensors, once; about a minute"
+    )
     if not sys.stderr.isatty():
         os.environ["TQDM_DISABLE"] = "1"  # read by tqdm when it is imported, below
     import torch
@@ -43,7 +45,9 @@ def write_safetensors(models: Path) -> tuple[Path, str]:
     config = loaded.config
     for leftover in ("quantization_config", "_model_name_or_path"):
         delattr(config, leftover)
-    with torch.device("meta"):  # a model that transformers has marked as GGUF can't be saved: a plain one takes its weights
+    with torch.device(
+        "meta"
+    ):  # a model that transformers has marked as GGUF can't be saved: a plain one takes its weights
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(loaded.state_dict(), assign=True)
     model.tie_weights()

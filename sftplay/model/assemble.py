@@ -1,0 +1,106 @@
+"""Rows, trainer and callbacks of one training start, and the proof that the rows reach the model as they were written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset
+from transformers import EarlyStoppingCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
+
+from sftplay.data.tokenizer import load_tokenizer
+from sftplay.errors import DataError, RefusedError
+from sftplay.model.collate import IGNORED
+from sftplay.model.interrupt import Interrupt
+from sftplay.model.load import pad_id
+from sftplay.model.order import epoch_order
+from sftplay.model.plan import Plan
+from sftplay.model.telemetry import Telemetry, event_writer
+from sftplay.model.trainer import Trainer, make_trainer, trainer_config
+from sftplay.places import find_model
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The trainer with what watches it."""
+
+    trainer: Trainer
+    telemetry: Telemetry
+    interrupt: Interrupt
+
+
+def assemble(plan: Plan, model: Any) -> Assembly:
+    """Put the trainer together on the tokenized rows.
+
+    Raises:
+        DataError: val loss is asked for, and there are no val rows (65).
+    """
+    settings = plan.settings
+    rows, val = _rows(plan, "train"), _rows(plan, "val")
+    val = val.select(range(min(len(val), settings.train.eval_samples or len(val))))
+    if settings.train.eval_steps and not len(val):
+        raise DataError(
+            "train.eval_steps is set, but the val split is empty",
+            where=str(plan.tokenized),
+            todo="raise data.val_share, or leave eval_steps out",
+        )
+    tokenizer = load_tokenizer(find_model(settings), plan.run.template.read_text(encoding="utf-8"))
+    interrupt = Interrupt()
+    telemetry = Telemetry(plan.attempt.progress, interrupt)
+    trainer = make_trainer(
+        model,
+        tokenizer,
+        trainer_config(
+            settings,
+            plan.attempt.checkpoints,
+            plan.device.value,
+            plan.precision.value,
+            checkpointing=plan.checkpointing.value,
+        ),
+        rows,
+        val if len(val) else None,
+        settings,
+        pad_id(tokenizer),
+        {"run": plan.run.name, "attempt": plan.attempt.name, "backend": plan.attempt.backend},
+        _callbacks(plan, telemetry),
+    )
+    telemetry.trainer = trainer
+    return Assembly(trainer, telemetry, interrupt)
+
+
+def _rows(plan: Plan, split: str) -> Any:
+    """Memory-mapped rows: input_ids and labels."""
+    return Dataset.from_file(str(plan.tokenized / f"{split}.arrow")).select_columns(["input_ids", "labels"])
+
+
+def _callbacks(plan: Plan, telemetry: Telemetry) -> list[Any]:
+    callbacks: list[Any] = [telemetry, TensorBoardCallback(event_writer(plan.run.tensorboard(plan.attempt)))]
+    if plan.settings.train.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(plan.settings.train.early_stopping_patience))
+    return callbacks
+
+
+def check_first_batch(trainer: Trainer) -> dict[str, int]:
+    """Assert that what reaches the model is what `tokenize` wrote: ids, labels, and padding by position.
+
+    Returns:
+        Rows, longest row and trained tokens of the first batch.
+
+    Raises:
+        RefusedError: a library changed them on the way (76).
+    """
+    size = trainer.args.per_device_train_batch_size
+    order = epoch_order(trainer.lengths, trainer.args.seed, 0, size)[:size]
+    batch = next(iter(trainer.get_train_dataloader()))
+    for number, row in enumerate(trainer.train_dataset[i] for i in order):
+        length = len(row["input_ids"])
+        same = all(batch[key][number, :length].tolist() == list(row[key]) for key in ("input_ids", "labels"))
+        rest = batch["labels"][number, length:]
+        if not same or int(batch["attention_mask"][number].sum()) != length or bool((rest != IGNORED).any()):
+            raise RefusedError(
+                "the trainer changed the tokenized rows: its first batch differs from data/tokenized",
+                todo="please report this with the versions in run.json",
+            )
+    trained = int((batch["labels"] != IGNORED).sum())
+    return {"rows": len(order), "longest": int(batch["input_ids"].shape[1]), "trained_tokens": trained}

@@ -1,0 +1,84 @@
+"""sftplay's own save path: a checkpoint exists when its manifest verifies. And the trained weights at a run's end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sftplay.manifest import MANIFEST, sealed_folder, sweep
+from sftplay.runs import checkpoints_in
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_TRAINER_FILES = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "trainer_state.json")
+
+
+def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Path:
+    """Everything that an exact resume needs, whole or not at all.
+
+    Weights as safetensors; optimizer, scheduler, scaler and random state by the Trainer's own writers (plain tensors and
+    numbers, read back with weights_only); no training_args.bin.
+    """
+    target = folder / f"checkpoint-{trainer.state.global_step}"
+    with sealed_folder(target, {"step": trainer.state.global_step, **facts}) as tmp:
+        save_weights(trainer.model, tmp)
+        trainer._save_optimizer_and_scheduler(str(tmp))
+        trainer._save_scaler(str(tmp))
+        trainer._save_rng_state(str(tmp))
+        trainer.state.save_to_json(str(tmp / "trainer_state.json"))
+    return target
+
+
+def save_weights(model: Any, folder: Path) -> None:
+    """Adapter or full weights as safetensors, with configuration files that do not depend on hash order."""
+    model.save_pretrained(str(folder), safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's template card; the run has a card of its own
+    config = folder / "adapter_config.json"
+    if config.is_file():
+        value = json.loads(config.read_text(encoding="utf-8"))
+        for key, item in value.items():
+            if isinstance(item, list) and all(isinstance(word, str) for word in item):
+                value[key] = sorted(item)
+        config.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_weights_into(model: Any, folder: Path) -> None:
+    """Put a checkpoint's weights into a model of the same shape, in place, in fp32 where they are trained."""
+    from safetensors.torch import load_file
+
+    if (folder / ADAPTER_WEIGHTS).is_file():
+        from peft import set_peft_model_state_dict
+
+        result = set_peft_model_state_dict(model, load_file(str(folder / ADAPTER_WEIGHTS)))
+        assert not getattr(result, "unexpected_keys", None), result.unexpected_keys
+        return
+    state: dict[str, torch.Tensor] = {}
+    for part in sorted(folder.glob("*.safetensors")):
+        state.update(load_file(str(part)))
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    tied = set(getattr(model, "_tied_weights_keys", None) or ())
+    assert not unexpected and set(missing) <= tied, (missing, unexpected)
+    model.tie_weights()
+
+
+def rotate(folder: Path, limit: int, best_step: int | None) -> None:
+    """Keep the newest `limit` checkpoints, by step number, and the best one besides."""
+    kept = [step for step, _ in checkpoints_in(folder)][-limit:]
+    for step, path in checkpoints_in(folder):
+        if step not in kept and step != best_step:
+            (path / MANIFEST).unlink(missing_ok=True)  # first: a half-removed checkpoint must not verify
+            shutil.rmtree(path, ignore_errors=True)
+    sweep(folder)
+
+
+def publish(checkpoint: Path, target: Path, tokenizer: Any, facts: Mapping[str, Any]) -> None:
+    """Copy a checkpoint's weights to the run's adapter/ (or model/), with the tokenizer, as the run's result."""
+    with sealed_folder(target, facts) as tmp:
+        for path in sorted(checkpoint.iterdir()):
+            if path.is_file() and path.name not in (*_TRAINER_FILES, MANIFEST):
+                shutil.copyfile(path, tmp / path.name)
+        tokenizer.save_pretrained(str(tmp))

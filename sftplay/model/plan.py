@@ -1,0 +1,87 @@
+"""What a training start has decided before it loads anything, in one place."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from sftplay import __version__
+from sftplay.decision import Decision
+from sftplay.model.fingerprint import fingerprint
+from sftplay.places import find_model, model_revision
+from sftplay.runs import Attempt, Run
+from sftplay.settings import Settings
+from sftplay.stages import Job
+from sftplay.stamp import Stamp, surroundings
+
+STAMPED_VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers")
+# What shapes the optimization: changed, and a resumed run is another run.
+OPTIMIZATION = (
+    "learning_rate", "batch_size", "gradient_accumulation_steps", "lr_scheduler", "warmup_steps", "weight_decay",
+    "max_grad_norm", "optimizer", "seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training start.
+
+    Attributes:
+        tokenized: folder with the Arrow files; facts: what its stamp says of them.
+        init_adapter: folder of an adapter to start from.
+    """
+
+    job: Job
+    run: Run
+    attempt: Attempt
+    tokenized: Path
+    facts: Mapping[str, Any]
+    device: Decision[str]
+    precision: Decision[str]
+    init_adapter: Path | None
+
+    @property
+    def settings(self) -> Settings:
+        return self.job.settings
+
+    @property
+    def checkpointing(self) -> Decision[bool]:
+        """Gradient checkpointing: memory is what a GPU lacks, time what a CPU lacks."""
+        asked = self.settings.train.gradient_checkpointing
+        if asked != "auto":
+            return Decision(asked, "asked for")
+        return Decision(self.device.value == "cuda", "a GPU is short of memory, a CPU of time")
+
+    def stamp(self) -> Stamp:
+        """The stamp that this start writes, or is compared by."""
+        settings, train = self.settings, self.settings.train
+        adapter = train.method != "full"
+        return Stamp(
+            backend=self.attempt.backend,
+            requested_backend=settings.backend,
+            precision=self.precision.value,
+            precision_reason=self.precision.reason,
+            tuning_method=train.method,
+            quantization="nf4" if train.method == "qlora" else None,
+            attention=settings.model.attention,
+            device=self.device.value,
+            base_model=settings.model.name,
+            revision=model_revision(settings),
+            weights_hash=fingerprint(find_model(settings)),
+            template_hash=self.facts["template_hash"],
+            data_hash=self.facts["values_hash"]["train"],
+            lora=settings.lora.model_dump(mode="json") if adapter else None,
+            init_adapter=fingerprint(self.init_adapter) if self.init_adapter else None,
+            optimization={
+                **{key: getattr(train, key) for key in OPTIMIZATION},
+                "max_length": settings.model.max_length,
+            },
+            world_size=1,
+            versions={name: importlib.metadata.version(name) for name in STAMPED_VERSIONS} | {"sftplay": __version__},
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            **surroundings(),  # type: ignore[arg-type]  # a mapping of exactly the four fields
+        )

@@ -1,0 +1,198 @@
+"""Stage `train`. Reads top to bottom: data, decisions, model, stamp, trainer, loop, result."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sftplay import console
+from sftplay.config import dump_config
+from sftplay.data.pipeline import ensure_current
+from sftplay.data.template import TEMPLATE_FILE
+from sftplay.errors import DataError, InterruptedSavedError, MachineError, NotFoundError, OutOfMemoryError
+from sftplay.files import human_size, write_bytes, write_json, write_text
+from sftplay.freshness import read_stamp
+from sftplay.locks import hold
+from sftplay.model.backends import BACKENDS, load_backend
+from sftplay.model.device import decide_device
+from sftplay.model.guard import choose_checkpoint
+from sftplay.model.plan import Plan
+from sftplay.model.precision import decide_precision
+from sftplay.places import data_folder, find_model
+from sftplay.runs import Attempt, Run, checkpoints_in
+from sftplay.stages import Job
+from sftplay.stamp import Stamp, write_stamp
+
+if TYPE_CHECKING:
+    from sftplay.model.assemble import Assembly
+
+
+def run(job: Job) -> None:
+    """Train one run, from the start or from its newest checkpoint.
+
+    Raises:
+        RefusedError: begun already, or the stamp forbids the resume (76). BusyError: another trainer (75).
+        InterruptedSavedError: stopped by a signal, checkpoint written (85). NonFiniteError (80), OutOfMemoryError (81).
+    """
+    target = Run(job.run_name)
+    resume = bool(job.options.get("resume"))
+    with hold(target.run_lock, who="a trainer"):
+        if not resume:
+            target.refuse_second_start()
+        elif not target.has_begun():
+            raise NotFoundError(
+                f"there is no run {target.name} to resume",
+                where=str(target.folder),
+                todo="start it: the same command without --resume",
+            )
+        find_model(job.settings)  # before any work on the data
+        tokenized = ensure_current(job, refuse=bool(job.options.get("no_auto")))
+        _train(_plan(job, target, tokenized, resume=resume), resume=resume)
+
+
+def _plan(job: Job, target: Run, tokenized: Path, *, resume: bool) -> Plan:
+    stamp = read_stamp(tokenized)
+    if stamp is None or not stamp.facts["rows"]["train"]:
+        raise DataError("the train split is empty", where=str(tokenized), todo="look at data/processed/report.json")
+    device = decide_device(job.settings)
+    init = job.options.get("init_adapter")
+    return Plan(
+        job=job,
+        run=target,
+        attempt=_attempt(job, target, resume=resume),
+        tokenized=tokenized,
+        facts=stamp.facts,
+        device=device,
+        precision=decide_precision(job.settings, device.value),
+        init_adapter=Path(init) if init else None,
+    )
+
+
+def _attempt(job: Job, target: Run, *, resume: bool) -> Attempt:
+    """The attempt to work in: the newest on resume, the launcher's number, else the next one."""
+    attempts = target.attempts()
+    if resume and attempts:
+        return attempts[-1]
+    backend = job.settings.backend
+    if backend not in BACKENDS:
+        raise MachineError(
+            f"the {backend} backend is not in this environment",
+            todo="train with BitsAndBytes: inv train-bnb, or --set backend=bnb",
+        )
+    number = job.options.get("attempt") or (attempts[-1].number + 1 if attempts else 1)
+    return target.attempt(number, backend)
+
+
+def _train(plan: Plan, *, resume: bool) -> None:
+    began = time.monotonic()
+    settings, run, attempt = plan.settings, plan.run, plan.attempt
+    checkpoint = choose_checkpoint(plan) if resume else None
+    os.environ[console.LOG_VARIABLE] = str(attempt.log)
+    console.info(f"run {run.name}, attempt {attempt.name}: {settings.train.method} of {settings.model.name}")
+    console.info(f"device {plan.device}; precision {plan.precision}")
+
+    from transformers import set_seed
+
+    backend = load_backend(attempt.backend)
+    console.info(f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}")
+    model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
+    set_seed(settings.train.seed)  # the adapter's start depends on it
+    model = backend.prepare(model, settings, plan.init_adapter)
+
+    stamp = plan.stamp()
+    if not resume:
+        _write_start(plan, stamp)
+
+    from sftplay.model import record
+    from sftplay.model.assemble import assemble, check_first_batch
+
+    assembly = assemble(plan, model)
+    opening = record.opening(plan, stamp, assembly, check_first_batch(assembly.trainer))
+    write_json(run.record, opening)
+    run.record_event(
+        "resumed" if resume else "started", attempt=attempt.name, checkpoint=checkpoint.name if checkpoint else None
+    )
+    effective = opening["effective"]
+    console.info(
+        f"{plan.facts['rows']['train']:,} rows, {plan.facts['trained_tokens']['train']:,} trained tokens; "
+        f"{effective['steps']} steps of {effective['effective_batch']} rows; {effective['trainable_parameters']:,} trainable weights"
+    )
+
+    _loop(plan, assembly, checkpoint)
+    published = _publish(plan, assembly)
+    result = {**opening, **record.closing(assembly, published, time.monotonic() - began)}
+    write_json(run.record, result)
+    run.record_event("finished", attempt=attempt.name, step=result["steps"], val_loss=result["val_loss"])
+    _say_result(result)
+
+
+def _write_start(plan: Plan, stamp: Stamp) -> None:
+    """Config, template, stamp: on disk before the first optimizer step."""
+    rendered = data_folder("rendered", plan.settings)
+    write_bytes(plan.run.template, (rendered / TEMPLATE_FILE).read_bytes())
+    header = f"# python3 tasks.py train --config {plan.run.config} --resume\n"
+    write_text(plan.run.config, header + dump_config(plan.settings))
+    write_stamp(plan.attempt.stamp, stamp)
+    write_stamp(plan.run.stamp, stamp)
+
+
+def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None) -> None:
+    """The library's loop; failures and stops end up in the run's history.
+
+    Raises:
+        InterruptedSavedError: a signal asked for the end, and the checkpoint is written (85).
+    """
+    run, attempt, trainer = plan.run, plan.attempt, assembly.trainer
+    assembly.interrupt.install()
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except BaseException as error:
+        run.record_event("failed", attempt=attempt.name, step=trainer.state.global_step, error=type(error).__name__)
+        raise _explain(error) from error
+    finally:
+        assembly.telemetry.close()
+    step = trainer.state.global_step
+    if assembly.interrupt.signum and step < trainer.state.max_steps:
+        run.record_event("interrupted", attempt=attempt.name, step=step, signal=assembly.interrupt.signum)
+        raise InterruptedSavedError(
+            f"stopped by a signal; the checkpoint of step {step} is written",
+            where=str(attempt.checkpoints),
+            todo=f"go on: inv train --run {run.name} --resume",
+        )
+
+
+def _explain(error: BaseException) -> BaseException:
+    import torch
+
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return OutOfMemoryError(
+            "out of GPU memory",
+            todo="halve train.batch_size and double train.gradient_accumulation_steps: the effective batch stays\n"
+            "or --set train.gradient_checkpointing=true, or a smaller model.max_length",
+        )
+    return error
+
+
+def _publish(plan: Plan, assembly: Assembly) -> str:
+    """The best checkpoint, else the last one, becomes the run's adapter/ (or model/). Returns its name."""
+    from sftplay.model.checkpoints import publish
+
+    steps = dict(checkpoints_in(plan.attempt.checkpoints))
+    best = assembly.trainer.state.best_global_step
+    chosen = steps[best] if best in steps else steps[max(steps)]
+    target = plan.run.model if plan.settings.train.method == "full" else plan.run.adapter
+    publish(chosen, target, assembly.trainer.processing_class, {"run": plan.run.name, "checkpoint": chosen.name})
+    size = human_size(sum(path.stat().st_size for path in target.iterdir()))
+    console.success(f"{target} ({size}), from {chosen.name}{', the best val loss' if best in steps else ''}")
+    return chosen.name
+
+
+def _say_result(result: dict[str, Any]) -> None:
+    loss = f", loss {result['first_loss']:.3f} → {result['last_loss']:.3f}" if result["first_loss"] is not None else ""
+    val = f", val loss {result['val_loss']:.3f}" if result["val_loss"] is not None else ""
+    early = " (stopped early: the val loss no longer fell)" if result["stopped_early"] else ""
+    console.success(
+        f"trained {result['steps']} steps{early} in {result['train_seconds']:.0f} s, {result['tokens_per_second']:.0f} tokens/s{loss}{val}"
+    )
