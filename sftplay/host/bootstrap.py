@@ -1,22 +1,19 @@
 """From Python alone to .venv with Invoke in it. Standard library only (so are the three kernel modules it imports).
 
 pip installs a hash-pinned uv, uv installs the rest from images/host.lock. A marker, written last, says that a set-up is done
-and from which lock; without it the set-up is made again, so an interrupted one is never used.
+and from which lock; without it the set-up is made again, so an interrupted one is never used. What only the set-up needs is imported
+there: a start that finds it done is to take no time.
 """
 
 import sys
 
-if sys.version_info < (3, 10):
-    sys.stderr.write("sftplay needs Python 3.10 or newer; this is %d.%d\n" % sys.version_info[:2])  # noqa: UP031
+if sys.version_info < (3, 10):  # noqa: UP036 - this file is what an older Python reads first
+    sys.stderr.write("sftplay needs Python 3.10 or newer; this is %d.%d\n" % sys.version_info[:2])  # noqa: UP031 - and can read
     sys.exit(69)
 
 import fcntl
 import hashlib
-import importlib.util
 import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         console.error("stopped; the next start makes the set-up again")
         return 130
-    _go_on_in_venv(argv)
+    return _go_on_in_venv(argv)
 
 
 def ensure() -> None:
@@ -94,6 +91,8 @@ def find_uv() -> Path:
     own = VENV / "bin" / "uv"
     if own.is_file():
         return own
+    import shutil
+
     found = shutil.which("uv")
     if found is None:
         raise MachineError("uv is not here", todo="python3 tasks.py install")
@@ -101,6 +100,9 @@ def find_uv() -> Path:
 
 
 def _check_machine() -> None:
+    import importlib.util
+    import platform
+
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise MachineError(
             f"sftplay runs on Linux x86-64 (Windows: WSL 2); this is {platform.system()} {platform.machine()}"
@@ -124,7 +126,21 @@ def _make() -> None:
     python = str(VENV / "bin" / "python")
     if not whole:
         venv.EnvBuilder(clear=True, with_pip=True, symlinks=True, prompt="sftplay").create(VENV)
-        _run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:", "-r", str(UV_LOCK)], env)
+        _run(
+            [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--require-hashes",
+                "--only-binary",
+                ":all:",
+                "-r",
+                str(UV_LOCK),
+            ],
+            env,
+        )
     uv = [str(VENV / "bin" / "uv"), "pip", "sync", "--quiet", "--require-hashes", "--no-build"]
     # Compiled now: Invoke and pydantic start in a third of the time, also where Python may not write bytecode later.
     _run([*uv, "--compile-bytecode", "--python", python, str(HOST_LOCK)], env)
@@ -133,6 +149,8 @@ def _make() -> None:
 
 
 def _run(argv: list[str], env: Mapping[str, str]) -> None:
+    import subprocess
+
     if subprocess.run(argv, env=env, check=False).returncode:
         raise MachineError("the packages could not be installed", todo="the reason stands above; then the same command")
 
@@ -158,4 +176,4 @@ def _go_on_in_venv(argv: Sequence[str]) -> NoReturn:
     sys.stderr.flush()
     python = str(VENV / "bin" / "python")
     env = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
-    os.execve(python, [python, str(CHECKOUT / "tasks.py"), *argv], env)
+    os.execve(python, [python, str(CHECKOUT / "tasks.py"), *argv], env)  # noqa: S606 - no shell is wanted

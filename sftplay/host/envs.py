@@ -16,6 +16,7 @@ from sftplay import console
 from sftplay.errors import MachineError, NotFoundError
 from sftplay.files import TMP_PREFIX, hash_file, hash_json, read_json, write_json
 from sftplay.host.bootstrap import CHECKOUT, find_uv, uv_environ
+from sftplay.host.machine import look
 
 PYTHON = (3, 11)  # the locks hold wheels for exactly this one
 _MARKER = "sftplay.json"
@@ -67,7 +68,8 @@ def ensure(stack: str) -> Environment:
     lock = CHECKOUT / STACKS[stack].lock
     if not lock.is_file():
         raise MachineError(
-            f"the {stack} stack is not in this version of sftplay yet", todo="--set train.device=cpu --set backend=bnb runs in the cpu stack"
+            f"the {stack} stack is not in this version of sftplay yet",
+            todo="--set train.device=cpu --set backend=bnb runs in the cpu stack",
         )
     lock_hash = hash_file(lock)
     folder = _folder(stack, lock_hash)
@@ -77,6 +79,20 @@ def ensure(stack: str) -> Environment:
     with _one_at_a_time(folder):
         made = _read(stack, folder)  # another process may have made it meanwhile
         return made or _make(stack, folder, lock, lock_hash)
+
+
+def install(*, dev: bool = False) -> None:
+    """Make the environments of this machine: the cpu stack, the bnb stack beside it where a GPU and its lock are here.
+
+    Args:
+        dev: the developer tools as well.
+    """
+    wanted = ["cpu", *(["bnb"] if look().has_gpu and (CHECKOUT / STACKS["bnb"].lock).is_file() else [])]
+    for stack in [*wanted, *(["dev"] if dev else [])]:
+        console.success(f"{stack}: {ensure(stack).folder}")
+    for folder, current in listing():
+        if not current:
+            console.info(f"an older environment is still there: {folder.name} (`inv clean --envs` removes such)")
 
 
 def present() -> frozenset[str]:
@@ -113,7 +129,9 @@ def _read(stack: str, folder: Path) -> Environment | None:
 
 def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     """Build under a temporary name, mark, rename."""
-    console.info(f"making the {stack} environment once, {folder.name} ({STACKS[stack].download}; less what uv's cache has)")
+    console.info(
+        f"making the {stack} environment once, {folder.name} ({STACKS[stack].download}; less what uv's cache has)"
+    )
     env, backend = uv_environ(os.environ)
     uv = str(find_uv())
     tmp = folder.with_name(TMP_PREFIX + folder.name)
@@ -126,22 +144,21 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     sources = ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY]
     sources += ["--build-constraints", str(CHECKOUT / "images" / "build.lock")]
     _run([*install, *sources, str(lock)], env, "uv's reason stands above; then the same command again")
-    version = subprocess.run([python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True)
+    version = subprocess.run(
+        [python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True
+    )
     facts = {"lock_hash": lock_hash, "python": version.stdout.strip()}
     write_json(tmp / _MARKER, {"stack": stack, **facts, "environment_hash": hash_json(facts)})
     shutil.rmtree(folder, ignore_errors=True)  # without a marker that can be read: nobody's
-    os.rename(tmp, folder)
+    tmp.rename(folder)
     console.success(f"the {stack} environment is made: {folder}")
-    for other, current in listing():
-        if not current:
-            console.info(f"an older environment is still there: {other.name} (`inv clean --envs` removes such)")
     made = _read(stack, folder)
     assert made is not None
     return made
 
 
 def _less_talk() -> list[str]:
-    """uv's progress is for a terminal; a log gets the lines before and after."""
+    """Progress bars are for a terminal; a log gets the lines before and after."""
     return [] if sys.stderr.isatty() else ["--quiet"]
 
 
@@ -172,4 +189,4 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
-__all__ = ["STACKS", "Environment", "ensure", "envs_folder", "listing", "present"]
+__all__ = ["STACKS", "Environment", "ensure", "envs_folder", "install", "listing", "present"]

@@ -111,7 +111,7 @@ def run_foreground(argv: Sequence[str], env: Mapping[str, str], cwd: Path | None
 
 
 def exit_code(returncode: int) -> int:
-    """subprocess counts a death by signal as -N; shells and our table as 128 + N."""
+    """A death by signal is -N for subprocess, 128 + N for shells and our table."""
     return 128 - returncode if returncode < 0 else returncode
 
 

@@ -36,8 +36,8 @@ LOCKS: Mapping[str, Lock] = {
 }
 
 
-def make(name: str | None = None, *, upgrade: bool = False) -> None:
-    """Make one lock, or all in the order in which they build on each other.
+def make(name: str, *, upgrade: bool = False) -> None:
+    """Make one lock, or `all` in the order in which they build on each other.
 
     Args:
         upgrade: take the newest versions; else versions in the present lock are kept where they still fit.
@@ -45,9 +45,9 @@ def make(name: str | None = None, *, upgrade: bool = False) -> None:
     Raises:
         UsageError: no such lock (2). MachineError: uv found no solution or no network (69).
     """
-    if name is not None and name not in LOCKS:
-        raise UsageError(f"there is no lock {name!r}", todo=f"one of {', '.join(LOCKS)}")
-    for one in LOCKS if name is None else [name]:
+    if name not in (*LOCKS, "all"):
+        raise UsageError(f"there is no lock {name!r}", todo=f"one of {', '.join(LOCKS)}, or all")
+    for one in LOCKS if name == "all" else [name]:
         _compile(one, LOCKS[one], upgrade)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from sftplay import console
-from sftplay.cli import make_job
+from sftplay.cli import make_job, parse_job
 from sftplay.errors import NotFoundError
 from sftplay.host import choose, envs, local, machine
 from sftplay.host.local import Call
@@ -41,7 +41,7 @@ def start(
     facts = machine.look()
     machine.require_supported(facts)
     call = Call(BY_NAME[stage], config, run, tuple(overrides), tuple(options))
-    settings = make_job(config, run, overrides, {}).settings
+    settings = parse_job(call.argv)[1].settings  # a wrong option or config ends here, before anything is installed
     decided = choose.choose_runner(runner, facts)
     if call.stage.model and not _model_is_there(settings):
         console.info(f"{settings.model.name} is not in the cache: fetching it first")
@@ -50,6 +50,28 @@ def start(
             return code
     console.info(f"{stage}: {decided.value} runner ({decided.reason})")
     return _run_local(call, settings, facts)
+
+
+def start_pipeline(
+    *,
+    style: str | None = None,
+    config: str | None = None,
+    run: str | None = None,
+    overrides: Sequence[str] = (),
+    runner: str = "auto",
+) -> int:
+    """process, style (skipped where nobody gave a style prompt) and render; the first code that is not 0 ends it."""
+    settings = make_job(config, run, overrides, {}).settings
+    steps: list[tuple[str, list[str]]] = [("process", []), ("render", [])]
+    if style is not None or settings.style.prompt:
+        steps.insert(1, ("style", [] if style is None else [f"--style={style}"]))
+    else:
+        console.info("style: skipped, there is no style prompt (--style, or style.prompt in the config)")
+    for stage, options in steps:
+        code = start(stage, config=config, run=run, overrides=overrides, options=options, runner=runner)
+        if code:
+            return code
+    return 0
 
 
 def _run_local(call: Call, settings: Settings, facts: machine.Machine) -> int:

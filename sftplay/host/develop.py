@@ -1,0 +1,55 @@
+"""Developer tasks: tests, lint and benchmarks in the dev environment, which holds the cpu stack and the tools."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from sftplay.errors import NotFoundError
+from sftplay.host import envs
+from sftplay.host.bootstrap import CHECKOUT
+from sftplay.host.local import explain_end, run_foreground
+
+_SOURCES = ("sftplay", "tests", "bench", "tasks.py")
+
+
+def test(*, long: bool = False, args: str = "") -> int:
+    """pytest: the everyday selection, or everything with `long`. Returns pytest's code."""
+    selection = [] if long else ["-m", "not long"]
+    return _tool("pytest", *selection, *shlex.split(args))
+
+
+def lint(*, fix: bool = False) -> int:
+    """ruff, mypy --strict and the layers' contracts: all of them, also where the first finds something. `fix` repairs."""
+    sources = [name for name in _SOURCES if (CHECKOUT / name).exists()]
+    codes = [
+        _tool("ruff", "check", *(["--fix"] if fix else []), *sources),
+        _tool("ruff", "format", *([] if fix else ["--check"]), *sources),
+        _tool("mypy", "sftplay", "tasks.py"),
+        _tool("lint-imports"),
+    ]
+    return next((code for code in codes if code), 0)
+
+
+def bench(what: str | None = None, *, args: str = "") -> int:
+    """Run bench/<what>.py, or each of them.
+
+    Raises:
+        NotFoundError: there is no such benchmark (66).
+    """
+    there = sorted(path.stem for path in (CHECKOUT / "bench").glob("*.py") if not path.stem.startswith("_"))
+    if what is not None and what not in there:
+        names = ", ".join(there) or "none yet"
+        raise NotFoundError(f"there is no benchmark {what}", where="bench/", todo=f"one of: {names}")
+    codes = [_tool("python", "-m", f"bench.{name}", *shlex.split(args)) for name in ([what] if what else there)]
+    return next((code for code in codes if code), 0)
+
+
+def _tool(name: str, *words: str) -> int:
+    """Run a program of the dev environment in the checkout."""
+    folder = envs.ensure("dev").folder / "bin"
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE")}
+    env |= {"PYTHONPATH": str(CHECKOUT), "PYTHONNOUSERSITE": "1", "PATH": f"{folder}{os.pathsep}{env.get('PATH', '')}"}
+    code = run_foreground([str(folder / name), *words], env, CHECKOUT)
+    explain_end(name, code)
+    return code

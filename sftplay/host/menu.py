@@ -1,0 +1,115 @@
+"""What stands between a task and the person: arguments in, one message and an exit code out."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
+from invoke.tasks import Task
+from invoke.tasks import task as invoke_task
+
+from sftplay import __version__, console
+from sftplay.errors import SftplayError
+from sftplay.files import explain_os_error
+from sftplay.host.bootstrap import CHECKOUT
+
+Body = Callable[..., int | None]
+_PATHS = ("config", "input", "output", "init_adapter")  # parameters that name a file where the person stands
+
+
+def task(
+    *, name: str | None = None, help: Mapping[str, str] | None = None, iterable: Iterable[str] = ()
+) -> Callable[[Body], Task[Any]]:
+    """An Invoke task whose body returns an exit code (None: 0) and may raise SftplayError."""
+
+    def decorate(body: Body) -> Task[Any]:
+        @functools.wraps(body)
+        def run(context: Context, **given: Any) -> None:
+            code = call(body, context, **given)
+            if code:
+                raise Exit(code=code)
+
+        made: Task[Any] = invoke_task(
+            run, name=name, help=dict(help or {}), iterable=list(iterable), auto_shortflags=False
+        )
+        return made
+
+    return decorate
+
+
+def call(body: Body, *args: Any, **given: Any) -> int:
+    """Run a task's body in the project's root; every failure ends here as one message and its exit code."""
+    try:
+        given = {key: _from_root(value) if key in _PATHS and value else value for key, value in given.items()}
+        os.chdir(CHECKOUT)
+        return body(*args, **given) or 0
+    except SftplayError as problem:
+        console.failure(problem)
+        return problem.code
+    except KeyboardInterrupt:
+        console.error("stopped")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        explained = explain_os_error(error, error.filename or "?")
+        console.failure(explained)
+        return explained.code
+    except (Exit, ParseError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the one place that catches
+        from sftplay.cli import keep_traceback
+
+        console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")
+        console.info(f"next: please report it with {keep_traceback('task')}")
+        return 1
+
+
+class Menu(Program):
+    """Invoke's program with our exit code for a wrong command line: 2, as everywhere else."""
+
+    def parse_core_args(self) -> None:
+        self._or_usage(super().parse_core_args)
+
+    def parse_tasks(self) -> None:
+        self._or_usage(super().parse_tasks)
+
+    def _or_usage(self, parse: Callable[[], None]) -> None:
+        try:
+            parse()
+        except ParseError as error:
+            todo = "tasks.py --list names the tasks, tasks.py TASK --help their options"
+            console.failure(SftplayError(str(error), todo=todo))
+            raise Exit(code=2) from None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the menu with `argv` (its first word is the program)."""
+    sys.path.insert(0, str(CHECKOUT))
+    import tasks
+
+    try:
+        Menu(name="sftplay", binary="tasks.py", version=__version__, namespace=tasks.namespace).run(list(argv))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    return 0
+
+
+def _from_root(value: str) -> str:
+    """A path as the person means it, from where they stand; one that is only there from the project's root stays."""
+    here = Path.cwd()
+    if here == CHECKOUT or Path(value).is_absolute():
+        return value
+    return value if (CHECKOUT / value).exists() and not (here / value).exists() else str(here / value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,253 @@
+"""The menu. `python3 tasks.py NAME` works with Python alone; `inv NAME` afterwards, with .venv/bin on the PATH.
+
+One task per thing a person does: its signature, one line, one call into sftplay/host. Tasks of a stage take their options from
+the stage table.
+"""
+
+import sys
+
+if __name__ == "__main__":
+    from sftplay.host import bootstrap
+
+    sys.exit(bootstrap.main(sys.argv[1:]))
+
+from invoke.collection import Collection
+from invoke.context import Context
+
+from sftplay.host.menu import task
+from sftplay.host.stagetask import stage_task
+
+
+@task(name="help")
+def help_(c: Context) -> None:
+    """What there is, in the order in which a person needs it."""
+    from sftplay.host import guide
+
+    guide.show(MENU)
+
+
+@task(help={"dev": "the developer tools too (for test, lint and bench)"})
+def install(c: Context, dev: bool = False) -> None:
+    """Make the environments that stages run in (their first start would make them too)."""
+    from sftplay.host import envs
+
+    envs.install(dev=dev)
+
+
+@task()
+def setup_dirs(c: Context) -> None:
+    """Make data/ and outputs/ with their folders."""
+    from sftplay.host import folders
+
+    folders.setup()
+
+
+@task(
+    help={"runs": "outputs/ too: every run with its weights", "envs": "the environments in .envs/", "yes": "do not ask"}
+)
+def clean(c: Context, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
+    """Remove generated data; shows sizes and asks first. Never data/raw."""
+    from sftplay.host import clean as cleaning
+
+    return cleaning.run(runs=runs, envs=envs, yes=yes)
+
+
+@task(
+    help={
+        "config": "config file (default: configs/run_bnb.yaml)",
+        "set": "change one value for this look, as in --set train.batch_size=8; may be repeated",
+    },
+    iterable=["set_"],
+)
+def check(c: Context, config: str | None = None, set_: list[str] | None = None) -> int | None:
+    """Look at config, data and machine before training: will it fit, and how long?"""
+    from sftplay.host import estimate
+
+    return estimate.check(config, set_ or ())
+
+
+process = stage_task("process", "Read data/raw in any known format, check it, split it.")
+style = stage_task("style", "Put a style prompt into every conversation's system turn.")
+render = stage_task("render", "Apply the chat template: pairs of input and target.")
+tokenize = stage_task("tokenize", "Turn rendered rows into ids and labels (train does it where needed).")
+fetch = stage_task("fetch", "Bring the model into the cache (stages that need it do so themselves).")
+
+
+@task(
+    help={
+        "style": "the style prompt (default: the config's style.prompt; none: the step is skipped)",
+        "config": "config file (default: configs/run_bnb.yaml)",
+        "set": "change one config value; may be repeated",
+        "runner": "auto, docker or local",
+    },
+    iterable=["set_"],
+)
+def full_pipeline(
+    c: Context,
+    style: str | None = None,
+    config: str | None = None,
+    set_: list[str] | None = None,
+    runner: str = "auto",
+) -> int:
+    """Do process, style and render in one go."""
+    from sftplay.host import stage
+
+    return stage.start_pipeline(style=style, config=config, overrides=set_ or (), runner=runner)
+
+
+train = stage_task("train", "Fine-tune; brings missing or stale data stages up to date first.")
+train_bnb = stage_task("train", "Fine-tune with BitsAndBytes.", name="train-bnb", overrides=["backend=bnb"])
+train_bnb_tb = stage_task(
+    "train",
+    "Start TensorBoard, leave it running, and fine-tune with BitsAndBytes.",
+    name="train-bnb-tb",
+    overrides=["backend=bnb"],
+    tensorboard=True,
+)
+train_unsloth = stage_task(
+    "train", "Fine-tune with Unsloth (not in this version yet).", name="train-unsloth", overrides=["backend=unsloth"]
+)
+train_unsloth_tb = stage_task(
+    "train",
+    "Start TensorBoard and fine-tune with Unsloth (not in this version yet).",
+    name="train-unsloth-tb",
+    overrides=["backend=unsloth"],
+    tensorboard=True,
+)
+
+evaluate = stage_task("eval", "Loss, perplexity and text metrics on the val split, base against tuned.")
+eval_test = stage_task("eval", "Evaluate on the test split.", name="eval-test", fixed=["--split=test"])
+eval_quick = stage_task(
+    "eval", "Evaluate on 200 rows of the val split.", name="eval-quick", fixed=["--split=val", "--samples=200"]
+)
+eval_full = stage_task("eval", "Evaluate on val and test, every row.", name="eval-full", fixed=["--split=all"])
+
+infer = stage_task("infer", "Chat with the tuned model; --prompt for one answer, --base for the model before training.")
+infer_interactive = stage_task(
+    "infer",
+    "Chat: history, streamed tokens, /reset, /system, /exit.",
+    name="infer-interactive",
+    without=["prompt", "input", "output"],
+)
+infer_batch = stage_task(
+    "infer",
+    "Answer a file of prompts (txt or jsonl) into a jsonl file; goes on where it was stopped.",
+    name="infer-batch",
+    without=["prompt"],
+    required="input",
+)
+merge = stage_task("merge", "Make one model folder out of base and adapter, with a proof that they agree.")
+
+
+@task(
+    help={
+        "port": "port on 127.0.0.1 (default: the config's tensorboard.port, 6006)",
+        "run": "only this run (default: all of outputs/)",
+    }
+)
+def tensorboard(c: Context, port: int | None = None, run: str | None = None) -> None:
+    """Show the training curves: TensorBoard in the background on 127.0.0.1."""
+    from sftplay.host import tensorboard as board
+
+    board.start(port=port, run=run)
+
+
+@task()
+def stop_tb(c: Context) -> None:
+    """Stop the TensorBoard that sftplay started, and nothing else."""
+    from sftplay.host import tensorboard as board
+
+    board.stop()
+
+
+@task(
+    help={
+        "yes": "ask nothing, take the defaults",
+        "config": "config file (default: configs/quickstart.yaml)",
+        "style": "a style prompt for every answer",
+        "set": "change one config value; may be repeated",
+    },
+    iterable=["set_"],
+)
+def quickstart(
+    c: Context,
+    yes: bool = False,
+    config: str | None = None,
+    style: str | None = None,
+    set_: list[str] | None = None,
+) -> int:
+    """From nothing to a tuned model: guided, every step explained."""
+    from sftplay.host import quickstart as guided
+
+    return guided.run(yes=yes, config=config, style=style, overrides=set_ or ())
+
+
+@task(
+    help={
+        "long": "the long tests too (minutes each)",
+        "args": "more for pytest, as one word: --args='-k process -x'",
+    }
+)
+def test(c: Context, long: bool = False, args: str = "") -> int:
+    """Run the tests (developers)."""
+    from sftplay.host import develop
+
+    return develop.test(long=long, args=args)
+
+
+@task(help={"fix": "repair what can be repaired"})
+def lint(c: Context, fix: bool = False) -> int:
+    """Check style, types and the layers' contracts (developers)."""
+    from sftplay.host import develop
+
+    return develop.lint(fix=fix)
+
+
+@task(help={"what": "name of a file in bench/ (default: all)", "args": "more for it, as one word"})
+def bench(c: Context, what: str | None = None, args: str = "") -> int:
+    """Measure (developers)."""
+    from sftplay.host import develop
+
+    return develop.bench(what, args=args)
+
+
+@task(help={"output": "file to write (default: the screen)"})
+def schema(c: Context, output: str | None = None) -> None:
+    """The config's JSON schema, for editors."""
+    from sftplay.host import schema as schemas
+
+    schemas.write(output)
+
+
+@task(
+    help={"config": "show this config's values (default: every key's default)", "set": "change one value"},
+    iterable=["set_"],
+)
+def show(c: Context, config: str | None = None, set_: list[str] | None = None) -> None:
+    """Every config key with its help and value, as YAML that can be run."""
+    from sftplay.host import schema as schemas
+
+    schemas.show(config, set_ or ())
+
+
+@task(help={"name": "uv, build, host, cpu, dev, or all", "upgrade": "take the newest versions"})
+def lock(c: Context, name: str, upgrade: bool = False) -> None:
+    """Make an environment's lock from its list of wanted packages (developers)."""
+    from sftplay.host import locks
+
+    locks.make(name, upgrade=upgrade)
+
+
+MENU = {
+    "Start here": (help_, quickstart, install, setup_dirs, check),
+    "Data": (process, style, render, full_pipeline, tokenize),
+    "Model": (
+        *(fetch, train, train_bnb, train_bnb_tb, train_unsloth, train_unsloth_tb),
+        *(evaluate, eval_test, eval_quick, eval_full, infer, infer_interactive, infer_batch, merge),
+    ),
+    "Around it": (tensorboard, stop_tb, clean),
+    "Developers": (test, lint, bench),
+}
+namespace = Collection(*(entry for group in MENU.values() for entry in group))
+namespace.add_collection(Collection("config", schema, show))
+namespace.add_collection(Collection("image", lock))
