@@ -142,10 +142,10 @@ def main(argv: Sequence[str]) -> int:
         _drop_stdout()
         return 141
     except OSError as error:
-        problem = explain_os_error(error, error.filename or "?")
+        explained = explain_os_error(error, error.filename or "?")
         keep_traceback(stage_name)
-        console.failure(problem)
-        return problem.code
+        console.failure(explained)
+        return explained.code
     except Exception as error:
         path = keep_traceback(stage_name)
         console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")

@@ -19,8 +19,9 @@ LOG_VARIABLE = "SFTPLAY_LOG"  # set by a stage for its own process: the file tha
 
 
 def use_colour() -> bool:
-    """Whether lines are coloured: a terminal, no NO_COLOR, and not a dumb one."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and sys.stderr.isatty()
+    """Whether lines are coloured: a terminal (also one that a launcher copies to), no NO_COLOR, and not a dumb one."""
+    terminal = sys.stderr.isatty() or bool(os.environ.get("SFTPLAY_TERMINAL"))
+    return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def info(text: str) -> None:

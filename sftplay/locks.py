@@ -25,24 +25,37 @@ def hold(path: Path, *, who: str, todo: str = "wait for it to end, or use anothe
         path: the lock file; made where missing, never removed.
         who: what the holder is, for the other side's message ("train 01-bnb").
     """
+    fd = acquire(path, who=who, todo=todo)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def acquire(path: Path, *, who: str, todo: str = "") -> int:
+    """Lock `path` as `hold` does and return the file descriptor. The lock lasts until its last copy is closed, so a child that
+    inherits the descriptor takes the lock over without a gap.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise explain_os_error(error, path) from error
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(
-                f"another process holds this run ({_holder(fd)})", where=str(path.parent), todo=todo
-            ) from None
-        note = {"who": who, "pid": os.getpid(), "since": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(note).encode(), 0)
-        yield
-    finally:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _holder(fd)
         os.close(fd)
+        raise BusyError(f"another process holds this run ({holder})", where=str(path.parent), todo=todo) from None
+    sign(fd, who)
+    return fd
+
+
+def sign(fd: int, who: str) -> None:
+    """Leave a note in a lock file that this process holds."""
+    note = {"who": who, "pid": os.getpid(), "since": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, json.dumps(note).encode(), 0)
 
 
 def is_held(path: Path) -> bool:

@@ -13,7 +13,6 @@ from invoke.context import Context
 from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 from invoke.tasks import Task
-from invoke.tasks import task as invoke_task
 
 from sftplay import __version__, console
 from sftplay.errors import SftplayError
@@ -36,10 +35,7 @@ def task(
             if code:
                 raise Exit(code=code)
 
-        made: Task[Any] = invoke_task(
-            run, name=name, help=dict(help or {}), iterable=list(iterable), auto_shortflags=False
-        )
-        return made
+        return Task(run, name=name, help=dict(help or {}), iterable=list(iterable), auto_shortflags=False)
 
     return decorate
 

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sftplay import console
 from sftplay.cli import make_job, parse_job
-from sftplay.errors import NotFoundError
-from sftplay.host import choose, envs, local, machine
+from sftplay.decision import Decision
+from sftplay.errors import MachineError, NotFoundError
+from sftplay.host import choose, envs, launcher, local, machine
 from sftplay.host.local import Call
 from sftplay.places import find_model, is_local_model
+from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A stage that may start: its command line and config are right, and this machine has a runner for it."""
+
+    call: Call
+    settings: Settings
+    facts: machine.Machine
+    runner: Decision[choose.Runner]
 
 
 def start(
@@ -38,18 +51,7 @@ def start(
     Raises:
         SftplayError: what is wrong before the stage could start (usage, config, machine).
     """
-    facts = machine.look()
-    machine.require_supported(facts)
-    call = Call(BY_NAME[stage], config, run, tuple(overrides), tuple(options))
-    settings = parse_job(call.argv)[1].settings  # a wrong option or config ends here, before anything is installed
-    decided = choose.choose_runner(runner, facts)
-    if call.stage.model and not _model_is_there(settings):
-        console.info(f"{settings.model.name} is not in the cache: fetching it first")
-        code = _run_local(Call(BY_NAME["fetch"], config, run, call.overrides), settings, facts)
-        if code:
-            return code
-    console.info(f"{stage}: {decided.value} runner ({decided.reason})")
-    return _run_local(call, settings, facts)
+    return run_prepared(prepare(Call(BY_NAME[stage], config, run, tuple(overrides), tuple(options)), runner))
 
 
 def start_pipeline(
@@ -74,12 +76,47 @@ def start_pipeline(
     return 0
 
 
-def _run_local(call: Call, settings: Settings, facts: machine.Machine) -> int:
+def prepare(call: Call, runner: str) -> Prepared:
+    """Find out what is wrong before anything is installed, fetched or written.
+
+    Raises:
+        SftplayError: usage (2), config (78), machine (69).
+    """
+    facts = machine.look()
+    machine.require_supported(facts)
+    settings = parse_job(call.argv)[1].settings
+    if call.stage.name == "train" and settings.backend == "unsloth":
+        raise MachineError(
+            "the Unsloth stack is not in this version of sftplay yet",
+            todo="train with BitsAndBytes: inv train-bnb, or --set backend=bnb",
+        )
+    return Prepared(call, settings, facts, choose.choose_runner(runner, facts))
+
+
+def run_prepared(prepared: Prepared) -> int:
+    """Fetch the model where it is missing, then run the stage. Returns the exit code."""
+    call = prepared.call
+    if call.stage.model and not _model_is_there(prepared.settings):
+        console.info(f"{prepared.settings.model.name} is not in the cache: fetching it first")
+        code = _run_local(prepared, Call(BY_NAME["fetch"], call.config, call.run, call.overrides))
+        if code:
+            return code
+    return _run_local(prepared, call)
+
+
+def _run_local(prepared: Prepared, call: Call) -> int:
+    settings, facts = prepared.settings, prepared.facts
     stack = choose.choose_stack(call.stage, settings, facts, envs.present())
     environment = envs.ensure(stack.value)
+    console.info(
+        f"{call.stage.name}: {prepared.runner.value} runner ({prepared.runner.reason}), {stack.value} stack ({stack.reason})"
+    )
     env = local.stage_environ(call.stage, environment, os.environ, cores=facts.cores)
     if call.stage.gpu:
         env["SFTPLAY_DEVICE"] = choose.choose_device(settings, facts).value
+    if call.stage.name == "train":
+        assert settings.run.name is not None  # load_config fills it in
+        return launcher.train(Run(settings.run.name), call, environment, env)
     with local.token_file(os.environ if call.stage.network else {}) as token:
         code = local.run_foreground([str(environment.python), "-m", "sftplay", *call.argv], {**env, **token})
     local.explain_end(call.stage.name, code)

@@ -48,20 +48,17 @@ def stage_task(
 
     def body(context: Context, **given: Any) -> int:
         from sftplay.host import stage as stages
+        from sftplay.host.local import Call
 
+        device = [f"train.device={given['device']}"] if given.get("device") else []
+        chosen = (*given["set_"], *device, *overrides)
+        call = Call(row, given["config"], given["run"], chosen, (*fixed, *as_argv(offered, given)))
+        prepared = stages.prepare(call, given["runner"])
         if tensorboard:
             from sftplay.host import tensorboard as board
 
             board.start()
-        chosen = [*given["set_"], *([f"train.device={given['device']}"] if given.get("device") else []), *overrides]
-        return stages.start(
-            stage,
-            config=given["config"],
-            run=given["run"],
-            overrides=chosen,
-            options=[*fixed, *as_argv(offered, given)],
-            runner=given["runner"],
-        )
+        return stages.run_prepared(prepared)
 
     parameters = [Parameter("context", Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += sorted(
