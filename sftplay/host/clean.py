@@ -23,11 +23,11 @@ DATA = Path("data")
 
 @dataclass(frozen=True)
 class Doomed:
-    """Something that would go: its path, what it takes on disk (bytes), and the run it is, if it is one."""
+    """Something that would go: its path, what it takes on disk (bytes), and the locks that its users hold."""
 
     path: Path
     size: int
-    run: Run | None = None
+    locks: tuple[Path, ...] = ()
 
 
 def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
@@ -76,12 +76,12 @@ def _agreed() -> bool:
 def _find(*, runs: bool, envs: bool) -> Iterator[Doomed]:
     for path in _inside(DATA):
         if path.name in DATA_FOLDERS and not path.is_symlink():
-            yield from (_doomed(inner) for inner in _inside(path))
+            yield from (_doomed(inner, path / ".lock") for inner in _inside(path))
         elif path.name.startswith(tuple(f"{kind}_" for kind in DATA_FOLDERS)) or path.name in DATA_FOLDERS:
-            yield _doomed(path)
+            yield _doomed(path, path / ".lock")
     for path in _inside(OUTPUTS) if runs else ():
-        is_run = path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
-        yield Doomed(path, disk_size(path), Run(path.name) if is_run else None)
+        run = Run(path.name)
+        yield _doomed(path, run.launch_lock, run.run_lock)
     yield from (_doomed(path) for path in (_inside(ENVS) if envs else ()))
 
 
@@ -92,8 +92,10 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".") or p.name.startswith(TMP_PREFIX))
 
 
-def _doomed(path: Path) -> Doomed:
-    return Doomed(path, disk_size(path))
+def _doomed(path: Path, *locks: Path) -> Doomed:
+    """A lock file that is not there was never held, and one behind a link is not ours to touch."""
+    usable = tuple(lock for lock in locks if lock.is_file() and not path.is_symlink())
+    return Doomed(path, disk_size(path), usable)
 
 
 def disk_size(path: Path) -> int:
@@ -111,7 +113,7 @@ def _remove(item: Doomed) -> int:
         return 0
     with ExitStack() as stack:
         try:
-            for lock in (item.run.launch_lock, item.run.run_lock) if item.run else ():
+            for lock in item.locks:
                 stack.enter_context(hold(lock, who="clean"))
         except BusyError as busy:
             console.warning(f"left: {busy}")

@@ -94,3 +94,11 @@ def test_nothing_to_remove_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert clean.run() == 0
     assert "nothing to remove (add --runs or --envs" in capsys.readouterr().err
+
+
+def test_a_data_folder_that_a_stage_writes_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with hold(Path("data/processed/.lock"), who="process"), hold(Path("data/tokenized_mine/.lock"), who="tokenize"):
+        clean.run(yes=True)
+    assert Path("data/processed/train.jsonl").is_file() and Path("data/tokenized_mine/train.arrow").is_file()
+    assert not Path("data/processed_mine").exists()
+    assert "tokenize" in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""What a model is made of, read from the headers of its safetensors files: no torch, no weights, a few milliseconds.
+
+A safetensors file begins with the header's length (8 bytes, little-endian) and the header itself: JSON with each tensor's
+name, dtype and shape (https://github.com/huggingface/safetensors, "Format").
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sftplay.errors import StorageError
+from sftplay.files import explain_os_error, read_json
+
+_MAX_HEADER = 100_000_000  # the format's own limit, bytes
+_NOT_LINEAR = re.compile(r"embed|lm_head|wte|wpe|norm|rotary", re.IGNORECASE)
+_SIZE_IN_NAME = re.compile(r"(?<![a-z0-9])(\d+(?:\.\d+)?)([mb])(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model, in weights (numbers, not bytes).
+
+    Attributes:
+        weights: all of them.
+        linear: those in linear layers but the output layer: what QLoRA quantizes and `all-linear` adapts.
+        linear_ends: inputs plus outputs of those layers, summed: what a token's activations and an adapter's rank cost.
+        adapted_ends: the same over the layers that get an adapter.
+        layers, hidden, vocab: blocks, width, tokens known.
+        exact: from the files; False: guessed from the model's name.
+    """
+
+    weights: int
+    linear: int
+    linear_ends: int
+    adapted_ends: int
+    layers: int
+    hidden: int
+    vocab: int
+    exact: bool = True
+
+
+def read_shape(folder: Path, targets: str | Sequence[str]) -> Shape:
+    """The shape of a local model.
+
+    Args:
+        folder: config.json and *.safetensors.
+        targets: `all-linear`, or the last names of the modules that get an adapter.
+
+    Raises:
+        StorageError: a damaged file (74).
+    """
+    tensors = {name: shape for file in sorted(folder.glob("*.safetensors")) for name, shape in _header(file)}
+    linear = {n: s for n, s in tensors.items() if len(s) == 2 and n.endswith(".weight") and not _NOT_LINEAR.search(n)}
+    adapted = [s for n, s in linear.items() if targets == "all-linear" or n.split(".")[-2] in targets]
+    config = read_json(folder / "config.json")
+    config = config.get("text_config") or config  # models with a picture part keep the language model's numbers there
+    return Shape(
+        weights=sum(math.prod(shape) for shape in tensors.values()),
+        linear=sum(math.prod(shape) for shape in linear.values()),
+        linear_ends=sum(sum(shape) for shape in linear.values()),
+        adapted_ends=sum(sum(shape) for shape in adapted),
+        layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 1),
+        hidden=int(config.get("hidden_size") or config.get("n_embd") or 1),
+        vocab=int(config.get("vocab_size") or 1),
+    )
+
+
+def guess_shape(name: str) -> Shape | None:
+    """A shape from the size that stands in a model's name (`smollm2-135m`, `Qwen3-0.6B`); None where none stands there.
+
+    A transformer block holds about 12 · hidden² weights (arXiv:2001.08361, table 1), and models of a billion weights
+    have about as many layers as hidden / 85.
+    """
+    found = _SIZE_IN_NAME.findall(name)
+    if not found:
+        return None
+    number, unit = found[-1]
+    weights = float(number) * (1e6 if unit in "mM" else 1e9)
+    hidden = (weights * 85 / 12) ** (1 / 3)
+    layers = max(round(hidden / 85), 1)
+    ends = int(layers * 17.7 * hidden)
+    return Shape(int(weights), int(weights * 0.85), ends, ends, layers, int(hidden), 100_000, exact=False)
+
+
+def _header(file: Path) -> Iterator[tuple[str, list[int]]]:
+    try:
+        with open(file, "rb") as source:
+            length = int.from_bytes(source.read(8), "little")
+            if not 2 <= length <= _MAX_HEADER:
+                raise StorageError("not a safetensors file", where=str(file), todo="fetch the model again: inv fetch")
+            value: dict[str, Any] = json.loads(source.read(length))
+    except OSError as error:
+        raise explain_os_error(error, file) from error
+    except ValueError as error:
+        raise StorageError("damaged header", where=str(file), todo="fetch the model again: inv fetch") from error
+    for name, tensor in value.items():
+        if name != "__metadata__":
+            yield name, tensor["shape"]
