@@ -55,15 +55,23 @@ def clean(c: Context, runs: bool = False, envs: bool = False, yes: bool = False)
 @task(
     help={
         "config": "config file (default: configs/run_bnb.yaml)",
+        "run": "name of the run (default: the config's)",
         "set": "change one value for this look, as in --set train.batch_size=8; may be repeated",
+        "resume": "look at going on with a run that was stopped",
     },
     iterable=["set_"],
 )
-def check(c: Context, config: str | None = None, set_: list[str] | None = None) -> int | None:
+def check(
+    c: Context,
+    config: str | None = None,
+    run: str | None = None,
+    set_: list[str] | None = None,
+    resume: bool = False,
+) -> int:
     """Look at config, data and machine before training: will it fit, and how long?"""
     from sftplay.host import estimate
 
-    return estimate.check(config, set_ or ())
+    return estimate.check(config=config, run=run, overrides=set_ or (), resume=resume)
 
 
 process = stage_task("process", "Read data/raw in any known format, check it, split it.")

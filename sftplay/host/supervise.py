@@ -55,8 +55,12 @@ class Supervisor:
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
         with open(self.output, "ab") as out:
-            self._child = subprocess.Popen(  # noqa: PLW1509 - this process has no threads
-                self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=in_child
+            self._child = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                preexec_fn=in_child,  # noqa: PLW1509 - this process has no threads
             )
         if self.asked:  # a wish that came before there was a stage
             self._child.send_signal(signal.SIGKILL if self.asked == "kill" else signal.SIGTERM)

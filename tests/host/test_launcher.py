@@ -1,0 +1,293 @@
+"""The launcher against a stand-in for the stage: its real processes, locks and signals, without ten seconds of torch each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+# What a training does as far as a launcher can see: it says where it is, saves on SIGTERM, and ends with a code.
+STAGE = """
+import fcntl, os, signal, sys, time
+from pathlib import Path
+run = Path("outputs/demo")
+mode = os.environ.get("STAND_IN", "3")
+lock = open(run / ".run.lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+(run / "starts").open("a").write(os.environ["SFTPLAY_NONCE"] + "\\n")
+def stop(signum, frame):
+    print("saving", flush=True)
+    if mode == "deaf":
+        return
+    time.sleep(0.2)
+    (run / "saved").touch()
+    os._exit(85)
+signal.signal(signal.SIGTERM, stop)
+print("begins", *sys.argv[1:], flush=True)
+if mode.isdigit():
+    sys.stdout.buffer.write(b"50%\\r\\xff100%\\n"); sys.stdout.flush()
+    sys.exit(int(mode))
+if mode == "segfault":
+    os.kill(os.getpid(), signal.SIGSEGV)
+for step in range(600):
+    print("step", step, flush=True)
+    time.sleep(0.1)
+    if (run / "enough").exists():
+        print("done", flush=True); sys.exit(0)
+"""
+
+LAUNCHER = """
+import os, sys
+from pathlib import Path
+from sftplay import console
+from sftplay.errors import SftplayError
+from sftplay.host.envs import Environment
+from sftplay.host.launcher import train
+from sftplay.host.local import Call
+from sftplay.runs import Run
+from sftplay.stages import BY_NAME
+grace, *options = sys.argv[1:]
+try:
+    code = train(Run("demo"), Call(BY_NAME["train"], run="demo", options=tuple(options)),
+                 Environment("cpu", Path("env").absolute(), "sha256:0", "sha256:1"), os.environ, grace=float(grace))
+except SftplayError as problem:
+    console.failure(problem)
+    code = problem.code
+sys.exit(code)
+"""
+
+
+class Project:
+    """A folder with a stand-in stage, and launchers in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.run = folder, folder / "outputs" / "demo"
+        self.launchers: list[subprocess.Popen[bytes]] = []
+        (folder / "env" / "bin").mkdir(parents=True)
+        (folder / "stage.py").write_text(textwrap.dedent(STAGE))
+        (folder / "launcher.py").write_text(LAUNCHER)
+        python = folder / "env" / "bin" / "python"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} {folder}/stage.py "$@"\n')
+        python.chmod(0o755)
+
+    def start(self, *options: str, mode: str = "run", grace: float = 20) -> subprocess.Popen[bytes]:
+        with open(self.folder / f"terminal-{len(self.launchers)}", "wb") as terminal:
+            launcher = subprocess.Popen(
+                [sys.executable, "launcher.py", str(grace), *options],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": str(CHECKOUT), "STAND_IN": mode},
+                stdout=terminal,
+                stderr=terminal,
+            )
+        self.launchers.append(launcher)
+        return launcher
+
+    def terminal(self, launcher: subprocess.Popen[bytes]) -> bytes:
+        return (self.folder / f"terminal-{self.launchers.index(launcher)}").read_bytes()
+
+    def sees(self, launcher: subprocess.Popen[bytes], text: bytes) -> None:
+        wait_until(lambda: text in self.terminal(launcher), f"{text!r} on the terminal")
+
+    def ends(self, launcher: subprocess.Popen[bytes]) -> int:
+        return launcher.wait(timeout=30)
+
+    def starts(self) -> int:
+        return len((self.run / "starts").read_text().split())
+
+    def holder(self) -> int:
+        wait_until(lambda: b"supervisor" in (self.run / ".launch.lock").read_bytes(), "a supervisor in the lock file")
+        return int(json.loads((self.run / ".launch.lock").read_text())["pid"])
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} after {seconds} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    yield project
+    (project.run).mkdir(parents=True, exist_ok=True)
+    (project.run / "enough").touch()
+    for launcher in project.launchers:
+        launcher.kill()
+        launcher.wait()
+
+
+def test_the_end_is_passed_on_and_written_down(project: Project) -> None:
+    launcher = project.start(mode="65")
+    assert project.ends(launcher) == 65
+    assert b"begins -m sftplay train --run demo\n50%\r\xff100%\n" in project.terminal(launcher)
+    start = json.loads((project.run / "launch" / "start-001.json").read_text())
+    end = json.loads((project.run / "launch" / "exit-001.json").read_text())
+    assert start["argv"] == ["train", "--run", "demo"]
+    assert (start["stack"], start["runner"], start["environment_hash"]) == ("cpu", "local", "sha256:1")
+    assert (end["code"], end["nonce"]) == (65, start["nonce"])
+    assert (project.run / "starts").read_text().split() == [start["nonce"]]
+
+
+def test_a_failed_start_can_be_made_again(project: Project) -> None:
+    assert project.ends(project.start(mode="65")) == 65
+    assert project.ends(project.start(mode="0")) == 0
+    assert project.starts() == 2
+    assert (project.run / "launch" / "exit-002.json").is_file()
+
+
+def test_a_crash_is_explained(project: Project) -> None:
+    launcher = project.start(mode="segfault")
+    assert project.ends(launcher) == 139
+    assert b"SIGSEGV" in project.terminal(launcher)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_stop_lets_the_stage_save(project: Project, signum: signal.Signals) -> None:
+    launcher = project.start()
+    project.sees(launcher, b"step 2")
+    launcher.send_signal(signum)
+    assert project.ends(launcher) == 85
+    assert (project.run / "saved").exists()
+
+
+def test_the_second_stop_ends_it_now(project: Project) -> None:
+    launcher = project.start(mode="deaf")
+    project.sees(launcher, b"step 1")
+    launcher.send_signal(signal.SIGINT)
+    project.sees(launcher, b"saving")
+    launcher.send_signal(signal.SIGINT)
+    assert project.ends(launcher) == 130
+    assert not (project.run / "saved").exists()
+
+
+def test_a_stage_that_does_not_stop_is_ended_after_the_grace(project: Project) -> None:
+    launcher = project.start(mode="deaf", grace=1)
+    project.sees(launcher, b"step 1")
+    launcher.send_signal(signal.SIGTERM)
+    assert project.ends(launcher) == 137
+
+
+def test_a_closed_terminal_lets_the_training_go_on(project: Project) -> None:
+    launcher = project.start()
+    project.sees(launcher, b"step 1")
+    launcher.send_signal(signal.SIGHUP)
+    assert project.ends(launcher) == 128 + signal.SIGHUP
+    again = project.start()
+    project.sees(again, b"watching it")
+    (project.run / "enough").touch()
+    assert project.ends(again) == 0
+    assert b"done" in project.terminal(again)
+    assert project.starts() == 1
+
+
+def test_a_killed_launcher_started_again_watches_the_same_training(project: Project) -> None:
+    for _ in range(3):
+        launcher = project.start()
+        project.sees(launcher, b"step")
+        launcher.kill()
+        launcher.wait()
+    last = project.start()
+    project.sees(last, b"watching it")
+    last.send_signal(signal.SIGINT)
+    assert project.ends(last) == 85
+    assert project.starts() == 1
+
+
+def test_a_launcher_killed_while_it_starts_never_leaves_two_trainings(project: Project) -> None:
+    for delay in (0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5):
+        launcher = project.start()
+        time.sleep(delay)
+        launcher.kill()
+        launcher.wait()
+    last = project.start()
+    project.sees(last, b"step")
+    (project.run / "enough").touch()
+    assert project.ends(last) == 0
+    assert project.starts() == 1
+
+
+@pytest.mark.long  # 50 kills, about a minute
+def test_fifty_kills_at_random_moments_never_leave_two_trainings(project: Project) -> None:
+    random = Random(4)
+    for _ in range(50):
+        launcher = project.start()
+        time.sleep(random.uniform(0.05, 0.8))
+        launcher.kill()
+        launcher.wait()
+    last = project.start()
+    project.sees(last, b"step")
+    (project.run / "enough").touch()
+    assert project.ends(last) == 0
+    assert project.starts() == 1
+
+
+def test_an_end_that_nobody_saw_is_told_once(project: Project) -> None:
+    launcher = project.start()
+    project.sees(launcher, b"step 1")
+    launcher.kill()
+    (project.run / "enough").touch()
+    wait_until((project.run / "launch" / "exit-001.json").exists, "exit record")
+    told = project.start()
+    assert project.ends(told) == 0
+    assert b"ended meanwhile" in project.terminal(told)
+    assert b"done" in project.terminal(told)
+    assert project.starts() == 1
+    assert project.ends(project.start(mode="0")) == 0
+    assert project.starts() == 2
+
+
+def test_a_second_launcher_is_refused_while_the_first_watches(project: Project) -> None:
+    first = project.start()
+    project.sees(first, b"step 1")
+    second = project.start()
+    assert project.ends(second) == 75
+    assert b"a launcher" in project.terminal(second)
+    assert first.poll() is None
+
+
+def test_other_arguments_are_refused_while_a_training_runs(project: Project) -> None:
+    first = project.start()
+    project.sees(first, b"step 1")
+    first.kill()
+    first.wait()
+    other = project.start("--no-auto")
+    assert project.ends(other) == 75
+    assert b"train --run demo" in project.terminal(other)
+
+
+def test_a_killed_supervisor_makes_the_stage_save_and_the_next_launcher_go_on(project: Project) -> None:
+    launcher = project.start()
+    project.sees(launcher, b"step 1")
+    os.kill(project.holder(), signal.SIGKILL)
+    assert project.ends(launcher) == 70
+    wait_until((project.run / "saved").exists, "checkpoint")
+    resumed = project.start("--resume", mode="0")
+    assert project.ends(resumed) == 0
+    assert b"cut off" in project.terminal(resumed)
+    assert json.loads((project.run / "launch" / "exit-001.json").read_text())["code"] is None
+    assert project.starts() == 2
+
+
+def test_a_run_that_has_begun_wants_resume(project: Project) -> None:
+    (project.run / "attempts" / "01-bnb").mkdir(parents=True)
+    launcher = project.start(mode="0")
+    assert project.ends(launcher) == 76
+    assert b"--resume" in project.terminal(launcher)
+    assert not (project.run / "starts").exists()
+
+
+def test_resume_without_a_run_leaves_nothing(project: Project) -> None:
+    assert project.ends(project.start("--resume", mode="0")) == 66
+    assert not project.run.exists()
