@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sftplay.errors import NotFoundError
 from sftplay.files import read_json
-from sftplay.settings import Settings
+
+if TYPE_CHECKING:  # pydantic takes 0.2 s, and the command line needs only names from here
+    from sftplay.settings import Settings
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 SPLITS = ("train", "val", "test")

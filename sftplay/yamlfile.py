@@ -87,8 +87,13 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
 
 
 def parse_scalar(text: str) -> Any:
-    """The value of `--set key=value`: a YAML value of one line (number, word, list, null)."""
-    return parse_yaml(f"value: {text}" if text.strip() else "value: ''", f"--set …={text}")[0]["value"]
+    """The value of `--set key=value`: a YAML value of one line (number, list, null), else the words as they stand."""
+    try:
+        return parse_yaml(f"value: {text}" if text.strip() else "value: ''", f"--set …={text}")[0]["value"]
+    except ConfigError:
+        if text.lstrip()[:1] in "[{'\"&*!|>":
+            raise
+        return text
 
 
 def _refuse_traps(text: str, name: str) -> None:

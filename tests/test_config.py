@@ -1,0 +1,99 @@
+"""Configs: every problem at once, nearest names, overrides, and a dump that loads again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sftplay.config import dump_config, load_config, walk_settings
+from sftplay.errors import ConfigError, UsageError
+from sftplay.settings import Settings
+
+
+def _write(folder: Path, text: str, name: str = "My_Run.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_three_mistakes_are_reported_together(tmp_path: Path) -> None:
+    path = _write(tmp_path, "train:\n  lerning_rate: 1e-4\n  batch_size: none\nmodle:\n  name: x\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    text = str(caught.value)
+    assert caught.value.code == 78
+    assert "3 problems" in text
+    assert "line 2: train.lerning_rate: unknown key; did you mean `learning_rate`?" in text
+    assert "line 3: train.batch_size" in text
+    assert "line 4: modle: unknown key; did you mean `model`?" in text
+
+
+def test_a_key_in_the_wrong_section_is_pointed_home(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"did you mean `train\.epochs`"):
+        load_config(_write(tmp_path, "epochs: 3\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("train: {bf16: true, fp16: true}", "bf16 and fp16 are both true"),
+        ("train: {bf16: true, precision: fp32}", "contradicts"),
+        ("train: {early_stopping_patience: 2}", "eval_steps"),
+        ("data: {val_share: 0.6, test_share: 0.4}", "nothing is left"),
+        ("train: {learning_rate: .inf}", "learning_rate"),
+        ("run: {name: ../x}", "run.name"),
+        ("run: {name: /abs}", "run.name"),
+        ("run: {name: ''}", "run.name"),
+        ("run: {name: '..'}", "run.name"),
+        ("run: {name: -rf}", "run.name"),
+        ('run: {name: "a\\nb"}', "run.name"),
+        ('run: {name: "a\\0b"}', "run.name"),
+        ("run: {name: аbc}", "run.name"),  # noqa: RUF001 - a Cyrillic look-alike is the point
+        (f"run: {{name: {'x' * 300}}}", "run.name"),
+    ],
+)
+def test_refused(tmp_path: Path, text: str, word: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(_write(tmp_path, text))
+    assert word in str(caught.value)
+
+
+def test_run_name_defaults_to_the_file_stem(tmp_path: Path) -> None:
+    assert load_config(_write(tmp_path, "backend: bnb")).run.name == "my_run"
+
+
+def test_overrides_reach_new_and_existing_keys(tmp_path: Path) -> None:
+    path = _write(tmp_path, "train:\n  epochs: 1\n")
+    settings = load_config(path, ["train.epochs=2", "lora.r=8", "style.prompt=Be brief: yes", "data.raw=[a, b]"])
+    assert (settings.train.epochs, settings.lora.r, settings.style.prompt, settings.data.raw) == (
+        2,
+        8,
+        "Be brief: yes",
+        ["a", "b"],
+    )
+
+
+def test_override_without_value_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        load_config(_write(tmp_path, ""), ["train.epochs"])
+
+
+def test_empty_sections_mean_defaults(tmp_path: Path) -> None:
+    assert load_config(_write(tmp_path, "train:\nlora:\n")).train == Settings().train
+
+
+def test_the_resolved_config_loads_to_the_same_settings(tmp_path: Path) -> None:
+    first = load_config(_write(tmp_path, "train: {learning_rate: 2e-4}\nstyle: {prompt: 'a: b\n c'}\n"))
+    folder = tmp_path / "outputs" / "my_run"
+    folder.mkdir(parents=True)
+    assert load_config(_write(folder, dump_config(first), "config.yaml")) == first
+
+
+def test_hugging_faces_precision_keys() -> None:
+    assert Settings.model_validate({"train": {"fp16": True}}).train.asked_precision == "fp16"
+    assert Settings.model_validate({"train": {"bf16": True, "precision": "bf16"}}).train.asked_precision == "bf16"
+
+
+def test_every_setting_explains_itself() -> None:
+    assert not [path for path, _, _, text in walk_settings() if len(text) < 5]

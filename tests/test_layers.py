@@ -1,0 +1,45 @@
+"""Kernel, host and data import with torch blocked; the contracts between the layers are import-linter's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sftplay
+
+ROOT = Path(sftplay.__file__).parent
+BLOCKED = ("torch", "peft", "trl", "bitsandbytes", "accelerate", "datasets")
+PROGRAM = """
+import importlib, sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ImportError("blocked: " + name)
+sys.meta_path.insert(0, Block())
+for name in {modules}:
+    importlib.import_module(name)
+print("ok")
+"""
+
+
+def _modules(layer: str) -> list[str]:
+    folder = ROOT / layer if layer else ROOT
+    files = folder.glob("*.py") if not layer else folder.rglob("*.py")
+    names = [".".join(["sftplay", *path.relative_to(ROOT).with_suffix("").parts]) for path in files]
+    return sorted(name.removesuffix(".__init__") for name in names if not name.endswith("__main__"))
+
+
+@pytest.mark.parametrize("layer", ["", "host", "data"])
+def test_imports_with_torch_blocked(layer: str) -> None:
+    program = PROGRAM.format(blocked=BLOCKED, modules=_modules(layer))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "ok\n", done.stderr
+
+
+def test_help_of_a_data_stage_is_light() -> None:
+    program = "import sys; from sftplay.cli import build_parser; build_parser(); print(sorted({'torch', 'transformers', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

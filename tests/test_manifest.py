@@ -1,0 +1,74 @@
+"""A sealed folder exists when its manifest verifies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sftplay.manifest import problem_with, sealed_folder, sweep
+
+
+def _make(target: Path, text: str = "weights") -> None:
+    with sealed_folder(target, {"step": 3}) as tmp:
+        (tmp / "a.bin").write_text(text)
+        (tmp / "sub").mkdir()
+        (tmp / "sub" / "b").write_text("b")
+
+
+def test_whole(tmp_path: Path) -> None:
+    _make(tmp_path / "checkpoint-3")
+    assert problem_with(tmp_path / "checkpoint-3") is None
+    assert os.listdir(tmp_path) == ["checkpoint-3"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "torn manifest", "empty manifest", "no manifest", "link"])
+def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "checkpoint-3"
+    _make(folder)
+    match damage:
+        case "cut":
+            (folder / "a.bin").write_text("wei")
+        case "changed":
+            (folder / "a.bin").write_text("Weights")
+        case "gone":
+            (folder / "sub" / "b").unlink()
+        case "torn manifest":
+            text = (folder / "manifest.json").read_text()
+            (folder / "manifest.json").write_text(text[: len(text) // 2])
+        case "empty manifest":
+            (folder / "manifest.json").write_text("")
+        case "no manifest":
+            (folder / "manifest.json").unlink()
+        case "link":
+            (folder / "a.bin").rename(tmp_path / "a.bin")
+            (folder / "a.bin").symlink_to(tmp_path / "a.bin")
+    assert problem_with(folder) is not None
+
+
+def test_a_failed_save_leaves_the_old_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    _make(folder, "old")
+    with pytest.raises(RuntimeError), sealed_folder(folder, {}) as tmp:
+        (tmp / "a.bin").write_text("new")
+        raise RuntimeError
+    assert (folder / "a.bin").read_text() == "old"
+    assert problem_with(folder) is None
+    assert os.listdir(tmp_path) == ["adapter"]
+
+
+def test_replacing_keeps_nothing_of_the_old_one(tmp_path: Path) -> None:
+    _make(tmp_path / "adapter", "old")
+    with sealed_folder(tmp_path / "adapter", {}) as tmp:
+        (tmp / "c").write_text("new")
+    assert sorted(os.listdir(tmp_path / "adapter")) == ["c", "manifest.json"]
+    assert os.listdir(tmp_path) == ["adapter"]
+
+
+def test_sweep_removes_what_a_kill_left(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-checkpoint-9.123").mkdir()
+    (tmp_path / ".tmp-checkpoint-9.123" / "x").write_text("x")
+    _make(tmp_path / "checkpoint-3")
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["checkpoint-3"]
