@@ -11,12 +11,14 @@ import orjson
 
 from sftplay.data.findings import Finding, Tally
 from sftplay.data.pairs import Cut, Turns, cut_rows
+from sftplay.data.plans import Planner, planner_for
 from sftplay.data.probe import special_pattern
 from sftplay.data.template import ChatTemplate, RefusedConversationError
 from sftplay.errors import DataError
 from sftplay.files import explain_os_error
 
 BLOCK = 1 << 20
+COMPARE_EVERY = 100  # rows; a row put together from a plan is rendered in full as well, to see that both agree
 _REWRITTEN = Finding(
     "rewritten_turns",
     "note",
@@ -95,6 +97,7 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
     """Render every row of a block; rows that can't be are findings."""
     result = Rendered(size=len(block.lines))
     out, rejects = [], []
+    planner = planner_for(recipe.template, recipe.eot, recipe.turns)
     for number, line in enumerate(block.lines.split(b"\n"), block.first):
         if not line.strip():
             continue
@@ -103,7 +106,7 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
         try:
             row = _read_row(line)
             place = f"{place} ({row['id']})"
-            out += _render_row(recipe, row, place, result)
+            out += _render_row(recipe, planner, row, place, result)
         except RefusedConversationError as error:
             result.rejected += 1
             result.tally.add(Finding("rejected", "reject", error.what), place)
@@ -117,7 +120,7 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
     return result
 
 
-def _render_row(recipe: Recipe, row: Mapping[str, Any], place: str, result: Rendered) -> list[bytes]:
+def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place: str, result: Rendered) -> list[bytes]:
     messages = row["messages"]
     if not _specials_are_fine(recipe, messages, place, result.tally):
         return []
@@ -127,8 +130,8 @@ def _render_row(recipe: Recipe, row: Mapping[str, Any], place: str, result: Rend
             return []
         messages = merge_system(messages)
         result.tally.add(_MERGED, place)
-    cuts = list(cut_rows(recipe.template, recipe.eot, messages, recipe.turns, row.get("tools")))
     lines = []
+    cuts = _cuts(recipe, planner, row, messages, compare=result.read % COMPARE_EVERY == 1)
     for number, cut in enumerate(cuts, 1):
         result.rows += 1
         result.turns += len(cut.pairs)
@@ -138,6 +141,18 @@ def _render_row(recipe: Recipe, row: Mapping[str, Any], place: str, result: Rend
             result.tally.add(_CHANGED, place, cut.changed)
         lines.append(_line(f"{row['id']}-{number}" if recipe.turns == "unroll" else row["id"], cut))
     return lines
+
+
+def _cuts(
+    recipe: Recipe, planner: Planner, row: Mapping[str, Any], messages: list[dict[str, Any]], *, compare: bool
+) -> list[Cut]:
+    tools = row.get("tools")
+    planned = planner.cuts(messages) if tools is None else None
+    if planned is not None and not compare:
+        return planned
+    cuts = list(cut_rows(recipe.template, recipe.eot, messages, recipe.turns, tools))
+    assert planned is None or planned == cuts, f"row {row['id']}: the plan of the chat template does not hold"
+    return cuts
 
 
 def _line(row_id: str, cut: Cut) -> bytes:
@@ -175,12 +190,10 @@ def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _specials_are_fine(recipe: Recipe, messages: list[dict[str, Any]], place: str, tally: Tally) -> bool:
     """Whether no text spells a special token, or that is wanted; found ones are tallied, each token by itself."""
     pattern = special_pattern(recipe.specials)
-    found = {
-        token
-        for message in messages
-        if isinstance(message.get("content"), str)
-        for token in pattern.findall(message["content"])
-    }
+    text = "\n".join([message.get("content") or "" for message in messages])
+    if not pattern.search(text):
+        return True
+    found = {token for message in messages for token in pattern.findall(message.get("content") or "")}
     for token in sorted(found):
         tally.add(_spelled(token, recipe.keep_specials), place)
     return recipe.keep_specials or not found

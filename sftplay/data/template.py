@@ -83,7 +83,7 @@ class ChatTemplate:
             RefusedConversationError: the template refuses it (65); `what` holds the template's own words.
         """
         try:
-            return _compiled(self.source).render(
+            return self._template().render(
                 messages=messages,
                 tools=tools,
                 documents=None,
@@ -95,6 +95,9 @@ class ChatTemplate:
             raise RefusedConversationError(f"the chat template does something unsafe: {error}") from error
         except _TEMPLATE_FAILURES as error:
             raise RefusedConversationError(f"the chat template refuses the conversation: {error}") from error
+
+    def _template(self) -> Template:
+        return _compiled(self.source)
 
     def _strftime_now(self, pattern: str) -> str:
         moment = datetime.fromisoformat(self.date) if self.date else datetime.now()
@@ -137,7 +140,7 @@ def checked_template(source: str, named: Mapping[str, str], date: str | None, wh
     return ChatTemplate(source, dict(named), date)
 
 
-class _GenerationTag(Extension):
+class GenerationTag(Extension):
     """`{% generation %}…{% endgeneration %}`: marks what transformers' own masking would train. Here it prints its body."""
 
     tags = {"generation"}  # noqa: RUF012  (declared so by jinja2)
@@ -189,16 +192,19 @@ def _tojson(
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
-@lru_cache(maxsize=1)
-def _compiler() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols]
-    )
+def make_environment(kind: type[ImmutableSandboxedEnvironment]) -> ImmutableSandboxedEnvironment:
+    """A Jinja environment for chat templates."""
+    environment = kind(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["dict"] = _Dict()
     environment.globals["namespace"] = _SafeNamespace
     return environment
+
+
+@lru_cache(maxsize=1)
+def _compiler() -> ImmutableSandboxedEnvironment:
+    return make_environment(ImmutableSandboxedEnvironment)
 
 
 @lru_cache(maxsize=8)
