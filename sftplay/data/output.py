@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +26,11 @@ from sftplay.manifest import sweep
 BLOCK = 4 << 20
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 Marks = Mapping[str, Mapping[str, Any]]  # file name → {"size", "mtime_ns", "hash"}
+Advance = Callable[[int], None]
+
+
+def _ignore(amount: int) -> None:
+    """Nobody counts."""
 
 
 @contextmanager
@@ -65,16 +70,16 @@ def _replace(folder: Path, tmp: Path) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def marks(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def marks(folder: Path, names: Iterable[str], advance: Advance = _ignore) -> dict[str, dict[str, Any]]:
     """Size, time and content hash of files in `folder`: for the stamp's facts under `files`."""
-    return {name: mark(folder / name) for name in names}
+    return {name: mark(folder / name, advance) for name in names}
 
 
-def mark(path: Path) -> dict[str, Any]:
-    """Size, time of last change and content hash of one file."""
+def mark(path: Path, advance: Advance = _ignore) -> dict[str, Any]:
+    """Size, time of last change and content hash of one file; `advance` is told the bytes as they are read."""
     try:
         stat = path.stat()
-        return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "hash": content_hash(path)}
+        return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "hash": content_hash(path, advance)}
     except OSError as error:
         raise explain_os_error(error, path) from error
 
@@ -121,20 +126,30 @@ def require_rows(folder: Path, names: Iterable[str], todo: str) -> None:
             raise NotFoundError("no such file: the stage before has not run", where=str(folder / name), todo=todo)
 
 
-def content_hash(path: Path) -> str:
+def content_hash(path: Path, advance: Advance = _ignore) -> str:
     """`blake2b:<hex>` of a file: BLAKE2b (RFC 7693) over the digests of its 4 MiB blocks, hashed by several threads.
 
     Much faster than SHA-256 where the processor has no instructions for it; data files reach gigabytes.
     """
+    whole = hashlib.blake2b(digest_size=32)
     with open(path, "rb") as source:
-        offsets = range(0, os.fstat(source.fileno()).st_size, BLOCK)
+        size = os.fstat(source.fileno()).st_size
+        threads = min(8, len(os.sched_getaffinity(0))) if size > 4 * BLOCK else 1
 
         def digest(offset: int) -> bytes:
             return hashlib.blake2b(os.pread(source.fileno(), BLOCK, offset), digest_size=32).digest()
 
-        if len(offsets) < 4:
-            digests = [digest(offset) for offset in offsets]
-        else:
-            with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
-                digests = list(pool.map(digest, offsets))
-    return f"blake2b:{hashlib.blake2b(b''.join(digests), digest_size=32).hexdigest()}"
+        for start in range(0, size, threads * BLOCK):
+            offsets = range(start, min(size, start + threads * BLOCK), BLOCK)
+            for block in _by_threads(digest, offsets):
+                whole.update(block)
+            advance(min(size - start, threads * BLOCK))
+    return f"blake2b:{whole.hexdigest()}"
+
+
+def _by_threads(function: Callable[[int], bytes], items: Sequence[int]) -> list[bytes]:
+    """No thread outlives the call: other processes may be forked from this one later."""
+    if len(items) == 1:
+        return [function(items[0])]
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(function, items))

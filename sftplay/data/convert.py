@@ -1,0 +1,132 @@
+"""One piece of raw rows → processed lines, in a worker or in this process: parse, convert, hash, split. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from sftplay.data.formats.fields import converter
+from sftplay.data.formats.plan import Message, Plan
+from sftplay.data.readers.piece import Piece
+from sftplay.data.rejects import BadRowError, Reject, reject
+from sftplay.data.split import Borders, row_key
+from sftplay.places import SPLITS
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker gets: a piece of a file and how to read it."""
+
+    file: int
+    name: str
+    plan: Plan
+    borders: Borders
+    piece: Piece
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Accepted rows of one split, in order: their lines joined, and for each its key, length in bytes, and characters."""
+
+    lines: bytes
+    keys: array[int]
+    sizes: array[int]
+    asked: array[int]  # characters of all turns but the answers
+    answered: array[int]  # characters of the answers
+
+    def without(self, places: list[int]) -> Rows:
+        """The same rows but those at `places`."""
+        if not places:
+            return self
+        gone, kept, at = set(places), [], 0
+        for place, size in enumerate(self.sizes):
+            if place not in gone:
+                kept.append(self.lines[at : at + size])
+            at += size
+        columns = (
+            array(column.typecode, (value for place, value in enumerate(column) if place not in gone))
+            for column in (self.keys, self.sizes, self.asked, self.answered)
+        )
+        return Rows(b"".join(kept), *columns)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What came of a piece. `seen` counts its rows, good and bad; `splits` is in the order of places.SPLITS."""
+
+    file: int
+    used: int
+    seen: int
+    splits: tuple[Rows, ...]
+    rejects: tuple[Reject, ...]
+    dropped: Mapping[str, int]
+    note: str
+
+
+def convert(work: Work) -> Converted:
+    """Convert the rows of one piece.
+
+    Raises:
+        DataError: the file as a whole is bad: not UTF-8 (65).
+    """
+    to_messages, split_of = converter(work.plan), work.borders.split_of
+    parts = [_Part() for _ in SPLITS]
+    rejects: list[Reject] = []
+    dropped: dict[str, int] = {}
+    for line, text, row in work.piece.parsed(rejects, work.name):
+        try:
+            messages = to_messages(row, dropped)
+            asked, answered = measure(messages)
+        except BadRowError as bad:
+            rejects.append(reject(line, bad, text, row))
+            continue
+        content = orjson.dumps(messages)
+        key = row_key(content)
+        number = int.from_bytes(key)
+        parts[split_of(number)].add(
+            b'{"messages":%b,"id":"%b"}\n' % (content, key.hex().encode()), number, asked, answered
+        )
+    splits = tuple(part.rows() for part in parts)
+    seen = sum(len(rows.keys) for rows in splits) + len(rejects)
+    rejects.sort(key=lambda bad: bad.line)
+    return Converted(work.file, work.piece.used, seen, splits, tuple(rejects), dropped, work.piece.note)
+
+
+def measure(messages: list[Message]) -> tuple[int, int]:
+    """Characters of the other turns and of the answers.
+
+    Raises:
+        BadRowError: a NUL character, which tokenizers and C libraries treat in ways of their own.
+    """
+    asked = answered = 0
+    for message in messages:
+        text = message["content"]
+        if "\x00" in text:
+            raise BadRowError(
+                "a NUL character in a text", f"in the {message['role']}'s, at character {text.index(chr(0))}"
+            )
+        if message["role"] == "assistant":
+            answered += len(text)
+        else:
+            asked += len(text)
+    return asked, answered
+
+
+class _Part:
+    """Rows of one split while a piece is converted."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.keys, self.asked, self.answered = array("Q"), array("L"), array("L")
+
+    def add(self, line: bytes, key: int, asked: int, answered: int) -> None:
+        self.lines.append(line)
+        self.keys.append(key)
+        self.asked.append(asked)
+        self.answered.append(answered)
+
+    def rows(self) -> Rows:
+        return Rows(b"".join(self.lines), self.keys, array("L", map(len, self.lines)), self.asked, self.answered)

@@ -1,0 +1,142 @@
+"""Lists of messages, in OpenAI's and ShareGPT's dialects, checked turn by turn.
+
+An accepted conversation: at most one system turn, first; then user and assistant in turn, ending with the assistant; tool
+results stand between two assistant turns. Anything else is refused by name: nothing is reordered, merged or cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sftplay.data.formats.plan import Message
+from sftplay.data.rejects import BadRowError
+
+ROLE_KEYS = ("role", "from")
+TEXT_KEYS = ("content", "value")
+ROLES: Mapping[str, str] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "function_response": "tool",
+}
+_MAY_FOLLOW: Mapping[str, frozenset[str]] = {
+    "": frozenset({"system", "user"}),
+    "system": frozenset({"user"}),
+    "user": frozenset({"assistant"}),
+    "assistant": frozenset({"user", "tool"}),
+    "tool": frozenset({"assistant", "tool"}),
+}
+
+
+def read_messages(items: Any, dropped: dict[str, int]) -> list[Message]:
+    """Any dialect → our messages, in order, texts untouched. `dropped` counts the keys that are not kept, by name.
+
+    Raises:
+        BadRowError: not a conversation that can be trained on.
+    """
+    if type(items) is not list:
+        raise BadRowError("no list of messages", f"it is {kind_of(items)}")
+    messages = [_read_message(item, dropped) for item in items]
+    if messages and messages[0]["role"] == "system" and not messages[0]["content"].strip():
+        del messages[0]  # an empty system turn is none
+    check_turns(messages)
+    return messages
+
+
+def check_turns(messages: list[Message]) -> None:
+    """Raise BadRowError where the order of turns is not an accepted one, or a text is empty."""
+    before = ""
+    for number, message in enumerate(messages, 1):
+        role = message["role"]
+        if role not in _MAY_FOLLOW[before]:
+            raise BadRowError(_order_problem(before, role), f"message {number}")
+        if role != "tool" and not message["content"].strip():
+            raise BadRowError("empty answer" if role == "assistant" else f"empty {role} text", f"message {number}")
+        before = role
+    if before != "assistant":
+        answered = any(message["role"] == "assistant" for message in messages)
+        raise BadRowError("the last turn has no answer" if answered else "no answer")
+
+
+def _order_problem(before: str, role: str) -> str:
+    if role == "system":
+        return "a system turn that is not the first"
+    if before in ("", "system"):
+        return f"the conversation starts with the {role}"
+    if before == role:
+        return f"two {role} turns in a row"
+    return f"a {role} turn after the {before}'s"
+
+
+def _read_message(item: Any, dropped: dict[str, int]) -> Message:
+    if type(item) is not dict:
+        raise BadRowError("a message that is no object", f"it is {kind_of(item)}")
+    role_key = "role" if "role" in item else "from"
+    text_key = "content" if "content" in item else "value"
+    role, text = item.get(role_key), item.get(text_key)
+    if item.get("tool_calls") or item.get("function_call") or role == "function_call":
+        raise BadRowError("a tool call", "calls of tools can't be trained on yet")
+    ours = ROLES.get(role) if type(role) is str else None
+    if ours is None and type(role) is str:
+        ours = ROLES.get(role.lower())
+    if ours is None:
+        raise BadRowError("unknown role", f"{role!r}"[:60])
+    if type(text) is not str:
+        text = read_text(text, f"{ours} text")
+    if len(item) > 2:
+        _note_other_keys(item, {role_key, text_key}, dropped)
+    return {"role": ours, "content": text}
+
+
+def _note_other_keys(item: dict[str, Any], read: set[str], dropped: dict[str, int]) -> None:
+    if item.get("train") is False or item.get("weight") == 0:
+        raise BadRowError("a message marked as not to be trained", "`train` and `weight` are not supported yet")
+    for key, value in item.items():
+        if key not in read and value is not None:
+            name = f"messages[].{key}"
+            dropped[name] = dropped.get(name, 0) + 1
+
+
+def read_text(value: Any, what: str) -> str:
+    """A text, or a list of text parts (joined by nothing, as templates do).
+
+    Raises:
+        BadRowError: missing, a number, an image part and so on; `what` names it ("user text").
+    """
+    if type(value) is str:
+        return value
+    if value is None:
+        raise BadRowError("no answer" if what == "assistant text" else f"no {what}")
+    if type(value) is list and all(type(part) is dict for part in value):
+        kinds = [str(part.get("type", "text")) for part in value]
+        other = next((kind for kind in kinds if kind != "text"), None)
+        if other is not None:
+            raise BadRowError(f"a part that is no text: {other[:20]}", f"{what}: only texts can be trained on")
+        return "".join(read_text(part.get("text"), what) for part in value)
+    raise BadRowError(f"{what} that is not text", f"it is {kind_of(value)}: write it in quotes")
+
+
+def kind_of(value: Any) -> str:
+    """`a number`, `a list` …: what JSON calls a value."""
+    names = {
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
+    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -1,0 +1,149 @@
+"""Which format a file is in, judged by the keys of its first rows, with the evidence in words."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sftplay.data.formats.conversation import ROLE_KEYS, TEXT_KEYS
+from sftplay.data.formats.plan import CONVERSATION, FIELDS, PAIRS, Plan
+from sftplay.errors import ConfigError, DataError
+from sftplay.settings import DataSettings, FieldMap
+
+LOOKED_AT = 100  # rows
+MESSAGE_KEYS = ("messages", "conversations", "conversation", "dialogue", "dialog")
+SYSTEM_KEYS = ("system", "system_prompt")
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """A format of named texts: a row is in it where it has both `user` and `assistant`."""
+
+    format: str
+    user: str
+    assistant: str
+    extra: str = ""
+
+
+_BY_COLUMNS = (
+    _Columns("sftplay", "user", "assistant"),
+    _Columns("alpaca", "instruction", "output", "input"),
+    _Columns("alpaca", "instruction", "response", "context"),  # dolly's names for the same
+    _Columns("prompt_completion", "prompt", "completion"),
+    _Columns("prompt_completion", "prompt", "response"),
+    _Columns("question_answer", "question", "answer"),
+    _Columns("question_answer", "query", "response"),
+)
+EXAMPLE = "data.fields, for example --set data.fields.user=QUESTION --set data.fields.assistant=ANSWER"
+
+
+def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> Plan:
+    """Decide how a file is read.
+
+    Args:
+        rows: its first rows, parsed; at least one.
+        settings: `format` and `fields` override what the rows look like.
+        file: its name, for messages.
+
+    Raises:
+        DataError: no format fits, or columns asked for are not there (65). ConfigError: contradictory fields (78).
+    """
+    fields = _checked_fields(settings.fields, rows, file)
+    if "messages" in fields or {"user", "assistant"} <= set(fields):
+        said = ", ".join(f"{name} is `{key}`" for name, key in fields.items())
+        shape = CONVERSATION if "messages" in fields else FIELDS
+        return replace(Plan("fields", shape, f"data.fields: {said}"), **_as_plan(fields))
+    counts: Counter[Plan] = Counter()
+    for row in rows:
+        plan = next((plan for plan in plans_for(row) if settings.format in ("auto", plan.format)), None)
+        if plan is not None:
+            counts[plan] += 1
+    if not counts:
+        raise _nothing_fits(rows, settings.format, file)
+    (plan, fitting), *rest = counts.most_common()
+    others = "".join(f"; {count} look like {other.format}" for other, count in rest)
+    forced = "" if settings.format == "auto" else ", as data.format says"
+    evidence = f"{fitting} of the first {len(rows)} rows have {_describe(plan)}{others}{forced}"
+    return replace(plan, evidence=evidence, **_as_plan(fields))
+
+
+def plans_for(row: Any) -> Iterator[Plan]:
+    """Every format whose keys the row has, most telling first."""
+    if type(row) is list:
+        if row and all(type(item) is dict for item in row) and _dialect(row):
+            yield Plan(_dialect(row), CONVERSATION)
+        elif len(row) == 2:
+            yield Plan("pairs", PAIRS)
+        return
+    if type(row) is not dict:
+        return
+    names = {key.lower(): key for key in reversed(row)}
+    system = next((names[name] for name in SYSTEM_KEYS if name in names), SYSTEM_KEYS[0])
+    for name in MESSAGE_KEYS:
+        key = names.get(name, "")
+        if key and type(row[key]) is list:
+            yield Plan(_dialect(row[key]) or "messages", CONVERSATION, messages=key, system=system)
+    for columns in _BY_COLUMNS:
+        if columns.user in names and columns.assistant in names:
+            user, assistant = names[columns.user], names[columns.assistant]
+            extra = names.get(columns.extra, columns.extra)
+            yield Plan(columns.format, FIELDS, user=user, assistant=assistant, system=system, extra=extra)
+
+
+def _dialect(items: list[Any]) -> str:
+    """`messages` (OpenAI: role, content) or `sharegpt` (from, value), by the first message; empty where it is neither."""
+    first = items[0] if items and type(items[0]) is dict else {}
+    for name, role, text in zip(("messages", "sharegpt"), ROLE_KEYS, TEXT_KEYS, strict=True):
+        if role in first and (text in first or "tool_calls" in first):
+            return name
+    return ""
+
+
+def _describe(plan: Plan) -> str:
+    if plan.shape == PAIRS:
+        return "a list of two: what the user says, and the answer"
+    if plan.shape == CONVERSATION:
+        keys = "role/content" if plan.format == "messages" else "from/value"
+        return f"`{plan.messages}`, a list of {keys}" if plan.messages else f"a list of {keys} itself"
+    return f"`{plan.user}` and `{plan.assistant}`"
+
+
+def _checked_fields(given: FieldMap | None, rows: Sequence[Any], file: str) -> dict[str, str]:
+    fields: dict[str, str] = given.model_dump(exclude_none=True) if given else {}
+    if "messages" in fields and {"user", "input", "assistant"} & set(fields):
+        raise ConfigError("data.fields: `messages` stands for user, input and assistant: give one or the others")
+    columns = _columns(rows)
+    for name, key in fields.items():
+        if key not in columns:
+            close = difflib.get_close_matches(key, columns, n=1)
+            raise DataError(
+                f"no row has `{key}` (data.fields.{name}); the columns are {_listed(columns)}",
+                where=file,
+                todo=f"did you mean `{close[0]}`?" if close else f"set {EXAMPLE}",
+            )
+    return fields
+
+
+def _as_plan(fields: dict[str, str]) -> dict[str, Any]:
+    return {("extra" if name == "input" else name): key for name, key in fields.items()}
+
+
+def _nothing_fits(rows: Sequence[Any], format_name: str, file: str) -> DataError:
+    columns = _columns(rows)
+    known = [name for name in FieldMap.model_fields if name in columns]
+    hint = f"; {', '.join(known)} alone is not enough" if known else ""
+    seen = f"the columns are {_listed(columns)}{hint}" if columns else f"a row is {str(rows[0])[:60]!r}"
+    what = "no known row format" if format_name == "auto" else f"no row is in the format {format_name} (data.format)"
+    return DataError(f"{what}: {seen}", where=file, todo=f"say which column holds what, by {EXAMPLE}")
+
+
+def _columns(rows: Sequence[Any]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows if type(row) is dict for key in row))
+
+
+def _listed(columns: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name[:40]}`" for name in columns[:12])
+    return f"{shown} and {len(columns) - 12} more" if len(columns) > 12 else shown or "none"

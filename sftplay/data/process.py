@@ -1,0 +1,142 @@
+"""process: data/raw in any known format → data/processed/{train,val,test}.jsonl, rejects.jsonl and report.json.
+
+Pieces of the raw files are converted (by several processes where that pays), then taken in order: duplicates out, rows
+written. Nothing grows with the input but at most 16 bytes a row, by which duplicates are known.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+from sftplay import console
+from sftplay.data import output
+from sftplay.data.convert import convert
+from sftplay.data.parallel import ordered_map, worker_count
+from sftplay.data.progress import Progress, progress
+from sftplay.data.raw import work
+from sftplay.data.readers.sources import RawFile, find
+from sftplay.data.report import Tally, count_of, say
+from sftplay.data.split import SeenRows
+from sftplay.errors import DataError, NotFoundError
+from sftplay.files import write_json
+from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.places import SPLITS, data_folder
+from sftplay.settings import DataSettings
+from sftplay.stages import Job
+
+REJECTS, REPORT = "rejects.jsonl", "report.json"
+ROW_FILES = tuple(f"{split}.jsonl" for split in SPLITS)
+SECTION = ("data.raw", "data.format", "data.fields", "data.val_share", "data.test_share", "data.max_reject_share")
+
+
+def freshness(job: Job) -> str | None:
+    """Why data/processed has to be made again; None where it is current.
+
+    Rows whose raw files are gone are current: there is nothing to make them from again.
+    """
+    folder = data_folder("processed", job.settings)
+    stamp = read_stamp(folder)
+    settings = refreshed(job, "process", stamp).settings
+    if stamp is None:
+        return "not made yet"
+    try:
+        files = find(settings.data.raw).files
+    except (NotFoundError, DataError):
+        console.warning(f"data.raw ({settings.data.raw}) has no files any more: {folder} stays as it is")
+        return None
+    known = stamp.facts.get("sources", {})
+    source = output.hash_of({file.name: output.remembered(file.path, known.get(file.name)) for file in files})
+    return output.lost_file(folder, stamp) or why_stale(stamp, "process", source, section_of(settings, *SECTION))
+
+
+def run(job: Job) -> None:
+    """Make data/processed.
+
+    Raises:
+        DataError: unreadable or unknown files, too many bad rows, nothing to train on (65); the old rows stay.
+        NotFoundError: data.raw names nothing (66). StorageError: disk full (74).
+    """
+    settings = job.settings.data
+    folder = data_folder("processed", job.settings)
+    found = find(settings.raw)
+    for name in found.skipped:
+        console.warning(f"{name}: not a data file, left out")
+    size = sum(file.path.stat().st_size for file in found.files)
+    # every byte is hashed, converted, and hashed again as it was written
+    with output.new_files(folder, "process") as tmp, progress(3 * size, "B", "process") as bar:
+        sources = {file.name: output.mark(file.path, bar.advance) for file in found.files}
+        tally = _write_rows(found.files, settings, worker_count(settings.workers, size), tmp, bar)
+        _refuse_changed(found.files, sources)
+        _refuse_unusable(tally, settings, tmp, folder)
+        write_json(tmp / REPORT, tally.to_json(found.skipped))
+        _stamp(job, tally, sources, output.marks(tmp, ROW_FILES, bar.advance)).write(tmp)
+    say(tally, str(folder))
+    _warn_of_empty(tally, settings)
+
+
+def _write_rows(files: tuple[RawFile, ...], settings: DataSettings, workers: int, tmp: Path, bar: Progress) -> Tally:
+    tally, seen = Tally(), SeenRows()
+    with ExitStack() as stack:
+        splits = [stack.enter_context(open(tmp / name, "wb")) for name in ROW_FILES]
+        rejects = stack.enter_context(open(tmp / REJECTS, "wb"))
+        for done in ordered_map(convert, work(files, settings, tally.files), workers):
+            kept = [rows.without(seen.duplicates(rows.keys)) for rows in done.splits]
+            for out, rows in zip(splits, kept, strict=True):
+                out.write(rows.lines)
+            rejects.writelines(bad.to_json(files[done.file].name) for bad in done.rejects)
+            tally.add(done, kept)
+            bar.advance(done.used)
+    return tally
+
+
+def _refuse_changed(files: tuple[RawFile, ...], sources: output.Marks) -> None:
+    for file in files:
+        stat, mark = file.path.stat(), sources[file.name]
+        if (stat.st_size, stat.st_mtime_ns) != (mark["size"], mark["mtime_ns"]):
+            raise DataError("the file changed while it was read", where=file.name, todo="run it again")
+
+
+def _refuse_unusable(tally: Tally, settings: DataSettings, tmp: Path, folder: Path) -> None:
+    """Raise DataError where the rows can't be used. The rejects are put in place even so: they say why."""
+    if not tally.rows_in:
+        raise DataError("no rows in any file", where=str(settings.raw), todo="put your rows there")
+    share = tally.rejected / tally.rows_in
+    if share > settings.max_reject_share:
+        os.replace(tmp / REJECTS, folder / REJECTS)
+        listing = "\n".join(f"  {line}" for line in tally.first_rejects)
+        raise DataError(
+            f"{count_of(tally.rejected)} of {tally.rows_in:,} can't be used ({tally.reasons_text()}); "
+            f"data.max_reject_share allows {settings.max_reject_share:.3g}\n{listing}",
+            where=tally.first_place,
+            todo=f"look at them in {folder / REJECTS}, then mend them, or leave them out: "
+            f"--set data.max_reject_share={_share_above(share)}",
+        )
+    if not tally.splits["train"]:
+        todo = "add rows, or put fewer aside: --set data.val_share=0 --set data.test_share=0"
+        raise DataError(f"none of {count_of(tally.rows_out)} is in the train split", where=str(settings.raw), todo=todo)
+
+
+def _share_above(share: float) -> float:
+    return min(1.0, int(share * 100 + 1) / 100)
+
+
+def _stamp(job: Job, tally: Tally, sources: output.Marks, files: output.Marks) -> Stamp:
+    section = section_of(job.settings, *SECTION)
+    return Stamp(
+        stage="process",
+        source=output.hash_of(sources),
+        section=section,
+        overrides=relevant(job.overrides, section),
+        output=output.hash_of(files),
+        facts={"files": files, "sources": sources, "rows": tally.splits},
+    )
+
+
+def _warn_of_empty(tally: Tally, settings: DataSettings) -> None:
+    for split, share in (("val", settings.val_share), ("test", settings.test_share)):
+        if share and not tally.splits[split]:
+            console.warning(
+                f"the {split} split is empty, so nothing can be evaluated on it: add rows, or set a larger data.{split}_share"
+            )

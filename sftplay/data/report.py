@@ -1,0 +1,162 @@
+"""What `process` did, counted: report.json and a few lines for the screen. Rows in = out + rejected + duplicates, always."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sftplay import console
+from sftplay.data.convert import Converted, Rows
+from sftplay.places import SPLITS
+
+SHOWN_FILES = 8
+MAX_NAMES = 100  # keys that are dropped, by name; some data has a new name in every row
+
+
+@dataclass
+class FileReport:
+    """One raw file."""
+
+    file: str
+    bytes: int
+    kind: str = ""
+    compression: str = ""
+    encoding: str = ""
+    format: str = ""
+    evidence: str = ""
+    rows: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    dropped_keys: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class Lengths:
+    """Numbers of characters, kept as a histogram: exact below 4,096, to 1 part in 128 above (memory stays bounded)."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def add(self, values: array[int]) -> None:
+        """Count the values of some rows."""
+        self._counts.update(values if not values or max(values) < 4096 else map(_rounded, values))
+
+    def quantiles(self) -> dict[str, int]:
+        """min, p50, p90, p99, max; empty where nothing was counted."""
+        total = self._counts.total()
+        if not total:
+            return {}
+        values = sorted(self._counts)
+        found, seen = {"min": values[0]}, 0
+        wanted = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)]
+        for value in values:
+            seen += self._counts[value]
+            while wanted and seen >= wanted[0][1] * total:
+                found[wanted.pop(0)[0]] = value
+        return {**found, "max": values[-1]}
+
+
+def _rounded(value: int) -> int:
+    step = max(value.bit_length() - 8, 0)
+    return value >> step << step
+
+
+class Tally:
+    """Adds up what came of every piece."""
+
+    def __init__(self) -> None:
+        self.files: list[FileReport] = []
+        self.rows_in = self.duplicates = 0
+        self.reasons: Counter[str] = Counter()
+        self.splits = dict.fromkeys(SPLITS, 0)
+        self.asked, self.answered = Lengths(), Lengths()
+        self.first_rejects: list[str] = []
+        self.first_place = ""
+
+    @property
+    def rejected(self) -> int:
+        return self.reasons.total()
+
+    @property
+    def rows_out(self) -> int:
+        return sum(self.splits.values())
+
+    def add(self, done: Converted, kept: Iterable[Rows]) -> None:
+        """Count a piece: what a worker made of it, and its rows without duplicates."""
+        file = self.files[done.file]
+        out = 0
+        for split, rows in zip(SPLITS, kept, strict=True):
+            self.splits[split] += len(rows.keys)
+            self.asked.add(rows.asked)
+            self.answered.add(rows.answered)
+            out += len(rows.keys)
+        duplicates = done.seen - len(done.rejects) - out
+        self.rows_in += done.seen
+        self.duplicates += duplicates
+        file.rows += done.seen
+        file.rejected += len(done.rejects)
+        file.duplicates += duplicates
+        self.reasons.update(bad.reason for bad in done.rejects)
+        if done.rejects and not self.first_place:
+            self.first_place = done.rejects[0].place(file.file)
+        self.first_rejects += [bad.describe(file.file) for bad in done.rejects[: 3 - len(self.first_rejects)]]
+        add_names(file.dropped_keys, done.dropped)
+        if done.note:
+            file.notes.append(done.note)
+
+    def to_json(self, skipped: Iterable[str]) -> dict[str, Any]:
+        """The report as plain values: the same input gives the same bytes."""
+        return {
+            "rows": {
+                "in": self.rows_in,
+                "out": self.rows_out,
+                "rejected": self.rejected,
+                "duplicates": self.duplicates,
+            },
+            "splits": self.splits,
+            "rejected": dict(self.reasons.most_common()),
+            "characters": {"input": self.asked.quantiles(), "answer": self.answered.quantiles()},
+            "files": [asdict(file) for file in self.files],
+            "skipped_files": list(skipped),
+        }
+
+    def reasons_text(self) -> str:
+        """`2 no answer, 1 not valid JSON`, most frequent first."""
+        shown = [f"{count:,} {reason}" for reason, count in self.reasons.most_common(4)]
+        return ", ".join(shown + ["…"] * (len(self.reasons) > 4))
+
+
+def add_names(total: dict[str, int], more: Mapping[str, int]) -> None:
+    """Add counts by name, at most MAX_NAMES names; the rest is counted under `…`."""
+    for name, count in more.items():
+        place = name if name in total or len(total) < MAX_NAMES else "…"
+        total[place] = total.get(place, 0) + count
+
+
+def say(tally: Tally, folder: str) -> None:
+    """The summary on the screen."""
+    for file in tally.files[:SHOWN_FILES]:
+        console.info(f"{file.file}: {count_of(file.rows)}, {file.format} ({file.evidence})")
+        if file.dropped_keys:
+            names = ", ".join(f"`{name}`" for name in list(file.dropped_keys)[:6])
+            more = " and more" if len(file.dropped_keys) > 6 else ""
+            console.info(f"{file.file}: not kept: {names}{more} (counts are in report.json)")
+    if len(tally.files) > SHOWN_FILES:
+        console.info(f"… and {len(tally.files) - SHOWN_FILES} more files, in report.json")
+    if tally.duplicates:
+        console.info(f"{count_of(tally.duplicates, 'exact duplicate')} removed")
+    if tally.rejected:
+        console.warning(f"{count_of(tally.rejected)} of {tally.rows_in:,} set aside: {tally.reasons_text()}")
+        for line in tally.first_rejects:
+            console.warning(line)
+        console.info(f"they are in {folder}/rejects.jsonl")
+    counts = ", ".join(f"{split} {count:,}" for split, count in tally.splits.items())
+    console.success(f"{count_of(tally.rows_out)} in {folder}: {counts}")
+
+
+def count_of(number: int, what: str = "row") -> str:
+    """`1 row`, `7,473 rows`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
