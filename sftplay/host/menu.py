@@ -53,7 +53,7 @@ def call(body: Body, *args: Any, **given: Any) -> int:
         console.error("stopped")
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 141
     except OSError as error:
         explained = explain_os_error(error, error.filename or "?")
@@ -96,7 +96,14 @@ def main(argv: Sequence[str]) -> int:
         Menu(name="sftplay", binary="tasks.py", version=__version__, namespace=tasks.namespace).run(list(argv))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except BrokenPipeError:  # tasks.py --list | head
+        _drop_stdout()
+        return 141
     return 0
+
+
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _from_root(value: str) -> str:
