@@ -90,27 +90,41 @@ def section_of(settings: Settings, *keys: str) -> dict[str, Any]:
 
 
 def relevant(overrides: Iterable[str], section: Iterable[str]) -> tuple[str, ...]:
-    """The `--set` values that touch one of the section's keys: only these are stamped."""
+    """The `--set` values that touch one of the section's keys, the last one for each: only these are stamped."""
     keys = tuple(section)
-    kept = []
+    kept: dict[str, str] = {}
     for override in overrides:
-        name = override.partition("=")[0].strip()
-        if any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for key in keys):
-            kept.append(override)
-    return tuple(kept)
+        name = _key(override)
+        if any(_overlap(key, name) for key in keys):
+            kept.pop(name, None)  # the last one stands where it was given
+            kept[name] = override
+    return tuple(kept.values())
 
 
 def refreshed(job: Job, stage: str, stamp: Stamp | None) -> Job:
     """The job that brings `stage` up to date: what it was last started with, on top of today's config.
 
-    Overrides and options that `job` itself brings win over the stamped ones. A job of another stage (train) brings
-    overrides; options are taken from it only where the stage has one of that name.
+    Overrides and options that `job` itself brings win over the stamped ones, an override also over a stamped option that
+    stands for the same setting. A job of another stage (train) brings overrides; options are taken from it only where the
+    stage has one of that name.
     """
-    defaults = {option.key: option.default for option in BY_NAME[stage].options}
-    given = {key: job.options[key] for key in defaults if job.options.get(key) not in (None, False, defaults[key])}
-    stamped = {key: stamp.options[key] for key in defaults if key in stamp.options} if stamp else {}
-    job = replace(job, options={**defaults, **stamped, **given})
+    options = {option.key: option.default for option in BY_NAME[stage].options}
+    if stamp is not None:
+        today = [_key(override) for override in job.overrides]
+        outdone = {option.key for option in BY_NAME[stage].options if option.setting in today}
+        options.update({key: stamp.options[key] for key in options if key in stamp.options and key not in outdone})
+    options.update({key: job.options[key] for key in options if job.options.get(key) not in (None, False)})
+    job = replace(job, options=options)
     if stamp is None or not stamp.overrides:
         return job
     overrides = (*stamp.overrides, *job.overrides)
     return replace(job, overrides=overrides, settings=load_config(job.config_file, overrides))
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
+
+
+def _overlap(key: str, name: str) -> bool:
+    """Whether one of two key paths holds the other."""
+    return key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.")

@@ -18,6 +18,7 @@ class Option:
     Attributes:
         kind: `flag` (true when given), or the type of its value.
         internal: for the launcher, not for people: tasks don't show it.
+        setting: the config's key that it stands for, where there is one.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Option:
     choices: tuple[str, ...] = ()
     default: Any = None
     internal: bool = False
+    setting: str = ""
 
     @property
     def key(self) -> str:
@@ -84,12 +86,13 @@ STAGES: tuple[Stage, ...] = (
         "put a style prompt into the system turn",
         "data/processed_with_style",
         options=(
-            Option("--style", "the style prompt (else the config's style.prompt)", str),
+            Option("--style", "the style prompt (else the config's style.prompt)", str, setting="style.prompt"),
             Option(
                 "--mode",
                 "before, after or instead of the system turn that is there",
                 str,
                 ("prepend", "append", "replace"),
+                setting="style.mode",
             ),
         ),
     ),
@@ -116,7 +119,9 @@ STAGES: tuple[Stage, ...] = (
             _STRICT,
             Option("--no-auto", "refuse (76) instead of bringing stale data stages up to date"),
             Option("--init-adapter", "folder of an adapter to start from", str),
-            Option("--handed-over-from", "the attempt that asked for this one (the launcher sets it)", str, internal=True),
+            Option(
+                "--handed-over-from", "the attempt that asked for this one (the launcher sets it)", str, internal=True
+            ),
             Option("--attempt", "number of the attempt (the launcher sets it)", int, internal=True),
         ),
     ),

@@ -57,6 +57,20 @@ def test_only_overrides_of_the_section_are_stamped() -> None:
     assert relevant(given, KEYS) == ("data.val_share=0.1", "data.fields.user=q")
 
 
+def test_the_last_of_several_overrides_of_a_key_is_stamped() -> None:
+    assert relevant(["data.val_share=0.1", "data.fields.user=q", "data.val_share=0.2"], KEYS) == (
+        "data.fields.user=q",
+        "data.val_share=0.2",
+    )
+
+
+def test_an_override_of_today_beats_a_stamped_option_for_the_same_setting(config: Path) -> None:
+    stamp = Stamp("style", "s", {}, (), {"style": "Rhyme.", "mode": "append"})
+    job = refreshed(make_job(str(config), None, ["style.prompt='Be brief.'"], {}), "style", stamp)
+    assert job.options == {"style": None, "mode": "append"}
+    assert job.settings.style.prompt == "Be brief."
+
+
 def test_a_refresh_repeats_what_was_asked_for_then(config: Path) -> None:
     stamp = Stamp("style", "s", {}, ("data.val_share=0.1", "data.test_share=0.3"), {"style": "Rhyme.", "mode": None})
     today = make_job(str(config), None, ["data.test_share=0.4"], {"no_auto": True})
