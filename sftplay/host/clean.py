@@ -13,11 +13,12 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import BusyError, UsageError
 from sftplay.files import TMP_PREFIX, explain_os_error, human_size
+from sftplay.host import envs as environments
+from sftplay.host.procinfo import users_of
 from sftplay.locks import hold
 from sftplay.places import DATA_FOLDERS, OUTPUTS
 from sftplay.runs import Run
 
-ENVS = Path(".envs")
 DATA = Path("data")
 
 
@@ -28,6 +29,7 @@ class Doomed:
     path: Path
     size: int
     locks: tuple[Path, ...] = ()
+    environment: bool = False
 
 
 def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
@@ -39,7 +41,7 @@ def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
         yes: do not ask.
 
     Returns:
-        Bytes freed.
+        0: what is in use and therefore left is no failure.
 
     Raises:
         UsageError: nobody can be asked and `yes` was not given (2). PermissionDeniedError: not ours (77).
@@ -56,9 +58,8 @@ def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
     if not yes and not _agreed():
         console.info("nothing was removed")
         return 0
-    freed = sum(_remove(item) for item in found)
-    console.success(f"removed {human_size(freed)}")
-    return freed
+    console.success(f"removed {human_size(sum(_remove(item) for item in found))}")
+    return 0
 
 
 def _not_asked_for(runs: bool, envs: bool) -> str:
@@ -82,7 +83,9 @@ def _find(*, runs: bool, envs: bool) -> Iterator[Doomed]:
     for path in _inside(OUTPUTS) if runs else ():
         run = Run(path.name)
         yield _doomed(path, run.launch_lock, run.run_lock)
-    yield from (_doomed(path) for path in (_inside(ENVS) if envs else ()))
+    for path, _ in environments.listing() if envs else ():
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        yield Doomed(shown, disk_size(path), environment=True)
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -107,9 +110,9 @@ def disk_size(path: Path) -> int:
 
 def _remove(item: Doomed) -> int:
     """Remove one thing; bytes freed, 0 where it was left because something uses it."""
-    user = _used_by(item.path) if item.path.parent == ENVS else None
-    if user is not None:
-        console.warning(f"left: {item.path} is in use by process {user}")
+    users = users_of(item.path) if item.environment else []
+    if users:
+        console.warning(f"left: {item.path} is in use by process {users[0]}")
         return 0
     with ExitStack() as stack:
         try:
@@ -133,16 +136,3 @@ def _delete(path: Path) -> None:
     doomed = path.with_name(f"{TMP_PREFIX}clean-{path.name}.{os.getpid()}")
     path.rename(doomed)
     shutil.rmtree(doomed)
-
-
-def _used_by(env: Path) -> int | None:
-    """The process that runs a program from this environment, if any (Linux: the first word of its command line)."""
-    roots = {str(env) + "/", str(env.absolute()) + "/"}
-    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            program = cmdline.read_bytes().split(b"\0")[0].decode(errors="replace")
-        except OSError:
-            continue  # ended meanwhile, or not ours
-        if program.startswith(tuple(roots)):
-            return int(cmdline.parent.name)
-    return None

@@ -44,7 +44,7 @@ _ORDER: tuple[type[SftplayError], ...] = (
 
 
 def check(
-    *, config: str | None = None, run: str | None = None, overrides: Sequence[str] = (), resume: bool = False
+    config: str | None = None, overrides: Sequence[str] = (), *, run: str | None = None, resume: bool = False
 ) -> int:
     """Report on everything that training will need.
 

@@ -26,7 +26,10 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put("data/processed_mine/train.jsonl")
     put("data/tokenized_mine/train.arrow")
     put("outputs/first/adapter/adapter_model.safetensors")
+    monkeypatch.setenv("SFTPLAY_ENVS", str(tmp_path / ".envs"))
     put(".envs/cpu-123/bin/python")
+    put(".envs/cpu-123/sftplay.json", "{}")
+    put(".envs/not-ours/file")
 
 
 def left() -> set[str]:
@@ -34,11 +37,13 @@ def left() -> set[str]:
 
 
 def test_generated_data_goes_named_datasets_too_and_the_rest_stays() -> None:
-    assert clean.run(yes=True) == 4000
+    assert clean.run(yes=True) == 0
     assert left() == {
         "data/raw/mine.jsonl",
         "outputs/first/adapter/adapter_model.safetensors",
         ".envs/cpu-123/bin/python",
+        ".envs/cpu-123/sftplay.json",
+        ".envs/not-ours/file",
     }
     assert Path("data/processed/.gitkeep").is_file()
     assert not Path("data/processed_mine").exists()
@@ -49,12 +54,12 @@ def test_sizes_are_shown_before_anything_goes(capsys: pytest.CaptureFixture[str]
         clean.run(runs=True)
     shown = capsys.readouterr().err
     assert "data/processed/train.jsonl" in shown and "1.0 kB" in shown and "together 5.0 kB" in shown
-    assert len(left()) == 7
+    assert len(left()) == 9
 
 
 def test_runs_and_environments_go_only_when_asked_for() -> None:
     clean.run(runs=True, envs=True, yes=True)
-    assert left() == {"data/raw/mine.jsonl"}
+    assert left() == {"data/raw/mine.jsonl", ".envs/not-ours/file"}
     assert Path("outputs/.gitkeep").is_file()
 
 

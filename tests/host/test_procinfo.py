@@ -1,0 +1,54 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sftplay.host import procinfo
+
+
+@pytest.fixture
+def listening() -> "socket.socket":
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server  # type: ignore[misc]
+
+
+def test_a_process_is_itself_until_it_has_ended() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    first = procinfo.identify(child.pid)
+    assert first is not None and procinfo.identify(child.pid) == first
+    child.stdin.close()  # type: ignore[union-attr]
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert procinfo.identify(child.pid) is None  # ended, and not collected yet
+    child.wait()
+    assert procinfo.identify(child.pid) is None
+
+
+def test_two_processes_are_never_the_same() -> None:
+    assert procinfo.identify(os.getpid()) != procinfo.identify(os.getppid())
+
+
+def test_the_owner_of_a_port_is_found(listening: socket.socket) -> None:
+    port = listening.getsockname()[1]
+    assert procinfo.listener(port) == os.getpid()
+    assert not procinfo.is_free(port)
+    assert "py" in procinfo.name_of(os.getpid())
+    free = procinfo.next_free(port)
+    assert free is not None and free > port and procinfo.is_free(free)
+
+
+def test_a_port_that_nobody_has_has_no_owner(listening: socket.socket) -> None:
+    port = listening.getsockname()[1]
+    listening.close()
+    assert procinfo.listener(port) is None
+
+
+def test_the_users_of_a_folder_are_found(tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.symlink_to(sys.executable)
+    assert procinfo.users_of(tmp_path) == []
+    with subprocess.Popen([str(program), "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert procinfo.users_of(tmp_path) == [child.pid]
+        child.communicate(b"\n")
