@@ -74,7 +74,9 @@ def test_an_environment_that_is_in_use_is_left(capsys: pytest.CaptureFixture[str
     program = Path(".envs/cpu-123/bin/python")
     program.unlink()
     program.symlink_to(sys.executable)
-    with subprocess.Popen([str(program.absolute()), "-c", "input()"], stdin=subprocess.PIPE) as user:
+    words = [str(program.absolute()), "-c", "print(flush=True); input()"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as user:
+        assert user.stdout is not None and user.stdout.readline()  # it runs
         clean.run(envs=True, yes=True)
         assert program.exists()
         assert f"process {user.pid}" in capsys.readouterr().err

@@ -49,6 +49,8 @@ def test_the_users_of_a_folder_are_found(tmp_path: Path) -> None:
     program = tmp_path / "python"
     program.symlink_to(sys.executable)
     assert procinfo.users_of(tmp_path) == []
-    with subprocess.Popen([str(program), "-c", "input()"], stdin=subprocess.PIPE) as child:
+    words = [str(program), "-c", "print(flush=True); input()"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline()  # it runs
         assert procinfo.users_of(tmp_path) == [child.pid]
         child.communicate(b"\n")
