@@ -1,0 +1,176 @@
+"""style: a style prompt put into the system turn of every conversation → data/processed_with_style. data/processed stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sftplay import console
+from sftplay.data import output, process
+from sftplay.data.progress import Progress, progress
+from sftplay.data.report import count_of
+from sftplay.errors import DataError, UsageError
+from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, why_stale
+from sftplay.places import data_folder
+from sftplay.stages import Job
+
+_WITHOUT_SYSTEM = b'{"messages":[{"role":"user",'  # how a row begins that `process` wrote without a system turn
+_ASK_FOR_PROMPT = 'give one: --style "Answer in one short sentence.", or set style.prompt in the config'
+
+
+@dataclass(frozen=True)
+class Style:
+    """What happens to the system turn."""
+
+    prompt: str
+    mode: str
+
+    @property
+    def section(self) -> dict[str, str]:
+        """The settings in force, whether they come from the config or from options."""
+        return {"style.prompt": self.prompt, "style.mode": self.mode}
+
+    def system(self, before: str) -> str:
+        """The new system text; `before` is empty where there was none."""
+        if not before.strip() or self.mode == "replace":
+            return self.prompt
+        parts = (self.prompt, before) if self.mode == "prepend" else (before, self.prompt)
+        return "\n\n".join(parts)
+
+
+def style_of(job: Job) -> Style | None:
+    """The style asked for by options, else by the config; None where there is no prompt."""
+    prompt = job.options.get("style") or job.settings.style.prompt
+    return Style(prompt, job.options.get("mode") or job.settings.style.mode) if prompt and prompt.strip() else None
+
+
+def wanted(job: Job) -> bool:
+    """Whether this dataset has a style: a prompt today, or styled rows made before."""
+    stamp = read_stamp(data_folder("processed_with_style", job.settings))
+    return stamp is not None or style_of(refreshed(job, "style", stamp)) is not None
+
+
+def freshness(job: Job) -> str | None:
+    """Why data/processed_with_style has to be made again; None where it is current."""
+    folder, source = (data_folder(kind, job.settings) for kind in ("processed_with_style", "processed"))
+    stamp = read_stamp(folder)
+    style = style_of(refreshed(job, "style", stamp))
+    if stamp is None:
+        return "not made yet"
+    if style is None:
+        return "the config has no style.prompt any more"
+    read = output.source_of(source, process.ROW_FILES, read_stamp(source))
+    return output.lost_file(folder, stamp) or why_stale(stamp, "style", read, style.section)
+
+
+def run(job: Job) -> None:
+    """Make data/processed_with_style.
+
+    Raises:
+        UsageError: no style prompt, neither by option nor in the config (2). NotFoundError: nothing processed yet (66).
+        DataError: a line that is no processed row (65).
+    """
+    style = style_of(job)
+    if style is None:
+        raise UsageError("no style prompt", where="style", todo=_ASK_FOR_PROMPT)
+    refuse_unwritable(style.prompt)
+    source, folder = (data_folder(kind, job.settings) for kind in ("processed", "processed_with_style"))
+    output.require_rows(source, process.ROW_FILES, todo="process the raw rows first: inv process")
+    _warn_if_stale(job, source)
+    read = output.source_of(source, process.ROW_FILES, read_stamp(source))
+    size = sum((source / name).stat().st_size for name in process.ROW_FILES)
+    with output.new_files(folder, "style") as tmp, progress(2 * size, "B", "style") as bar:  # written, then hashed
+        rows = {name: _style_file(source / name, tmp / name, style, bar) for name in process.ROW_FILES}
+        files = output.marks(tmp, process.ROW_FILES, bar.advance)
+        Stamp(
+            stage="style",
+            source=read,
+            section=style.section,
+            overrides=relevant(job.overrides, style.section),
+            options={key: job.options.get(key) for key in ("style", "mode")},
+            output=output.hash_of(files),
+            facts={"files": files, "rows": {Path(name).stem: count for name, count in rows.items()}},
+        ).write(tmp)
+    _preview(source, folder, style)
+    console.success(f"{count_of(sum(rows.values()))} in {folder}, {source} is as it was")
+
+
+def _style_file(source: Path, target: Path, style: Style, bar: Progress) -> int:
+    count = 0
+    with open(target, "wb") as out:
+        for line in styled_lines(source, style):
+            out.write(line)
+            bar.advance(len(line))
+            count += 1
+    return count
+
+
+def styled_lines(source: Path, style: Style) -> Iterator[bytes]:
+    """The lines of a processed file with the style in them. Rows without a system turn are not even parsed.
+
+    Raises:
+        DataError: a line that is no processed row (65).
+    """
+    made = b'{"messages":[' + orjson.dumps({"role": "system", "content": style.prompt}) + b',{"role":"user",'
+    with open(source, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.startswith(_WITHOUT_SYSTEM):
+                yield made + line[len(_WITHOUT_SYSTEM) :]
+            elif line.strip():
+                yield _styled(line, style, f"{source}:{number}")
+
+
+def _styled(line: bytes, style: Style, where: str) -> bytes:
+    try:
+        row: Any = orjson.loads(line)
+        first, rest = row["messages"][0], row["messages"][1:]
+        if first["role"] == "system":
+            messages = [{**first, "content": style.system(first["content"])}, *rest]
+        else:
+            messages = [{"role": "system", "content": style.system("")}, first, *rest]
+        return orjson.dumps({**row, "messages": messages}, option=orjson.OPT_APPEND_NEWLINE)
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
+        todo = "was it edited by hand? make the rows again: inv process"
+        raise DataError(f"not a processed row ({error})"[:200], where=where, todo=todo) from None
+
+
+def refuse_unwritable(prompt: str) -> None:
+    """Raise UsageError where a prompt can't be written as UTF-8 (bytes of another encoding on the command line)."""
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError("the style prompt is not UTF-8", where="--style", todo="check the terminal's locale") from None
+
+
+def _warn_if_stale(job: Job, source: Path) -> None:
+    """Rows made by hand have no stamp and need none; processed ones should be those of today's raw files."""
+    reason = process.freshness(job) if read_stamp(source) else None
+    if reason:
+        console.warning(f"{source} is not current ({reason}): `inv process` makes it again, then repeat this")
+
+
+def _preview(source: Path, folder: Path, style: Style) -> None:
+    """Say what the change looks like, on the first row."""
+    old, new = (_first_system(place) for place in (source, folder))
+    console.info(f"system turn of the first row ({style.mode}): before: {old}; after: {new}")
+
+
+def _first_system(folder: Path) -> str:
+    for name in process.ROW_FILES:
+        with open(folder / name, "rb") as lines:
+            line = lines.readline()
+        try:
+            first = orjson.loads(line)["messages"][0] if line.strip() else None
+        except (orjson.JSONDecodeError, LookupError, TypeError):
+            return "?"  # not written by `process`; `render` will say what is wrong with it
+        if first is not None:
+            return _shortened(first["content"]) if first["role"] == "system" else "none"
+    return "none"
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 100 else text[:99] + "…")
