@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import BusyError, UsageError
 from sftplay.files import TMP_PREFIX, explain_os_error, human_size
+from sftplay.host import ask
 from sftplay.host import envs as environments
 from sftplay.host.procinfo import users_of
 from sftplay.locks import hold
@@ -68,10 +68,9 @@ def _not_asked_for(runs: bool, envs: bool) -> str:
 
 
 def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError("nothing was removed: there is no terminal to ask on", todo="inv clean --yes")
-    print("Remove these? [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 - a question, not a line
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not ask.somebody_is_there():
+        raise UsageError("nothing was removed: there is no terminal to ask on", todo="the same command with --yes")
+    return ask.yes("Remove these?", default=False)
 
 
 def _find(*, runs: bool, envs: bool) -> Iterator[Doomed]:

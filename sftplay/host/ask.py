@@ -1,0 +1,27 @@
+"""Questions to the person at the terminal. A caller finds out first whether there is anybody to ask."""
+
+from __future__ import annotations
+
+import sys
+
+
+def somebody_is_there() -> bool:
+    """Whether questions can be seen and answered: both ends are a terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def text(question: str, default: str = "") -> str:
+    """One line; Enter or the end of input gives the default."""
+    print(f"? {question} ", end="", file=sys.stderr, flush=True)  # noqa: T201 - a question stays on its line
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        print(file=sys.stderr)  # noqa: T201 - the end of input leaves the cursor behind the question
+    return answer.strip() or default
+
+
+def yes(question: str, *, default: bool) -> bool:
+    """Yes or no; asked again until it is one of them, and Enter gives the default."""
+    while True:
+        answer = text(f"{question} [{'Y/n' if default else 'y/N'}]", "y" if default else "n").lower()
+        if answer in ("y", "yes", "n", "no"):
+            return answer.startswith("y")
