@@ -1,0 +1,182 @@
+"""Stage `tokenize`: ids and labels, once for every backend; the rows that are too long are dealt with here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sftplay import console
+from sftplay.data.artifact import Writer, writing
+from sftplay.data.findings import Tally, todos
+from sftplay.data.lengths import Lengths
+from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
+from sftplay.data.progress import progress
+from sftplay.data.render import FILES as RENDERED
+from sftplay.data.render_rows import blocks
+from sftplay.data.tokenize_rows import Reader, Tokenized
+from sftplay.data.tokenizer import TokenizerFacts, load_backend, read_tokenizer
+from sftplay.errors import DataError, NotFoundError, RefusedError
+from sftplay.files import hash_json
+from sftplay.freshness import Stamp, read_stamp, relevant, section_of, why_stale
+from sftplay.places import SPLITS, data_folder, find_model
+from sftplay.stages import Job
+
+FILES = tuple(f"{split}.arrow" for split in SPLITS)
+SECTION = ("model.max_length", "data.on_too_long")
+# Facts of the rendering that the artifact hands on: a run is stamped with them.
+_HANDED_ON = ("template_hash", "tokenizer_hash", "eot", "eot_id", "eot_reason", "date", "template_adds", "from")
+
+
+def freshness(job: Job) -> str | None:
+    """Why rows have to be tokenized again; None where data/tokenized is current."""
+    folder, source = data_folder("tokenized", job.settings), data_folder("rendered", job.settings)
+    stamp, rendered = read_stamp(folder), read_stamp(source)
+    if stamp is None or rendered is None:
+        return "not made yet"
+    tokenizer = read_tokenizer(find_model(job.settings))
+    return lost_file(folder, stamp) or why_stale(stamp, "tokenize", _source(source, rendered), _section(job, tokenizer))
+
+
+def run(job: Job) -> None:
+    """Tokenize every split of data/rendered into data/tokenized.
+
+    Raises:
+        DataError: a piece that does not survive the tokenizer, rows too long, nothing to train on (65).
+        NotFoundError: no rendered rows, no model (66). RefusedError: rendered for another tokenizer (76).
+    """
+    settings, source = job.settings, data_folder("rendered", job.settings)
+    require_rows(source, RENDERED, todo="render the rows first: inv render")
+    rendered = read_stamp(source)
+    if rendered is None:
+        raise NotFoundError("the rendered rows have no stamp", where=str(source), todo="render again: inv render")
+    model = find_model(settings)
+    tokenizer = read_tokenizer(model)
+    if rendered.facts["tokenizer_hash"] != tokenizer.hash:
+        raise RefusedError(
+            f"the rows were rendered for another tokenizer than that of {settings.model.name}",
+            where=str(source),
+            todo="render them again: inv render",
+        )
+    read, section = _source(source, rendered), _section(job, tokenizer)
+    folder = data_folder("tokenized", settings)
+    lengths = Lengths(settings.model.max_length, settings.data.on_too_long)
+    with new_files(folder, "tokenize") as tmp:
+        splits, tally = _tokenize(_reader(tokenizer, rendered.facts), source, tmp, lengths, settings.data.workers)
+        _judge(splits, tally, lengths, model)
+        files = marks(tmp, FILES)
+        Stamp(
+            stage="tokenize",
+            source=read,
+            section=section,
+            overrides=relevant(job.overrides, SECTION),
+            options=dict(job.options),
+            output=hash_of(files),
+            facts={**_facts(rendered.facts, splits, tally, lengths), "files": files},
+        ).write(tmp)
+    _say(splits, tally, lengths, folder)
+
+
+def _source(folder: Path, stamp: Stamp) -> str:
+    handed_on = {key: stamp.facts.get(key) for key in _HANDED_ON}
+    return hash_json([source_of(folder, RENDERED, stamp), handed_on])
+
+
+def _section(job: Job, tokenizer: TokenizerFacts) -> dict[str, Any]:
+    return {**section_of(job.settings, *SECTION), "tokenizer": tokenizer.hash}
+
+
+def _reader(tokenizer: TokenizerFacts, facts: Mapping[str, Any]) -> Reader:
+    bos = tokenizer.named.get("bos_token")
+    return Reader(load_backend(tokenizer.folder), facts["eot_id"], tokenizer.special.get(bos) if bos else None)
+
+
+def _tokenize(
+    reader: Reader, source: Path, target: Path, lengths: Lengths, workers: int | None
+) -> tuple[dict[str, Writer], Tally]:
+    splits, tally = {}, Tally()
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    if workers is not None:
+        os.environ["RAYON_NUM_THREADS"] = str(workers)
+    size = sum((source / name).stat().st_size for name in RENDERED)
+    with progress(size, "B", "tokenize") as bar:
+        for split, rendered, name in zip(SPLITS, RENDERED, FILES, strict=True):
+            with writing(target / name) as out, closing(_read_ahead(reader, source / rendered)) as pieces:
+                for done in pieces:
+                    out.write(lengths.apply(done.batch))
+                    tally.merge(done.tally)
+                    bar.advance(done.size)
+            splits[split] = out
+    return splits, tally
+
+
+def _read_ahead(reader: Reader, path: Path) -> Generator[Tokenized, None, None]:
+    """Blocks of a file, the next one being tokenized while the last one is written."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for block in blocks(path):
+            following = pool.submit(reader.read, block)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
+
+
+def _judge(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, model: Path) -> None:
+    """Raise where the rows can't be trained on as they are."""
+    if fatal := tally.of("fatal"):
+        listing = "\n".join(f"  {tally.line(finding)}" for finding in fatal)
+        raise DataError(f"rows can't be tokenized\n{listing}", todo=todos(fatal))
+    if lengths.too_long and lengths.policy == "error":
+        raise lengths.refuse(_readable(model))
+    train = splits[SPLITS[0]]
+    if not train.trained_tokens:
+        why = f"\n  {lengths.line()}" if lengths.too_long else ""
+        raise DataError(
+            f"nothing to train on: no row of the train split is left{why}",
+            todo="a larger model.max_length, or more rows",
+        )
+
+
+def _readable(model: Path) -> int | None:
+    """The most tokens that the model's config says it can read."""
+    found = json.loads((model / "config.json").read_bytes()).get("max_position_embeddings")
+    return found if isinstance(found, int) else None
+
+
+def _facts(
+    rendered: Mapping[str, Any], splits: Mapping[str, Writer], tally: Tally, lengths: Lengths
+) -> Mapping[str, Any]:
+    """What training and runs want to know; the rendering's facts are handed on."""
+    return {
+        **{key: rendered[key] for key in _HANDED_ON if key in rendered},
+        "rows": {split: out.rows for split, out in splits.items()},
+        "tokens": {split: out.tokens for split, out in splits.items()},
+        "trained_tokens": {split: out.trained_tokens for split, out in splits.items()},
+        "values_hash": {split: out.values_hash for split, out in splits.items()},
+        "max_tokens": max(out.longest for out in splits.values()),
+        "max_length": lengths.limit,
+        "lengths": lengths.quantiles(),
+        "too_long": lengths.too_long,
+        "dropped": lengths.dropped,
+        "truncated": lengths.truncated,
+        "notes": {finding.kind: tally.count(finding.kind) for finding in tally.of("note")},
+    }
+
+
+def _say(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, folder: Path) -> None:
+    for finding in tally.of("note"):
+        console.warning(tally.line(finding))
+    if lengths.too_long:
+        console.warning(
+            f"{lengths.line()}\n  {lengths.dropped:,} dropped, {lengths.truncated:,} cut "
+            f"(data.on_too_long: {lengths.policy})"
+        )
+    rows = ", ".join(f"{split} {out.rows:,}" for split, out in splits.items())
+    tokens, trained = (sum(getattr(out, name) for out in splits.values()) for name in ("tokens", "trained_tokens"))
+    console.success(f"tokenized → {folder}: {rows} rows, {tokens:,} tokens, {trained:,} of them trained")
