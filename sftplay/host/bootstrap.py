@@ -28,7 +28,7 @@ VENV = CHECKOUT / ".venv"
 MARKER = VENV / "sftplay-set-up"
 HOST_LOCK = CHECKOUT / "images" / "host.lock"
 UV_LOCK = CHECKOUT / "images" / "uv.lock"
-DOWNLOAD = "about 45 MB from PyPI: uv, Invoke, docker, pydantic, rich"  # sum of the wheels in host.lock
+DOWNLOAD = "about 40 MB from PyPI: uv, Invoke, docker, pydantic, rich"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -88,9 +88,9 @@ def uv_environ(base: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
 def find_uv() -> Path:
     """The uv that the set-up installed, else one that the person has."""
-    own = VENV / "bin" / "uv"
-    if own.is_file():
-        return own
+    for folder in (VENV / "bin", Path(sys.executable).parent):
+        if (folder / "uv").is_file():
+            return folder / "uv"
     import shutil
 
     found = shutil.which("uv")

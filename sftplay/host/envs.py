@@ -32,10 +32,10 @@ class Stack:
 
 
 STACKS: Mapping[str, Stack] = {
-    "cpu": Stack("images/cpu/requirements.lock", "about 620 MB: torch for the CPU, transformers, the default model"),
+    "cpu": Stack("images/cpu/requirements.lock", "about 530 MB: torch for the CPU, transformers, the default model"),
     "bnb": Stack("images/bnb/requirements.lock", "about 3 GB: torch with CUDA"),
     "unsloth": Stack("images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth"),
-    "dev": Stack("images/dev.lock", "about 660 MB: the cpu stack and the developer tools"),
+    "dev": Stack("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
 }
 
 

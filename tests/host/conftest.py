@@ -1,0 +1,59 @@
+"""A copy of the checkout to run tasks in, with the environments of the real one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sftplay.host import envs
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+_PARTS = ("sftplay", "configs", "images", "tasks.py", "pyproject.toml")
+
+RunTask = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what a clean checkout holds, as far as tasks need it."""
+    copy = tmp_path / "checkout"
+    copy.mkdir()
+    for name in _PARTS:
+        source = CHECKOUT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def cpu_env() -> Path:
+    """The folder of environments, with the cpu stack in it."""
+    envs.ensure("cpu")
+    return envs.envs_folder()
+
+
+@pytest.fixture
+def run_task(checkout: Path) -> RunTask:
+    """Run a task in the copy, as tasks.py does once .venv is there."""
+
+    def run(*argv: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "sftplay.host.menu", *argv],
+            cwd=cwd or checkout,
+            env={**os.environ, "PYTHONPATH": str(checkout), "NO_COLOR": "1", **(env or {})},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=300,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import tomllib
+
+from sftplay.host.locks import LOCKS
+from tests.host.conftest import CHECKOUT, RunTask
+
+PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[.*\])?==(\S+)", re.MULTILINE)
+
+
+def pins(target: str) -> dict[str, str]:
+    return dict(PIN.findall((CHECKOUT / target).read_text()))
+
+
+def wanted(source: str) -> set[str]:
+    lines = (line.split("#")[0].strip() for line in (CHECKOUT / source).read_text().splitlines())
+    return {re.split(r"[<>=\s;]", line)[0] for line in lines if line and not line.startswith("-")}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_line_is_pinned_and_hashed(name: str) -> None:
+    text = (CHECKOUT / LOCKS[name].target).read_text()
+    blocks = re.split(r"\n(?=[a-z0-9])", text)[1:]
+    assert blocks
+    for block in blocks:
+        assert "==" in block.splitlines()[0], block
+        assert "--hash=sha256:" in block, block
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_header_names_the_task_and_nothing_names_a_place(name: str) -> None:
+    text = (CHECKOUT / LOCKS[name].target).read_text()
+    assert f"inv image.lock {name}" in text.splitlines()[1]
+    assert "://" not in text
+    assert not re.search(r"(^|\s)/\w+/", text)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_everything_wanted_is_locked(name: str) -> None:
+    assert wanted(LOCKS[name].source) <= set(pins(LOCKS[name].target))
+
+
+@pytest.mark.parametrize("source", [lock.source for lock in LOCKS.values() if "build" not in lock.source])
+def test_every_wanted_package_has_its_reason(source: str) -> None:
+    for line in (CHECKOUT / source).read_text().splitlines():
+        if line and not line.startswith(("#", "-")) and source != "images/uv.in":
+            assert re.search(r"\s# \S", line), line
+
+
+def test_the_developers_stack_is_the_users_stack_and_more() -> None:
+    dev = pins("images/dev.lock")
+    for name, version in pins("images/cpu/requirements.lock").items():
+        assert dev[name] == version, name
+    assert wanted("images/host.in") <= set(dev)
+
+
+def test_the_host_needs_what_pyproject_says() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    dependencies = {re.split(r"[<>=]", line)[0]: line for line in project["project"]["dependencies"]}
+    assert wanted("images/host.in") == {*dependencies, "uv"}
+    lines = [line.split("#")[0].strip() for line in (CHECKOUT / "images/host.in").read_text().splitlines()]
+    assert set(dependencies.values()) <= set(lines)
+    groups = {name.lower() for name in project["dependency-groups"]["dev"]}
+    assert groups == wanted("images/dev.in")
+
+
+def test_pip_and_the_environment_hold_the_same_uv() -> None:
+    assert pins("images/uv.lock")["uv"] == pins("images/host.lock")["uv"]
+
+
+def test_what_the_default_models_package_would_drag_in_is_kept_out() -> None:
+    assert not {"llm", "llama-cpp-python"} & set(pins("images/cpu/requirements.lock"))
+
+
+@pytest.mark.long  # asks PyPI
+def test_a_lock_that_is_made_again_stays_as_it_is(run_task: RunTask, checkout: Path) -> None:
+    before = (checkout / "images" / "build.lock").read_text()
+    end = run_task("image.lock", "build")
+    assert end.returncode == 0, end.stderr
+    assert (checkout / "images" / "build.lock").read_text() == before
