@@ -91,7 +91,7 @@ def check_first_batch(trainer: Trainer) -> dict[str, int]:
         RefusedError: a library changed them on the way (76).
     """
     size = trainer.args.per_device_train_batch_size
-    order = epoch_order(trainer.lengths, trainer.args.seed, 0, size)[:size]
+    order = epoch_order(trainer.lengths, trainer.args.seed, 0, trainer.rows_per_step)[:size]
     batch = next(iter(trainer.get_train_dataloader()))
     for number, row in enumerate(trainer.train_dataset[i] for i in order):
         length = len(row["input_ids"])

@@ -15,7 +15,7 @@ WINDOW = 50  # batches that are sorted by length together
 
 
 def epoch_order(lengths: Sequence[int], seed: int, epoch: int, batch_size: int) -> list[int]:
-    """Row numbers in training order; consecutive `batch_size` of them are one batch.
+    """Row numbers in training order; consecutive `batch_size` of them are one optimizer step's.
 
     The last, partly filled batch stays last, so that no full batch is cut.
     """

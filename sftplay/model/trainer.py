@@ -88,6 +88,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
                 )  # TRL makes QLoRA adapters bf16: a resumed run would then differ
 
     @property
+    def rows_per_step(self) -> int:
+        """Effective batch: the order is made of these, so that 4 × 1 and 1 × 4 see the same rows in each step."""
+        return int(self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps)
+
+    @property
     def planned_steps(self) -> int:
         """Optimizer steps of the whole run: max_steps, else epochs over the rows."""
         if self.args.max_steps > 0:
@@ -120,7 +125,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         return loss
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        return EpochSampler(self.lengths, self.args.seed, self.args.per_device_train_batch_size)
+        return EpochSampler(self.lengths, self.args.seed, self.rows_per_step)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"

@@ -1,0 +1,331 @@
+"""Training through the real command: exact, resumable, stampable, and refusing what would be another training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.box import Box, wait_for
+
+STEPS = 8
+BASE = {
+    "train": {
+        "method": "lora",
+        "max_steps": STEPS,
+        "save_steps": 2,
+        "batch_size": 2,
+        "learning_rate": 0.01,
+        "logging_steps": 1,
+        "precision": "fp32",
+    },
+    "lora": {"r": 4, "alpha": 8, "dropout": 0.1},
+    "data": {"val_share": 0.1, "test_share": 0.1},
+}
+
+
+@pytest.fixture(scope="module")
+def template_project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, box: Box) -> Path:
+    """A project with tokenized data for the tiny model; tests copy it."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "data" / "raw").mkdir(parents=True)
+    words = random.Random(3)
+    rows = [
+        {
+            "user": f"How many clips are {i} and {i * 7}?",
+            "assistant": f"She sold {i * 8} clips" + " in May" * words.randint(0, 6) + ".",
+        }
+        for i in range(60)
+    ]
+    (folder / "data" / "raw" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = {"model": {"name": str(tiny_model), "max_length": 256}, **BASE}
+    (folder / "demo.yaml").write_text(yaml.safe_dump(config))
+    for stage in ("process", "render", "tokenize"):
+        ran = box.run(stage, "--config", "demo.yaml", cwd=folder)
+        assert ran.code == 0, ran.err
+    return folder
+
+
+@pytest.fixture
+def project(template_project: Path, tmp_path: Path) -> Path:
+    """A fresh copy of the project."""
+    shutil.copytree(template_project, tmp_path / "project")
+    return tmp_path / "project"
+
+
+@pytest.fixture(scope="module")
+def reference(template_project: Path, box: Box, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Hash of the weights of one uninterrupted run, by method and precision."""
+    known: dict[str, str] = {}
+
+    class Lazy(dict[str, str]):
+        def __missing__(self, key: str) -> str:
+            folder = tmp_path_factory.mktemp("reference") / "project"
+            shutil.copytree(template_project, folder)
+            ran = box.run("train", "--config", "demo.yaml", *_set(key), cwd=folder)
+            assert ran.code == 0, ran.err
+            known[key] = self[key] = _weights(folder)
+            return known[key]
+
+    return Lazy()
+
+
+def _set(variant: str) -> list[str]:
+    method, precision = variant.split("-")
+    return ["--set", f"train.method={method}", "--set", f"train.precision={precision}"]
+
+
+def _weights(folder: Path, run: str = "demo") -> str:
+    (path,) = [p for name in ("adapter", "model") for p in (folder / "outputs" / run / name).glob("*.safetensors")]
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_what_the_design_promises(project: Path, box: Box) -> None:
+    ran = box.run("train", "--config", "demo.yaml", "--set", "train.eval_steps=4", cwd=project)
+    assert ran.code == 0, ran.err
+    run = project / "outputs" / "demo"
+    for name in ("config.yaml", "backend.json", "run.json", "events.jsonl", "chat_template.jinja", "adapter/adapter_model.safetensors", "adapter/tokenizer.json",
+                 "attempts/01-bnb/backend.json", "attempts/01-bnb/train.log", "attempts/01-bnb/checkpoints/checkpoint-8/manifest.json"):  # fmt: skip
+        assert (run / name).is_file(), name
+    assert list((run / "tb" / "01-bnb").glob("events.out.tfevents.*.localhost.*"))
+    record = json.loads((run / "run.json").read_text())
+    assert record["state"] == "finished" and record["steps"] == STEPS
+    assert record["last_loss"] < record["first_loss"]
+    effective = record["effective"]
+    assert effective["trainable_dtype"] == ["torch.float32"] and not effective["packing"]
+    assert effective["max_length"] == 256 and effective["effective_batch"] == 2
+    assert [event["event"] for event in _events(project)] == ["started", "finished"]
+    assert not list(run.rglob("training_args.bin")) and not list(run.rglob(".tmp-*"))
+    again = box.run("train", "--run", "demo", cwd=project)
+    assert again.code == 76 and "--resume" in again.err and "--run demo-2" in again.err
+
+
+def test_the_resolved_config_runs_again_to_the_same_bytes(project: Path, box: Box, reference: dict[str, str]) -> None:
+    assert box.run("train", "--config", "demo.yaml", cwd=project).code == 0
+    shutil.copy(project / "outputs" / "demo" / "config.yaml", project / "again.yaml")
+    ran = box.run("train", "--config", "again.yaml", "--run", "again", cwd=project)
+    assert ran.code == 0, ran.err
+    assert _weights(project, "again") == _weights(project) == reference["lora-fp32"]
+
+
+def test_accumulation_weighs_tokens_and_not_batches(project: Path, box: Box) -> None:
+    """4 × 1 gives the loss and gradient norm of 2 × 2 and 1 × 4, on rows of different lengths."""
+    logged = []
+    for batch, accumulation in ((4, 1), (2, 2), (1, 4)):
+        run = f"split-{batch}"
+        ran = box.run(
+            "train", "--config", "demo.yaml", "--run", run, "--set", "train.max_steps=1", "--set", "lora.dropout=0",
+            "--set", f"train.batch_size={batch}", "--set", f"train.gradient_accumulation_steps={accumulation}", cwd=project,
+        )  # fmt: skip
+        assert ran.code == 0, ran.err
+        state = project / "outputs" / run / "attempts/01-bnb/checkpoints/checkpoint-1/trainer_state.json"
+        logged.append(json.loads(state.read_text())["log_history"][0])
+    for other in logged[1:]:
+        assert other["loss"] == pytest.approx(logged[0]["loss"], rel=1e-4)
+        assert other["grad_norm"] == pytest.approx(logged[0]["grad_norm"], rel=1e-3)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_resume_gives_the_same_bytes(
+    project: Path, box: Box, reference: dict[str, str], signum: int
+) -> None:
+    started = box.start("train", "--config", "demo.yaml", cwd=project)
+    wait_for(project / "outputs/demo/attempts/01-bnb/progress.json")
+    started.kill(signum)
+    ran = started.wait()
+    if ran.code == 0:
+        pytest.fail("the run was over before the signal: raise STEPS")
+    assert ran.code == 85, ran.err
+    assert "--resume" in ran.err
+    assert "interrupted" in [event["event"] for event in _events(project)]
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 0, ran.err
+    assert _weights(project) == reference["lora-fp32"]
+
+
+def test_a_closed_terminal_does_not_end_a_run(project: Path, box: Box) -> None:
+    started = box.start("train", "--config", "demo.yaml", cwd=project)
+    wait_for(project / "outputs/demo/attempts/01-bnb/progress.json")
+    started.kill(signal.SIGHUP)
+    assert started.wait().code == 0
+
+
+def test_a_second_trainer_on_the_same_run_is_refused(project: Path, box: Box) -> None:
+    first = box.start("train", "--config", "demo.yaml", cwd=project)
+    wait_for(project / "outputs/demo/attempts/01-bnb/progress.json")
+    second = box.run("train", "--config", "demo.yaml", "--resume", cwd=project)
+    assert second.code == 75, second.err
+    assert "a trainer" in second.err
+    assert first.wait().code == 0
+
+
+def _kill_until_done(box: Box, project: Path, variant: str, rounds: random.Random, seconds: float) -> int:
+    """SIGKILL at random moments, start again, until the run is finished; gives the number of kills that hit."""
+    kills = 0
+    while True:
+        resume = ["--resume"] if (project / "outputs/demo/backend.json").exists() else []
+        if not resume:
+            shutil.rmtree(project / "outputs", ignore_errors=True)
+        started = box.start("train", "--config", "demo.yaml", *_set(variant), *resume, cwd=project)
+        if kills < 3:
+            time.sleep(rounds.uniform(0.3, seconds))
+            try:
+                started.kill(signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        ran = started.wait()
+        if ran.code == 0:
+            return kills
+        assert ran.code == -signal.SIGKILL, ran.err
+        kills += 1
+
+
+@pytest.mark.parametrize("variant", ["lora-fp32", "qlora-fp32", "lora-bf16", "full-fp32"])
+def test_killed_and_resumed_equals_uninterrupted(
+    project: Path, box: Box, reference: dict[str, str], variant: str
+) -> None:
+    expected = reference[variant]
+    assert _kill_until_done(box, project, variant, random.Random(variant), 3.0) > 0
+    assert _weights(project) == expected
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("variant", ["lora-fp32", "qlora-fp32", "lora-bf16"])
+def test_fifty_kills(template_project: Path, tmp_path: Path, box: Box, reference: dict[str, str], variant: str) -> None:
+    expected, rounds, kills = reference[variant], random.Random(variant), 0
+    while kills < 50:
+        folder = tmp_path / str(kills)
+        shutil.copytree(template_project, folder)
+        kills += _kill_until_done(box, folder, variant, rounds, 4.0)
+        assert _weights(folder) == expected, f"after {kills} kills"
+
+
+def test_a_torn_checkpoint_is_passed_over_for_the_newest_whole_one(
+    project: Path, box: Box, reference: dict[str, str]
+) -> None:
+    assert box.run("train", "--config", "demo.yaml", cwd=project).code == 0
+    run = project / "outputs" / "demo"
+    torn = run / "attempts/01-bnb/checkpoints/checkpoint-8/optimizer.pt"
+    torn.write_bytes(torn.read_bytes()[:100])
+    shutil.rmtree(run / "adapter")
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 0, ran.err
+    assert "checkpoint-8 is not whole" in ran.err and "resuming from checkpoint-6" in ran.err
+    assert _weights(project) == reference["lora-fp32"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ("train.learning_rate=0.02", "optimization.learning_rate"),
+        ("lora.r=8", "lora.r"),
+        ("train.method=qlora", "tuning_method"),
+        ("train.seed=1", "optimization.seed"),
+    ],
+)
+def test_resume_refuses_another_training(project: Path, box: Box, change: str, field: str) -> None:
+    assert box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=1", cwd=project).code == 0
+    ran = box.run("train", "--run", "demo", "--resume", "--set", change, cwd=project)
+    assert ran.code == 76
+    assert f"refuse  {field}" in ran.err and "--run demo-2" in ran.err
+
+
+def test_resume_with_more_steps_goes_on(project: Path, box: Box) -> None:
+    assert box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=2", cwd=project).code == 0
+    ran = box.run("train", "--run", "demo", "--resume", "--set", "train.max_steps=4", cwd=project)
+    assert ran.code == 0, ran.err
+    assert json.loads((project / "outputs/demo/run.json").read_text())["steps"] == 4
+
+
+def test_resume_of_nothing(project: Path, box: Box) -> None:
+    ran = box.run("train", "--config", "demo.yaml", "--resume", cwd=project)
+    assert ran.code == 66 and "without --resume" in ran.err
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(project: Path, box: Box) -> None:
+    ran = box.run(
+        "train",
+        "--config",
+        "demo.yaml",
+        "--set",
+        "train.learning_rate=1e30",
+        "--set",
+        "train.max_grad_norm=0",
+        "--set",
+        "train.save_steps=1",
+        cwd=project,
+    )
+    assert ran.code == 80, ran.err
+    assert "step" in ran.err and "learning_rate" in ran.err
+    assert _events(project)[-1]["event"] == "failed"
+
+
+def test_early_stopping_keeps_the_best(project: Path, box: Box) -> None:
+    ran = box.run(
+        "train", "--config", "demo.yaml", "--set", "train.max_steps=60", "--set", "train.eval_steps=2", "--set", "train.early_stopping_patience=1",
+        "--set", "train.learning_rate=0.5", cwd=project,
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    record = json.loads((project / "outputs/demo/run.json").read_text())
+    assert record["stopped_early"] and record["steps"] < 60
+    state = json.loads(
+        next((project / "outputs/demo/attempts/01-bnb/checkpoints").glob("checkpoint-*/trainer_state.json")).read_text()
+    )
+    best = min((entry["eval_loss"], entry["step"]) for entry in state["log_history"] if "eval_loss" in entry)
+    assert record["val_loss"] <= best[0] and record["published"] == f"checkpoint-{state['best_global_step'] or best[1]}"
+
+
+@pytest.mark.parametrize("switch", ["lora.dora=true", "lora.rslora=true"])
+def test_lora_switches_reach_the_adapter(project: Path, box: Box, switch: str) -> None:
+    ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=2", "--set", switch, cwd=project)
+    assert ran.code == 0, ran.err
+    config = json.loads((project / "outputs/demo/adapter/adapter_config.json").read_text())
+    assert config[{"lora.dora=true": "use_dora", "lora.rslora=true": "use_rslora"}[switch]] is True
+
+
+def test_retention_goes_by_step_and_keeps_the_best(project: Path, box: Box) -> None:
+    ran = box.run(
+        "train",
+        "--config",
+        "demo.yaml",
+        "--set",
+        "train.save_steps=1",
+        "--set",
+        "train.save_total_limit=1",
+        cwd=project,
+    )
+    assert ran.code == 0, ran.err
+    kept = [path.name for path in (project / "outputs/demo/attempts/01-bnb/checkpoints").glob("checkpoint-*")]
+    assert kept == ["checkpoint-8"]
+
+
+def test_init_adapter_starts_from_another_runs_weights(project: Path, box: Box) -> None:
+    assert box.run("train", "--config", "demo.yaml", cwd=project).code == 0
+    ran = box.run(
+        "train",
+        "--config",
+        "demo.yaml",
+        "--run",
+        "second",
+        "--init-adapter",
+        "outputs/demo/adapter",
+        "--set",
+        "train.max_steps=1",
+        cwd=project,
+    )
+    assert ran.code == 0, ran.err
+    first, second = (json.loads((project / f"outputs/{name}/run.json").read_text()) for name in ("demo", "second"))
+    assert second["first_loss"] < first["first_loss"]
+    assert json.loads((project / "outputs/second/backend.json").read_text())["init_adapter"]
