@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sftplay import console
+from sftplay.data import process, style
 from sftplay.data.findings import Tally, todos
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.parallel import ordered_map, worker_count
@@ -22,7 +23,7 @@ from sftplay.data.template import TEMPLATE_FILE, ChatTemplate, choose_template
 from sftplay.data.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
 from sftplay.files import write_text
-from sftplay.freshness import Stamp, read_stamp, relevant, section_of, why_stale
+from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.settings import Settings
 from sftplay.stages import Job
@@ -40,6 +41,7 @@ class _Counts:
     turns: dict[str, int] = field(default_factory=dict)
     read: int = 0
     rejected: int = 0
+    without_system: int = 0
     tally: Tally = field(default_factory=Tally)
 
     def add(self, split: str, done: Rendered) -> None:
@@ -47,6 +49,7 @@ class _Counts:
         self.turns[split] = self.turns.get(split, 0) + done.turns
         self.read += done.read
         self.rejected += done.rejected
+        self.without_system += done.without_system
         self.tally.merge(done.tally)
 
 
@@ -59,12 +62,16 @@ def source_folder(job: Job) -> Path:
 
 def freshness(job: Job) -> str | None:
     """Why rows have to be rendered again; None where data/rendered is current."""
-    folder, source = data_folder("rendered", job.settings), source_folder(job)
+    folder = data_folder("rendered", job.settings)
     stamp = read_stamp(folder)
     if stamp is None:
         return "not made yet"
+    job = refreshed(job, "render", stamp)
+    source = source_folder(job)
     tokenizer = read_tokenizer(find_model(job.settings))
-    section = _section(job, choose_template(job.settings.data.chat_template, tokenizer), tokenizer, source)
+    section = _section(job, choose_template(job.settings.data.chat_template, tokenizer), tokenizer)
+    if stamp.facts.get("from") != source.name:
+        return f"its rows come from {source} now"
     return lost_file(folder, stamp) or why_stale(stamp, "render", source_of(source, FILES, read_stamp(source)), section)
 
 
@@ -77,13 +84,14 @@ def run(job: Job) -> None:
     """
     settings, source = job.settings, source_folder(job)
     require_rows(source, FILES, todo="process the raw rows first: inv process")
+    _warn_if_stale(job, source)
     tokenizer = read_tokenizer(find_model(settings))
     template = choose_template(settings.data.chat_template, tokenizer)
-    section, read = _section(job, template, tokenizer, source), source_of(source, FILES, read_stamp(source))
+    section, read = _section(job, template, tokenizer), source_of(source, FILES, read_stamp(source))
     if template.uses_date:
         template = ChatTemplate(template.source, template.named, datetime.now().date().isoformat())
     traits = find_traits(template, tokenizer, settings.data.eot)
-    _say_traits(template, traits)
+    console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
     folder = data_folder("rendered", settings)
     with new_files(folder, "render") as tmp:
         counts = _render_files(_recipe(settings, template, traits, tokenizer), source, tmp, settings.data.workers)
@@ -99,15 +107,24 @@ def run(job: Job) -> None:
             output=hash_of(files),
             facts={**_facts(template, traits, tokenizer, counts), "from": source.name, "files": files},
         ).write(tmp)
+    _say_additions(template, traits, counts)
     _say_counts(counts, source, folder)
 
 
-def _section(job: Job, template: ChatTemplate, tokenizer: TokenizerFacts, source: Path) -> dict[str, Any]:
+def _warn_if_stale(job: Job, source: Path) -> None:
+    """Rows made by hand have no stamp and need none; others should be what their stage would make today."""
+    stage = style if source == data_folder("processed_with_style", job.settings) else process
+    reason = stage.freshness(job) if read_stamp(source) else None
+    if reason:
+        name = stage.__name__.rpartition(".")[2]
+        console.warning(f"{source} is not current ({reason}): `inv {name}` makes it again, then repeat this")
+
+
+def _section(job: Job, template: ChatTemplate, tokenizer: TokenizerFacts) -> dict[str, Any]:
     return {
         **section_of(job.settings, *SECTION),
         "chat template": template.hash,
         "tokenizer": tokenizer.hash,
-        "rows from": source.name,
     }
 
 
@@ -183,14 +200,18 @@ def _facts(
         "rows": counts.rows,
         "turns": counts.turns,
         "rejected": counts.rejected,
+        "rows_without_system": counts.without_system,
         "notes": {finding.kind: counts.tally.count(finding.kind) for finding in counts.tally.of("note")},
     }
 
 
-def _say_traits(template: ChatTemplate, traits: TemplateTraits) -> None:
-    console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
-    if traits.default_system:
-        console.info(f"the chat template adds a system prompt where the data has none: {_short(traits.default_system)}")
+def _say_additions(template: ChatTemplate, traits: TemplateTraits, counts: _Counts) -> None:
+    """What stands in the rows although the data does not say it."""
+    if traits.default_system and counts.without_system:
+        console.info(
+            f"the chat template adds a system prompt to {counts.without_system:,} rows that have none: "
+            f"{_short(traits.default_system)}"
+        )
     if traits.preamble:
         console.info(f"the chat template begins every conversation with: {_short(traits.preamble)}")
     if traits.answer_prefix.strip():

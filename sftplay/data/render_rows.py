@@ -75,6 +75,7 @@ class Rendered:
     read: int = 0
     turns: int = 0
     rejected: int = 0
+    without_system: int = 0
     out: bytes = b""
     rejects: bytes = b""
     tally: Tally = field(default_factory=Tally)
@@ -124,7 +125,8 @@ def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place:
     messages = row["messages"]
     if not _specials_are_fine(recipe, messages, place, result.tally):
         return []
-    if recipe.system != "render" and any(message["role"] == "system" for message in messages):
+    has_system = any([message["role"] == "system" for message in messages])
+    if has_system and recipe.system != "render":
         if recipe.system == "error":
             result.tally.add(_NO_SYSTEM, place)
             return []
@@ -135,6 +137,7 @@ def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place:
     for number, cut in enumerate(cuts, 1):
         result.rows += 1
         result.turns += len(cut.pairs)
+        result.without_system += not has_system
         if cut.rewritten:
             result.tally.add(_REWRITTEN, place, cut.rewritten)
         if cut.changed:

@@ -22,7 +22,7 @@ from sftplay.data.tokenize_rows import Reader, Tokenized
 from sftplay.data.tokenizer import TokenizerFacts, load_backend, read_tokenizer
 from sftplay.errors import DataError, NotFoundError, RefusedError
 from sftplay.files import hash_json
-from sftplay.freshness import Stamp, read_stamp, relevant, section_of, why_stale
+from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.stages import Job
 
@@ -38,6 +38,7 @@ def freshness(job: Job) -> str | None:
     stamp, rendered = read_stamp(folder), read_stamp(source)
     if stamp is None or rendered is None:
         return "not made yet"
+    job = refreshed(job, "tokenize", stamp)
     tokenizer = read_tokenizer(find_model(job.settings))
     return lost_file(folder, stamp) or why_stale(stamp, "tokenize", _source(source, rendered), _section(job, tokenizer))
 
