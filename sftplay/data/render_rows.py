@@ -125,7 +125,7 @@ def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place:
     messages = row["messages"]
     if not _specials_are_fine(recipe, messages, place, result.tally):
         return []
-    has_system = any([message["role"] == "system" for message in messages])
+    has_system = any(message["role"] == "system" for message in messages)
     if has_system and recipe.system != "render":
         if recipe.system == "error":
             result.tally.add(_NO_SYSTEM, place)
