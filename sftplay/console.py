@@ -52,6 +52,11 @@ def failure(problem: SftplayError) -> None:
             _say("info", f"next: {line}")
 
 
+def result(text: str, end: str = "\n") -> None:
+    """What was asked for, on stdout at once. A reader that is gone raises OSError: there is nobody left to work for."""
+    print(text, end=end, flush=True)  # noqa: T201 - the one place that prints results
+
+
 def log(text: str) -> None:
     """A line for the log file alone."""
     path = os.environ.get(LOG_VARIABLE)
@@ -65,8 +70,8 @@ def _say(kind: str, text: str) -> None:
     line = f"\x1b[{_COLOURS[kind]}m{mark} {text}\x1b[0m" if use_colour() else f"{mark} {text}"
     try:
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints
-    except (BrokenPipeError, ValueError):
-        pass  # the terminal is gone; the work and the log go on
     except UnicodeEncodeError:
         print(line.encode("ascii", "replace").decode(), file=sys.stderr, flush=True)  # noqa: T201 - as above
+    except (OSError, ValueError):
+        pass  # the terminal is gone (a pipe without reader, a hung-up line, no stderr); the work and the log go on
     log(f"{kind}: {text}")

@@ -1,0 +1,157 @@
+"""Stage `eval`: loss, perplexity and text metrics on held-out rows, the base model against the tuned one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sftplay import __version__, console
+from sftplay.data.progress import progress
+from sftplay.errors import NonFiniteError, OutOfMemoryError
+from sftplay.locks import hold
+from sftplay.manifest import sealed_folder, sweep
+from sftplay.model.held_out import SPLIT_FILES, HeldOut, changes_since, read_rows
+from sftplay.runs import Run
+from sftplay.stages import Job
+
+if TYPE_CHECKING:
+    from sftplay.model.generate import Answer
+    from sftplay.model.load import Loaded, RunFacts
+
+STAMPED_VERSIONS = ("torch", "transformers", "peft", "rouge-score", "sacrebleu")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model on all rows.
+
+    Attributes:
+        loss: mean cross entropy per trained token, in nats; tokens: how many there are.
+        texts, ended: its answer to each row, and whether it ended the answer itself.
+    """
+
+    loss: float
+    tokens: int
+    texts: list[str]
+    ended: list[bool]
+
+
+def run(job: Job) -> None:
+    """Evaluate base and tuned model on one split, and write outputs/<run>/eval/<split>/.
+
+    Raises:
+        NotFoundError: no trained run, or no rows (66). DataError: the split is empty (65).
+        NonFiniteError: a loss is not finite (80). OutOfMemoryError (81).
+    """
+    target, split = Run(job.run_name), str(job.options.get("split") or "val")
+    target.require_tuned()  # before anything slow
+    rows, counts = read_rows(job.settings, split, job.options.get("samples") or job.settings.eval.samples)
+    from sftplay.model.load import load_for_inference, open_run, quiet_libraries
+
+    quiet_libraries()
+    began = time.monotonic()
+    facts = open_run(target)
+    changed = changes_since(facts.record, job.settings, SPLIT_FILES[split])
+    for line in changed:
+        console.warning(f"not the data of this run: {line}")
+    places = " and ".join(f"{count:,} of {name}" for name, count in counts.items() if count)
+    console.info(f"evaluating run {target.name} on {len(rows):,} rows ({places}): the base model, then the tuned one")
+    with hold(target.folder / "eval" / ".lock", who="an evaluation", todo="wait for it to end"):
+        sweep(target.folder / "eval")
+        loaded = load_for_inference(job.settings, facts, need_base=True)
+        console.info(f"device {loaded.device}; precision {loaded.precision}")
+        with loaded.base() as model:
+            base = _measure(job, loaded, model, "base", rows)
+        tuned = _measure(job, loaded, loaded.model, "tuned", rows)
+        _write(job, target, split, rows, counts, facts, loaded, (base, tuned), changed)
+    seconds = time.monotonic() - began
+    target.record_event("evaluated", split=split, rows=len(rows), seconds=round(seconds, 1))
+    console.success(f"{target.eval(split)}/report.md ({seconds:.0f} s)")
+
+
+def _measure(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[HeldOut]) -> Measured:
+    """Loss over all trained tokens, and an answer to each row."""
+    import torch
+
+    from sftplay.model.collate import Collator
+    from sftplay.model.loss import mean_target_loss
+    from sftplay.model.prompts import plain_text
+
+    settings = job.settings.eval
+    try:
+        with progress(len(rows), "rows", f"{name}: loss") as bar:
+            tokens = [{"input_ids": row.ids, "labels": row.labels} for row in rows]
+            loss, count = mean_target_loss(model, tokens, Collator(loaded.pad_id), settings.batch_size, bar.advance)
+        answers = _answer(job, loaded, model, name, rows)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError("out of GPU memory", todo="try --set eval.batch_size=1") from error
+    if not math.isfinite(loss):
+        raise NonFiniteError(f"the loss of the {name} model is {loss}", todo="try --set train.precision=fp32")
+    texts = [plain_text(loaded.tokenizer, answer.ids) for answer in answers]
+    return Measured(loss, count, texts, [answer.ended for answer in answers])
+
+
+def _answer(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[HeldOut]) -> list[Answer]:
+    """Greedy answers in the order of the rows; they are made longest prompt first."""
+    from sftplay.model.generate import Request, Sampling, answers
+    from sftplay.model.prompts import window_of
+
+    settings, window = job.settings.eval, window_of(model)
+    requests = [
+        Request(place, row.prompt, max(1, window - len(row.prompt)) if window else None)
+        for place, row in enumerate(rows)
+    ]
+    requests.sort(key=lambda request: (-len(request.ids), request.key))
+    found: dict[int, Answer] = {}
+    sampling = Sampling(settings.max_new_tokens)
+    with progress(len(rows), "rows", f"{name}: answers") as bar:
+        made = answers(model, requests, sampling, loaded.stop_ids, loaded.pad_id, settings.batch_size)
+        for key, answer in made:
+            found[key] = answer
+            bar.advance()
+    return [found[place] for place in range(len(rows))]
+
+
+def _write(
+    job: Job,
+    target: Run,
+    split: str,
+    rows: Sequence[HeldOut],
+    counts: dict[str, int],
+    facts: RunFacts,
+    loaded: Loaded,
+    measured: tuple[Measured, Measured],
+    changed: list[str],
+) -> None:
+    from sftplay.model import eval_report
+    from sftplay.model.fingerprint import fingerprint
+    from sftplay.model.metrics import signature
+
+    samples = eval_report.samples(loaded.tokenizer, rows, *measured)
+    metrics = eval_report.compare(samples, *measured)
+    record = {
+        "schema": 1,
+        "run": target.name,
+        "split": split,
+        "rows": counts,
+        "trained_tokens": measured[0].tokens,
+        "metrics": metrics,
+        "generation": {**job.settings.eval.model_dump(include={"max_new_tokens", "batch_size"}), "greedy": True},
+        "model": {
+            **{key: facts.stamp.get(key) for key in ("base_model", "revision", "quantization")},
+            "method": facts.method,
+            "weights": fingerprint(facts.tuned),
+        },
+        "device": loaded.device.value,
+        "precision": loaded.precision.value,
+        "data_changed_since_training": changed,
+        "chrf": signature(),
+        "versions": {name: importlib.metadata.version(name) for name in STAMPED_VERSIONS} | {"sftplay": __version__},
+    }
+    with sealed_folder(target.eval(split), {"run": target.name, "split": split}) as folder:
+        eval_report.write(folder, record, samples)
+    console.result(eval_report.table(record))

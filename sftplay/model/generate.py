@@ -1,0 +1,226 @@
+"""Answers: many prompts through one batch that is refilled as rows end, or one prompt as a stream of tokens."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from sftplay import console
+from sftplay.errors import OutOfMemoryError
+from sftplay.model.decoding import Batch
+
+_PREFILL_TOKENS = 8192  # tokens of new prompts that go through the model at once, padding included
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        max_new_tokens: longest answer in tokens, its end included.
+        temperature: 0 takes the likeliest token every time.
+        top_p: smallest set of tokens with this share of the probability (nucleus sampling, arXiv:1904.09751).
+        seed: of the random stream; each prompt has a stream of its own, whatever it shares a batch with.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt.
+
+    Attributes:
+        key: number by which the caller knows the answer; it also picks the prompt's random stream.
+        ids: the prompt's tokens.
+        limit: longest answer for this prompt, where it is shorter than the sampling's.
+    """
+
+    key: int
+    ids: Sequence[int]
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model wrote.
+
+    Attributes:
+        ids: its tokens, without the one that ended it.
+        ended: the model ended it itself; False: it was cut off.
+    """
+
+    ids: list[int]
+    ended: bool
+
+
+@dataclass
+class _Row:
+    request: Request
+    limit: int
+    generator: torch.Generator | None
+    ids: list[int] = field(default_factory=list)  # chosen so far; all but the last have gone through the model
+    length: int = 0  # how many of them are its answer
+    ended: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.ended or self.length >= self.limit
+
+    def ends_with(self, token: int, stop_ids: Sequence[int]) -> bool:
+        """Take the next token; whether it is the last one. A row that is done takes what it is given as filler."""
+        was_done = self.done
+        self.ids.append(token)
+        if was_done:
+            return False
+        self.ended = token in stop_ids
+        self.length += not self.ended
+        return self.done
+
+
+@torch.inference_mode()
+def answers(
+    model: Any, requests: Iterable[Request], sampling: Sampling, stop_ids: Sequence[int], pad_id: int, size: int
+) -> Iterator[tuple[int, Answer]]:
+    """Answer every prompt; the answers come as they are ready, each with its request's key.
+
+    A row that ends makes room at once; new prompts join when a quarter of the batch is free. Prompts are taken in
+    the given order: neighbours of like length waste the least.
+
+    Args:
+        model: the model, adapter on or off.
+        requests: the prompts; read on only as far as there is room.
+        sampling: how tokens are chosen.
+        stop_ids: tokens that end an answer.
+        pad_id: filler; masked by position.
+        size: rows in flight at most. Halved where the GPU's memory does not suffice.
+
+    Raises:
+        OutOfMemoryError: not even one row fits (81). NonFiniteError: the model computes nonsense (80).
+    """
+    source = (_row(request, sampling) for request in requests)
+    waiting: deque[_Row] = deque()
+    batch, rows, new = Batch(model, pad_id), list[_Row](), list[_Row]()
+    while True:
+        free = size - len(rows)
+        new = _take(waiting, source, free) if not rows or (batch.flexible and free >= max(1, size // 4)) else []
+        if not rows and not new:
+            return
+        try:
+            if new:
+                ended = _add(new, batch.join([[*row.request.ids, *row.ids] for row in new]), sampling, stop_ids)
+            else:
+                ended = _add(rows, batch.step([row.ids[-1] for row in rows]), sampling, stop_ids)
+        except torch.OutOfMemoryError:
+            size = _smaller(len(rows) + len(new))
+            waiting.extendleft(row for row in reversed(rows + new) if not row.done)
+            rows = []
+            batch.clear()
+            torch.cuda.empty_cache()
+            continue
+        rows += new
+        yield from ((row.request.key, Answer(row.ids[: row.length], row.ended)) for row in ended)
+        if ended:
+            rows = [rows[place] for place in batch.keep([i for i, row in enumerate(rows) if not row.done])]
+
+
+def _row(request: Request, sampling: Sampling) -> _Row:
+    limit = min(sampling.max_new_tokens, request.limit or sampling.max_new_tokens)
+    return _Row(request, limit, _stream_of(sampling, request.key))
+
+
+def _stream_of(sampling: Sampling, key: int) -> torch.Generator | None:
+    """The random stream of one prompt; None where nothing is left to chance."""
+    if sampling.temperature == 0:
+        return None
+    return torch.Generator().manual_seed((sampling.seed * 1_000_003 + key) % 2**63)
+
+
+def _take(waiting: deque[_Row], source: Iterator[_Row], free: int) -> list[_Row]:
+    """The next rows to join: as many as there is room for, and as go through the model at once."""
+    taken: list[_Row] = []
+    longest = 0
+    while len(taken) < free:
+        row = waiting.popleft() if waiting else next(source, None)
+        if row is None:
+            break
+        longest = max(longest, len(row.request.ids) + len(row.ids))
+        if taken and longest * (len(taken) + 1) > _PREFILL_TOKENS:
+            waiting.appendleft(row)
+            break
+        taken.append(row)
+    return taken
+
+
+def _add(rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_ids: Sequence[int]) -> list[_Row]:
+    """Choose each row's next token; gives the rows that end with it."""
+    tokens = choose(logits, sampling, [row.generator for row in rows])
+    return [row for row, token in zip(rows, tokens, strict=True) if row.ends_with(token, stop_ids)]
+
+
+def _smaller(rows: int) -> int:
+    if rows <= 1:
+        raise OutOfMemoryError(
+            "out of GPU memory with one row at a time",
+            todo="free the GPU (nvidia-smi shows who uses it), or use --set train.device=cpu",
+        )
+    console.warning(f"out of GPU memory with {rows} rows at a time: going on with {rows // 2}")
+    return rows // 2
+
+
+def choose(logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator | None]) -> list[int]:
+    """Next token of each row; logits (rows, vocabulary)."""
+    if sampling.temperature == 0:
+        chosen: list[int] = logits.argmax(dim=-1).tolist()
+        return chosen
+    probabilities = torch.softmax(logits / sampling.temperature, dim=-1).cpu()
+    if sampling.top_p < 1:
+        ordered, places = probabilities.sort(dim=-1, descending=True)
+        ordered[ordered.cumsum(dim=-1) - ordered >= sampling.top_p] = 0
+        probabilities = torch.zeros_like(probabilities).scatter(-1, places, ordered)
+    return [
+        int(torch.multinomial(row, 1, generator=generator))
+        for row, generator in zip(probabilities, generators, strict=True)
+    ]
+
+
+class Stream:
+    """One conversation's tokens as they are written. What a new prompt has in common with the last one is not computed again."""
+
+    def __init__(self, model: Any, stop_ids: Sequence[int], pad_id: int) -> None:
+        self._batch, self._stop_ids = Batch(model, pad_id), stop_ids
+        self._seen: list[int] = []  # tokens whose keys and values are at hand
+        self._turn = 0
+
+    @torch.inference_mode()
+    def tokens(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+        """Answer one prompt, token by token, without the one that ends it."""
+        self._turn += 1
+        generators = [_stream_of(sampling, self._turn)]
+        logits = self._read(list(ids))
+        for _ in range(sampling.max_new_tokens):
+            token = choose(logits, sampling, generators)[0]
+            if token in self._stop_ids:
+                return
+            yield token
+            self._seen.append(token)
+            logits = self._batch.step([token])
+
+    def _read(self, ids: list[int]) -> torch.Tensor:
+        """Logits behind the prompt; (1, vocabulary)."""
+        shared = 0
+        while shared < min(len(self._seen), len(ids) - 1) and self._seen[shared] == ids[shared]:
+            shared += 1
+        self._seen = ids
+        if not self._batch.flexible or not shared:
+            self._batch.clear()
+            return self._batch.join([ids])
+        self._batch.crop(shared)
+        return self._batch.extend([ids[shared:]])
