@@ -63,8 +63,8 @@ def stage_environ(stage: Stage, environment: Environment, base: Mapping[str, str
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "SFTPLAY_RUNNER": "local",
         "SFTPLAY_STACK": environment.stack,
-        "SFTPLAY_ENVIRONMENT": environment.environment_hash,
-        "SFTPLAY_LOCK": environment.lock_hash,
+        "SFTPLAY_ENVIRONMENT_HASH": environment.environment_hash,
+        "SFTPLAY_LOCK_HASH": environment.lock_hash,
     }
     env.setdefault("OMP_NUM_THREADS", str(cores))
     if not stage.network:

@@ -13,6 +13,7 @@ import pytest
 from sftplay.host.envs import Environment
 from sftplay.host.local import CHECKOUT, Call, explain_end, run_foreground, stage_environ, token_file
 from sftplay.stages import BY_NAME
+from sftplay.stamp import surroundings
 
 ENV = Environment("cpu", Path("/nowhere"), "sha256:lock", "sha256:environment")
 
@@ -50,8 +51,15 @@ def test_a_stage_learns_where_it_runs() -> None:
     env = environ("train", PYTHONPATH="/elsewhere", PYTHONDONTWRITEBYTECODE="1")
     assert env["PYTHONPATH"] == str(CHECKOUT)
     assert (env["SFTPLAY_RUNNER"], env["SFTPLAY_STACK"]) == ("local", "cpu")
-    assert (env["SFTPLAY_LOCK"], env["SFTPLAY_ENVIRONMENT"]) == ("sha256:lock", "sha256:environment")
+    assert (env["SFTPLAY_LOCK_HASH"], env["SFTPLAY_ENVIRONMENT_HASH"]) == ("sha256:lock", "sha256:environment")
     assert "PYTHONDONTWRITEBYTECODE" not in env
+
+
+def test_the_stamp_takes_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in environ("train").items():
+        monkeypatch.setenv(key, value)
+    facts = {"stack": "cpu", "environment_hash": "sha256:environment", "lock_hash": "sha256:lock", "image_digest": None}
+    assert surroundings() == facts
 
 
 def test_threads_follow_the_cores_unless_the_person_said_otherwise() -> None:
