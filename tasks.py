@@ -14,7 +14,7 @@ if __name__ == "__main__":
 from invoke.collection import Collection
 from invoke.context import Context
 
-from sftplay.host.menu import task
+from sftplay.host.menu import task, whole_number
 from sftplay.host.stagetask import stage_task
 
 
@@ -153,11 +153,11 @@ merge = stage_task("merge", "Make one model folder out of base and adapter, with
         "run": "only this run (default: all of outputs/)",
     }
 )
-def tensorboard(c: Context, port: int | None = None, run: str | None = None) -> None:
+def tensorboard(c: Context, port: str | None = None, run: str | None = None) -> None:
     """Show the training curves: TensorBoard in the background on 127.0.0.1."""
     from sftplay.host import tensorboard as board
 
-    board.start(port=port, run=run)
+    board.start(port=whole_number("--port", port), run=run)
 
 
 @task()

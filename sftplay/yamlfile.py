@@ -36,8 +36,12 @@ for _tag, _pattern, _first in (
     _CoreLoader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first, ""] if _tag == "null" else list(_first)
     )
-_CoreLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(loader.construct_scalar(node))))
-_CoreLoader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(str(loader.construct_scalar(node))))
+_CoreLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(_text(loader, node)))
+_CoreLoader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(_text(loader, node)))
+
+
+def _text(loader: Any, node: Any) -> str:
+    return str(loader.construct_scalar(node))
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:

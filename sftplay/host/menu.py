@@ -15,7 +15,7 @@ from invoke.program import Program
 from invoke.tasks import Task
 
 from sftplay import __version__, console
-from sftplay.errors import SftplayError
+from sftplay.errors import SftplayError, UsageError
 from sftplay.files import explain_os_error
 from sftplay.host.bootstrap import CHECKOUT
 
@@ -67,6 +67,17 @@ def call(body: Body, *args: Any, **given: Any) -> int:
         console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")
         console.info(f"next: please report it with {keep_traceback('task')}")
         return 1
+
+
+def whole_number(flag: str, value: str | None) -> int | None:
+    """The value of an option that takes a whole number; Invoke hands over text.
+
+    Raises:
+        UsageError: it is none (2).
+    """
+    if value is None or value.isdecimal():
+        return None if value is None else int(value)
+    raise UsageError(f"{flag} wants a whole number, got {value!r}", todo=f"for example: {flag} 7007")
 
 
 class Menu(Program):

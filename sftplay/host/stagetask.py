@@ -57,7 +57,7 @@ def stage_task(
         if tensorboard:
             from sftplay.host import tensorboard as board
 
-            board.start()
+            board.start(port=prepared.settings.tensorboard.port)
         return stages.run_prepared(prepared)
 
     parameters = [Parameter("context", Parameter.POSITIONAL_OR_KEYWORD)]

@@ -62,6 +62,7 @@ def test_every_option_of_every_task_is_explained(name: str) -> None:
         (["process", "--set", "nonsense"], "nonsense"),
         (["eval", "--samples", "many"], "many"),
         (["image.lock", "nope"], "nope"),
+        (["tensorboard", "--port", "http"], "http"),
     ],
 )
 def test_a_wrong_command_line_is_2_and_names_the_word(argv: list[str], word: str, run_task: RunTask) -> None:
