@@ -192,22 +192,28 @@ def choose(logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.
 
 
 class Stream:
-    """One conversation's tokens as they are written. What a new prompt has in common with the last one is not computed again."""
+    """One conversation's tokens as they are written. What a new prompt has in common with the last one is not computed again.
+
+    Attributes:
+        ended: the model ended its last answer itself.
+    """
 
     def __init__(self, model: Any, stop_ids: Sequence[int], pad_id: int) -> None:
         self._batch, self._stop_ids = Batch(model, pad_id), stop_ids
         self._seen: list[int] = []  # tokens whose keys and values are at hand
         self._turn = 0
+        self.ended = False
 
     @torch.inference_mode()
     def tokens(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
         """Answer one prompt, token by token, without the one that ends it."""
-        self._turn += 1
+        self._turn, self.ended = self._turn + 1, False
         generators = [_stream_of(sampling, self._turn)]
         logits = self._read(list(ids))
         for _ in range(sampling.max_new_tokens):
             token = choose(logits, sampling, generators)[0]
-            if token in self._stop_ids:
+            self.ended = token in self._stop_ids
+            if self.ended:
                 return
             yield token
             self._seen.append(token)
