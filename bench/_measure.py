@@ -1,0 +1,92 @@
+"""What the benchmarks share: a command's wall time and peak memory, rows to run on, and a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one command: seconds of wall time, peak resident memory in MB (children included), exit code, what it said."""
+
+    seconds: float
+    peak_mb: float
+    code: int
+    said: str
+
+
+def measure(argv: list[str], cwd: Path, **env: str) -> Cost:
+    """Run a command and measure it as a whole process."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout
+    said = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Cost(time.perf_counter() - began, usage.ru_maxrss / 1024, process.returncode, said)
+
+
+def best_of(number: int, argv: list[str], cwd: Path, **env: str) -> Cost:
+    """The fastest of several runs: what the command costs when nothing else is in its way."""
+    return min((measure(argv, cwd, **env) for _ in range(number)), key=lambda cost: cost.seconds)
+
+
+def stage(*words: str) -> list[str]:
+    """argv of a stage in this environment."""
+    return [sys.executable, "-m", "sftplay", *words]
+
+
+def write_rows(path: Path, count: int) -> None:
+    """Question/answer rows of about GSM8K's length (some 240 and 290 characters), the same ones every time."""
+    words = random.Random(0)
+    names, things = ("Ada", "Bela", "Chen", "Dina", "Emil"), ("apples", "tickets", "pages", "coins", "bricks")
+    with open(path, "w", encoding="utf-8") as out:
+        for _ in range(count):
+            name, thing, a, b, days = (
+                words.choice(names),
+                words.choice(things),
+                words.randint(2, 90),
+                words.randint(2, 9),
+                words.randint(2, 9),
+            )
+            question = (
+                f"{name} collects {a} {thing} on the first day of the week, and on each of the following {days} days {name} collects {b} "
+                f"{thing} more than on the day before. A friend takes half of what is there at the end. How many {thing} does {name} keep?"
+            )
+            total = sum(a + b * day for day in range(days + 1))
+            steps = "\n".join(
+                f"On day {day + 1} {name} collects {a} + {b} * {day} = {a + b * day} {thing}."
+                for day in range(days + 1)
+            )
+            out.write(
+                json.dumps(
+                    {
+                        "question": question,
+                        "answer": f"{steps}\nTogether that is {total}, and half of it is {total / 2}.\n#### {total / 2}",
+                    }
+                )
+                + "\n"
+            )
+
+
+def table(title: str, rows: list[tuple[str, str, str]]) -> None:
+    """Print name, figure and goal."""
+    print(f"\n{title}")
+    for name, figure, goal in rows:
+        print(f"  {name:<52} {figure:>16}   {goal}")
