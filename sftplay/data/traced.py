@@ -36,6 +36,12 @@ _TESTS = {
 _CAPTURES = (nodes.Macro, nodes.AssignBlock, nodes.FilterBlock, nodes.Include, nodes.FromImport, nodes.Extends)
 
 
+_JINJA_OWN = {
+    "_loop_vars",
+    "_block_vars",
+}  # handed along with every call; seen by functions that ask for a context only
+
+
 class InspectedError(BaseException):
     """The template does more with a text than copy it. Not an Exception, because Jinja's own tests swallow those."""
 
@@ -214,7 +220,8 @@ class _TracingEnvironment(ImmutableSandboxedEnvironment):
     """Stops the attempt where a text is handed to a function."""
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        if _holds_traced(args) or _holds_traced(kwargs):
+        handed = {name: value for name, value in kwargs.items() if name not in _JINJA_OWN}
+        if _holds_traced(args) or _holds_traced(handed):
             raise InspectedError
         return super().call(__context, __obj, *args, **kwargs)
 
