@@ -104,11 +104,11 @@ def _report(plan: Plan, facts: machine.Machine, cards: Sequence[gpu.Gpu]) -> Ite
         batch = train.batch_size * train.gradient_accumulation_steps
         yield f"steps    {count:,} of {batch} rows; {about}{count * batch * plan.rows.trained:,.0f} trained tokens"
     for name, amount, have in _needs(plan, facts, cards):
-        yield f"{name:8} {_range(amount, human_size)}; {human_size(have)} free"
+        yield f"{name:8} {show_amount(amount, human_size)}; {human_size(have)} free"
     time = plan.duration()
     if time:
         source = "measured in an earlier run here" if plan.measured else "calculated"
-        yield f"time     {_range(time, show_duration)}; {source}"
+        yield f"time     {show_amount(time, show_duration)}; {source}"
 
 
 def _needs(plan: Plan, facts: machine.Machine, cards: Sequence[gpu.Gpu]) -> Iterator[tuple[str, Amount, int]]:
@@ -124,9 +124,9 @@ def _judge(plan: Plan, facts: machine.Machine, cards: Sequence[gpu.Gpu]) -> Iter
     """What will not do. A need that only its upper end exceeds is a warning, printed here."""
     for name, amount, have in _needs(plan, facts, cards):
         if amount.likely <= have < amount.high:
-            console.warning(f"{name} may become short: {_range(amount, human_size)} of {human_size(have)}")
+            console.warning(f"{name} may become short: {show_amount(amount, human_size)} of {human_size(have)}")
         if amount.likely > have:
-            said = f"too little {name}: {_range(amount, human_size)} wanted, {human_size(have)} free"
+            said = f"too little {name}: {show_amount(amount, human_size)} wanted, {human_size(have)} free"
             if name == "disk":
                 yield StorageError(said, todo="inv clean, a smaller train.save_total_limit, or another disk")
             else:
@@ -137,10 +137,13 @@ def _judge(plan: Plan, facts: machine.Machine, cards: Sequence[gpu.Gpu]) -> Iter
                 )
     time = plan.duration()
     if time and time.likely > LONG_HOURS * 3600:
-        console.warning(f"this will take {_range(time, show_duration)}: think of --set train.max_steps=…, or of a GPU")
+        console.warning(
+            f"this will take {show_amount(time, show_duration)}: think of --set train.max_steps=…, or of a GPU"
+        )
 
 
-def _range(amount: Amount, show: Callable[[float], str]) -> str:
+def show_amount(amount: Amount, show: Callable[[float], str]) -> str:
+    """An estimate with its range: 'about 2 min (1 min to 4 min)'."""
     return f"about {show(amount.likely)} ({show(amount.low)} to {show(amount.high)})"
 
 

@@ -17,7 +17,7 @@ NF4 = 0.516  # bytes a weight: 4 bits and 0.127 bits of doubly quantized scales 
 ADAM = 16  # bytes a trained weight: fp32 weight and gradient, two Adam moments (arXiv:1910.02054, section 3.1)
 SAVED = 12  # bytes a trained weight in a checkpoint: the weight and two moments
 RUNTIME = {"cpu": 0.9 * GIB, "cuda": 0.8 * GIB}  # the libraries in memory; the CUDA context and its workspaces
-CPU_FLOPS = 40e9  # fp32, a core with AVX2 or AVX-512, in a training step
+CPU_FLOPS = 25e9  # fp32, a core of a small cloud machine, in a training step
 GPU_FLOPS = {
     7: 20e12,
     8: 60e12,
@@ -129,6 +129,6 @@ def duration(settings: Settings, shape: Shape, rows: Rows, device: Device) -> Am
     count = steps(train, rows.count)
     if device.kind == "cpu":
         faster = 1.5 if device.width == 2 else 1.0
-        return Amount(START + count * batch * work / (CPU_FLOPS * device.cores * faster), 2.0 if shape.exact else 3.0)
+        return Amount(START + count * batch * work / (CPU_FLOPS * device.cores * faster), 2.5 if shape.exact else 4.0)
     rate = GPU_FLOPS.get(device.capability, GPU_FLOPS[max(c for c in GPU_FLOPS if c <= max(device.capability, 7))])
     return Amount(START + count * max(batch * work / rate, STEP_ON_GPU * train.gradient_accumulation_steps), 3.0)

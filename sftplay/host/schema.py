@@ -36,7 +36,7 @@ def write(output: str | None = None) -> None:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
     text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     if output is None:
-        print(text, end="")  # noqa: T201 - the result
+        console.result(text, end="")
         return
     write_text(Path(output), text)
     console.success(f"written: {output}")
@@ -50,7 +50,7 @@ def show(config: str | None = None, overrides: Sequence[str] = ()) -> None:
         ConfigError: `config` has problems, all of them listed (78). NotFoundError: no such file (66).
     """
     values = load_config(Path(config), overrides).model_dump(mode="json") if config else {}
-    print(as_yaml(values), end="")  # noqa: T201 - the result
+    console.result(as_yaml(values), end="")
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:

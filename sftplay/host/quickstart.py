@@ -1,0 +1,251 @@
+"""The guided first run: from an empty folder to a tuned model, each step with the command that does it alone.
+
+Asks only where somebody can answer, and every question has a default. A step that fails ends it with that step's code;
+started again, it looks at what is there: an interrupted run goes on, a finished one on the same data is shown again.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sftplay import console
+from sftplay.cli import make_job
+from sftplay.errors import EXIT_MEANINGS, NotFoundError, StorageError
+from sftplay.files import human_size
+from sftplay.freshness import read_stamp
+from sftplay.host import answers, ask, choose, envs, folders, machine, plan, samples, stage
+from sftplay.host.estimate import show_amount, show_duration
+from sftplay.host.history import Found, find_run
+from sftplay.places import data_folder
+from sftplay.runs import Run
+from sftplay.settings import DataSettings, Settings
+from sftplay.stages import BY_NAME
+
+CONFIG = "configs/quickstart.yaml"
+NEEDED_DISK = 500_000_000  # bytes besides the environment: the model in the cache, the data, the run
+STEPS = 8
+_STOPPED = (85, 129, 130, 143)
+
+
+@dataclass(frozen=True)
+class Tour:
+    """What a quickstart was started with, and the machine it found."""
+
+    config: str
+    overrides: tuple[str, ...]
+    settings: Settings
+    facts: machine.Machine
+    asking: bool
+    style: str | None
+
+
+class Ended(Exception):  # noqa: N818 - an end that is explained already, no error
+    """Leave with this exit code; what there was to say was said."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def run(
+    *, yes: bool = False, config: str | None = None, style: str | None = None, overrides: Sequence[str] = ()
+) -> int:
+    """Walk through all steps.
+
+    Args:
+        yes: ask nothing, take the defaults.
+        style: style prompt; default: what the person says, else the one that the data has, else the config's.
+
+    Returns:
+        0, or the exit code of the step that failed.
+    """
+    began = time.monotonic()
+    asking = not yes and ask.somebody_is_there()
+    try:
+        tour = _folder(config or CONFIG, tuple(overrides), style, asking=asking)
+        _environment(tour)
+        _data(tour)
+        _stage(tour, 4, "process", "read the data, check it, split it into train, val and test")
+        _render(tour, _style(tour))
+        target = _train(tour)
+        _evaluate(tour, target)
+    except Ended as end:
+        return end.code
+    answers.show(target, tour.settings)
+    console.success(f"done in {show_duration(time.monotonic() - began)}: the run is in {target.folder}")
+    _next_steps(target)
+    return 0
+
+
+def _folder(config: str, overrides: tuple[str, ...], style: str | None, *, asking: bool) -> Tour:
+    """Step 1: config, machine, free space, folders."""
+    _head(1, "look at the folder", "inv setup-dirs")
+    console.info("`inv NAME` is .venv/bin/inv; `python3 tasks.py NAME` does the same")
+    settings = make_job(config, None, overrides, {}).settings
+    facts = machine.look()
+    machine.require_supported(facts)
+    gpu = facts.nvidia[0] if facts.has_gpu else "no GPU"
+    console.info(f"{facts.cores} cores, {human_size(facts.memory)} memory, {gpu}, {human_size(facts.free_disk)} free")
+    if facts.free_disk < NEEDED_DISK:
+        raise StorageError(
+            f"the disk is nearly full: {human_size(facts.free_disk)} free, {human_size(NEEDED_DISK)} wanted",
+            todo="free some space, then start quickstart again",
+        )
+    folders.setup()
+    return Tour(config, overrides, settings, facts, asking, style)
+
+
+def _environment(tour: Tour) -> None:
+    """Step 2: the packages that the stages run with."""
+    _head(2, "the packages that the stages run with", "inv install")
+    if choose.choose_runner("auto", tour.facts).value != "local":
+        return
+    stack = choose.choose_stack(BY_NAME["train"], tour.settings, tour.facts, envs.present())
+    if stack.value not in envs.present() and tour.asking:
+        console.info(f"the {stack.value} stack ({stack.reason}) is not installed: {envs.STACKS[stack.value].download}")
+        if not ask.yes("Install it now?", default=True):
+            console.info("nothing was installed; next: inv install, then quickstart again")
+            raise Ended(0)
+    console.success(f"the {stack.value} stack is there: {envs.ensure(stack.value).folder.name}")
+
+
+def _data(tour: Tour) -> None:
+    """Step 3: the person's files, or the sample."""
+    _head(3, "the data")
+    if tour.settings.data.raw != DataSettings().raw:
+        console.info(f"data.raw in the config: {tour.settings.data.raw}")
+        return
+    written = samples.write_if_empty()
+    if written:
+        console.success(f"data/raw was empty: {written} sample rows are in {samples.FILE} (a help desk with one voice)")
+        return
+    own = samples.own_files()
+    for path in own:
+        console.info(f"{path}  {human_size(path.stat().st_size)}")
+    if own and samples.FILE.exists():
+        console.warning(f"the sample rows are used too; without them: rm {samples.FILE}")
+    elif not own:
+        console.info(f"the sample rows: {samples.FILE}")
+
+
+def _style(tour: Tour) -> list[str]:
+    """Step 5: a style prompt, where one is wanted. Returns render's options: `--no-style` where older styled data must not count."""
+    stamp = read_stamp(data_folder("processed_with_style", tour.settings))
+    there = str(stamp.options.get("style") or "") if stamp else ""
+    default = there or tour.settings.style.prompt or ""
+    _head(5, "a style prompt that every conversation gets, if you want one", 'inv style --style "…"')
+    prompt = default if tour.style is None else tour.style
+    if tour.asking and tour.style is None:
+        keep = f"Enter keeps “{default}”, a dash: none" if default else "Enter: none"
+        prompt = ask.text(f"Style prompt, for example: Answer in one short sentence. ({keep})", default)
+    if prompt in ("", "-"):
+        console.info("no style prompt")
+        return ["--no-style"] if stamp else []
+    _stage(tour, None, "style", "", [f"--style={prompt}"])
+    return []
+
+
+def _render(tour: Tour, options: list[str]) -> None:
+    """Step 6: the chat template."""
+    title = "apply the model's chat template: what is trained, and what is only read"
+    if tour.asking and not options:
+        _head(6, title, _command(tour, "render"))
+        if not ask.yes("Do it now? (else train does it itself)", default=True):
+            return
+        _stage(tour, None, "render", "")
+    else:
+        _stage(tour, 6, "render", title, options)
+
+
+def _train(tour: Tour) -> Run:
+    """Step 7: train, go on with an interrupted run, or find that this has been trained already."""
+    found = _find(tour)
+    title = f"train {tour.settings.model.name} with {tour.settings.train.method}"
+    if found.state == "finished":
+        _head(7, title, _command(tour, "train", found.run))
+        console.success(
+            f"the run {found.run.name} has been trained on just this data, with just this config: nothing to do"
+        )
+        return found.run
+    if found.state == "new" and tour.settings.run.name != found.run.name:
+        console.info(
+            f"the run {tour.settings.run.name} is another one (other data or config): this one is {found.run.name}"
+        )
+    expected = plan.gather(tour.settings, tour.facts, [], []).duration()
+    if expected and found.state == "new" and not tour.facts.has_gpu:
+        title += f", {show_amount(expected, show_duration)}"
+    _stage(tour, 7, "train", title, found.options, found.run)
+    return found.run
+
+
+def _find(tour: Tour) -> Found:
+    """The run to work on. Only a name that is taken costs a look at the tokenized data."""
+    assert tour.settings.run.name is not None  # load_config fills it in
+    first = Run(tour.settings.run.name)
+    if not first.has_begun():
+        return Found(first, "new")
+    _stage(tour, None, "tokenize", "")
+    stamp = read_stamp(data_folder("tokenized", tour.settings))
+    return find_run(tour.settings, stamp.facts["values_hash"]["train"] if stamp else "")
+
+
+def _evaluate(tour: Tour, target: Run) -> None:
+    """Step 8: loss and answers, base against tuned."""
+    title = "evaluate: the model before and after, on rows that it was not trained on"
+    try:
+        answers.read(target, tour.settings)
+    except NotFoundError:
+        _stage(tour, 8, "eval", title, [], target)
+        return
+    _head(8, title, _command(tour, "eval", target))
+    console.success(f"evaluated already: {target.eval('val')}")
+
+
+def _next_steps(target: Run) -> None:
+    lines = {
+        f"inv infer-interactive --run {target.name}": "talk to it (--base: to the model before training)",
+        f"inv eval --run {target.name}": f"evaluate it again; report: {target.eval('val') / 'report.md'}",
+        f"inv merge --run {target.name}": "one model folder that transformers loads",
+        "inv tensorboard": "the training curves",
+        "inv check": "what a longer training would take; inv train runs it (configs/run_bnb.yaml)",
+    }
+    console.info("next steps:")
+    for command, what in lines.items():
+        console.info(f"  {command:{max(map(len, lines))}}  {what}")
+    if samples.FILE.exists():
+        console.info(f"your own data: put files into data/raw, rm {samples.FILE}, and start quickstart again")
+
+
+def _stage(
+    tour: Tour, number: int | None, name: str, title: str, options: Sequence[str] = (), target: Run | None = None
+) -> None:
+    """Run a stage under its heading (none where the step has one already); Ended where it fails."""
+    if number is not None:
+        _head(number, title, _command(tour, name, target, options))
+    run_name = target.name if target else None
+    code = stage.start(name, config=tour.config, run=run_name, overrides=tour.overrides, options=options)
+    if code in _STOPPED:
+        console.warning(f"stopped in {name}; the same command goes on from there")
+        raise Ended(code)
+    if code:
+        console.error(f"quickstart ends here: {name} gave {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
+        console.info("next: mend what stands above, then start quickstart again; what is done is not done twice")
+        raise Ended(code)
+
+
+def _head(number: int, title: str, command: str = "") -> None:
+    console.info(f"── {number}/{STEPS} {title}")
+    if command:
+        console.info(f"   the command for it: {command}")
+
+
+def _command(tour: Tour, name: str, target: Run | None = None, options: Sequence[str] = ()) -> str:
+    """What a person would type for this step alone."""
+    words = ["inv", name, "--config", tour.config]
+    words += ["--run", target.name] if target and target.name != tour.settings.run.name else []
+    for override in tour.overrides:
+        words += ["--set", override]
+    return shlex.join([*words, *options])
