@@ -61,12 +61,13 @@ class Box:
         self._server.stdin.flush()
         return json.loads(self._server.stdout.readline())
 
-    def start(self, *argv: str | Path, cwd: Path, **env: str) -> Started:
-        """Start a stage without waiting for it."""
+    def start(self, *argv: str | Path, cwd: Path, terminal: str = "", **env: str) -> Started:
+        """Start a stage without waiting for it; `terminal`: the device that is its stdin, stdout and controlling terminal."""
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir(parents=True)
         request = {"argv": [str(word) for word in argv], "cwd": str(cwd), "env": env, "folder": str(folder)}
+        request["terminal"] = terminal
         return Started(self, self.ask(request)["pid"], folder)
 
     def run(self, *argv: str | Path, cwd: Path, **env: str) -> Ran:
@@ -120,7 +121,12 @@ def _fork(main: Any, request: dict[str, Any]) -> int:
     os.environ.update({"NO_COLOR": "1", "HF_HUB_OFFLINE": "1", **request["env"]})
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(f"{request['folder']}/{name}", os.O_WRONLY | os.O_CREAT), number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if request["terminal"]:
+        terminal = os.open(request["terminal"], os.O_RDWR)  # the first one that a new session opens becomes its own
+        os.dup2(terminal, 0)
+        os.dup2(terminal, 1)
+    else:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     code = 99
     try:
         code = main(request["argv"])

@@ -6,9 +6,18 @@ imported inside the fixtures, once for the whole session.
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
+
+from tests.box import Box
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models of two layers: more threads only wait for each other
 
 CHATML = (
     "{% for message in messages %}"
@@ -50,6 +59,42 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, box: Box) -> Path:
+    """A project with data for the tiny model and a trained LoRA run, `demo`. Not to be changed: tests take `trained`."""
+    folder = tmp_path_factory.mktemp("trained") / "project"
+    (folder / "data" / "raw").mkdir(parents=True)
+    chance = random.Random(5)
+    rows = [
+        {
+            "user": f"How many clips are {i} and {i * 7}?" + " Please tell me." * chance.randint(0, 3),
+            "assistant": f"She sold {i * 8} clips" + " in May" * chance.randint(0, 6) + ".",
+        }
+        for i in range(80)
+    ]
+    (folder / "data" / "raw" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = {
+        "model": {"name": str(tiny_model), "max_length": 256},
+        "data": {"val_share": 0.15, "test_share": 0.1},
+        "train": {"method": "lora", "max_steps": 20, "batch_size": 4, "learning_rate": 0.01, "precision": "fp32"},
+        "lora": {"r": 4, "alpha": 8},
+        "eval": {"max_new_tokens": 24},
+        "infer": {"max_new_tokens": 24},
+    }
+    (folder / "demo.yaml").write_text(yaml.safe_dump(config))
+    for stage in ("process", "train"):
+        ran = box.run(stage, "--config", "demo.yaml", cwd=folder)
+        assert ran.code == 0, ran.err
+    return folder
+
+
+@pytest.fixture
+def trained(trained_project: Path, tmp_path: Path) -> Path:
+    """A copy of the trained project."""
+    shutil.copytree(trained_project, tmp_path / "project")
+    return tmp_path / "project"
 
 
 def _save_tokenizer(folder: Path) -> int:
