@@ -211,8 +211,8 @@ def lint(c: Context, fix: bool = False) -> int:
     return develop.lint(fix=fix)
 
 
-@task(help={"what": "name of a file in bench/ (default: all)", "args": "more for it, as one word"})
-def bench(c: Context, what: str | None = None, args: str = "") -> int:
+@task(help={"what": "name of a file in bench/, or all", "args": "more for it, as one word"})
+def bench(c: Context, what: str, args: str = "") -> int:
     """Measure (developers)."""
     from sftplay.host import develop
 

@@ -31,17 +31,19 @@ def lint(*, fix: bool = False) -> int:
     return next((code for code in codes if code), 0)
 
 
-def bench(what: str | None = None, *, args: str = "") -> int:
-    """Run bench/<what>.py, or each of them.
+def bench(what: str, *, args: str = "") -> int:
+    """Run bench/<what>.py, or `all` of them.
 
     Raises:
         NotFoundError: there is no such benchmark (66).
     """
     there = sorted(path.stem for path in (CHECKOUT / "bench").glob("*.py") if not path.stem.startswith("_"))
-    if what is not None and what not in there:
+    if what not in (*there, "all"):
         names = ", ".join(there) or "none yet"
-        raise NotFoundError(f"there is no benchmark {what}", where="bench/", todo=f"one of: {names}")
-    codes = [_tool("python", "-m", f"bench.{name}", *shlex.split(args)) for name in ([what] if what else there)]
+        raise NotFoundError(f"there is no benchmark {what}", where="bench/", todo=f"one of: {names}, or all")
+    codes = [
+        _tool("python", "-m", f"bench.{name}", *shlex.split(args)) for name in (there if what == "all" else [what])
+    ]
     return next((code for code in codes if code), 0)
 
 

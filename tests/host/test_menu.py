@@ -56,6 +56,7 @@ def test_every_option_of_every_task_is_explained(name: str) -> None:
         (["nope"], "nope"),
         (["train", "--nope"], "--nope"),
         (["infer-batch"], "input"),
+        (["bench"], "what"),
         (["--nope"], "--nope"),
         (["process", "--runner", "podman"], "podman"),
         (["style", "--mode", "sideways"], "sideways"),
