@@ -146,7 +146,7 @@ def main(argv: Sequence[str]) -> int:
         keep_traceback(stage_name)
         console.failure(explained)
         return explained.code
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the one place that catches
         path = keep_traceback(stage_name)
         console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")
         console.info(f"next: please report it with {path}")
