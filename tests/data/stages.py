@@ -1,0 +1,70 @@
+"""Data stages run inside the test's own process: a second less each than the real command, for everything but exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from sftplay.cli import make_job
+from sftplay.freshness import Stamp, read_stamp
+from sftplay.stages import BY_NAME, Job
+from tests.data.models import CHATML, CHATML_NAMED, save_model
+from tests.data.project import SPLITS, Project, jsonl
+
+
+def with_model(
+    project: Project, template: str | None = CHATML, named: dict[str, str] = CHATML_NAMED, specials: Iterable[str] = ()
+) -> Project:
+    """Give a project a model folder of its own and name it in the config."""
+    save_model(project.folder / "model", template, named, specials)
+    (project.folder / "config.yaml").write_text("model: {name: ./model}\n")
+    return project
+
+
+def put_rows(project: Project, rows: Iterable[dict[str, Any]], kind: str = "processed", split: str = "train") -> None:
+    """Write processed rows by hand; the other splits are empty where they are not there."""
+    folder = project.folder / "data" / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SPLITS:
+        if name == split or not (folder / f"{name}.jsonl").exists():
+            (folder / f"{name}.jsonl").write_bytes(jsonl(rows) if name == split else b"")
+
+
+def row(*texts: str, system: str | None = None, row_id: str = "") -> dict[str, Any]:
+    """A processed row: user, assistant, user, …"""
+    messages = [{"role": "system", "content": system}] if system is not None else []
+    messages += [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(texts)]
+    return {"messages": messages, "id": row_id or hashlib.sha256(repr((system, texts)).encode()).hexdigest()[:16]}
+
+
+def job(project: Project, *sets: str, **options: Any) -> Job:
+    """A job as the command line makes it. Paths in it are relative: use it inside `contextlib.chdir(project.folder)`."""
+    return make_job("config.yaml", None, sets, options)
+
+
+def run(project: Project, stage: str, *sets: str, **options: Any) -> Stamp:
+    """Run a stage and give the stamp it left. Expected failures are raised."""
+    with contextlib.chdir(project.folder):
+        defaults = {option.key: option.default for option in BY_NAME[stage].options}
+        import_module(BY_NAME[stage].module).run(job(project, *sets, **{**defaults, **options}))
+        kinds = {"process": "processed", "style": "processed_with_style", "render": "rendered", "tokenize": "tokenized"}
+        stamp = read_stamp(Path("data") / kinds[stage])
+    assert stamp is not None
+    return stamp
+
+
+def edit_config(project: Project, text: str) -> None:
+    """Add lines to the config."""
+    path = project.folder / "config.yaml"
+    path.write_text(path.read_text() + text)
+
+
+def facts(project: Project, kind: str) -> dict[str, Any]:
+    """What the stamp in a data folder says."""
+    found: dict[str, Any] = json.loads((project.folder / "data" / kind / "stamp.json").read_bytes())["facts"]
+    return found
