@@ -46,16 +46,24 @@ def old_rows(project: Project) -> dict[str, bytes]:
 
 def test_rows_come_out_as_conversations_in_three_splits(project: Project) -> None:
     project.put("qa.jsonl", jsonl(questions(400)))
-    done = project.run("process")
-    assert done.code == 0, done.said
+    done = subprocess.run(
+        project.argv("process"),
+        cwd=project.folder,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     rows = project.rows()
     assert counts(project) == (400, 400, 0, 0)
     assert {row["messages"][0]["content"] for row in rows} == {row["question"] for row in questions(400)}
     assert all([turn["role"] for turn in row["messages"]] == ["user", "assistant"] for row in rows)
     assert len({row["id"] for row in rows}) == 400
     assert 5 <= project.report()["splits"]["val"] <= 40  # 5 % of 400, by hash
-    assert "400 rows" in done.said
-    assert "question_answer" in done.said
+    assert "400 rows" in done.stderr
+    assert "question_answer" in done.stderr
+    assert done.stdout == ""
 
 
 def test_exact_duplicates_are_removed_and_counted(project: Project) -> None:
@@ -268,7 +276,7 @@ def test_mixed_formats_in_one_file_are_told_apart(project: Project) -> None:
 def test_disk_full_while_writing_leaves_the_old_rows(project: Project) -> None:
     before = old_rows(project)
     project.put("qa.jsonl", jsonl(questions(4000)))
-    done = project.run("process", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
+    done = project.run("process", first=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
     assert done.code == 74, done.said
     assert project.outputs() == before
 
