@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from sftplay.errors import NotFoundError, StorageError
+from sftplay.files import explain_os_error
 
 IGNORED = -100  # the label that a cross-entropy loss leaves out, in torch and everywhere else
 SCHEMA = pa.schema([("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
@@ -107,7 +108,9 @@ def read_split(path: Path) -> pa.Table:
     try:
         with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
             table = stream.read_all()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise explain_os_error(error, path) from error
         raise StorageError(f"damaged ({error})", where=str(path), todo="make it again: inv tokenize") from error
     if table.schema != SCHEMA:
         raise StorageError("not a tokenized split", where=str(path), todo="make it again: inv tokenize")

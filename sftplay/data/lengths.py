@@ -77,10 +77,12 @@ class Lengths:
         Args:
             readable: the most tokens the model can read, None where its config does not say.
         """
-        wanted = min(math.ceil(self.quantiles()["max"] / 64) * 64, max(readable or 0, self.limit) or 1 << 20)
-        fits = self.quantiles()["max"] <= wanted and wanted > self.limit
+        longest = self.quantiles()["max"]
+        wanted = math.ceil(longest / 64) * 64
+        if readable is not None:
+            wanted = min(wanted, readable)
         todo = ["data.on_too_long: drop leaves these rows out, truncate cuts their ends off"]
-        if fits:
+        if wanted >= longest:
             todo.insert(0, f"make room for every row: --set model.max_length={wanted} (wants more memory)")
         return DataError(self.line(), todo="\n".join(todo))
 
