@@ -52,11 +52,11 @@ def find(raw: str | list[str]) -> RawFiles:
         for path, asked_for in _paths(entry):
             kind = kind_of(path)
             if kind:
-                files.setdefault(path.resolve(), RawFile(path, kind, str(path)))
+                files.setdefault(path.resolve(), RawFile(path, kind, name_of(path)))
             elif asked_for:
-                raise DataError(f"not a kind of file that can be read ({KNOWN})", where=str(path))
+                raise DataError(f"not a kind of file that can be read ({KNOWN})", where=name_of(path))
             else:
-                skipped.append(str(path))
+                skipped.append(name_of(path))
     if not files:
         others = f"; there is only {', '.join(skipped[:3])}" if skipped else ""
         names = raw if isinstance(raw, str) else ", ".join(raw)
@@ -70,6 +70,11 @@ def kind_of(path: Path) -> str:
     for suffix in PACKED:
         name = name.removesuffix(suffix)
     return KINDS.get(Path(name).suffix, "")
+
+
+def name_of(path: Path) -> str:
+    """The path as text that can be written as UTF-8: bytes of other encodings are escaped."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _paths(entry: str) -> Iterator[tuple[Path, bool]]:

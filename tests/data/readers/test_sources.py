@@ -1,5 +1,6 @@
 """data.raw: folders, files, globs and lists of them, each file once, in a fixed order."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,11 @@ def test_files_globs_and_lists(tmp_path: Path) -> None:
 def test_what_is_not_there(raw: str | list[str], error: type[Exception]) -> None:
     with pytest.raises(error):
         find(raw)
+
+
+def test_names_in_another_encoding_are_escaped() -> None:
+    Path(os.fsdecode(b"other/caf\xe9.jsonl")).touch()
+    assert names("other") == ["other/caf\\udce9.jsonl", "other/d.tsv.zst"]
 
 
 def test_an_empty_folder_says_what_to_do() -> None:
