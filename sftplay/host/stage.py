@@ -12,6 +12,7 @@ from sftplay.decision import Decision
 from sftplay.errors import MachineError, NotFoundError
 from sftplay.host import choose, envs, launcher, local, machine
 from sftplay.host.local import Call
+from sftplay.locks import is_held
 from sftplay.places import find_model, is_local_model
 from sftplay.runs import Run
 from sftplay.settings import Settings
@@ -101,7 +102,23 @@ def run_prepared(prepared: Prepared) -> int:
         code = _run_local(prepared, Call(BY_NAME["fetch"], call.config, call.run, call.overrides))
         if code:
             return code
+    if _begins_on_cpu_for_want_of_a_gpu(prepared):
+        from sftplay.host.patience import agree_to_cpu
+
+        agree_to_cpu(prepared.settings, prepared.facts)
     return _run_local(prepared, call)
+
+
+def _begins_on_cpu_for_want_of_a_gpu(prepared: Prepared) -> bool:
+    """A training that nobody sent to the CPU, and that is not just gone on with."""
+    settings, call = prepared.settings, prepared.call
+    return (
+        call.stage.name == "train"
+        and settings.train.device == "auto"
+        and not prepared.facts.has_gpu
+        and "--resume" not in call.options
+        and not is_held(Run(str(settings.run.name)).launch_lock)
+    )
 
 
 def _run_local(prepared: Prepared, call: Call) -> int:
