@@ -100,7 +100,6 @@ def _tokenize(
     reader: Reader, source: Path, target: Path, lengths: Lengths, workers: int | None
 ) -> tuple[dict[str, Writer], Tally]:
     splits, tally = {}, Tally()
-    os.environ["TOKENIZERS_PARALLELISM"] = "true"
     if workers is not None:
         os.environ["RAYON_NUM_THREADS"] = str(workers)
     size = sum((source / name).stat().st_size for name in RENDERED)

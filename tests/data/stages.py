@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -56,6 +60,27 @@ def run(project: Project, stage: str, *sets: str, **options: Any) -> Stamp:
         stamp = read_stamp(Path("data") / kinds[stage])
     assert stamp is not None
     return stamp
+
+
+def stop_while_writing(project: Project, stage: str, pattern: str, stop: signal.Signals) -> None:
+    """Start the real command, send it a signal once a file under data/ has grown, and check how it ends."""
+    running = subprocess.Popen(
+        project.argv(stage),
+        cwd=project.folder,
+        env=project.environment(),
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size for path in (project.folder / "data").glob(pattern)):
+        assert time.monotonic() < deadline
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.01)
+    os.killpg(running.pid, stop)  # as a terminal does: every process of the group gets it
+    said = running.communicate(timeout=60)[1].decode()
+    assert running.returncode == 128 + stop
+    assert said.count("stopped by") == 1
+    assert "Traceback" not in said
 
 
 def edit_config(project: Project, text: str) -> None:

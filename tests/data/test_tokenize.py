@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from sftplay.data.tokenizer import load_backend
 from sftplay.errors import DataError, NotFoundError, RefusedError
 from tests.data.models import CHATML, CHATML_NAMED, save_model
 from tests.data.project import Project
-from tests.data.stages import job, put_rows, row, run, with_model
+from tests.data.stages import job, put_rows, row, run, stop_while_writing, with_model
 
 HEADER = (
     len("<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n") - 2 * 11 - 9
@@ -68,6 +70,26 @@ def test_a_conversation(project: Project) -> None:
     assert trained == [label for label in only["labels"] if label != IGNORED]
     assert decoded(project, trained) == "hi\n\n<|im_end|>bye<|im_end|>"
     assert "train 1, val 0, test 0 rows" in done.said
+
+
+def test_disk_full_while_writing_leaves_the_old_rows(project: Project) -> None:
+    prepared(project, row("a", "b"))
+    run(project, "tokenize")
+    before = project.outputs("tokenized")
+    prepared(project, *(row(f"q{n}", "a" * 100) for n in range(1000)))
+    done = project.run("tokenize", first=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
+    assert done.code == 74, done.said
+    assert project.outputs("tokenized") == before
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_leaves_no_half_file(project: Project, stop: signal.Signals) -> None:
+    prepared(project, row("a", "b"))
+    run(project, "tokenize")
+    before = project.outputs("tokenized")
+    prepared(project, *(row(f"q{n}", "a" * 300) for n in range(6_000)))
+    stop_while_writing(project, "tokenize", "tokenized/.tmp-*/train.arrow", stop)
+    assert project.outputs("tokenized") == before
 
 
 # --- inside this process
