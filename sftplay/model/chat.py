@@ -21,6 +21,7 @@ HELP = """/reset         forget the conversation
 /exit          leave (Ctrl-D, and Ctrl-C at the prompt, do the same)
 /help          this list
 Ctrl-C         stop an answer that is being written"""
+_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 _COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?$", re.DOTALL)
 
 
@@ -155,7 +156,7 @@ def _reply(talk: Talk, line: str, interrupt: _Interrupt) -> None:
     interrupt.answering, interrupt.stopped = True, False
     for piece in talk.answerer.say(talk.stream, ids):
         said += piece
-        console.result(piece, end="")
+        console.result(shown(piece), end="")
         if interrupt.stopped:
             break
     interrupt.answering = False
@@ -165,6 +166,11 @@ def _reply(talk: Talk, line: str, interrupt: _Interrupt) -> None:
     elif not talk.stream.ended:
         console.info("cut off here: --set infer.max_new_tokens=… allows longer answers")
     talk.answered(said, whole=not interrupt.stopped)
+
+
+def shown(text: str) -> str:
+    """Text without what a terminal would obey (escape sequences and other control characters, Unicode's category Cc)."""
+    return text.translate(_CONTROLS)
 
 
 def _drop_stdout() -> None:

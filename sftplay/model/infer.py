@@ -59,13 +59,14 @@ def _is_terminal() -> bool:
 def _answer(job: Job, prompt: str) -> None:
     """One answer on stdout and nothing else; on a terminal as it is written."""
     from sftplay.model.answerer import open_answerer
+    from sftplay.model.chat import shown
 
     answerer = open_answerer(job)
     stream = answerer.stream()
     pieces = answerer.say(stream, answerer.prompt_ids([{"role": "user", "content": prompt}]))
     if sys.stdout.isatty():
         for piece in pieces:
-            console.result(piece, end="")
+            console.result(shown(piece), end="")
         console.result("")
     else:
         console.result("".join(pieces).strip())
