@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -28,10 +28,11 @@ def worker_count(asked: int | None, size: int) -> int:
     return 1 if size < WORTH_IT else min(8, len(os.sched_getaffinity(0)))
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result, None, None]:
     """`map(function, items)` by `workers` processes: results in the order of the items, few of them waiting at a time.
 
-    Items and results travel through pipes. A failure in a worker is raised here; leaving the loop ends the workers.
+    Items and results travel through pipes. A failure in a worker is raised here; closing the
+    generator (contextlib.closing, where the loop may be left early) ends the workers.
 
     Raises:
         MachineError: a worker was killed, most likely for memory (69).

@@ -7,7 +7,7 @@ written. Nothing grows with the input but at most 16 bytes a row, by which dupli
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from sftplay import console
@@ -85,7 +85,8 @@ def _write_rows(files: tuple[RawFile, ...], settings: DataSettings, workers: int
     with ExitStack() as stack:
         splits = [stack.enter_context(open(tmp / name, "wb")) for name in ROW_FILES]
         rejects = stack.enter_context(open(tmp / REJECTS, "wb"))
-        for done in ordered_map(convert, work(files, settings, tally.files), workers):
+        pieces = ordered_map(convert, work(files, settings, tally.files), workers)
+        for done in stack.enter_context(closing(pieces)):
             kept = [rows.without(seen.duplicates(rows.keys)) for rows in done.splits]
             for out, rows in zip(splits, kept, strict=True):
                 out.write(rows.lines)

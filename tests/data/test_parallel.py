@@ -47,7 +47,7 @@ def test_items_are_taken_as_needed(workers: int) -> None:
     results = ordered_map(slow_when_even, items(), workers)
     next(results)
     assert len(taken) <= workers + 2
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_a_failure_comes_through_with_all_it_says() -> None:

@@ -320,6 +320,26 @@ def test_a_stop_leaves_no_half_file(project: Project, workers: str, stop: signal
     assert project.outputs() == before
 
 
+@pytest.mark.long  # writes and reads 130 MB in four forms
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+def test_memory_does_not_grow_with_the_file(project: Project, kind: str) -> None:
+    rows = [{"question": str(n), "answer": f"{n} is a number. " * 40} for n in range(200_000)]
+    if kind == "parquet":
+        write_parquet(project.put("x.parquet", b""), rows, group=20_000)
+    elif kind == "csv":
+        project.put("x.csv", "question,answer\n" + "".join(f"{row['question']},{row['answer']}\n" for row in rows))
+    else:
+        project.put(f"x.{kind}", jsonl(rows) if kind == "jsonl" else json.dumps(rows, indent=1))
+    running = subprocess.Popen(project.argv("process"), cwd=project.folder, env=project.environment())
+    peak = 0
+    while running.poll() is None:
+        peak = max(peak, *map(peak_memory, family(running.pid)))
+        time.sleep(0.02)
+    assert running.returncode == 0
+    assert counts(project) == (200_000, 200_000, 0, 0)
+    assert 30 < peak < 300  # MB
+
+
 # --- stamps
 
 
@@ -441,11 +461,29 @@ def test_too_many_bad_rows_name_the_share_that_would_do(project: Project) -> Non
     assert counts(project) == (100, 90, 10, 0)
 
 
-def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_parquet(path: Path, rows: list[dict[str, Any]], group: int = 4) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=4)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=group)
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        children = []
+    return [pid, *map(int, children)]
+
+
+def peak_memory(pid: int) -> int:
+    """Most memory that a process has held so far, in MB; 0 where it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) // 1000 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:
