@@ -67,6 +67,7 @@ def stage_environ(stage: Stage, environment: Environment, base: Mapping[str, str
         "SFTPLAY_LOCK_HASH": environment.lock_hash,
     }
     env.setdefault("OMP_NUM_THREADS", str(cores))
+    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: half the CPU time where cores are shared
     if not stage.network:
         env |= dict.fromkeys(_OFFLINE, "1")
     return env
