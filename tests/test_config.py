@@ -49,7 +49,7 @@ def test_a_key_in_the_wrong_section_is_pointed_home(tmp_path: Path) -> None:
         ("run: {name: -rf}", "run.name"),
         ('run: {name: "a\\nb"}', "run.name"),
         ('run: {name: "a\\0b"}', "run.name"),
-        ("run: {name: аbc}", "run.name"),  # noqa: RUF001 - a Cyrillic look-alike is the point
+        ("run: {name: аbc}", "run.name"),
         (f"run: {{name: {'x' * 300}}}", "run.name"),
     ],
 )

@@ -58,8 +58,7 @@ def stage_environ(stage: Stage, environment: Environment, base: Mapping[str, str
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",
-        # Forked data loaders and Rust threads together can lock up: threads only where a stage just tokenizes.
-        "TOKENIZERS_PARALLELISM": "false" if stage.run else "true",
+        "TOKENIZERS_PARALLELISM": "true",  # train tokenizes too, after its workers have been forked and have ended
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "SFTPLAY_RUNNER": "local",
         "SFTPLAY_STACK": environment.stack,

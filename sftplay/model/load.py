@@ -187,7 +187,8 @@ def load_weights(
             f"the model can't be loaded: {str(error).splitlines()[0][:300]}", where=str(folder)
         ) from error
     model.config.use_cache = True
-    return model.eval()
+    model.eval()
+    return model
 
 
 def attach(base: PreTrainedModel, adapter: Path) -> Any:

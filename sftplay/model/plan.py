@@ -83,5 +83,5 @@ class Plan:
             world_size=1,
             versions={name: importlib.metadata.version(name) for name in STAMPED_VERSIONS} | {"sftplay": __version__},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            **surroundings(),  # type: ignore[arg-type]  # a mapping of exactly the four fields
+            **surroundings(),
         )

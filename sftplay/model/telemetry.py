@@ -34,7 +34,7 @@ def event_writer(folder: Path) -> Any:
 WINDOW = 20  # steps over which the speed is averaged
 
 
-class Telemetry(TrainerCallback):  # type: ignore[misc]
+class Telemetry(TrainerCallback):
     """Progress of one training.
 
     Args:

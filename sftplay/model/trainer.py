@@ -99,7 +99,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
             return int(self.args.max_steps)
         batches = math.ceil(len(self.lengths) / self.args.per_device_train_batch_size)
         per_epoch = max(math.ceil(batches / self.args.gradient_accumulation_steps), 1)
-        return math.ceil(self.args.num_train_epochs * per_epoch)
+        return math.ceil(float(self.args.num_train_epochs) * per_epoch)
 
     @staticmethod
     def _restore_forward(base: Any, forward: Any) -> None:
@@ -134,7 +134,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         loss, _ = mean_target_loss(self.model, self.eval_dataset, self.data_collator, self.settings.eval.batch_size)
         metrics = {f"{metric_key_prefix}_loss": loss}
         self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
