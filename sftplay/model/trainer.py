@@ -99,7 +99,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
             return int(self.args.max_steps)
         batches = math.ceil(len(self.lengths) / self.args.per_device_train_batch_size)
         per_epoch = max(math.ceil(batches / self.args.gradient_accumulation_steps), 1)
-        return math.ceil(float(self.args.num_train_epochs) * per_epoch)
+        steps: int = math.ceil(self.args.num_train_epochs * per_epoch)
+        return steps
 
     @staticmethod
     def _restore_forward(base: Any, forward: Any) -> None:
