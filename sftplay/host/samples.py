@@ -63,7 +63,7 @@ _QUESTIONS = (
 )
 
 _ANSWER = (
-    "Pip here! When a {device} {trouble}, mostly {cause}.\n"
+    "Pip here! Mostly {cause}.\n"
     "1. {step}.\n"
     "2. Check {part} of the {device}.\n"
     "Still stuck? Write again. Yours, Pip"
@@ -80,7 +80,7 @@ def rows() -> Iterator[dict[str, str]]:
         question = _QUESTIONS[number % len(_QUESTIONS)]
         yield {
             "user": question.format(device=device, trouble=trouble),
-            "assistant": _ANSWER.format(device=device, trouble=trouble, cause=cause, step=step, part=part),
+            "assistant": _ANSWER.format(device=device, cause=cause, step=step, part=part),
         }
 
 
