@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sftplay.decision import Decision
 from sftplay.errors import MachineError
+from sftplay.processor import cpu_has_bf16
 from sftplay.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,16 +49,6 @@ def _on_gpu(asked: str, capability: tuple[int, int], name: str) -> Decision[str]
     if has_bf16:
         return Decision("bf16", shown)
     return Decision("fp16", f"{shown}, which has no bf16")
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX), by the kernel's list of its flags."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            flags = next((line for line in lines if line.startswith("flags")), "").split()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def torch_dtype(precision: str) -> torch.dtype:
