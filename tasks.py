@@ -78,6 +78,7 @@ process = stage_task("process", "Read data/raw in any known format, check it, sp
 style = stage_task("style", "Put a style prompt into every conversation's system turn.")
 render = stage_task("render", "Apply the chat template: pairs of input and target.")
 tokenize = stage_task("tokenize", "Turn rendered rows into ids and labels (train does it where needed).")
+data_show = stage_task("show", "Print rows as the model sees them, trained text in colour.")
 fetch = stage_task("fetch", "Bring the model into the cache (stages that need it do so themselves).")
 
 
@@ -258,4 +259,5 @@ MENU = {
 }
 namespace = Collection(*(entry for group in MENU.values() for entry in group))
 namespace.add_collection(Collection("config", schema, show))
+namespace.add_collection(Collection("data", data_show))
 namespace.add_collection(Collection("image", lock))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftplay.places import SPLITS
+
 if TYPE_CHECKING:  # pydantic takes 0.2 s: not for --list and --help, which need the table only
     from sftplay.settings import Settings
 
@@ -76,7 +78,7 @@ class Job:
 
 _RESUME = Option("--resume", "go on with a run that was stopped, from its newest whole checkpoint")
 _STRICT = Option("--strict", "refuse to resume when versions, image or kernel changed (else warned)")
-_SPLITS = ("val", "test", "all")
+_EVALUATED = ("val", "test", "all")
 
 STAGES: tuple[Stage, ...] = (
     Stage("process", "sftplay.data.process", "read data/raw in any known format, check it, split it", "data/processed"),
@@ -105,6 +107,18 @@ STAGES: tuple[Stage, ...] = (
         options=(Option("--no-style", "render data/processed even where styled data is there"),),
     ),
     Stage("tokenize", "sftplay.data.tokenize", "turn rendered rows into ids and labels", "data/tokenized", model=True),
+    Stage(
+        "show",
+        "sftplay.data.show",
+        "print tokenized rows as the model sees them, trained text marked",
+        "nothing",
+        model=True,
+        options=(
+            Option("--row", "the row with this id (else the first ones)", str),
+            Option("--split", "of which split", str, SPLITS, "train"),
+            Option("--count", "so many rows", int, default=3),
+        ),
+    ),
     Stage("fetch", "sftplay.model.fetch", "bring the model into the cache", "the model cache", network=True),
     Stage(
         "train",
@@ -134,7 +148,7 @@ STAGES: tuple[Stage, ...] = (
         model=True,
         run=True,
         options=(
-            Option("--split", "which rows", str, _SPLITS, "val"),
+            Option("--split", "which rows", str, _EVALUATED, "val"),
             Option("--samples", "only so many rows, the same ones every time", int),
         ),
     ),

@@ -19,7 +19,10 @@ def text(menu: Mapping[str, Sequence[Task[Any]]]) -> str:
     for heading, group in menu.items():
         lines += ["", heading]
         lines += [f"  {_name(task):<{width}}  {(task.__doc__ or '').strip().splitlines()[0]}" for task in group]
-    lines += ["", "inv TASK --help shows a task's options; inv config.show every key of a config."]
+    lines += [
+        "",
+        "inv TASK --help shows a task's options; inv config.show every key of a config; inv data.show rows as the model sees them.",
+    ]
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ NAMES = [
     *("eval", "eval-test", "eval-quick", "eval-full"),
     *("infer", "infer-interactive", "infer-batch", "merge"),
     *("tensorboard", "stop-tb", "quickstart", "test", "lint", "bench"),
-    *("config.schema", "config.show", "image.lock"),
+    *("config.schema", "config.show", "data.show", "image.lock"),
 ]
 
 
