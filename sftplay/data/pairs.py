@@ -7,8 +7,7 @@ end-of-turn token that closes it. So whatever the model has to write itself is t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sftplay.data.template import ChatTemplate, Message, RefusedConversationError
 from sftplay.errors import DataError
@@ -20,9 +19,8 @@ _OTHER_TURNS = {
 }
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A rendered conversation in pieces; joined they are the rendering.
+class Cut(NamedTuple):
+    """A rendered conversation in pieces; joined they are the rendering. (A tuple: there are millions of them.)
 
     Attributes:
         pairs: (input, target) of each trained turn, in order.

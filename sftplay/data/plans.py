@@ -7,7 +7,7 @@ same cuts, and `render` compares the two on rows all along its way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
@@ -31,18 +31,15 @@ from sftplay.errors import DataError
 SHAPES = 256  # shapes learned for one template; rows of further ones are rendered in full
 
 
-@dataclass(frozen=True)
-class _Pattern:
-    """A text with places in it: a %-format and the numbers of the values that go there."""
+Fill = Callable[[list[str]], str]  # values → text
 
-    form: str
-    numbers: tuple[int, ...]
 
-    def fill(self, values: list[str]) -> str:
-        if not self.numbers:
-            return self.form
-        picked = itemgetter(*self.numbers)(values)
-        return self.form % (picked if len(self.numbers) > 1 else (picked,))
+def _filler(form: str, numbers: tuple[int, ...]) -> Fill:
+    """Put the values of these numbers into a %-format."""
+    if not numbers:
+        return lambda _: form
+    picked = itemgetter(*numbers)  # one value, or a tuple of several: what % takes
+    return lambda values: form % picked(values)
 
 
 @dataclass(frozen=True)
@@ -51,28 +48,29 @@ class Plan:
 
     Attributes:
         eot: the end-of-turn token; a row whose target spells it is left to the full rendering.
-        rows: for each row that the conversation gives, its pairs and its tail.
+        rows: for each row that the conversation gives, how to make its pairs and its tail.
         derived: (number of the text, what is stripped off) for values beside the texts themselves.
         guards: (number of the value, question, argument, answer).
     """
 
     eot: str
-    rows: tuple[tuple[tuple[tuple[_Pattern, _Pattern], ...], _Pattern], ...]
+    rows: tuple[tuple[tuple[tuple[Fill, Fill], ...], Fill], ...]
     derived: tuple[tuple[int, tuple[Op, ...]], ...]
     guards: tuple[tuple[int, str, str | None, bool], ...]
 
-    def cuts(self, texts: Sequence[str]) -> list[Cut] | None:
+    def cuts(self, texts: list[str]) -> list[Cut] | None:
         """The rows of one conversation; None where it has to be rendered in full."""
-        values = [*texts, *(_strip(texts[index], ops) for index, ops in self.derived)]
+        values = texts if not self.derived else [*texts, *(_strip(texts[index], ops) for index, ops in self.derived)]
         for number, question, argument, expected in self.guards:
             if answer(values[number], question, argument) is not expected:
                 return None
         cuts = []
         for pairs, tail in self.rows:
-            filled = tuple((given.fill(values), target.fill(values)) for given, target in pairs)
-            if any(target.find(self.eot) != len(target) - len(self.eot) for _, target in filled):
-                return None
-            cuts.append(Cut(filled, tail.fill(values)))
+            filled = tuple([(given(values), target(values)) for given, target in pairs])
+            for _, target in filled:
+                if target.find(self.eot) != len(target) - len(self.eot):
+                    return None
+            cuts.append(Cut(filled, tail(values)))
         return cuts
 
 
@@ -88,8 +86,11 @@ class Planner:
 
     def cuts(self, messages: Sequence[dict[str, Any]]) -> list[Cut] | None:
         """The rows of one conversation; None where it has to be rendered in full."""
-        if not self.traceable or any(len(message) != 2 or message.get("content") is None for message in messages):
-            return None  # a message with something else than role and text: tool calls, reasoning
+        if not self.traceable:
+            return None
+        for message in messages:
+            if len(message) != 2 or message.get("content") is None:
+                return None  # something else than role and text: tool calls, reasoning
         roles = tuple([message["role"] for message in messages])
         if roles not in self.plans and len(self.plans) < SHAPES:
             self.plans[roles] = self._learn(roles)
@@ -127,14 +128,14 @@ def _plan(eot: str, cuts: list[Cut], notes: Notes, texts: int) -> Plan:
     def number_of(index: int, done: tuple[Op, ...]) -> int:
         return derived.setdefault((index, done), texts + len(derived)) if done else index
 
-    def pattern(text: str) -> _Pattern:
+    def pattern(text: str) -> Fill:
         form, numbers, end = "", [], 0
         for found in STAND_IN.finditer(text):
             form += text[end : found.start()].replace("%", "%%") + "%s"
             numbers.append(number_of(int(found[2]), ops[int(found[1])] if found[1] else ()))
             end = found.end()
         rest = text[end:]
-        return _Pattern(form + rest.replace("%", "%%") if numbers else rest, tuple(numbers))
+        return _filler(form + rest.replace("%", "%%") if numbers else rest, tuple(numbers))
 
     rows = tuple(
         (tuple((pattern(given), pattern(target)) for given, target in cut.pairs), pattern(cut.tail)) for cut in cuts

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,15 +101,17 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
     result = Rendered(size=len(block.lines))
     out, rejects = [], []
     planner = planner_for(recipe.template, recipe.eot, recipe.turns)
+    may_spell = _may_spell_special(recipe.specials, block.lines)
     for number, line in enumerate(block.lines.split(b"\n"), block.first):
-        if not line.strip():
+        if not line or line.isspace():
             continue
         result.read += 1
         place = f"{block.file}:{number}"
         try:
             row = _read_row(line)
-            place = f"{place} ({row['id']})"
-            out += _render_row(recipe, planner, row, place, result)
+            place += f" ({row['id']})"
+            if not may_spell or _specials_are_fine(recipe, row["messages"], place, result.tally):
+                out += _render_row(recipe, planner, row, place, result)
         except RefusedConversationError as error:
             result.rejected += 1
             result.tally.add(Finding("rejected", "reject", error.what), place)
@@ -123,9 +127,7 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
 
 def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place: str, result: Rendered) -> list[bytes]:
     messages = row["messages"]
-    if not _specials_are_fine(recipe, messages, place, result.tally):
-        return []
-    has_system = any(message["role"] == "system" for message in messages)
+    has_system = "system" in [message["role"] for message in messages]
     if has_system and recipe.system != "render":
         if recipe.system == "error":
             result.tally.add(_NO_SYSTEM, place)
@@ -188,6 +190,20 @@ def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if waiting:
         raise RefusedConversationError("a system turn that no user turn follows can't be merged into one")
     return merged
+
+
+def _may_spell_special(specials: tuple[str, ...], lines: bytes) -> bool:
+    """Whether some row of a block may spell a special token: one search instead of one for each text.
+
+    JSON may write a character as an escape; then the texts themselves have to be looked at.
+    """
+    always_escaped = any(not token.isprintable() or set('"\\') & set(token) for token in specials)
+    return always_escaped or b"\\u" in lines or b"\\/" in lines or bool(_bytes_pattern(specials).search(lines))
+
+
+@lru_cache(maxsize=4)
+def _bytes_pattern(tokens: tuple[str, ...]) -> re.Pattern[bytes]:
+    return re.compile(special_pattern(tokens).pattern.encode())
 
 
 def _specials_are_fine(recipe: Recipe, messages: list[dict[str, Any]], place: str, tally: Tally) -> bool:
