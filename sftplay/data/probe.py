@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from sftplay.data.pairs import cut
+from sftplay.data.specials import special_in, special_pattern
 from sftplay.data.template import ChatTemplate, RefusedConversationError
 from sftplay.data.tokenizer import TokenizerFacts
 from sftplay.decision import Decision
@@ -103,17 +103,6 @@ def _choose_eot(template: ChatTemplate, tokenizer: TokenizerFacts, rendering: st
         "the chat template closes an answer with no special token, so the model would never learn to stop",
         todo="name the token that ends a turn: data.eot",
     )
-
-
-def special_in(text: str, tokenizer: TokenizerFacts) -> list[str]:
-    """The special tokens that stand in a text, in order."""
-    return special_pattern(tuple(tokenizer.special)).findall(text)
-
-
-@lru_cache(maxsize=4)
-def special_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches any of the tokens, the longest first; nothing where there are none."""
-    return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)) or r"(?!)")
 
 
 def _words(text: str, tokenizer: TokenizerFacts) -> str:

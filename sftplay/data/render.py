@@ -13,12 +13,13 @@ from typing import Any
 
 from sftplay import console
 from sftplay.data import process, style
+from sftplay.data.blocks import blocks
 from sftplay.data.findings import Tally, todos
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.probe import TemplateTraits, find_traits
 from sftplay.data.progress import Progress, progress
-from sftplay.data.render_rows import Recipe, Rendered, blocks, render_block
+from sftplay.data.render_rows import Recipe, Rendered, render_block
 from sftplay.data.template import TEMPLATE_FILE, ChatTemplate, choose_template
 from sftplay.data.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
+from sftplay.data.blocks import Block
 from sftplay.data.findings import Finding, Tally
 from sftplay.data.pairs import Cut, Turns, cut_rows
 from sftplay.data.plans import Planner, planner_for
-from sftplay.data.probe import special_pattern
+from sftplay.data.specials import may_spell_special, tally_specials
 from sftplay.data.template import ChatTemplate, RefusedConversationError
 from sftplay.errors import DataError
-from sftplay.files import explain_os_error
 
-BLOCK = 1 << 20
 COMPARE_EVERY = 100  # rows; a row put together from a plan is rendered in full as well, to see that both agree
 _REWRITTEN = Finding(
     "rewritten_turns",
@@ -59,15 +55,6 @@ class Recipe:
     system: Literal["render", "error", "merge"]
 
 
-@dataclass(frozen=True)
-class Block:
-    """Whole lines of one file; `first` is the number of the first one, from 1."""
-
-    file: str
-    first: int
-    lines: bytes
-
-
 @dataclass
 class Rendered:
     """What came of a block: lines to write, lines set aside, counts, findings."""
@@ -83,25 +70,12 @@ class Rendered:
     tally: Tally = field(default_factory=Tally)
 
 
-def blocks(path: Path) -> Iterator[Block]:
-    """A file in blocks of whole lines, about 1 MiB each."""
-    try:
-        with open(path, "rb") as source:
-            first = 1
-            while lines := source.read(BLOCK):
-                lines += source.readline()
-                yield Block(str(path), first, lines)
-                first += lines.count(b"\n")
-    except OSError as error:
-        raise explain_os_error(error, path) from error
-
-
 def render_block(recipe: Recipe, block: Block) -> Rendered:
     """Render every row of a block; rows that can't be are findings."""
     result = Rendered(size=len(block.lines))
     out, rejects = [], []
     planner = planner_for(recipe.template, recipe.eot, recipe.turns)
-    may_spell = _may_spell_special(recipe.specials, block.lines)
+    may_spell = may_spell_special(recipe.specials, block.lines)
     for number, line in enumerate(block.lines.split(b"\n"), block.first):
         if not line or line.isspace():
             continue
@@ -110,8 +84,11 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
         try:
             row = _read_row(line)
             place += f" ({row['id']})"
-            if not may_spell or _specials_are_fine(recipe, row["messages"], place, result.tally):
-                out += _render_row(recipe, planner, row, place, result)
+            if may_spell and not tally_specials(
+                recipe.specials, row["messages"], place, result.tally, keep=recipe.keep_specials
+            ):
+                continue
+            out += _render_row(recipe, planner, row, place, result)
         except RefusedConversationError as error:
             result.rejected += 1
             result.tally.add(Finding("rejected", "reject", error.what), place)
@@ -190,45 +167,6 @@ def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if waiting:
         raise RefusedConversationError("a system turn that no user turn follows can't be merged into one")
     return merged
-
-
-def _may_spell_special(specials: tuple[str, ...], lines: bytes) -> bool:
-    """Whether some row of a block may spell a special token: one search instead of one for each text.
-
-    JSON may write a character as an escape; then the texts themselves have to be looked at.
-    """
-    always_escaped = any(not token.isprintable() or set('"\\') & set(token) for token in specials)
-    return always_escaped or b"\\u" in lines or b"\\/" in lines or bool(_bytes_pattern(specials).search(lines))
-
-
-@lru_cache(maxsize=4)
-def _bytes_pattern(tokens: tuple[str, ...]) -> re.Pattern[bytes]:
-    return re.compile(special_pattern(tokens).pattern.encode())
-
-
-def _specials_are_fine(recipe: Recipe, messages: list[dict[str, Any]], place: str, tally: Tally) -> bool:
-    """Whether no text spells a special token, or that is wanted; found ones are tallied, each token by itself."""
-    pattern = special_pattern(recipe.specials)
-    text = "\n".join([message.get("content") or "" for message in messages])
-    if not pattern.search(text):
-        return True
-    found = {token for message in messages for token in pattern.findall(message.get("content") or "")}
-    for token in sorted(found):
-        tally.add(_spelled(token, recipe.keep_specials), place)
-    return recipe.keep_specials or not found
-
-
-def _spelled(token: str, kept: bool) -> Finding:
-    if kept:
-        return Finding(
-            "special_tokens_in_text", "note", f"text spells the special token {token!r} and becomes it in training"
-        )
-    return Finding(
-        "special_tokens_in_text",
-        "fatal",
-        f"text spells the special token {token!r}, which would become that token",
-        "take it out of the text, or accept it: data.special_tokens_in_text: keep",
-    )
 
 
 def _read_row(line: bytes) -> dict[str, Any]:

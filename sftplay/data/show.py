@@ -15,7 +15,7 @@ import numpy as np
 from sftplay import console
 from sftplay.data import tokenize
 from sftplay.data.artifact import IGNORED, batches_of, read_split
-from sftplay.data.probe import special_pattern
+from sftplay.data.specials import special_pattern
 from sftplay.data.tokenizer import load_backend, read_tokenizer
 from sftplay.errors import NotFoundError, RefusedError, UsageError
 from sftplay.freshness import read_stamp

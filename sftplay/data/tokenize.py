@@ -12,12 +12,12 @@ from typing import Any
 
 from sftplay import console
 from sftplay.data.artifact import Writer, writing
+from sftplay.data.blocks import blocks
 from sftplay.data.findings import Tally, todos
 from sftplay.data.lengths import Lengths
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.progress import progress
 from sftplay.data.render import FILES as RENDERED
-from sftplay.data.render_rows import blocks
 from sftplay.data.tokenize_rows import Reader, Tokenized
 from sftplay.data.tokenizer import TokenizerFacts, load_backend, read_tokenizer
 from sftplay.errors import DataError, NotFoundError, RefusedError

@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 
 from sftplay.data.artifact import IGNORED, Batch
+from sftplay.data.blocks import Block
 from sftplay.data.findings import Finding, Tally
-from sftplay.data.render_rows import Block
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

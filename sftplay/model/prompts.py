@@ -9,8 +9,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from sftplay.data.probe import find_traits, special_in
+from sftplay.data.probe import find_traits
 from sftplay.data.render_rows import merge_system
+from sftplay.data.specials import special_in
 from sftplay.data.template import ChatTemplate
 from sftplay.data.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError

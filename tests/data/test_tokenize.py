@@ -129,7 +129,7 @@ def test_what_training_is_told(project: Project) -> None:
 def test_the_values_do_not_depend_on_workers_or_blocks(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared(project, *(row(f"q{n}", "é🦊" * (n % 50 + 1), *["m"] * (n % 4)) for n in range(300)))
     hashes = [run(project, "tokenize", f"data.workers={n}").facts["values_hash"]["train"] for n in (1, 4)]
-    monkeypatch.setattr("sftplay.data.render_rows.BLOCK", 2000)
+    monkeypatch.setattr("sftplay.data.blocks.BLOCK", 2000)
     run(project, "tokenize", "model.max_length=2000")
     hashes.append(values_hash(project.folder / "data/tokenized/train.arrow"))
     assert len(set(hashes)) == 1
