@@ -11,6 +11,7 @@ from tokenizers.decoders import DecodeStream
 from sftplay import console
 from sftplay.errors import DataError
 from sftplay.model.fingerprint import fingerprint
+from sftplay.model.fuse import fused
 from sftplay.model.generate import Sampling, Stream
 from sftplay.model.load import load_for_inference, open_run, quiet_libraries
 from sftplay.model.prompts import Messages, Prompter, make_prompter, plain_text, window_of
@@ -123,7 +124,7 @@ def open_answerer(job: Job) -> Answerer:
         "data": settings.data.model_dump(include={"special_tokens_in_text", "system_unsupported"}),
     }
     return Answerer(
-        model=loaded.model,
+        model=fused(loaded.model),
         name=f"{settings.model.name} (untuned)" if base else f"run {run.name}",
         prompter=Prompter(**{**prompter.__dict__, "window": window_of(loaded.model)}),
         sampling=sampling,

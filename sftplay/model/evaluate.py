@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sftplay.model.generate import Answer
     from sftplay.model.load import Loaded, RunFacts
 
+LOSS_ROWS = 8  # rows a batch: the logits of every trained token are in memory at once
 STAMPED_VERSIONS = ("torch", "transformers", "peft", "rouge-score", "sacrebleu")
 
 
@@ -50,6 +51,7 @@ def run(job: Job) -> None:
     target, split = Run(job.run_name), str(job.options.get("split") or "val")
     target.require_tuned()  # before anything slow
     rows, counts = read_rows(job.settings, split, job.options.get("samples") or job.settings.eval.samples)
+    from sftplay.model.fuse import fused
     from sftplay.model.load import load_for_inference, open_run, quiet_libraries
 
     quiet_libraries()
@@ -66,7 +68,7 @@ def run(job: Job) -> None:
         console.info(f"device {loaded.device}; precision {loaded.precision}")
         with loaded.base() as model:
             base = _measure(job, loaded, model, "base", rows)
-        tuned = _measure(job, loaded, loaded.model, "tuned", rows)
+        tuned = _measure(job, loaded, fused(loaded.model), "tuned", rows)  # the base was measured before
         _write(job, target, split, rows, counts, facts, loaded, (base, tuned), changed)
     seconds = time.monotonic() - began
     target.record_event("evaluated", split=split, rows=len(rows), seconds=round(seconds, 1))
@@ -85,7 +87,8 @@ def _measure(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[Hel
     try:
         with progress(len(rows), "rows", f"{name}: loss") as bar:
             tokens = [{"input_ids": row.ids, "labels": row.labels} for row in rows]
-            loss, count = mean_target_loss(model, tokens, Collator(loaded.pad_id), settings.batch_size, bar.advance)
+            size = min(LOSS_ROWS, settings.batch_size)
+            loss, count = mean_target_loss(model, tokens, Collator(loaded.pad_id), size, bar.advance)
         answers = _answer(job, loaded, model, name, rows)
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError("out of GPU memory", todo="try --set eval.batch_size=1") from error
