@@ -79,7 +79,7 @@ style = stage_task("style", "Put a style prompt into every conversation's system
 render = stage_task("render", "Apply the chat template: pairs of input and target.")
 tokenize = stage_task("tokenize", "Turn rendered rows into ids and labels (train does it where needed).")
 data_show = stage_task("show", "Print rows as the model sees them, trained text in colour.")
-fetch = stage_task("fetch", "Bring the model into the cache (stages that need it do so themselves).")
+fetch = stage_task("fetch", "Bring the model and hub datasets into the cache (stages that need them do so themselves).")
 
 
 @task(

@@ -47,6 +47,7 @@ class Stage:
     writes: str
     network: bool = False
     gpu: bool = False
+    raw: bool = False  # reads data.raw: `fetch` runs before it where a hub dataset named there is missing
     model: bool = False  # reads the model cache: `fetch` runs before it where the model is missing
     run: bool = False  # works on a run folder
     interactive: bool = False
@@ -81,7 +82,13 @@ _STRICT = Option("--strict", "refuse to resume when versions, image or kernel ch
 _EVALUATED = ("val", "test", "all")
 
 STAGES: tuple[Stage, ...] = (
-    Stage("process", "sftplay.data.process", "read data/raw in any known format, check it, split it", "data/processed"),
+    Stage(
+        "process",
+        "sftplay.data.process",
+        "read data/raw in any known format, check it, split it",
+        "data/processed",
+        raw=True,
+    ),
     Stage(
         "style",
         "sftplay.data.style",
@@ -119,13 +126,21 @@ STAGES: tuple[Stage, ...] = (
             Option("--count", "so many rows", int, default=3),
         ),
     ),
-    Stage("fetch", "sftplay.model.fetch", "bring the model into the cache", "the model cache", network=True),
+    Stage(
+        "fetch",
+        "sftplay.model.fetch",
+        "bring the model, and hub datasets of data.raw, into the cache",
+        "the cache",
+        network=True,
+        options=(Option("--only", "the model, or the data (else both)", str, ("model", "data")),),
+    ),
     Stage(
         "train",
         "sftplay.model.train",
         "fine-tune; brings missing or stale data stages up to date first",
         "outputs/<run>",
         gpu=True,
+        raw=True,
         model=True,
         run=True,
         options=(

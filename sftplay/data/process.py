@@ -45,6 +45,8 @@ def freshness(job: Job) -> str | None:
     try:
         files = find(settings.data.raw).files
     except (NotFoundError, DataError):
+        if stamp.section.get("data.raw") != section_of(settings, "data.raw")["data.raw"]:
+            raise  # other rows are asked for now
         console.warning(f"data.raw ({settings.data.raw}) has no files any more: {folder} stays as it is")
         return None
     known = stamp.facts.get("sources", {})

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sftplay import console
 from sftplay.cli import make_job, parse_job
 from sftplay.decision import Decision
 from sftplay.errors import MachineError, NotFoundError
+from sftplay.freshness import read_stamp
 from sftplay.host import choose, envs, launcher, local, machine
 from sftplay.host.local import Call
 from sftplay.locks import is_held
-from sftplay.places import find_model, is_local_model
+from sftplay.places import data_folder, find_model, is_local_model
+from sftplay.rawdata import hub_datasets
 from sftplay.runs import Run
 from sftplay.settings import Settings
-from sftplay.stages import BY_NAME
+from sftplay.stages import BY_NAME, Stage
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,12 @@ def prepare(call: Call, runner: str) -> Prepared:
 
 
 def run_prepared(prepared: Prepared) -> int:
-    """Fetch the model where it is missing, then run the stage. Returns the exit code."""
+    """Fetch model and hub datasets where they are missing, then run the stage. Returns the exit code."""
     call = prepared.call
-    if call.stage.model and not _model_is_there(prepared.settings):
-        console.info(f"{prepared.settings.model.name} is not in the cache: fetching it first")
-        code = _run_local(prepared, Call(BY_NAME["fetch"], call.config, call.run, call.overrides))
+    for only, name in missing(call.stage, prepared.settings):
+        console.info(f"{name} is not in the cache: fetching it first")
+        options = (f"--only={only}",)
+        code = _run_local(prepared, Call(BY_NAME["fetch"], call.config, call.run, call.overrides, options))
         if code:
             return code
     if _begins_on_cpu_for_want_of_a_gpu(prepared):
@@ -138,6 +141,25 @@ def _run_local(prepared: Prepared, call: Call) -> int:
         code = local.run_foreground([str(environment.python), "-m", "sftplay", *call.argv], {**env, **token})
     local.explain_end(call.stage.name, code)
     return code
+
+
+def missing(stage: Stage, settings: Settings) -> Iterator[tuple[str, str]]:
+    """(what `fetch --only` takes, the name) for what the stage needs and the cache lacks."""
+    if stage.raw and not (stage.name == "train" and _was_processed(settings)):
+        lacking = [dataset.name for dataset in hub_datasets(settings.data) if not dataset.is_cached]
+        if lacking:
+            yield "data", ", ".join(lacking)
+    if stage.model and not _model_is_there(settings):
+        yield "model", settings.model.name
+
+
+def _was_processed(settings: Settings) -> bool:
+    """Whether rows were made of this data.raw before (or by hand): training then goes without the raw files."""
+    folder = data_folder("processed", settings)
+    stamp = read_stamp(folder)
+    if stamp is None:
+        return (folder / "train.jsonl").is_file()
+    return bool(stamp.section.get("data.raw") == settings.data.raw)
 
 
 def _model_is_there(settings: Settings) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sftplay.files import explain_os_error
 from sftplay.freshness import read_stamp
 from sftplay.host.forecast import Rows
 from sftplay.places import data_folder
+from sftplay.rawdata import hub_dataset
 from sftplay.settings import Settings
 
 CHARACTERS_A_TOKEN = 4.0  # English text with a vocabulary of 30,000 to 150,000
@@ -20,11 +20,10 @@ ANSWER_SHARE = 0.5  # trained part of a row, where nothing better is known
 _ROW_BYTES = 700  # a row of JSON whose rows can't be counted by lines
 _PACKED = {".gz": 4.0, ".zst": 4.0, ".parquet": 2.5}  # how much text a packed byte holds
 _LINES = {".jsonl", ".ndjson", ".csv", ".tsv"}
-_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
 def find_rows(settings: Settings) -> Rows | None:
-    """The train split: from data/tokenized where that is made, else guessed from the raw files; None for a hub dataset.
+    """The train split: from data/tokenized where that is made, else guessed from the raw files; None for a hub dataset that is not fetched yet.
 
     Raises:
         DataError: an empty train split, or no raw data (65). NotFoundError: a raw file that is not there (66).
@@ -41,7 +40,7 @@ def find_rows(settings: Settings) -> Rows | None:
 
 
 def guess_rows(settings: Settings) -> Rows | None:
-    """Rows and tokens by file sizes, about four characters a token; None for a hub dataset, whose size is not known here."""
+    """Rows and tokens by file sizes, about four characters a token; None for a hub dataset that is not fetched yet."""
     files = list(raw_files(settings))
     if not files:
         return None
@@ -57,7 +56,7 @@ def guess_rows(settings: Settings) -> Rows | None:
 
 
 def raw_files(settings: Settings) -> Iterator[Path]:
-    """The files that data.raw names: folders (without hidden files), globs, single files. Hub ids give none.
+    """The files that data.raw names: folders (without hidden files), globs, single files. Hub datasets that are not fetched yet give none.
 
     Raises:
         DataError: an empty folder (65). NotFoundError: nothing there (66).
@@ -75,7 +74,10 @@ def raw_files(settings: Settings) -> Iterator[Path]:
                 )
         else:
             found = [path] if path.is_file() else [Path(p) for p in sorted(glob.glob(str(path)))]  # noqa: PTH207 - absolute patterns too
-            if not found and not _HUB_ID.match(name):
+            dataset = hub_dataset(name)
+            if dataset is not None:
+                found = [file for file, _ in dataset.files()] if dataset.is_cached else []
+            elif not found:
                 raise NotFoundError("no such data", where=name, todo="check data.raw in the config")
         yield from found
 

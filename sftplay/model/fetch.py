@@ -1,8 +1,11 @@
-"""Stage `fetch`: bring the model into the cache. The only stage with network; everything else runs offline."""
+"""Stage `fetch`: bring the model and hub datasets into the cache. The only stage with network; everything else runs offline."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from sftplay import console
@@ -10,14 +13,40 @@ from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
 from sftplay.files import human_size, write_json
 from sftplay.model import smollm2
 from sftplay.places import DEFAULT_MODEL, cache_folder, find_model, is_local_model, model_record
+from sftplay.rawdata import KINDS, HubDataset, hub_datasets, kind_of
 from sftplay.stages import Job
 
 # Safetensors, configuration, tokenizer, template: no pickle, no code.
 WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt", "LICENSE*"]
+# JSON beside the rows of a dataset that describes them.
+_DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
+IGNORED = [pattern for name in (*_DESCRIPTIONS, ".*") for pattern in (name, f"*/{name}")]
+
+
+@dataclass(frozen=True)
+class _Repository:
+    """What is asked of the hub, and how messages speak of it: `kind` is `model` or `dataset`, `key` the config's key."""
+
+    kind: str
+    key: str
+    name: str
+    revision: str | None
+    patterns: Sequence[str]
+    ignored: Sequence[str] = ()
+    elsewhere: str = ""
 
 
 def run(job: Job) -> None:
-    """Fetch `model.name` where the cache lacks it; writes the record in the cache last."""
+    """Fetch `model.name` and the hub datasets of `data.raw` where the cache lacks them; each one's record is written last."""
+    only = job.options.get("only")
+    if only != "model":
+        for dataset in hub_datasets(job.settings.data):
+            _fetch_dataset(dataset)
+    if only != "data":
+        _fetch_model(job)
+
+
+def _fetch_model(job: Job) -> None:
     name = job.settings.model.name
     if is_local_model(name):
         console.info(f"{name} is a local folder: nothing to fetch ({find_model(job.settings)})")
@@ -31,46 +60,65 @@ def run(job: Job) -> None:
     if name == DEFAULT_MODEL:
         folder, revision = smollm2.write_safetensors(cache_folder() / "models")
     else:
-        folder, revision = _download(name, job.settings.model.revision)
+        folder, revision = _download_model(name, job.settings.model.revision)
     write_json(record, {"name": name, "revision": revision, "folder": os.path.relpath(folder, cache_folder())})
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    console.success(f"{name} is in the cache ({human_size(size)})")
+    _say_done(name, (path for path in folder.rglob("*") if path.is_file()))
 
 
-def _download(name: str, revision: str | None) -> tuple[Path, str]:
-    """One snapshot from the hub → (folder, commit)."""
-    from huggingface_hub import errors, snapshot_download
+def _fetch_dataset(dataset: HubDataset) -> None:
+    """Bring a dataset's data files into the cache.
 
-    console.info(f"fetching {name} from the Hugging Face hub")
-    token = _token()
-    try:
-        folder = Path(
-            snapshot_download(
-                name, revision=revision, cache_dir=cache_folder() / "hub", allow_patterns=WANTED, token=token
-            )
+    Raises:
+        NotFoundError: no such dataset, or no file in it that can be read (66). MachineError, PermissionDeniedError (69, 77).
+    """
+    if dataset.is_cached:
+        console.info(f"{dataset.name} is in the cache already: {dataset.record}")
+        return
+    elsewhere = "set data.raw to a local folder"
+    wanted = _Repository("dataset", "data.raw", dataset.name, dataset.revision, dataset.patterns, IGNORED, elsewhere)
+    folder = _download(wanted)
+    files = _data_files(folder, dataset)
+    if not files:
+        which = f" that fits {dataset.pattern}" if dataset.pattern else ""
+        raise NotFoundError(
+            f"the dataset {dataset.name} holds no data file{which} (wanted: {', '.join(KINDS)}, also packed)",
+            where=str(folder),
+            todo="look at its files on its hub page, and name some: data.raw: OWNER/NAME:FOLDER",
         )
-    except errors.GatedRepoError as error:
-        raise PermissionDeniedError(
-            f"the model {name} is gated",
-            todo=f"accept its terms on its hub page, then put a token into a file and set HF_TOKEN_PATH to it; {_short(error)}",
-        ) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise NotFoundError(
-            f"the hub has no model {name}" + (f" at revision {revision}" if revision else ""),
-            todo="check model.name (private models need a token file: HF_TOKEN_PATH), or name a local folder",
-        ) from error
-    except errors.HFValidationError as error:
-        raise NotFoundError(
-            f"{name} is neither a folder here nor a hub id", todo="check model.name in the config"
-        ) from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # disk full and the like own their codes
-        raise MachineError(
-            f"{name} is not in the cache, and the hub can't be reached",
-            todo="connect to the network and run the same command again; or set model.name to a local folder or to "
-            f"{DEFAULT_MODEL}, which needs no hub",
-        ) from error
+    write_json(
+        dataset.record,
+        {
+            "name": dataset.name,
+            "revision": folder.name,
+            "pattern": dataset.pattern,
+            "folder": os.path.relpath(folder, cache_folder()),
+            "files": files,
+        },
+    )
+    _say_done(f"{dataset.name} ({', '.join(files[:4])}{' …' if len(files) > 4 else ''})", (folder / f for f in files))
+
+
+def _data_files(folder: Path, dataset: HubDataset) -> list[str]:
+    """The wanted files of a snapshot, which may hold others from an earlier fetch, relative and in order."""
+    inside = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return [
+        name for name in inside if kind_of(Path(name)) and _fits(name, dataset.patterns) and not _fits(name, IGNORED)
+    ]
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    """As huggingface_hub compares its `allow_patterns`."""
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _say_done(what: str, files: Iterable[Path]) -> None:
+    console.success(f"{what} is in the cache ({human_size(sum(path.stat().st_size for path in files))})")
+
+
+def _download_model(name: str, revision: str | None) -> tuple[Path, str]:
+    """One snapshot from the hub → (folder, commit)."""
+    elsewhere = f"set model.name to a local folder or to {DEFAULT_MODEL}, which needs no hub"
+    folder = _download(_Repository("model", "model.name", name, revision, WANTED, elsewhere=elsewhere))
     if not any(folder.glob("*.safetensors")):
         raise NotFoundError(
             f"{name} holds no safetensors weights",
@@ -78,6 +126,52 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
             todo="pickle weights are not loaded: choose another",
         )
     return folder, folder.name
+
+
+def _download(wanted: _Repository) -> Path:
+    """A snapshot's folder in the cache; its name is the commit. The hub's errors become ours."""
+    from huggingface_hub import errors, snapshot_download
+
+    name, revision = wanted.name, wanted.revision
+    console.info(f"fetching {name} from the Hugging Face hub")
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                repo_type=wanted.kind,
+                revision=revision,
+                cache_dir=cache_folder() / "hub",
+                allow_patterns=[*wanted.patterns],
+                ignore_patterns=[*wanted.ignored] or None,
+                token=_token(),
+            )
+        )
+    except errors.GatedRepoError as error:
+        raise PermissionDeniedError(
+            f"the {wanted.kind} {name} is gated",
+            todo=f"accept its terms on its hub page, then put a token into a file and set HF_TOKEN_PATH to it; {_short(error)}",
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise NotFoundError(
+            f"the hub has no {wanted.kind} {name}" + (f" at revision {revision}" if revision else ""),
+            todo=f"check {wanted.key} (private {wanted.kind}s need a token file: HF_TOKEN_PATH), or name a local folder",
+        ) from error
+    except errors.HFValidationError as error:
+        raise NotFoundError(
+            f"{name} is neither a folder here nor a hub id", todo=f"check {wanted.key} in the config"
+        ) from error
+    except (
+        errors.LocalEntryNotFoundError,
+        errors.OfflineModeIsEnabled,
+        errors.HTTPError,  # type: ignore[attr-defined]  # the client library's own, which the hub's module imports
+        OSError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # disk full and the like own their codes
+        raise MachineError(
+            f"{name} is not in the cache, and the hub can't be reached",
+            todo=f"connect to the network and run the same command again; or {wanted.elsewhere}",
+        ) from error
 
 
 def _token() -> str | bool:

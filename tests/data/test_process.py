@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from sftplay.cli import make_job
 from sftplay.data import process
-from sftplay.errors import DataError
+from sftplay.errors import DataError, NotFoundError
 from sftplay.freshness import read_stamp, refreshed
 from tests.data.project import Project, jsonl, questions, read_lines
 
@@ -239,10 +239,49 @@ def test_a_named_file_that_is_not_there(project: Project) -> None:
     assert project.run("process", "--set", "data.raw=data/raw/*.jsonl").code == 66
 
 
-def test_a_hub_dataset_names_the_command_that_fetches_it(project: Project) -> None:
-    done = project.run("process", "--set", "data.raw=openai/gsm8k")
-    assert done.code == 69
-    assert "hf download openai/gsm8k" in done.said
+def test_a_hub_dataset_that_was_not_fetched_names_the_command(project: Project) -> None:
+    done = project.run("process", "--set", "data.raw=openai/gsm8k", first=lambda: _cache(project))
+    assert done.code == 66
+    assert "openai/gsm8k" in done.said
+    assert "inv fetch" in done.said
+
+
+def test_a_fetched_hub_dataset_is_read_from_the_cache(project: Project) -> None:
+    folder = project.folder / "cache/hub/snapshot"
+    (folder / "main").mkdir(parents=True)
+    write_parquet(folder / "main/train.parquet", questions(40))
+    (folder / "main/more.jsonl").write_bytes(jsonl(questions(10, first=40)))
+    (folder / "main/other.jsonl").write_text("an earlier fetch of other files\n")
+    record = project.folder / "cache/datasets/openai--gsm8k@main.json"
+    record.parent.mkdir()
+    files = ["main/more.jsonl", "main/train.parquet"]
+    record.write_text(json.dumps({"folder": "hub/snapshot", "revision": "abc", "files": files}))
+    done = project.run("process", "--set", "data.raw=openai/gsm8k", first=lambda: _cache(project))
+    assert done.code == 0, done.said
+    assert project.report()["rows"]["out"] == 50
+    assert [file["file"] for file in project.report()["files"]] == [f"openai/gsm8k/{name}" for name in files]
+    (folder / "main/more.jsonl").unlink()
+    done = project.run("process", "--set", "data.raw=openai/gsm8k", first=lambda: _cache(project))
+    assert done.code == 66
+    assert "is not whole" in done.said
+
+
+def test_rows_of_another_source_do_not_pass_for_those_asked_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = project.put("qa.jsonl", jsonl(questions(40)))
+    assert project.run("process").code == 0
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("SFTPLAY_CACHE", str(project.folder / "cache"))
+    raw.unlink()
+    assert process.freshness(make_job("config.yaml", None, [], {})) is None  # nothing to make them from again
+    with pytest.raises(NotFoundError, match="owner/rows"):
+        process.freshness(make_job("config.yaml", None, ["data.raw=owner/rows"], {}))
+
+
+def _cache(project: Project) -> None:
+    """For a forked command."""
+    os.environ["SFTPLAY_CACHE"] = str(project.folder / "cache")
 
 
 def test_an_empty_val_split_is_said(project: Project) -> None:

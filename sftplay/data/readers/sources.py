@@ -1,30 +1,20 @@
-"""data.raw → files: a folder, a file, a glob, a list of these. What is no data file is named, never silently left out."""
+"""data.raw → files: a folder, a file, a glob, a fetched hub dataset, a list of these. What is no data file is named, never silently left out."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sftplay.errors import DataError, MachineError, NotFoundError
+from sftplay.errors import DataError, NotFoundError
+from sftplay.rawdata import hub_dataset, kind_of
 
-KINDS = {
-    ".jsonl": "lines",
-    ".ndjson": "lines",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-}
-PACKED = (".gz", ".zst")
 KNOWN = "jsonl, json, csv, tsv or parquet, also packed as .gz or .zst"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """A file with rows. `kind` is one of the values of KINDS; `name` is what messages and reports call it."""
+    """A file with rows. `kind` is one of the values of rawdata.KINDS; `name` is what messages and reports call it."""
 
     path: Path
     kind: str
@@ -43,12 +33,16 @@ def find(raw: str | list[str]) -> RawFiles:
     """Every file that data.raw names, each once.
 
     Raises:
-        NotFoundError: a name that is not there (66). DataError: nothing with rows in it (65).
-        MachineError: a hub dataset, and no network here (69).
+        NotFoundError: a name that is not there, a hub dataset that was not fetched (66). DataError: nothing with rows in it (65).
     """
     files: dict[Path, RawFile] = {}
     skipped: list[str] = []
     for entry in [raw] if isinstance(raw, str) else raw:
+        dataset = hub_dataset(entry)
+        if dataset is not None:
+            for path, name in dataset.files():
+                files.setdefault(path.resolve(), RawFile(path, kind_of(path), name))
+            continue
         for path, asked_for in _paths(entry):
             kind = kind_of(path)
             if kind:
@@ -62,14 +56,6 @@ def find(raw: str | list[str]) -> RawFiles:
         names = raw if isinstance(raw, str) else ", ".join(raw)
         raise DataError(f"no data files ({KNOWN}){others}", where=names, todo=f"put your file into {names}")
     return RawFiles(tuple(files.values()), tuple(skipped))
-
-
-def kind_of(path: Path) -> str:
-    """Kind by suffix, empty for other files."""
-    name = path.name.lower()
-    for suffix in PACKED:
-        name = name.removesuffix(suffix)
-    return KINDS.get(Path(name).suffix, "")
 
 
 def name_of(path: Path) -> str:
@@ -91,7 +77,8 @@ def _paths(entry: str) -> Iterator[tuple[Path, bool]]:
             raise NotFoundError("no file fits this pattern", where=entry, todo="check data.raw in the config")
         yield from ((path, True) for path in found)
     else:
-        raise _missing(entry, place)
+        todo = f"make it and put your file there ({KNOWN}), or set data.raw to where the file lies"
+        raise NotFoundError("no such file or folder", where=entry, todo=todo)
 
 
 def _glob(pattern: Path) -> Iterator[Path]:
@@ -101,15 +88,3 @@ def _glob(pattern: Path) -> Iterator[Path]:
 
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
-
-
-def _missing(entry: str, place: Path) -> NotFoundError | MachineError:
-    looks_like_hub = _HUB_ID.fullmatch(entry) and not kind_of(place) and not place.parent.is_dir()
-    if looks_like_hub and not entry.startswith(("data/", "raw/")):
-        return MachineError(
-            "no such folder here, and datasets of the hub are not fetched by this stage, which has no network",
-            where=entry,
-            todo=f"hf download {entry} --repo-type dataset --local-dir data/raw\nthen leave data.raw at data/raw",
-        )
-    todo = f"make it and put your file there ({KNOWN}), or set data.raw to where the file lies"
-    return NotFoundError("no such file or folder", where=entry, todo=todo)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.data.readers.sources import find
-from sftplay.errors import DataError, MachineError, NotFoundError
+from sftplay.errors import DataError, NotFoundError
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_files_globs_and_lists(tmp_path: Path) -> None:
         ("data/raw", NotFoundError),  # looks like a hub id, and is not one
         ("raw/*.tsv", NotFoundError),
         ("raw/notes.txt", DataError),
-        ("owner/dataset", MachineError),
+        ("owner/dataset", NotFoundError),
         (["raw", "gone"], NotFoundError),
     ],
 )

@@ -1,0 +1,153 @@
+"""fetch: hub datasets, by the real command and the hub's own client library, against a server on loopback that answers as the hub does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ROWS = b"".join(b'{"question": "What is %d?", "answer": "%d"}\n' % (n, n) for n in range(30))
+FILES = {
+    "README.md": b"# rows",
+    "dataset_infos.json": b'{"default": {"features": {}}}',
+    "loader.py": b"raise SystemExit",
+    "main/train.jsonl": ROWS,
+    "socratic/train.jsonl": ROWS.replace(b"What", b"Why"),
+}
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """The requests that huggingface_hub makes for a snapshot: repository, list of files, each file."""
+
+    def do_GET(self) -> None:
+        path = unquote(self.path.partition("?")[0])
+        if "/gated" in path:
+            self._refuse(403, "GatedRepo")
+        elif path == "/api/datasets/owner/rows/revision/main":
+            self._json({"id": "owner/rows", "sha": COMMIT, "siblings": [{"rfilename": name} for name in FILES]})
+        elif path.startswith("/api/datasets/owner/rows/revision/"):
+            self._refuse(404, "RevisionNotFound")
+        elif path.startswith("/api/datasets/owner/rows/tree/"):
+            self._json([{"type": "file", "path": n, "size": len(c), "oid": _oid(c)} for n, c in FILES.items()])
+        elif path.startswith(f"/datasets/owner/rows/resolve/{COMMIT}/"):
+            self._file(FILES[path.partition(f"{COMMIT}/")[2]])
+        else:
+            self._refuse(404, "RepoNotFound")
+
+    do_HEAD = do_GET  # noqa: N815 - http.server looks it up by this name
+
+    def _json(self, value: Any) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _file(self, content: bytes) -> None:
+        self._send(200, content, {"ETag": f'"{_oid(content)}"', "X-Repo-Commit": COMMIT})
+
+    def _refuse(self, code: int, error: str) -> None:
+        self._send(code, b"{}", {"X-Error-Code": error, "X-Error-Message": error})
+
+    def _send(self, code: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response(code)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def _oid(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A project with a config and an empty cache."""
+
+    folder: Path
+
+    def run(self, stage: str, raw: str, endpoint: str, *args: str) -> subprocess.CompletedProcess[str]:
+        words = [stage, "--config", "c.yaml", "--set", f"data.raw={raw}", *args]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+        environment |= {
+            "PYTHONPATH": str(ROOT),
+            "SFTPLAY_CACHE": str(self.folder / "cache"),
+            "HF_ENDPOINT": endpoint,
+            "HF_HUB_DISABLE_XET": "1",
+            "NO_PROXY": "127.0.0.1",
+        }
+        argv = [sys.executable, "-m", "sftplay", *words]
+        return subprocess.run(argv, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "c.yaml").write_text("backend: bnb\n")
+    return Place(tmp_path)
+
+
+def test_a_dataset_goes_from_the_hub_to_rows_and_later_ones_need_no_hub(place: Place, hub: str) -> None:
+    done = place.run("fetch", "owner/rows", hub, "--only", "data")
+    assert done.returncode == 0, done.stderr
+    assert "main/train.jsonl, socratic/train.jsonl" in done.stderr
+    assert not [*place.folder.rglob("loader.py"), *place.folder.rglob("dataset_infos.json")]
+    record = json.loads((place.folder / "cache/datasets/owner--rows@main.json").read_text())
+    assert record["revision"] == COMMIT
+    again = place.run("fetch", "owner/rows", "http://127.0.0.1:9", "--only", "data")
+    assert (again.returncode, "in the cache already" in again.stderr) == (0, True)
+    done = place.run("process", "owner/rows", "http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert "60 rows in data/processed" in done.stderr
+
+
+def test_some_of_its_files(place: Place, hub: str) -> None:
+    assert place.run("fetch", "owner/rows:socratic", hub, "--only", "data").returncode == 0
+    done = place.run("process", "owner/rows:socratic", hub)
+    assert done.returncode == 0, done.stderr
+    assert "30 rows in data/processed" in done.stderr
+    assert place.run("process", "owner/rows", hub).returncode == 66  # that is another choice of files
+
+
+@pytest.mark.parametrize(
+    ("raw", "code", "words"),
+    [
+        ("owner/nothing", 66, "the hub has no dataset owner/nothing"),
+        ("owner/rows@v9", 66, "the hub has no dataset owner/rows at revision v9"),
+        ("owner/gated", 77, "the dataset owner/gated is gated"),
+        ("owner/rows:test", 66, "holds no data file that fits test"),
+    ],
+)
+def test_what_can_not_be_fetched(place: Place, hub: str, raw: str, code: int, words: str) -> None:
+    done = place.run("fetch", raw, hub, "--only", "data")
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(place.folder.glob("cache/datasets/*"))
+
+
+def test_no_network(place: Place) -> None:
+    done = place.run("fetch", "owner/rows", "http://127.0.0.1:9", "--only", "data")
+    assert done.returncode == 69, done.stderr
+    assert "the hub can't be reached" in done.stderr
+    assert "data.raw" in done.stderr
