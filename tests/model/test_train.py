@@ -12,64 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.box import Box, wait_for
 
-STEPS = 8
-BASE = {
-    "train": {
-        "method": "lora",
-        "max_steps": STEPS,
-        "save_steps": 2,
-        "batch_size": 2,
-        "learning_rate": 0.01,
-        "logging_steps": 1,
-        "precision": "fp32",
-    },
-    "lora": {"r": 4, "alpha": 8, "dropout": 0.1},
-    "data": {"val_share": 0.1, "test_share": 0.1},
-}
+STEPS = 8  # of the project's demo.yaml
 
 
 @pytest.fixture(scope="module")
-def template_project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, box: Box) -> Path:
-    """A project with tokenized data for the tiny model; tests copy it."""
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "data" / "raw").mkdir(parents=True)
-    words = random.Random(3)
-    rows = [
-        {
-            "user": f"How many clips are {i} and {i * 7}?",
-            "assistant": f"She sold {i * 8} clips" + " in May" * words.randint(0, 6) + ".",
-        }
-        for i in range(60)
-    ]
-    (folder / "data" / "raw" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = {"model": {"name": str(tiny_model), "max_length": 256}, **BASE}
-    (folder / "demo.yaml").write_text(yaml.safe_dump(config))
-    for stage in ("process", "render", "tokenize"):
-        ran = box.run(stage, "--config", "demo.yaml", cwd=folder)
-        assert ran.code == 0, ran.err
-    return folder
-
-
-@pytest.fixture
-def project(template_project: Path, tmp_path: Path) -> Path:
-    """A fresh copy of the project."""
-    shutil.copytree(template_project, tmp_path / "project")
-    return tmp_path / "project"
-
-
-@pytest.fixture(scope="module")
-def reference(template_project: Path, box: Box, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def reference(tokenized_project: Path, box: Box, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Hash of the weights of one uninterrupted run, by method and precision."""
     known: dict[str, str] = {}
 
     class Lazy(dict[str, str]):
         def __missing__(self, key: str) -> str:
             folder = tmp_path_factory.mktemp("reference") / "project"
-            shutil.copytree(template_project, folder)
+            shutil.copytree(tokenized_project, folder)
             ran = box.run("train", "--config", "demo.yaml", *_set(key), cwd=folder)
             assert ran.code == 0, ran.err
             known[key] = self[key] = _weights(folder)
@@ -206,12 +163,14 @@ def test_killed_and_resumed_equals_uninterrupted(
 
 @pytest.mark.long
 @pytest.mark.parametrize("variant", ["lora-fp32", "qlora-fp32", "lora-bf16"])
-def test_fifty_kills(template_project: Path, tmp_path: Path, box: Box, reference: dict[str, str], variant: str) -> None:
+def test_fifty_kills(
+    tokenized_project: Path, tmp_path: Path, box: Box, reference: dict[str, str], variant: str
+) -> None:
     expected, rounds, kills, number = reference[variant], random.Random(variant), 0, 0
     while kills < 50:
         number += 1
         folder = tmp_path / str(number)
-        shutil.copytree(template_project, folder)
+        shutil.copytree(tokenized_project, folder)
         kills += _kill_until_done(box, folder, variant, rounds, 4.0)
         assert _weights(folder) == expected, f"after {kills} kills"
 
