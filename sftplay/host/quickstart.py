@@ -16,8 +16,8 @@ from sftplay.cli import make_job
 from sftplay.errors import EXIT_MEANINGS, NotFoundError, StorageError
 from sftplay.files import human_size
 from sftplay.freshness import read_stamp
-from sftplay.host import answers, ask, choose, envs, folders, machine, plan, samples, stage
-from sftplay.host.estimate import show_amount, show_duration
+from sftplay.host import answers, ask, choose, envs, folders, machine, samples, stage
+from sftplay.host.estimate import show_duration
 from sftplay.host.history import Found, find_run
 from sftplay.places import data_folder
 from sftplay.runs import Run
@@ -174,9 +174,6 @@ def _train(tour: Tour) -> Run:
         console.info(
             f"the run {tour.settings.run.name} is another one (other data or config): this one is {found.run.name}"
         )
-    expected = plan.gather(tour.settings, tour.facts, [], []).duration()
-    if expected and found.state == "new" and not tour.facts.has_gpu:
-        title += f", {show_amount(expected, show_duration)}"
     _stage(tour, 7, "train", title, found.options, found.run)
     return found.run
 
