@@ -1,12 +1,14 @@
-"""Fixtures for all tests: a process that runs stages without paying for imports each time."""
+"""Fixtures for all tests: a process that runs stages without paying for imports each time, and a model for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.box import Box
+from tests.tiny import make_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +17,9 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     started = Box(tmp_path_factory.mktemp("box"))
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local model folder that every stage takes; torch is imported for it, once."""
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny-llama")

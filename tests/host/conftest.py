@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from sftplay.host import envs
-from tests.model.conftest import tiny_model  # noqa: F401 - a fixture
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PARTS = ("sftplay", "configs", "images", "tasks.py", "pyproject.toml")
