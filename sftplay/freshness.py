@@ -19,7 +19,7 @@ from sftplay.stages import BY_NAME, Job
 
 STAMP = "stamp.json"
 FORMATS: Mapping[str, int] = {
-    "process": 1,
+    "process": 2,
     "style": 1,
     "render": 1,
     "tokenize": 1,

@@ -55,6 +55,8 @@ class FieldMap(Section):
     """Field that holds the answer to learn."""
     messages: str | None = None
     """Field that holds a list of messages, instead of the ones above."""
+    tools: str | None = None
+    """Field that holds the tools which the model may call: a list of JSON schemas, or JSON text of one."""
 
 
 class DataSettings(Section):

@@ -10,6 +10,7 @@ import orjson
 
 from sftplay.data.formats.fields import converter
 from sftplay.data.formats.plan import Message, Plan
+from sftplay.data.formats.tools import read_tools, texts_in
 from sftplay.data.readers.piece import Piece
 from sftplay.data.rejects import BadRowError, Reject, reject
 from sftplay.data.split import Borders, row_key
@@ -34,8 +35,8 @@ class Rows:
     lines: bytes
     keys: array[int]
     sizes: array[int]
-    asked: array[int]  # characters of all turns but the answers
-    answered: array[int]  # characters of the answers
+    asked: array[int]  # characters of all turns but the trained answers
+    answered: array[int]  # characters of the trained answers
 
     def without(self, places: list[int]) -> Rows:
         """The same rows but those at `places`."""
@@ -72,7 +73,7 @@ def convert(work: Work) -> Converted:
     Raises:
         DataError: the file as a whole is bad: not UTF-8 (65).
     """
-    to_messages, split_of = converter(work.plan), work.borders.split_of
+    to_messages, split_of, tools_key = converter(work.plan), work.borders.split_of, work.plan.tools
     parts = [_Part() for _ in SPLITS]
     rejects: list[Reject] = []
     dropped: dict[str, int] = {}
@@ -80,10 +81,15 @@ def convert(work: Work) -> Converted:
         try:
             messages = to_messages(row, dropped)
             asked, answered = measure(messages)
+            tools = read_tools(row.get(tools_key)) if tools_key and type(row) is dict else []
+            if tools:
+                asked += measure([{"role": "tools", "content": "".join(texts_in(tools))}])[0]
         except BadRowError as bad:
             rejects.append(reject(line, bad, text, row))
             continue
         content = orjson.dumps(messages)
+        if tools:
+            content += b',"tools":%b' % orjson.dumps(tools)
         key = row_key(content)
         number = int.from_bytes(key)
         parts[split_of(number)].add(
@@ -96,7 +102,7 @@ def convert(work: Work) -> Converted:
 
 
 def measure(messages: list[Message]) -> tuple[int, int]:
-    """Characters of the other turns and of the answers.
+    """Characters of the other turns and of the trained answers.
 
     Raises:
         BadRowError: a NUL character, which tokenizers and C libraries treat in ways of their own.
@@ -104,11 +110,13 @@ def measure(messages: list[Message]) -> tuple[int, int]:
     asked = answered = 0
     for message in messages:
         text = message["content"]
+        if "tool_calls" in message:
+            text += "".join(texts_in(message["tool_calls"]))
         if "\x00" in text:
             raise BadRowError(
                 "a NUL character in a text", f"in the {message['role']}'s, at character {text.index(chr(0))}"
             )
-        if message["role"] == "assistant":
+        if message["role"] == "assistant" and "train" not in message:
             answered += len(text)
         else:
             asked += len(text)

@@ -39,13 +39,18 @@ class Cut(NamedTuple):
 def cut_rows(
     template: ChatTemplate, eot: str, messages: Sequence[Message], turns: Turns, tools: list[Any] | None = None
 ) -> Iterator[Cut]:
-    """The training rows of one conversation: one, or with `unroll` one for each assistant turn.
+    """The training rows of one conversation: one, or with `unroll` one for each assistant turn. `train: false` is input.
 
     Raises:
         RefusedConversationError: the template refuses it, or there is no answer in it (65).
         DataError: the rendering can't be cut; `todo` says what helps (65).
     """
-    answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+    answers = [
+        index
+        for index, message in enumerate(messages)
+        if message["role"] == "assistant" and message.get("train") is not False
+    ]
+    messages = [_without_mark(message) for message in messages]
     if not answers:
         raise RefusedConversationError("no assistant turn, nothing to train on")
     if turns == "unroll":
@@ -54,6 +59,11 @@ def cut_rows(
     else:
         trained = answers if turns == "all" else answers[-1:]
         yield cut(template, eot, messages, trained=trained, turns=turns, tools=tools)
+
+
+def _without_mark(message: Message) -> Message:
+    """The message as the template gets it."""
+    return {key: message[key] for key in message if key != "train"} if "train" in message else message
 
 
 def cut(

@@ -28,7 +28,9 @@ def worker_count(asked: int | None, size: int) -> int:
     return 1 if size < WORTH_IT else min(8, len(os.sched_getaffinity(0)))
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result, None, None]:
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result, None, None]:
     """`map(function, items)` by `workers` processes: results in the order of the items, few of them waiting at a time.
 
     Items and results travel through pipes. A failure in a worker is raised here; closing the

@@ -10,6 +10,7 @@ import orjson
 
 from sftplay.data.blocks import Block
 from sftplay.data.findings import Finding, Tally
+from sftplay.data.formats.tools import function_names, texts_in
 from sftplay.data.pairs import Cut, Turns, cut_rows
 from sftplay.data.plans import Planner, planner_for
 from sftplay.data.specials import may_spell_special, tally_specials
@@ -28,6 +29,12 @@ _CHANGED = Finding(
 )
 _MERGED = Finding(
     "merged_systems", "note", "the system turn was merged into the first user turn (data.system_unsupported)"
+)
+_TOOLS_IGNORED = Finding(
+    "tools_ignored",
+    "note",
+    "the chat template does not print the tools of a row, so the model learns to call what it can't see",
+    "give a template that does: data.chat_template",
 )
 _NO_SYSTEM = Finding(
     "system_turn",
@@ -85,7 +92,7 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
             row = _read_row(line)
             place += f" ({row['id']})"
             if may_spell and not tally_specials(
-                recipe.specials, row["messages"], place, result.tally, keep=recipe.keep_specials
+                recipe.specials, _with_tool_texts(row), place, result.tally, keep=recipe.keep_specials
             ):
                 continue
             out += _render_row(recipe, planner, row, place, result)
@@ -113,6 +120,8 @@ def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place:
         result.tally.add(_MERGED, place)
     lines = []
     cuts = _cuts(recipe, planner, row, messages, compare=result.read % COMPARE_EVERY == 1)
+    if "tools" in row or any("tool_calls" in message for message in messages):
+        _check_tools(row, messages, cuts, place, result.tally)
     for number, cut in enumerate(cuts, 1):
         result.rows += 1
         result.turns += len(cut.pairs)
@@ -135,6 +144,31 @@ def _cuts(
     cuts = list(cut_rows(recipe.template, recipe.eot, messages, recipe.turns, tools))
     assert planned is None or planned == cuts, f"row {row['id']}: the plan of the chat template does not hold"
     return cuts
+
+
+def _check_tools(
+    row: Mapping[str, Any], messages: list[dict[str, Any]], cuts: list[Cut], place: str, tally: Tally
+) -> None:
+    """Tally tools that the rendering lacks.
+
+    Raises:
+        RefusedConversationError: a target lacks a call, so an answer would be trained without it (65).
+    """
+    text = "".join("".join(part for pair in cut.pairs for part in pair) + cut.tail for cut in cuts)
+    if any(name not in text for name in function_names(row.get("tools") or [])):
+        tally.add(_TOOLS_IGNORED, place)
+    targets = [target for cut in cuts for _, target in cut.pairs]
+    answers = [each for each in messages if each["role"] == "assistant" and each.get("train") is not False]
+    for message, target in zip(answers[-len(targets) :], targets, strict=True):  # data.turns: last has one target
+        if any(name not in target for name in function_names(message.get("tool_calls") or [])):
+            raise RefusedConversationError("the chat template leaves out a tool call")
+
+
+def _with_tool_texts(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The messages, and what else the template prints of the row, as one more."""
+    messages: list[dict[str, Any]] = row["messages"]
+    other = [row.get("tools"), *(message.get("tool_calls") for message in messages)]
+    return [*messages, {"content": "\n".join(texts_in(other))}] if any(other) else messages
 
 
 def _line(row_id: str, cut: Cut) -> bytes:
@@ -189,4 +223,6 @@ def _read_row(line: bytes) -> dict[str, Any]:
             and isinstance(message.get("content"), str | None)
         ):
             raise DataError("not a processed row: a message wants a role and text as content", todo=todo)
+    if not isinstance(row.get("tools"), list | None):
+        raise DataError("not a processed row: `tools` wants a list", todo=todo)
     return row

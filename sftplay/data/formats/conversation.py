@@ -1,4 +1,4 @@
-"""Lists of messages, in OpenAI's and ShareGPT's dialects, checked turn by turn.
+"""Lists of messages, in OpenAI's and ShareGPT's dialects, checked turn by turn; tool calls and marks of what to train are kept.
 
 An accepted conversation: at most one system turn, first; then user and assistant in turn, ending with the assistant; tool
 results stand between two assistant turns. Anything else is refused by name: nothing is reordered, merged or cut.
@@ -7,13 +7,17 @@ results stand between two assistant turns. Anything else is refused by name: not
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 from sftplay.data.formats.plan import Message
+from sftplay.data.formats.tools import read_calls
 from sftplay.data.rejects import BadRowError
 
 ROLE_KEYS = ("role", "from")
 TEXT_KEYS = ("content", "value")
+RESULT_KEYS = ("name", "tool_call_id")  # of a tool's message: some templates print them
+_READ = frozenset({"tool_calls", "function_call", "train", "weight"})
 ROLES: Mapping[str, str] = {
     "system": "system",
     "developer": "system",
@@ -53,6 +57,8 @@ def read_messages(items: Any, dropped: dict[str, int]) -> list[Message]:
     if messages and messages[0]["role"] == "system" and not messages[0]["content"].strip():
         del messages[0]  # an empty system turn is none
     check_turns(messages)
+    if not any(message["role"] == "assistant" and "train" not in message for message in messages):
+        raise BadRowError("no answer to train", "every one is marked `train: false` or `weight: 0`")
     return messages
 
 
@@ -63,7 +69,7 @@ def check_turns(messages: list[Message]) -> None:
         role = message["role"]
         if role not in _MAY_FOLLOW[before]:
             raise BadRowError(_order_problem(before, role), f"message {number}")
-        if role != "tool" and not message["content"].strip():
+        if role != "tool" and not message["content"].strip() and "tool_calls" not in message:
             raise BadRowError("empty answer" if role == "assistant" else f"empty {role} text", f"message {number}")
         before = role
     if before != "assistant":
@@ -87,27 +93,46 @@ def _read_message(item: Any, dropped: dict[str, int]) -> Message:
     role_key = "role" if "role" in item else "from"
     text_key = "content" if "content" in item else "value"
     role, text = item.get(role_key), item.get(text_key)
-    if item.get("tool_calls") or item.get("function_call") or role == "function_call":
-        raise BadRowError("a tool call", "calls of tools can't be trained on yet")
+    if role == "function_call":  # ShareGPT's way: a turn of its own, the call as JSON text
+        item = {**item, role_key: "assistant", text_key: None, "tool_calls": text}
+        role, text = "assistant", None
     ours = ROLES.get(role) if type(role) is str else None
     if ours is None and type(role) is str:
         ours = ROLES.get(role.lower())
     if ours is None:
         raise BadRowError("unknown role", f"{role!r}"[:60])
+    more = _read_more(item, ours, {role_key, text_key}, dropped) if len(item) > 2 else {}
     if type(text) is not str:
-        text = read_text(text, f"{ours} text")
-    if len(item) > 2:
-        _note_other_keys(item, {role_key, text_key}, dropped)
-    return {"role": ours, "content": text}
+        text = "" if text is None and "tool_calls" in more else read_text(text, f"{ours} text")
+    return {"role": ours, "content": text, **more}
 
 
-def _note_other_keys(item: dict[str, Any], read: set[str], dropped: dict[str, int]) -> None:
-    if item.get("train") is False or item.get("weight") == 0:
-        raise BadRowError("a message marked as not to be trained", "`train` and `weight` are not supported yet")
+def _read_more(item: dict[str, Any], role: str, read: set[str], dropped: dict[str, int]) -> Message:
+    """What a message holds beside role and text: calls, whose result it is, whether it is trained."""
+    more: Message = {}
+    calls = item.get("tool_calls") or item.get("function_call")
+    if calls:
+        if role != "assistant":
+            raise BadRowError("a tool call that is not the assistant's", f"it is the {role}'s")
+        more["tool_calls"] = read_calls(calls)
+    if role == "tool":
+        more |= {key: item[key] for key in RESULT_KEYS if type(item.get(key)) is str}
+    if not _is_trained(item) and role == "assistant":
+        more["train"] = False
     for key, value in item.items():
-        if key not in read and value is not None:
+        if key not in read and key not in more and key not in _READ and value is not None:
             name = f"messages[].{key}"
             dropped[name] = dropped.get(name, 0) + 1
+    return more
+
+
+def _is_trained(item: dict[str, Any]) -> bool:
+    train, weight = item.get("train"), item.get("weight")
+    if type(train) not in (bool, NoneType):
+        raise BadRowError("a mark that can't be read", f"`train` is {kind_of(train)}: true or false is wanted")
+    if weight is not None and weight not in (0, 1):
+        raise BadRowError("a mark that can't be read", f"`weight` is {weight!r}"[:60] + ": 0 or 1 is wanted")
+    return train is not False and weight != 0
 
 
 def read_text(value: Any, what: str) -> str:

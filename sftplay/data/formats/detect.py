@@ -16,6 +16,7 @@ from sftplay.settings import DataSettings, FieldMap
 LOOKED_AT = 100  # rows
 MESSAGE_KEYS = ("messages", "conversations", "conversation", "dialogue", "dialog")
 SYSTEM_KEYS = ("system", "system_prompt")
+TOOLS_KEYS = ("tools", "functions")
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,11 @@ def plans_for(row: Any) -> Iterator[Plan]:
         return
     names = {key.lower(): key for key in reversed(row)}
     system = next((names[name] for name in SYSTEM_KEYS if name in names), SYSTEM_KEYS[0])
+    tools = next((names[name] for name in TOOLS_KEYS if name in names), TOOLS_KEYS[0])
     for name in MESSAGE_KEYS:
         key = names.get(name, "")
         if key and type(row[key]) is list:
-            yield Plan(_dialect(row[key]) or "messages", CONVERSATION, messages=key, system=system)
+            yield Plan(_dialect(row[key]) or "messages", CONVERSATION, messages=key, system=system, tools=tools)
     for columns in _BY_COLUMNS:
         if columns.user in names and columns.assistant in names:
             user, assistant = names[columns.user], names[columns.assistant]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-Message = dict[str, str]
+Message = dict[str, Any]
 CONVERSATION, FIELDS, PAIRS = "conversation", "fields", "pairs"
 
 
@@ -17,6 +18,7 @@ class Plan:
         shape: how rows become messages: `fields` (named texts), `conversation` (a list of messages), `pairs`.
         user, assistant, system, extra: keys of the row; `extra` is alpaca's input, joined to the user's text.
         messages: key of the list of messages; empty where the row itself is the list.
+        tools: key of the tools that a conversation offers.
     """
 
     format: str
@@ -27,8 +29,9 @@ class Plan:
     system: str = ""
     extra: str = ""
     messages: str = ""
+    tools: str = ""
 
     @property
     def known(self) -> frozenset[str]:
         """Keys of a row that are read; the others are dropped and counted."""
-        return frozenset(filter(None, (self.user, self.assistant, self.system, self.extra, self.messages)))
+        return frozenset(filter(None, (self.user, self.assistant, self.system, self.extra, self.messages, self.tools)))

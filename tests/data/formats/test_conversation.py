@@ -60,11 +60,13 @@ def test_other_keys_are_counted() -> None:
         {"role": "assistant", "content": "a", "weight": 1},
     ]
     read_messages(items, dropped)
-    assert dropped == {"messages[].name": 1, "messages[].weight": 1}
+    assert dropped == {"messages[].name": 1}
 
 
 IMAGE = [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "what is it?"}]
 USER = ("user", "q")
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bern"}'}}
+KEPT = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": {"city": "Bern"}}}
 
 
 @pytest.mark.parametrize(
@@ -87,11 +89,27 @@ USER = ("user", "q")
         (turns(USER, ("assistant", 42)), "assistant text that is not text"),
         (turns(USER, ("narrator", "a")), "unknown role"),
         (turns((7, "a")), "unknown role"),  # type: ignore[arg-type]
-        ([{"role": "user", "content": "q"}, {"role": "assistant", "content": None, "tool_calls": [{}]}], "a tool call"),
-        ([{"from": "human", "value": "q"}, {"from": "function_call", "value": "{}"}], "a tool call"),
+        (
+            [{"role": "user", "content": "q"}, {"role": "assistant", "content": None, "tool_calls": [{}]}],
+            "a tool call that can't be read",
+        ),
+        ([{"from": "human", "value": "q"}, {"from": "function_call", "value": "{}"}], "a tool call that can't be read"),
+        ([{"from": "human", "value": "q"}, {"from": "function_call", "value": ""}], "no answer"),
+        (
+            [{"role": "user", "content": "q", "tool_calls": [CALL]}, {"role": "assistant", "content": "a"}],
+            "a tool call that is not the assistant's",
+        ),
         (
             [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "train": False}],
-            "a message marked as not to be trained",
+            "no answer to train",
+        ),
+        (
+            [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 0.5}],
+            "a mark that can't be read",
+        ),
+        (
+            [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "train": "no"}],
+            "a mark that can't be read",
         ),
         (["hello"], "a message that is no object"),
         ("hello", "no list of messages"),
@@ -99,3 +117,41 @@ USER = ("user", "q")
 )
 def test_refused_by_name(items: Any, reason: str) -> None:
     assert refusal(items) == reason
+
+
+@pytest.mark.parametrize("mark", [{"train": False}, {"weight": 0}, {"weight": 0.0, "train": None}])
+def test_an_answer_that_is_not_to_be_trained_keeps_the_mark(mark: dict[str, Any]) -> None:
+    items = turns(USER, ("assistant", "bad"), USER, ("assistant", "good"))
+    items[1] |= mark
+    items[2] |= {"weight": 0}  # a user's turn is never trained anyway
+    dropped: dict[str, int] = {}
+    assert [turn.get("train") for turn in read_messages(items, dropped)] == [None, False, None, None]
+    assert not dropped
+
+
+def test_calls_in_the_openai_form() -> None:
+    items = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "4 degrees", "name": "weather", "tool_call_id": "c1", "other": 1},
+        {"role": "assistant", "content": "cold"},
+    ]
+    dropped: dict[str, int] = {}
+    assert read_messages(items, dropped) == [
+        items[0],
+        {"role": "assistant", "content": "", "tool_calls": [KEPT]},
+        {"role": "tool", "content": "4 degrees", "name": "weather", "tool_call_id": "c1"},
+        items[3],
+    ]
+    assert dropped == {"messages[].other": 1}
+
+
+def test_a_call_in_a_turn_of_its_own() -> None:
+    items = [
+        {"from": "human", "value": "q"},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Bern"}}', "weight": 0},
+        {"from": "observation", "value": "4 degrees"},
+        {"from": "gpt", "value": "cold"},
+    ]
+    call = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Bern"}}}
+    assert read_messages(items, {})[1] == {"role": "assistant", "content": "", "tool_calls": [call], "train": False}

@@ -1,0 +1,95 @@
+"""Tools in conversations: calls of them in answers, and the list of those that a row offers, in the form that templates expect.
+
+The form is transformers' ("Tool use" in its documentation): a call is `{"type": "function", "function": {"name", "arguments"}}`
+with arguments as an object, a tool is `{"type": "function", "function": {"name", "description", "parameters"}}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from sftplay.data.rejects import BadRowError
+
+Call = dict[str, Any]
+
+
+def read_calls(value: Any) -> list[Call]:
+    """Calls in OpenAI's form, or as a bare `{"name", "arguments"}`, one or a list of them, JSON text or parsed.
+
+    Raises:
+        BadRowError: not a call of a tool.
+    """
+    given = _parsed(value, "a tool call")
+    calls = given if type(given) is list else [given]
+    if not calls:
+        raise BadRowError("a tool call that can't be read", "the list is empty")
+    return [_read_call(call) for call in calls]
+
+
+def _read_call(call: Any) -> Call:
+    inner = call.get("function") if type(call) is dict else None
+    function: Any = inner if type(inner) is dict else call
+    name = function.get("name") if type(function) is dict else None
+    if type(name) is not str or not name:
+        raise BadRowError("a tool call that can't be read", 'wanted: {"name": …, "arguments": {…}}')
+    arguments = function.get("arguments")
+    if type(arguments) is str:
+        arguments = _parsed(arguments, f"the arguments of {name!r}"[:60]) if arguments.strip() else {}
+    if arguments is None:
+        arguments = {}
+    if type(arguments) is not dict:
+        raise BadRowError("a tool call that can't be read", f"the arguments of {name!r} are no object"[:100])
+    identity = {"id": call["id"]} if type(call.get("id")) is str else {}
+    return {**identity, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def read_tools(value: Any) -> list[dict[str, Any]]:
+    """A row's tools, JSON text or parsed; empty where it has none. A bare function is wrapped as OpenAI does it.
+
+    Raises:
+        BadRowError: no list of tools.
+    """
+    if value is None or (type(value) is str and not value.strip()):
+        return []
+    tools = _parsed(value, "the tools")
+    if type(tools) is not list:
+        raise BadRowError("tools that can't be read", "a list of objects is wanted")
+    return [_read_tool(tool) for tool in tools]
+
+
+def _read_tool(tool: Any) -> dict[str, Any]:
+    if type(tool) is dict and type(tool.get("function")) is dict:
+        return {"type": "function", **tool}
+    if type(tool) is dict and type(tool.get("name")) is str:
+        return {"type": "function", "function": tool}
+    raise BadRowError("tools that can't be read", 'wanted: {"name": …, "description": …, "parameters": {…}}')
+
+
+def function_names(entries: list[dict[str, Any]]) -> list[str]:
+    """The names of called or offered functions, out of calls or tools."""
+    return [str(entry["function"].get("name", "")) for entry in entries if type(entry.get("function")) is dict]
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text in a parsed value, keys included."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if type(one) is str:
+            yield one
+        elif type(one) is dict:
+            waiting += [*one.values(), *one]
+        elif type(one) is list:
+            waiting += one
+
+
+def _parsed(value: Any, what: str) -> Any:
+    if type(value) is not str:
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise BadRowError(f"{what} that can't be read", f"not valid JSON: {error.msg}"[:100]) from None
