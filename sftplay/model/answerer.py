@@ -15,6 +15,7 @@ from sftplay.model.fuse import fused
 from sftplay.model.generate import Sampling, Stream
 from sftplay.model.load import load_for_inference, open_run, quiet_libraries
 from sftplay.model.prompts import Messages, Prompter, make_prompter, plain_text, window_of
+from sftplay.model.same_base import require_same_base
 from sftplay.places import find_model
 from sftplay.runs import Run
 from sftplay.stages import Job
@@ -102,10 +103,11 @@ def open_answerer(job: Job) -> Answerer:
     settings, run = job.settings, Run(job.run_name)
     base = bool(job.options.get("base"))
     facts = None if base and run.tuned() is None else open_run(run)
+    weights = require_same_base(settings, facts) if facts else find_model(settings)
     loaded = load_for_inference(settings, None if base else facts)
     console.info(f"device {loaded.device}; precision {loaded.precision}")
     template = facts.template if facts else loaded.template
-    folder = find_model(settings) if base or facts is None else facts.tuned
+    folder = weights if base or facts is None else facts.tuned
     prompter = make_prompter(
         folder, template, loaded.tokenizer, settings.data, facts.eot if facts else settings.data.eot
     )
@@ -115,7 +117,7 @@ def open_answerer(job: Job) -> Answerer:
     system = job.options.get("system") or wanted.system
     identity = {
         "model": settings.model.name,
-        "base_weights": fingerprint(find_model(settings)),
+        "base_weights": fingerprint(weights),
         "tuned_weights": None if base or facts is None else fingerprint(facts.tuned),
         "template_hash": template.hash,
         "precision": loaded.precision.value,

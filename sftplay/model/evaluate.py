@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sftplay import __version__, console
 from sftplay.data.progress import progress
-from sftplay.errors import NonFiniteError, OutOfMemoryError
+from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder, sweep
 from sftplay.model.held_out import SPLIT_FILES, HeldOut, changes_since, read_rows
@@ -49,14 +49,19 @@ def run(job: Job) -> None:
         NonFiniteError: a loss is not finite (80). OutOfMemoryError (81).
     """
     target, split = Run(job.run_name), str(job.options.get("split") or "val")
+    samples = job.options.get("samples")
+    if samples is not None and samples < 1:
+        raise UsageError(f"--samples wants a number of rows, 1 or more, not {samples}")
     target.require_tuned()  # before anything slow
-    rows, counts = read_rows(job.settings, split, job.options.get("samples") or job.settings.eval.samples)
+    rows, counts = read_rows(job.settings, split, samples or job.settings.eval.samples)
     from sftplay.model.fuse import fused
     from sftplay.model.load import load_for_inference, open_run, quiet_libraries
+    from sftplay.model.same_base import require_same_base
 
     quiet_libraries()
     began = time.monotonic()
     facts = open_run(target)
+    require_same_base(job.settings, facts)
     changed = changes_since(facts.record, job.settings, SPLIT_FILES[split])
     for line in changed:
         console.warning(f"not the data of this run: {line}")

@@ -17,7 +17,6 @@ from sftplay.errors import RefusedError
 from sftplay.files import TMP_PREFIX, free_space, human_size, write_json, write_text
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder
-from sftplay.places import find_model
 from sftplay.runs import Run
 from sftplay.stages import Job
 
@@ -35,11 +34,11 @@ def run(job: Job) -> None:
     target.require_tuned()  # before anything slow
     dtype = str(job.options.get("dtype") or job.settings.merge.dtype)
     from sftplay.model.load import open_run, quiet_libraries
+    from sftplay.model.same_base import require_same_base
 
     quiet_libraries()
     facts = open_run(target)
-    base = find_model(job.settings)
-    _check_base(base, facts)
+    base = require_same_base(job.settings, facts)
     with hold(target.folder / ".merge.lock", who="a merge", todo="wait for it to end"):
         _sweep(target)
         with sealed_folder(target.merged, {"run": target.name, "dtype": dtype}) as folder:
@@ -54,17 +53,6 @@ def _sweep(target: Run) -> None:
     """Remove what a killed merge left behind, and nothing of anybody else's: a trainer may be at work here."""
     for leftover in target.folder.glob(f"{TMP_PREFIX}*{target.merged.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _check_base(base: Path, facts: Any) -> None:
-    from sftplay.model.fingerprint import fingerprint
-
-    if fingerprint(base) != facts.stamp["weights_hash"]:
-        raise RefusedError(
-            f"this base model is not the one that was trained ({facts.stamp['base_model']})",
-            where=str(base),
-            todo=f"use the run's own config: --run {facts.run.name} without --config, or restore model.name and model.revision",
-        )
 
 
 def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[str, Any]:

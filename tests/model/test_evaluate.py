@@ -152,6 +152,19 @@ def test_data_that_moved_since_training_is_said(trained: Path, box: Box) -> None
     assert "not that of the training" in (trained / "outputs/demo/eval/val/report.md").read_text()
 
 
+def test_what_can_not_be_evaluated(trained: Path, tiny_model: Path, box: Box) -> None:
+    for samples in ("0", "-3"):
+        ran = box.run("eval", "--run", "demo", "--samples", samples, cwd=trained)
+        assert ran.code == 2 and "--samples" in ran.err
+    shutil.copytree(tiny_model, trained / "other")
+    (trained / "other/config.json").write_text((tiny_model / "config.json").read_text() + " ")
+    ran = box.run("eval", "--run", "demo", "--set", "model.name=./other", cwd=trained)
+    assert ran.code == 76 and "not the one that was trained" in ran.err
+    shutil.rmtree(trained / "data/tokenized")
+    ran = box.run("eval", "--run", "demo", cwd=trained)
+    assert ran.code == 66 and "inv tokenize" in ran.err
+
+
 def test_before_training(trained: Path, box: Box) -> None:
     shutil.rmtree(trained / "outputs")
     ran = box.run("eval", "--config", "demo.yaml", cwd=trained)
