@@ -72,6 +72,8 @@ class DataSettings(Section):
     """Row format. `auto` recognises it for each file and says so in report.json."""
     fields: FieldMap | None = None
     """Which of your fields hold what, for files that no format fits."""
+    reasoning: Literal["keep", "strip"] = "keep"
+    """Reasoning in answers, `<think>…</think>`: kept as it is, or taken out by `process`. The report counts the rows that have some."""
     val_share: Share = 0.05
     """Share of rows in the val split, decided by a hash of each row's content."""
     test_share: Share = 0.05

@@ -10,6 +10,7 @@ import orjson
 
 from sftplay.data.formats.fields import converter
 from sftplay.data.formats.plan import Message, Plan
+from sftplay.data.formats.reasoning import MARK, has_reasoning, without_reasoning
 from sftplay.data.formats.tools import read_tools, texts_in
 from sftplay.data.readers.piece import Piece
 from sftplay.data.rejects import BadRowError, Reject, reject
@@ -26,6 +27,7 @@ class Work:
     plan: Plan
     borders: Borders
     piece: Piece
+    strip_reasoning: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Converted:
-    """What came of a piece. `seen` counts its rows, good and bad; `splits` is in the order of places.SPLITS."""
+    """What came of a piece.
+
+    Attributes:
+        seen: its rows, good and bad.
+        splits: in the order of places.SPLITS.
+        reasoning: good rows, duplicates included, with reasoning in an answer.
+    """
 
     file: int
     used: int
@@ -65,6 +73,7 @@ class Converted:
     rejects: tuple[Reject, ...]
     dropped: Mapping[str, int]
     note: str
+    reasoning: int = 0
 
 
 def convert(work: Work) -> Converted:
@@ -77,19 +86,24 @@ def convert(work: Work) -> Converted:
     parts = [_Part() for _ in SPLITS]
     rejects: list[Reject] = []
     dropped: dict[str, int] = {}
+    reasoning = 0
     for line, text, row in work.piece.parsed(rejects, work.name):
         try:
             messages = to_messages(row, dropped)
+            content = orjson.dumps(messages)
+            reasons = MARK in content and has_reasoning(messages)
+            if reasons and work.strip_reasoning:
+                messages = without_reasoning(messages)
+                content = orjson.dumps(messages)
             asked, answered = measure(messages)
             tools = read_tools(row.get(tools_key)) if tools_key and type(row) is dict else []
             if tools:
                 asked += measure([{"role": "tools", "content": "".join(texts_in(tools))}])[0]
+                content += b',"tools":%b' % orjson.dumps(tools)
         except BadRowError as bad:
             rejects.append(reject(line, bad, text, row))
             continue
-        content = orjson.dumps(messages)
-        if tools:
-            content += b',"tools":%b' % orjson.dumps(tools)
+        reasoning += reasons
         key = row_key(content)
         number = int.from_bytes(key)
         parts[split_of(number)].add(
@@ -98,7 +112,7 @@ def convert(work: Work) -> Converted:
     splits = tuple(part.rows() for part in parts)
     seen = sum(len(rows.keys) for rows in splits) + len(rejects)
     rejects.sort(key=lambda bad: bad.line)
-    return Converted(work.file, work.piece.used, seen, splits, tuple(rejects), dropped, work.piece.note)
+    return Converted(work.file, work.piece.used, seen, splits, tuple(rejects), dropped, work.piece.note, reasoning)
 
 
 def measure(messages: list[Message]) -> tuple[int, int]:

@@ -28,7 +28,10 @@ from sftplay.stages import Job
 
 REJECTS, REPORT = "rejects.jsonl", "report.json"
 ROW_FILES = tuple(f"{split}.jsonl" for split in SPLITS)
-SECTION = ("data.raw", "data.format", "data.fields", "data.val_share", "data.test_share", "data.max_reject_share")
+SECTION = (
+    *("data.raw", "data.format", "data.fields", "data.reasoning"),
+    *("data.val_share", "data.test_share", "data.max_reject_share"),
+)
 _HASHING = 8  # input and output are hashed, a byte in about an eighth of the time that its conversion takes (progress)
 
 
@@ -76,9 +79,9 @@ def run(job: Job) -> None:
         tally = _write_rows(found.files, settings, worker_count(settings.workers, size), tmp, bar)
         _refuse_changed(found.files, sources)
         _refuse_unusable(tally, settings, tmp, folder)
-        write_json(tmp / REPORT, tally.to_json(found.skipped))
+        write_json(tmp / REPORT, tally.to_json(found.skipped, settings.reasoning))
         _stamp(job, tally, sources, output.marks(tmp, ROW_FILES, hashed)).write(tmp)
-    say(tally, str(folder))
+    say(tally, str(folder), settings.reasoning)
     _warn_of_empty(tally, settings)
 
 

@@ -30,6 +30,7 @@ class FileReport:
     rows: int = 0
     rejected: int = 0
     duplicates: int = 0
+    reasoning: int = 0
     dropped_keys: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -99,6 +100,7 @@ class Tally:
         file.rows += done.seen
         file.rejected += len(done.rejects)
         file.duplicates += duplicates
+        file.reasoning += done.reasoning
         self.reasons.update(bad.reason for bad in done.rejects)
         if done.rejects and not self.first_place:
             self.first_place = done.rejects[0].place(file.file)
@@ -107,8 +109,13 @@ class Tally:
         if done.note:
             file.notes.append(done.note)
 
-    def to_json(self, skipped: Iterable[str]) -> dict[str, Any]:
-        """The report as plain values: the same input gives the same bytes."""
+    @property
+    def reasoning(self) -> int:
+        """Good rows, duplicates included, that come with reasoning in an answer."""
+        return sum(file.reasoning for file in self.files)
+
+    def to_json(self, skipped: Iterable[str], reasoning: str) -> dict[str, Any]:
+        """The report as plain values: the same input gives the same bytes. `reasoning`: what data.reasoning says."""
         return {
             "rows": {
                 "in": self.rows_in,
@@ -117,6 +124,7 @@ class Tally:
                 "duplicates": self.duplicates,
             },
             "splits": self.splits,
+            "reasoning": {"rows": self.reasoning, "setting": reasoning},
             "rejected": dict(self.reasons.most_common()),
             "characters": {"input": self.asked.quantiles(), "answer": self.answered.quantiles()},
             "files": [asdict(file) for file in self.files],
@@ -136,7 +144,7 @@ def add_names(total: dict[str, int], more: Mapping[str, int]) -> None:
         total[place] = total.get(place, 0) + count
 
 
-def say(tally: Tally, folder: str) -> None:
+def say(tally: Tally, folder: str, reasoning: str) -> None:
     """The summary on the screen."""
     for file in tally.files[:SHOWN_FILES]:
         console.info(f"{file.file}: {count_of(file.rows)}, {file.format} ({file.evidence})")
@@ -146,6 +154,9 @@ def say(tally: Tally, folder: str) -> None:
             console.info(f"{file.file}: not kept: {names}{more} (counts are in report.json)")
     if len(tally.files) > SHOWN_FILES:
         console.info(f"… and {len(tally.files) - SHOWN_FILES} more files, in report.json")
+    if tally.reasoning:
+        done = "taken out" if reasoning == "strip" else "kept, and trained where the chat template prints it"
+        console.info(f"reasoning (<think>) in {count_of(tally.reasoning)}: {done} (data.reasoning: {reasoning})")
     if tally.duplicates:
         console.info(f"{count_of(tally.duplicates, 'exact duplicate')} removed")
     if tally.rejected:

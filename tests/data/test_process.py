@@ -284,6 +284,20 @@ def _cache(project: Project) -> None:
     os.environ["SFTPLAY_CACHE"] = str(project.folder / "cache")
 
 
+@pytest.mark.parametrize("setting", ["keep", "strip"])
+def test_reasoning_is_counted_and_taken_out_only_when_asked(project: Project, setting: str) -> None:
+    thoughts = [{"question": f"Q{n}", "answer": f"<think>hm {n}</think>\n\nA{n}"} for n in range(6)]
+    project.put("qa.jsonl", jsonl([*questions(40), *thoughts]))
+    done = project.run("process", "--set", f"data.reasoning={setting}")
+    assert done.code == 0, done.said
+    assert "reasoning (<think>) in 6 rows" in done.said
+    assert project.report()["reasoning"] == {"rows": 6, "setting": setting}
+    answers = {row["messages"][1]["content"] for row in project.rows()}
+    assert {row["answer"] for row in thoughts} <= answers if setting == "keep" else {"A1", "A5"} <= answers
+    assert len(answers) == 46
+    assert any("think" in answer for answer in answers) is (setting == "keep")
+
+
 def test_an_empty_val_split_is_said(project: Project) -> None:
     project.put("qa.jsonl", jsonl(questions(40)))
     done = project.run("process", "--set", "data.val_share=0.0001")
