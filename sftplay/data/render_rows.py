@@ -161,7 +161,9 @@ def _check_tools(
     answers = [each for each in messages if each["role"] == "assistant" and each.get("train") is not False]
     for message, target in zip(answers[-len(targets) :], targets, strict=True):  # data.turns: last has one target
         if any(name not in target for name in function_names(message.get("tool_calls") or [])):
-            raise RefusedConversationError("the chat template leaves out a tool call")
+            raise RefusedConversationError(
+                "the chat template leaves out a tool call: take one that knows tools (data.chat_template)"
+            )
 
 
 def _with_tool_texts(row: Mapping[str, Any]) -> list[dict[str, Any]]:
