@@ -39,7 +39,19 @@ class Started:
     def kill(self, signum: int = signal.SIGKILL) -> None:
         os.kill(self.pid, signum)
 
+    def has_ended(self, seconds: float) -> bool:
+        """Whether it is over by then."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+            time.sleep(0.02)
+        return False
+
     def wait(self) -> Ran:
+        """Its end; one that takes five minutes is killed, so that a test fails instead of waiting for ever."""
+        if not self.has_ended(seconds=300):
+            self.kill()
         code = self.box.ask({"wait": self.pid})["code"]
         return Ran(
             code, (self.folder / "out").read_text(errors="replace"), (self.folder / "err").read_text(errors="replace")

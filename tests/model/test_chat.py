@@ -62,7 +62,11 @@ class Terminal:
         return (self.started.folder / "err").read_text()
 
     def leave(self, how: str) -> Ran:
-        self.type(how)
+        """Type what ends the chat; once more where it came between the prompt and the line editor's wait for keys."""
+        for _ in range(20):
+            self.type(how)
+            if self.started.has_ended(seconds=3):
+                break
         return self.started.wait()
 
 
