@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,16 @@ DATA = Path("data")
 
 @dataclass(frozen=True)
 class Doomed:
-    """Something that would go: its path, what it takes on disk (bytes), and the locks that its users hold."""
+    """Something that would go.
+
+    Attributes:
+        path: what a person knows it by; size: bytes on disk; locks: the ones that its users hold.
+        parts: what is removed: the path itself, or what is in it where the folder stays.
+    """
 
     path: Path
     size: int
+    parts: tuple[Path, ...]
     locks: tuple[Path, ...] = ()
     environment: bool = False
 
@@ -63,8 +69,8 @@ def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
 
 
 def _not_asked_for(runs: bool, envs: bool) -> str:
-    left = [flag for flag, asked in (("--runs", runs), ("--envs", envs)) if not asked]
-    return f" (add {' or '.join(left)} for runs or environments)" if left else ""
+    left = [what for what, asked in (("--runs: the runs", runs), ("--envs: the environments", envs)) if not asked]
+    return f" ({', '.join(left)} too)" if left else ""
 
 
 def _agreed() -> bool:
@@ -76,7 +82,8 @@ def _agreed() -> bool:
 def _find(*, runs: bool, envs: bool) -> Iterator[Doomed]:
     for path in _inside(DATA):
         if path.name in DATA_FOLDERS and not path.is_symlink():
-            yield from (_doomed(inner, path / ".lock") for inner in _inside(path))
+            parts = _inside(path)
+            yield from [_doomed(path, path / ".lock", parts=parts)] if parts else []
         elif path.name.startswith(tuple(f"{kind}_" for kind in DATA_FOLDERS)) or path.name in DATA_FOLDERS:
             yield _doomed(path, path / ".lock")
     for path in _inside(OUTPUTS) if runs else ():
@@ -84,7 +91,7 @@ def _find(*, runs: bool, envs: bool) -> Iterator[Doomed]:
         yield _doomed(path, run.launch_lock, run.run_lock)
     for path, _ in environments.listing() if envs else ():
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        yield Doomed(shown, disk_size(path), environment=True)
+        yield Doomed(shown, disk_size(path), (path,), environment=True)
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -94,10 +101,11 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".") or p.name.startswith(TMP_PREFIX))
 
 
-def _doomed(path: Path, *locks: Path) -> Doomed:
+def _doomed(path: Path, *locks: Path, parts: Sequence[Path] = ()) -> Doomed:
     """A lock file that is not there was never held, and one behind a link is not ours to touch."""
     usable = tuple(lock for lock in locks if lock.is_file() and not path.is_symlink())
-    return Doomed(path, disk_size(path), usable)
+    what = tuple(parts) or (path,)
+    return Doomed(path, sum(disk_size(part) for part in what), what, usable)
 
 
 def disk_size(path: Path) -> int:
@@ -120,10 +128,11 @@ def _remove(item: Doomed) -> int:
         except BusyError as busy:
             console.warning(f"left: {busy}")
             return 0
-        try:
-            _delete(item.path)
-        except OSError as error:
-            raise explain_os_error(error, item.path) from error
+        for part in item.parts:
+            try:
+                _delete(part)
+            except OSError as error:
+                raise explain_os_error(error, part) from error
     return item.size
 
 

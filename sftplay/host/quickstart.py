@@ -42,6 +42,14 @@ class Tour:
     style: str | None
 
 
+@dataclass(frozen=True)
+class Style:
+    """The style prompt (empty: none), and render's options: `--no-style` where older styled data must not count."""
+
+    prompt: str
+    options: tuple[str, ...] = ()
+
+
 class Ended(Exception):  # noqa: N818 - an end that is explained already, no error
     """Leave with this exit code; what there was to say was said."""
 
@@ -69,14 +77,15 @@ def run(
         _environment(tour)
         _data(tour)
         _stage(tour, 4, "process", "read the data, check it, split it into train, val and test")
-        _render(tour, _style(tour))
+        styled = _style(tour)
+        _render(tour, styled)
         target = _train(tour)
         _evaluate(tour, target)
     except Ended as end:
         return end.code
     answers.show(target, tour.settings)
     console.success(f"done in {show_duration(time.monotonic() - began)}: the run is in {target.folder}")
-    _next_steps(target)
+    _next_steps(target, styled.prompt)
     return 0
 
 
@@ -131,8 +140,8 @@ def _data(tour: Tour) -> None:
         console.info(f"the sample rows: {samples.FILE}")
 
 
-def _style(tour: Tour) -> list[str]:
-    """Step 5: a style prompt, where one is wanted. Returns render's options: `--no-style` where older styled data must not count."""
+def _style(tour: Tour) -> Style:
+    """Step 5: a style prompt, where one is wanted."""
     stamp = read_stamp(data_folder("processed_with_style", tour.settings))
     there = str(stamp.options.get("style") or "") if stamp else ""
     default = there or tour.settings.style.prompt or ""
@@ -143,21 +152,21 @@ def _style(tour: Tour) -> list[str]:
         prompt = ask.text(f"Style prompt, for example: Answer in one short sentence. ({keep})", default)
     if prompt in ("", "-"):
         console.info("no style prompt")
-        return ["--no-style"] if stamp else []
+        return Style("", ("--no-style",) if stamp else ())
     _stage(tour, None, "style", "", [f"--style={prompt}"])
-    return []
+    return Style(prompt)
 
 
-def _render(tour: Tour, options: list[str]) -> None:
+def _render(tour: Tour, style: Style) -> None:
     """Step 6: the chat template."""
     title = "apply the model's chat template: what is trained, and what is only read"
-    if tour.asking and not options:
+    if tour.asking and not style.options:
         _head(6, title, _command(tour, "render"))
         if not ask.yes("Do it now? (else train does it itself)", default=True):
             return
         _stage(tour, None, "render", "")
     else:
-        _stage(tour, 6, "render", title, options)
+        _stage(tour, 6, "render", title, style.options)
 
 
 def _train(tour: Tour) -> Run:
@@ -201,17 +210,19 @@ def _evaluate(tour: Tour, target: Run) -> None:
     console.success(f"evaluated already: {target.eval('val')}")
 
 
-def _next_steps(target: Run) -> None:
+def _next_steps(target: Run, style: str) -> None:
+    system = shlex.join(["--system", style]) if style else ""  # it answers in the style that it was trained with
     lines = {
-        f"inv infer-interactive --run {target.name}": "talk to it (--base: to the model before training)",
+        f"inv infer-interactive --run {target.name} {system}".rstrip(): "talk to it (--base: to the model before)",
         f"inv eval --run {target.name}": f"evaluate it again; report: {target.eval('val') / 'report.md'}",
         f"inv merge --run {target.name}": "one model folder that transformers loads",
         "inv tensorboard": "the training curves",
-        "inv check": "what a longer training would take; inv train runs it (configs/run_bnb.yaml)",
+        "inv check": "what a longer training would take, with configs/run_bnb.yaml",
+        "inv train": "that training",
     }
     console.info("next steps:")
     for command, what in lines.items():
-        console.info(f"  {command:{max(map(len, lines))}}  {what}")
+        console.info(f"  {command:{min(max(map(len, lines)), 40)}}  {what}")
     if samples.FILE.exists():
         console.info(f"your own data: put files into data/raw, rm {samples.FILE}, and start quickstart again")
 

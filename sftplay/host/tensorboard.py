@@ -39,13 +39,12 @@ class Board:
         return f"http://127.0.0.1:{self.port}"
 
 
-def start(*, port: int | None = None, run: str | None = None, config: str | None = None) -> None:
+def start(*, port: int | None = None, run: str | None = None) -> None:
     """Start it, wait until it answers, and say where.
 
     Args:
-        port: default: tensorboard.port of the config.
+        port: default: tensorboard.port of configs/run_bnb.yaml.
         run: show this run only; default: every run in outputs/.
-        config: file to read the port from; default: configs/run_bnb.yaml.
 
     Raises:
         MachineError: the port is another's, or TensorBoard does not start (69). NotFoundError: no such run (66).
@@ -58,7 +57,7 @@ def start(*, port: int | None = None, run: str | None = None, config: str | None
         if running:
             _say_already(running, str(folder), port)
             return
-        wanted = port or make_job(config, None, (), {}).settings.tensorboard.port
+        wanted = port or make_job(None, None, (), {}).settings.tensorboard.port
         _require_free(wanted)
         _launch(folder, wanted)
 

@@ -53,7 +53,7 @@ def test_sizes_are_shown_before_anything_goes(capsys: pytest.CaptureFixture[str]
     with pytest.raises(UsageError, match="no terminal"):
         clean.run(runs=True)
     shown = capsys.readouterr().err
-    assert "data/processed/train.jsonl" in shown and "1.0 kB" in shown and "together 5.0 kB" in shown
+    assert "data/processed " in shown and "1.0 kB" in shown and "together 5.0 kB" in shown
     assert len(left()) == 9
 
 
@@ -100,7 +100,7 @@ def test_nothing_to_remove_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     clean.run(yes=True)
     capsys.readouterr()
     assert clean.run() == 0
-    assert "nothing to remove (add --runs or --envs" in capsys.readouterr().err
+    assert "nothing to remove (--runs: the runs, --envs: the environments too)" in capsys.readouterr().err
 
 
 def test_a_data_folder_that_a_stage_writes_is_left(capsys: pytest.CaptureFixture[str]) -> None:
