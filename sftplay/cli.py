@@ -131,6 +131,7 @@ def main(argv: Sequence[str]) -> int:
         stage_name, job = parse_job(argv)
         module = importlib.import_module(BY_NAME[stage_name].module)
         module.run(job)
+        sys.stdout.flush()  # a closed pipe is caught here; in Python's own last flush it would end in 120
         return 0
     except SftplayError as problem:
         console.failure(problem)

@@ -104,12 +104,19 @@ def main(argv: Sequence[str]) -> int:
     import tasks
 
     try:
-        Menu(name="sftplay", binary="tasks.py", version=__version__, namespace=tasks.namespace).run(list(argv))
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        code = _run(Menu(name="sftplay", binary="tasks.py", version=__version__, namespace=tasks.namespace), argv)
+        sys.stdout.flush()  # here, where a closed pipe can still be caught; Python's own last flush would end in 120
     except BrokenPipeError:  # tasks.py --list | head
         _drop_stdout()
         return 141
+    return code
+
+
+def _run(menu: Menu, argv: Sequence[str]) -> int:
+    try:
+        menu.run(list(argv))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     return 0
 
 
