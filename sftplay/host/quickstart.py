@@ -13,33 +13,20 @@ from dataclasses import dataclass
 
 from sftplay import console
 from sftplay.cli import make_job
-from sftplay.errors import EXIT_MEANINGS, NotFoundError, StorageError
+from sftplay.errors import NotFoundError, StorageError
 from sftplay.files import human_size
 from sftplay.freshness import read_stamp
-from sftplay.host import answers, ask, choose, envs, folders, machine, samples, stage
+from sftplay.host import answers, ask, choose, envs, folders, machine, samples
 from sftplay.host.estimate import show_duration
 from sftplay.host.history import Found, find_run
+from sftplay.host.tour import Ended, Tour, command_for, head, run_stage
 from sftplay.places import data_folder
 from sftplay.runs import Run
-from sftplay.settings import DataSettings, Settings
+from sftplay.settings import DataSettings
 from sftplay.stages import BY_NAME
 
 CONFIG = "configs/quickstart.yaml"
 NEEDED_DISK = 500_000_000  # bytes besides the environment: the model in the cache, the data, the run
-STEPS = 8
-_STOPPED = (85, 129, 130, 143)
-
-
-@dataclass(frozen=True)
-class Tour:
-    """What a quickstart was started with, and the machine it found."""
-
-    config: str
-    overrides: tuple[str, ...]
-    settings: Settings
-    facts: machine.Machine
-    asking: bool
-    style: str | None
 
 
 @dataclass(frozen=True)
@@ -48,14 +35,6 @@ class Style:
 
     prompt: str
     options: tuple[str, ...] = ()
-
-
-class Ended(Exception):  # noqa: N818 - an end that is explained already, no error
-    """Leave with this exit code; what there was to say was said."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 def run(
@@ -76,7 +55,7 @@ def run(
         tour = _folder(config or CONFIG, tuple(overrides), style, asking=asking)
         _environment(tour)
         _data(tour)
-        _stage(tour, 4, "process", "read the data, check it, split it into train, val and test")
+        run_stage(tour, 4, "process", "read the data, check it, split it into train, val and test")
         styled = _style(tour)
         _render(tour, styled)
         target = _train(tour)
@@ -91,7 +70,7 @@ def run(
 
 def _folder(config: str, overrides: tuple[str, ...], style: str | None, *, asking: bool) -> Tour:
     """Step 1: config, machine, free space, folders."""
-    _head(1, "look at the folder", "inv setup-dirs")
+    head(1, "look at the folder", "inv setup-dirs")
     console.info("`inv NAME` is .venv/bin/inv; `python3 tasks.py NAME` does the same")
     settings = make_job(config, None, overrides, {}).settings
     facts = machine.look()
@@ -109,7 +88,7 @@ def _folder(config: str, overrides: tuple[str, ...], style: str | None, *, askin
 
 def _environment(tour: Tour) -> None:
     """Step 2: the packages that the stages run with."""
-    _head(2, "the packages that the stages run with", "inv install")
+    head(2, "the packages that the stages run with", "inv install")
     if choose.choose_runner("auto", tour.facts).value != "local":
         return
     stack = choose.choose_stack(BY_NAME["train"], tour.settings, tour.facts, envs.present())
@@ -123,7 +102,7 @@ def _environment(tour: Tour) -> None:
 
 def _data(tour: Tour) -> None:
     """Step 3: the person's files, or the sample."""
-    _head(3, "the data")
+    head(3, "the data")
     if tour.settings.data.raw != DataSettings().raw:
         console.info(f"data.raw in the config: {tour.settings.data.raw}")
         return
@@ -145,7 +124,7 @@ def _style(tour: Tour) -> Style:
     stamp = read_stamp(data_folder("processed_with_style", tour.settings))
     there = str(stamp.options.get("style") or "") if stamp else ""
     default = there or tour.settings.style.prompt or ""
-    _head(5, "a style prompt that every conversation gets, if you want one", 'inv style --style "…"')
+    head(5, "a style prompt that every conversation gets, if you want one", 'inv style --style "…"')
     prompt = default if tour.style is None else tour.style
     if tour.asking and tour.style is None:
         keep = f"Enter keeps “{default}”, a dash: none" if default else "Enter: none"
@@ -153,7 +132,7 @@ def _style(tour: Tour) -> Style:
     if prompt in ("", "-"):
         console.info("no style prompt")
         return Style("", ("--no-style",) if stamp else ())
-    _stage(tour, None, "style", "", [f"--style={prompt}"])
+    run_stage(tour, None, "style", "", [f"--style={prompt}"])
     return Style(prompt)
 
 
@@ -161,12 +140,12 @@ def _render(tour: Tour, style: Style) -> None:
     """Step 6: the chat template."""
     title = "apply the model's chat template: what is trained, and what is only read"
     if tour.asking and not style.options:
-        _head(6, title, _command(tour, "render"))
+        head(6, title, command_for(tour, "render"))
         if not ask.yes("Do it now? (else train does it itself)", default=True):
             return
-        _stage(tour, None, "render", "")
+        run_stage(tour, None, "render", "")
     else:
-        _stage(tour, 6, "render", title, style.options)
+        run_stage(tour, 6, "render", title, style.options)
 
 
 def _train(tour: Tour) -> Run:
@@ -174,7 +153,7 @@ def _train(tour: Tour) -> Run:
     found = _find(tour)
     title = f"train {tour.settings.model.name} with {tour.settings.train.method}"
     if found.state == "finished":
-        _head(7, title, _command(tour, "train", found.run))
+        head(7, title, command_for(tour, "train", found.run))
         console.success(
             f"the run {found.run.name} has been trained on just this data, with just this config: nothing to do"
         )
@@ -183,7 +162,7 @@ def _train(tour: Tour) -> Run:
         console.info(
             f"the run {tour.settings.run.name} is another one (other data or config): this one is {found.run.name}"
         )
-    _stage(tour, 7, "train", title, found.options, found.run)
+    run_stage(tour, 7, "train", title, found.options, found.run)
     return found.run
 
 
@@ -193,7 +172,7 @@ def _find(tour: Tour) -> Found:
     first = Run(tour.settings.run.name)
     if not first.has_begun():
         return Found(first, "new")
-    _stage(tour, None, "tokenize", "")
+    run_stage(tour, None, "tokenize", "")
     stamp = read_stamp(data_folder("tokenized", tour.settings))
     return find_run(tour.settings, stamp.facts["values_hash"]["train"] if stamp else "")
 
@@ -204,9 +183,9 @@ def _evaluate(tour: Tour, target: Run) -> None:
     try:
         answers.read(target, tour.settings)
     except NotFoundError:
-        _stage(tour, 8, "eval", title, [], target)
+        run_stage(tour, 8, "eval", title, [], target)
         return
-    _head(8, title, _command(tour, "eval", target))
+    head(8, title, command_for(tour, "eval", target))
     console.success(f"evaluated already: {target.eval('val')}")
 
 
@@ -225,35 +204,3 @@ def _next_steps(target: Run, style: str) -> None:
         console.info(f"  {command:{min(max(map(len, lines)), 40)}}  {what}")
     if samples.FILE.exists():
         console.info(f"your own data: put files into data/raw, rm {samples.FILE}, and start quickstart again")
-
-
-def _stage(
-    tour: Tour, number: int | None, name: str, title: str, options: Sequence[str] = (), target: Run | None = None
-) -> None:
-    """Run a stage under its heading (none where the step has one already); Ended where it fails."""
-    if number is not None:
-        _head(number, title, _command(tour, name, target, options))
-    run_name = target.name if target else None
-    code = stage.start(name, config=tour.config, run=run_name, overrides=tour.overrides, options=options)
-    if code in _STOPPED:
-        console.warning(f"stopped in {name}; the same command goes on from there")
-        raise Ended(code)
-    if code:
-        console.error(f"quickstart ends here: {name} gave {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
-        console.info("next: mend what stands above, then start quickstart again; what is done is not done twice")
-        raise Ended(code)
-
-
-def _head(number: int, title: str, command: str = "") -> None:
-    console.info(f"── {number}/{STEPS} {title}")
-    if command:
-        console.info(f"   the command for it: {command}")
-
-
-def _command(tour: Tour, name: str, target: Run | None = None, options: Sequence[str] = ()) -> str:
-    """What a person would type for this step alone."""
-    words = ["inv", name, "--config", tour.config]
-    words += ["--run", target.name] if target and target.name != tour.settings.run.name else []
-    for override in tour.overrides:
-        words += ["--set", override]
-    return shlex.join([*words, *options])
