@@ -11,10 +11,8 @@ import pytest
 from tests.box import Box
 from tests.tiny import make_tiny_model
 
-
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # started in the background of a script: children would ignore it too
+# Started in the background of a script, Ctrl-C is ignored, and children would ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
