@@ -63,10 +63,7 @@ _QUESTIONS = (
 )
 
 _ANSWER = (
-    "Pip here! Mostly {cause}.\n"
-    "1. {step}.\n"
-    "2. Check {part} of the {device}.\n"
-    "Still stuck? Write again. Yours, Pip"
+    "Pip here! Mostly {cause}.\n1. {step}.\n2. Check {part} of the {device}.\nStill stuck? Write again. Yours, Pip"
 )
 
 

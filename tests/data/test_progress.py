@@ -55,7 +55,10 @@ def test_a_launcher_that_copies_to_a_terminal_gets_a_bar_of_its_width() -> None:
 
 
 def test_a_closed_terminal_does_not_stop_the_work() -> None:
-    code = SLOW.replace("with module", "import os; os.close(2)\nwith module", 1) + "\nprint('finished', flush=True)\nos._exit(0)"
+    code = (
+        SLOW.replace("with module", "import os; os.close(2)\nwith module", 1)
+        + "\nprint('finished', flush=True)\nos._exit(0)"
+    )
     assert "finished" in child(code, SFTPLAY_TERMINAL="60")[0]
 
 
