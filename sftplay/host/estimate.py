@@ -103,6 +103,8 @@ def _report(plan: Plan, facts: machine.Machine, cards: Sequence[gpu.Gpu]) -> Ite
         count = forecast.steps(train, plan.rows.count)
         batch = train.batch_size * train.gradient_accumulation_steps
         yield f"steps    {count:,} of {batch} rows; {about}{count * batch * plan.rows.trained:,.0f} trained tokens"
+    else:
+        yield "rows     not known until the data is here; no steps, memory, disk or time without them"
     for name, amount, have in _needs(plan, facts, cards):
         yield f"{name:8} {show_amount(amount, human_size)}; {human_size(have)} free"
     time = plan.duration()

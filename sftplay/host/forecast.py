@@ -16,7 +16,7 @@ GIB = 1 << 30
 NF4 = 0.516  # bytes a weight: 4 bits and 0.127 bits of doubly quantized scales (arXiv:2305.14314, section 3)
 ADAM = 16  # bytes a trained weight: fp32 weight and gradient, two Adam moments (arXiv:1910.02054, section 3.1)
 SAVED = 12  # bytes a trained weight in a checkpoint: the weight and two moments
-RUNTIME = {"cpu": 0.9 * GIB, "cuda": 0.8 * GIB}  # the libraries in memory; the CUDA context and its workspaces
+RUNTIME = {"cpu": 1.15 * GIB, "cuda": 0.8 * GIB}  # the libraries in memory; the CUDA context and its workspaces
 CPU_FLOPS = 25e9  # fp32, a core of a small cloud machine, in a training step
 GPU_FLOPS = {
     7: 20e12,

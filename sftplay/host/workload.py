@@ -11,7 +11,7 @@ from sftplay.files import explain_os_error
 from sftplay.freshness import read_stamp
 from sftplay.host.forecast import Rows
 from sftplay.places import data_folder
-from sftplay.rawdata import hub_dataset
+from sftplay.rawdata import hub_dataset, kind_of
 from sftplay.settings import Settings
 
 CHARACTERS_A_TOKEN = 4.0  # English text with a vocabulary of 30,000 to 150,000
@@ -56,7 +56,7 @@ def guess_rows(settings: Settings) -> Rows | None:
 
 
 def raw_files(settings: Settings) -> Iterator[Path]:
-    """The files that data.raw names: folders (without hidden files), globs, single files. Hub datasets that are not fetched yet give none.
+    """The files that data.raw names: folders (their data files), globs, single files. Hub datasets that are not fetched yet give none.
 
     Raises:
         DataError: an empty folder (65). NotFoundError: nothing there (66).
@@ -65,7 +65,7 @@ def raw_files(settings: Settings) -> Iterator[Path]:
     for name in [raw] if isinstance(raw, str) else raw:
         path = Path(name).expanduser()
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            found = sorted(p for p in path.rglob("*") if kind_of(p) and p.is_file() and not p.name.startswith("."))
             if not found:
                 raise DataError(
                     "no data there",

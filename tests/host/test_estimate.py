@@ -100,3 +100,13 @@ def test_nothing_is_written() -> None:
     before = sorted(os.walk("."))
     estimate.check()
     assert sorted(os.walk(".")) == before
+
+
+def test_a_hub_dataset_that_is_not_here_yet_is_no_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    assert estimate.check(overrides=["data.raw=someone/something"]) == 0
+    assert "not known until the data is here" in capsys.readouterr().err
+
+
+def test_files_that_are_no_data_do_not_count(capsys: pytest.CaptureFixture[str]) -> None:
+    samples.FILE.rename("data/raw/notes.txt")
+    assert estimate.check() == 65
