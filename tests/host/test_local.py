@@ -108,13 +108,13 @@ PARENT = """
 import os, sys
 from sftplay.host.local import run_foreground
 child = '''
-import signal, sys, time
+import os, signal, time
 def stop(signum, frame):
-    print("child got", signum, flush=True)
-    sys.exit(128 + signum)
+    os.write(1, b"child got %d\\\\n" % signum)  # not print: the signal may come while it still writes "ready"
+    os._exit(128 + signum)
 for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(s, stop)
-print("ready", flush=True)
+os.write(1, b"ready\\\\n")
 time.sleep(30)
 '''
 sys.exit(run_foreground([sys.executable, "-c", child], os.environ))
