@@ -27,7 +27,7 @@ lock = open(run / ".run.lock", "w")
 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 (run / "starts").open("a").write(os.environ["SFTPLAY_NONCE"] + "\\n")
 def stop(signum, frame):
-    print("saving", flush=True)
+    os.write(1, b"saving\\n")  # not print: the signal may come while a print is under way
     if mode == "deaf":
         return
     time.sleep(0.2)
