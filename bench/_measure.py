@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +54,21 @@ def best_of(number: int, argv: list[str], cwd: Path, **env: str) -> Cost:
 def stage(*words: str) -> list[str]:
     """argv of a stage in this environment."""
     return [sys.executable, "-m", "sftplay", *words]
+
+
+@contextmanager
+def project_with(argv: list[str], count: int) -> Iterator[Path]:
+    """A temporary project with the model fetched, and in data/raw the file that argv names, else `count` made rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder)
+        (project / "data" / "raw").mkdir(parents=True)
+        shutil.copytree(ROOT / "configs", project / "configs")
+        if argv:
+            shutil.copy(argv[0], project / "data" / "raw")
+        else:
+            write_rows(project / "data" / "raw" / "rows.jsonl", count)
+        measure(stage("fetch"), project)
+        yield project
 
 
 def write_rows(path: Path, count: int) -> None:

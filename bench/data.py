@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 
-from bench._measure import ROOT, measure, stage, table, write_rows
+from bench._measure import measure, project_with, stage, table
 
 TOGETHER = ("process", "style", "render")
 STYLE = ("--style", "Show each step, then the result.")
 
 
 def main(argv: list[str]) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        project = Path(folder)
-        (project / "data" / "raw").mkdir(parents=True)
-        shutil.copytree(ROOT / "configs", project / "configs")
-        if argv:
-            shutil.copy(argv[0], project / "data" / "raw")
-        else:
-            write_rows(project / "data" / "raw" / "rows.jsonl", 7_473)
-        measure(stage("fetch"), project)
+    with project_with(argv, 7_473) as project:
         rows, together, code = [], 0.0, 0
         for name_of_stage in (*TOGETHER, "tokenize"):
             cost = measure(stage(name_of_stage, *(STYLE if name_of_stage == "style" else ())), project)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 
-from bench._measure import ROOT, measure, stage, table, write_rows
+from bench._measure import measure, project_with, stage, table
 
 SETTINGS = (
     "train.max_steps=20",
@@ -21,15 +18,7 @@ SETTINGS = (
 
 
 def main(argv: list[str]) -> int:
-    with tempfile.TemporaryDirectory() as name:
-        project = Path(name)
-        (project / "data" / "raw").mkdir(parents=True)
-        shutil.copytree(ROOT / "configs", project / "configs")
-        if argv:
-            shutil.copy(argv[0], project / "data" / "raw")
-        else:
-            write_rows(project / "data" / "raw" / "rows.jsonl", 2_000)
-        measure(stage("fetch"), project)
+    with project_with(argv, 2_000) as project:
         for each in ("process", "render", "tokenize"):
             measure(stage(each, *_set()), project)
         cost = measure(stage("train", *_set(), "--run", "bench"), project)

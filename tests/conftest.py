@@ -11,9 +11,11 @@ import pytest
 from tests.box import Box
 from tests.tiny import make_tiny_model
 
-# Started in the background of a script, Ctrl-C is ignored, and children would ignore it too.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Started in the background or by nohup, Ctrl-C or SIGHUP is ignored, and children would ignore it too: a handler that does
+# nothing keeps it so for pytest, and is gone in what it starts.
+for _signum in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, lambda signum, frame: None)
 
 
 @pytest.fixture(scope="session")
