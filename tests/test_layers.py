@@ -32,7 +32,7 @@ def _modules(layer: str) -> list[str]:
     return sorted(name.removesuffix(".__init__") for name in names if not name.endswith("__main__"))
 
 
-@pytest.mark.parametrize("layer", ["", "host", "data"])
+@pytest.mark.parametrize("layer", ["", "page", "host", "data"])
 def test_imports_with_torch_blocked(layer: str) -> None:
     program = PROGRAM.format(blocked=BLOCKED, modules=_modules(layer))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

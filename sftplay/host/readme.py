@@ -21,6 +21,7 @@ README = Path("README.md")
 _WIDTH = 32  # of the file tree's first column
 _FOLDERS = {  # order of the file tree, and a line for each folder of the package
     "": "(the kernel: standard library, PyYAML, pydantic; importable everywhere)",
+    "page": "(kernel: pages for people, in HTML and SVG)",
     "host": "(the user's machine: starts stages, never loads a model)",
     "data": "(the data stages, without torch)",
     "model": "(what needs torch: train, evaluate, infer, merge)",
