@@ -42,6 +42,14 @@ def setup_dirs(c: Context) -> None:
     folders.setup()
 
 
+@task(help={"runner": "the runner you want to use: auto, docker or local", "json": "for programs"})
+def doctor(c: Context, runner: str = "auto", json: bool = False) -> int:
+    """Look at the machine: GPU, engine, disk, folders; what lacks, and what would run where."""
+    from sftplay.host.doctor import report
+
+    return report.run(runner=runner, as_json=json)
+
+
 @task(
     help={"runs": "outputs/ too: every run with its weights", "envs": "the environments in .envs/", "yes": "do not ask"}
 )
@@ -248,7 +256,7 @@ def lock(c: Context, name: str, upgrade: bool = False) -> None:
 
 
 MENU = {
-    "Start here": (help_, quickstart, install, setup_dirs, check),
+    "Start here": (help_, quickstart, doctor, install, setup_dirs, check),
     "Data": (process, style, render, full_pipeline, tokenize),
     "Model": (
         *(fetch, train, train_bnb, train_bnb_tb, train_unsloth, train_unsloth_tb),

@@ -1,0 +1,121 @@
+"""Rules about the container engine: whether it answers, its images, its disk, and whether containers get the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sftplay.files import human_size
+from sftplay.host.doctor import needs
+from sftplay.host.doctor.facts import Engine, Facts
+from sftplay.host.doctor.findings import Finding, Level
+
+
+def engine(facts: Facts, asked: str) -> Iterator[Finding]:
+    """The engine and the rights to use it. Without one, runs go on in the local runner unless docker was asked for."""
+    trouble, found = facts.engine_trouble, facts.engine
+    if trouble is not None:
+        yield Finding(_weight(asked), "engine", str(trouble), trouble.todo)
+    elif found is None and facts.machine.docker_socket is None:
+        todo = "install one: sudo apt install docker.io"
+        yield Finding(_weight(asked) if asked == "docker" else "note", "engine", "no container engine here", todo)
+    elif found is not None:
+        how = f"{found.kind} {found.version}{', rootless' if found.rootless else ''}, API {found.api}"
+        yield Finding("ok", "engine", f"{how}, at {found.host}")
+        if found.rootless:
+            said = "rootless: containers run as their own root, which is you on this machine; files stay yours"
+            yield Finding("note", "engine", said)
+
+
+def images(facts: Facts, asked: str) -> Iterator[Finding]:
+    """The images of the stacks that this machine would use."""
+    if facts.engine is None:
+        return
+    for stack in facts.stacks:
+        if stack.image == "present":
+            yield Finding("ok", "image", f"{stack.name}: {stack.tag}")
+        elif stack.image == "stale":
+            said = f"{stack.name}: the image here was made from another state of this checkout (inv image.check says which)"
+            yield Finding(_weight(asked), "image", said, f"inv image.build {stack.name}")
+        elif wanted(facts, stack.name):
+            todo = f"inv image.build {stack.name}, or inv image.pull {stack.name}"
+            level: Level = "error" if asked == "docker" else "note"
+            yield Finding(level, "image", f"{stack.name}: not here; the local runner does without", todo)
+
+
+def gpu_in_containers(facts: Facts, asked: str) -> Iterator[Finding]:
+    """Whether a container that asks for the GPU gets it: tried with an image that is here, else a guess from the runtimes."""
+    found = facts.engine
+    if found is None or not facts.machine.has_gpu or facts.gpu_trouble is not None:
+        return
+    if found.kind == "podman":
+        said = "podman takes requests for a GPU and ignores them: containers would start without it"
+        yield Finding(_weight(asked), "gpu", said, "use docker, or --runner local")
+    elif found.gpu_trouble is None:
+        yield _untried(found)
+    elif found.gpu_trouble:
+        yield Finding(_weight(asked), "gpu", *_explain_gpu(found.gpu_trouble))
+    else:
+        yield Finding("ok", "gpu", "containers get it")
+
+
+def _untried(found: Engine) -> Finding:
+    hint = "its nvidia runtime is set up" if "nvidia" in found.runtimes else "the engine lists no nvidia runtime"
+    return Finding("note", "gpu", f"whether containers get it is tried once an image is here ({hint})")
+
+
+def _explain_gpu(text: str) -> tuple[str, str]:
+    """The engine's words on a refused GPU → what a person should know, and do. The texts are those of docker and NVIDIA's hook."""
+    if "could not select device driver" in text or "unresolvable CDI devices" in text:
+        todo = "install the NVIDIA container toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
+        return "the engine can't give containers the GPU", todo
+    if "nvidia-container-cli" in text or "libnvidia-ml" in text:
+        return (
+            "the NVIDIA container toolkit is here, but the driver does not answer it",
+            "look at nvidia-smi, then restart the machine",
+        )
+    return f"a container with the GPU does not start: {text[:200]}", "use --runner local, or --set train.device=cpu"
+
+
+def disks(facts: Facts, asked: str) -> Iterator[Finding]:
+    """Room for what is not made yet (images or environments) and for a run. Needs on the same disk add up."""
+    rooms: dict[int, tuple[int, list[str], int]] = {}
+    for disk, free, need, what in _needs(facts, asked):
+        _, whats, sum_ = rooms.get(disk, (0, [], 0))
+        rooms[disk] = (free, [*whats, f"{what} {human_size(need)}"], sum_ + need)
+    for free, whats, need in rooms.values():
+        said = f"{human_size(free)} free; wanted: {', '.join(whats)}"
+        if free < need:
+            yield Finding(
+                "error" if free < needs.RUN_SIZE else "warning",
+                "disk",
+                said,
+                "inv clean --envs, inv image.prune, or another disk",
+            )
+        else:
+            yield Finding("ok", "disk", said)
+
+
+def _needs(facts: Facts, asked: str) -> Iterator[tuple[int, int, int, str]]:
+    """(disk, bytes free, bytes wanted, for what)."""
+    project = facts.project
+    if project.free is not None:
+        yield project.disk, project.free, needs.RUN_SIZE, "a run"
+    for stack in facts.stacks:
+        if not wanted(facts, stack.name) or not stack.locked:
+            continue
+        store = facts.engine.storage if facts.engine else None
+        if store is not None and (asked == "docker" or stack.image == "stale") and stack.image != "present":
+            if store.free is not None:
+                yield store.disk, store.free, needs.IMAGE_SIZE[stack.name], f"the {stack.name} image"
+        elif stack.image != "present" and not stack.environment and project.free is not None:
+            yield project.disk, project.free, needs.ENVIRONMENT_SIZE[stack.name], f"the {stack.name} environment"
+
+
+def wanted(facts: Facts, stack: str) -> bool:
+    """Whether this machine's runs use a stack unasked: cpu everywhere, bnb beside it where there is a GPU."""
+    return stack == "cpu" or (stack == "bnb" and facts.machine.has_gpu)
+
+
+def _weight(asked: str) -> Level:
+    """How much trouble with the engine matters: everything where docker was asked for, else the local runner is there."""
+    return "error" if asked == "docker" else "warning"

@@ -1,0 +1,123 @@
+"""What the doctor looks at, as it was found: no judgement here, so that a test can state any machine it likes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sftplay.errors import SftplayError
+from sftplay.host.gpu import Gpu
+from sftplay.host.machine import Machine
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The Python that runs sftplay, and uv.
+
+    Attributes:
+        python: version of the running one, as in "3.11.2".
+        python311: whether a Python 3.11, which the stacks run on, is here without fetching one.
+        venv: whether the running Python can make a .venv.
+        uv: its path, None where there is none yet.
+    """
+
+    python: str
+    python311: bool
+    venv: bool
+    uv: str | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder that sftplay writes into, or the engine's.
+
+    Attributes:
+        free: bytes free on its disk. None: not known from here (the engine is in a virtual machine, or elsewhere).
+        disk: number of its disk: needs on one disk add up.
+        trouble: why it can't be written to, in the system's words; empty where it can.
+        noexec: mounted so that no library in it can be loaded.
+        foreign: a file in it that belongs to somebody else and that this user may not change, if one was found.
+    """
+
+    path: Path
+    free: int | None
+    disk: int = 0
+    trouble: str = ""
+    noexec: bool = False
+    foreign: Path | None = None
+
+
+@dataclass(frozen=True)
+class Port:
+    """TensorBoard's port.
+
+    Attributes:
+        owner: who listens there, in words; empty where it is free.
+        ours: it is a TensorBoard that sftplay started.
+        next_free: the port to take instead.
+    """
+
+    number: int
+    owner: str = ""
+    ours: bool = False
+    next_free: int | None = None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A container engine that answers.
+
+    Attributes:
+        kind: docker or podman.
+        rootless: it runs without root; containers then run as its own root, which is the user.
+        builds: the command line can build our Dockerfile (BuildKit); empty: yes, else what is missing.
+        gpu_trouble: what a container that asks for the GPU got, in the engine's words. Empty: it started. None: not tried.
+        images: tags of sftplay's images here.
+    """
+
+    host: str
+    kind: str
+    version: str
+    api: str
+    rootless: bool
+    storage: Place
+    runtimes: tuple[str, ...]
+    gpu_trouble: str | None
+    images: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One of bnb, unsloth, cpu: what there is of it here, and what it wants from a GPU.
+
+    Attributes:
+        tag: of the image of this checkout.
+        image: present, stale (only one of another state of the checkout is here) or missing.
+        environment: made for the local runner.
+        locked: its requirements.lock is here.
+        cuda: CUDA version that its torch brings, None for the CPU stack.
+    """
+
+    name: str
+    tag: str
+    image: str
+    environment: bool
+    locked: bool
+    cuda: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything the doctor knows. Of a thing and its trouble at most one is there."""
+
+    machine: Machine
+    tools: Tools
+    project: Place
+    cache: Place
+    shm: int
+    port: Port
+    stacks: tuple[Stack, ...]
+    gpus: tuple[Gpu, ...] = ()
+    gpu_trouble: SftplayError | None = None
+    engine: Engine | None = None
+    engine_trouble: SftplayError | None = None

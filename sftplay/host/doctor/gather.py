@@ -1,0 +1,146 @@
+"""Look at this machine: a second or two, and nothing is made, pulled or changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+
+from sftplay.cli import make_job
+from sftplay.errors import MachineError, SftplayError
+from sftplay.host import envs, gpu, machine, tensorboard
+from sftplay.host.bootstrap import CHECKOUT, find_uv
+from sftplay.host.doctor import needs
+from sftplay.host.doctor.facts import Facts, Place, Port, Stack, Tools
+from sftplay.host.procinfo import is_free, listener, name_of, next_free
+from sftplay.places import cache_folder
+
+STACKS = ("cpu", "bnb", "unsloth")
+_LOOKED_AT = 5000  # files that are looked at for a foreign owner: a tenth of a second
+
+
+def gather(root: Path = Path(), dev: Path = Path("/dev"), shm: Path = Path("/dev/shm")) -> Facts:  # noqa: S108 - looked at only
+    """Read every fact.
+
+    Args:
+        root: the project's folder.
+        dev, shm: where device files lie, and the shared memory.
+    """
+    here = machine.look(root, dev)
+    cards, gpu_trouble = _cards(here)
+    return Facts(
+        machine=here,
+        tools=_tools(),
+        project=place(root.absolute(), ("data", "outputs")),
+        cache=place(cache_folder()),
+        shm=_size(shm),
+        port=port(),
+        stacks=tuple(_stack(name) for name in STACKS),
+        gpus=cards,
+        gpu_trouble=gpu_trouble,
+    )
+
+
+def place(path: Path, inside: tuple[str, ...] = ("",)) -> Place:
+    """A folder, or where it does not exist yet the one that it would be made in.
+
+    Args:
+        inside: its parts that are looked through for files of other users.
+    """
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            trouble = ""
+    except OSError as error:
+        trouble = error.strerror or str(error)
+    disk = os.statvfs(there)
+    return Place(
+        path=path,
+        free=disk.f_bavail * disk.f_frsize,
+        disk=there.stat().st_dev,
+        trouble=trouble,
+        noexec=bool(disk.f_flag & os.ST_NOEXEC),
+        foreign=None if trouble or there != path.absolute() else _foreign([path / part for part in inside]),
+    )
+
+
+def port(number: int | None = None) -> Port:
+    """TensorBoard's port, and who has it."""
+    wanted = number or make_job(None, None, (), {}).settings.tensorboard.port
+    board = tensorboard.ours()
+    if board is not None and board.port == wanted:
+        return Port(wanted, owner=f"for {board.folder}", ours=True)
+    if is_free(wanted):
+        return Port(wanted)
+    process = listener(wanted)
+    owner = f"process {process} ({name_of(process)})" if process else "a process of another user"
+    return Port(wanted, owner=owner, next_free=next_free(wanted))
+
+
+def _cards(here: machine.Machine) -> tuple[tuple[gpu.Gpu, ...], SftplayError | None]:
+    if not here.has_gpu:
+        return (), None
+    try:
+        return tuple(gpu.ask()), None
+    except MachineError as trouble:
+        return (), trouble
+
+
+def _tools() -> Tools:
+    try:
+        uv: str | None = str(find_uv())
+    except MachineError:
+        uv = None
+    return Tools(
+        python=sys.version.split()[0],
+        python311=sys.version_info[:2] == envs.PYTHON or _finds_python311(uv),
+        venv=find_spec("venv") is not None and find_spec("ensurepip") is not None,
+        uv=uv,
+    )
+
+
+def _finds_python311(uv: str | None) -> bool:
+    if uv is None:
+        return shutil.which("python3.11") is not None
+    command = [uv, "python", "find", "--no-python-downloads", "3.11"]
+    return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+
+
+def _stack(name: str) -> Stack:
+    lock = CHECKOUT / envs.STACKS[name].lock
+    return Stack(
+        name=name,
+        tag="",
+        image="missing",
+        environment=name in envs.present(),
+        locked=lock.is_file(),
+        cuda=needs.cuda_of(lock),
+    )
+
+
+def _foreign(folders: list[Path]) -> Path | None:
+    """The first among the first thousands of files that is another user's and that this one can't change."""
+    me = os.geteuid()
+    files = islice(_walk(folders), _LOOKED_AT)
+    return next((path for path in files if path.lstat().st_uid != me and not os.access(path, os.W_OK)), None)
+
+
+def _walk(folders: list[Path]) -> Iterator[Path]:
+    for folder in folders:
+        for parent, _, names in os.walk(folder):
+            yield Path(parent)
+            yield from (path for path in (Path(parent) / name for name in names) if not path.is_symlink())
+
+
+def _size(folder: Path) -> int:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return 0
+    return disk.f_blocks * disk.f_frsize

@@ -1,0 +1,78 @@
+"""The report: on the screen, or as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sftplay import console
+from sftplay.errors import MachineError, UsageError
+from sftplay.host.choose import RUNNERS
+from sftplay.host.doctor import engine_rules, machine_rules
+from sftplay.host.doctor.facts import Facts
+from sftplay.host.doctor.findings import Finding
+from sftplay.host.doctor.gather import gather
+from sftplay.host.doctor.outlook import Plan, outlook
+
+_MARKS = {"ok": ("✓", "32"), "note": ("·", "34"), "warning": ("!", "33"), "error": ("✗", "31")}
+_WIDTH = 9  # of the column of topics
+
+
+def run(*, runner: str = "auto", as_json: bool = False) -> int:
+    """Gather, judge, show. 0, or 69 where something keeps the asked-for runs from working.
+
+    Args:
+        runner: which runner the person wants to use: `docker` makes trouble with the engine an error.
+
+    Raises:
+        UsageError: no such runner (2).
+    """
+    if runner not in RUNNERS:
+        raise UsageError(f"--runner wants one of {', '.join(RUNNERS)}, got {runner!r}", todo="leave it out: auto")
+    facts = gather()
+    findings, plans = judge(facts, runner), outlook(facts, runner)
+    code = MachineError.code if any(finding.level == "error" for finding in findings) else 0
+    if as_json:
+        console.result(
+            json.dumps(
+                {"code": code, "findings": [asdict(f) for f in findings], "plan": [asdict(p) for p in plans]}, indent=2
+            )
+        )
+    else:
+        for line in lines(findings, plans):
+            console.result(line)
+    return code
+
+
+def judge(facts: Facts, asked: str) -> list[Finding]:
+    """Every rule's findings, in the order of the report. `local` asks nothing of the engine."""
+    found = [*machine_rules.system(facts), *machine_rules.python(facts), *machine_rules.gpu(facts)]
+    if asked != "local":
+        found += [*engine_rules.engine(facts, asked), *engine_rules.images(facts, asked)]
+        found += engine_rules.gpu_in_containers(facts, asked)
+    found += [*engine_rules.disks(facts, asked), *machine_rules.shm(facts), *machine_rules.folders(facts)]
+    return [*found, *machine_rules.port(facts)]
+
+
+def lines(findings: Sequence[Finding], plans: Sequence[Plan]) -> list[str]:
+    """The report's lines: what was found with what to do about it, then what would run where."""
+    out = []
+    for finding in findings:
+        mark, colour = _MARKS[finding.level]
+        out.append(_coloured(f"{mark} {finding.topic:<{_WIDTH}} {finding.said}", colour))
+        if finding.todo:
+            out.append(f"  {'':<{_WIDTH}} next: {finding.todo}")
+    out.append("")
+    width = max(len(plan.task) for plan in plans)
+    for plan in plans:
+        what = plan.trouble or f"{plan.runner} runner, {plan.stack} stack ({plan.reason})"
+        out.append(f"  inv {plan.task:<{width}}  {what}")
+    return out
+
+
+def _coloured(text: str, colour: str) -> str:
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else f"\x1b[{colour}m{text}\x1b[0m"
