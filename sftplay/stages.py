@@ -21,6 +21,7 @@ class Option:
         kind: `flag` (true when given), or the type of its value.
         internal: for the launcher, not for people: tasks don't show it.
         setting: the config's key that it stands for, where there is one.
+        path: its value is a path that the stage reads, or writes (`read`, `write`): a container gets it mounted.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Option:
     default: Any = None
     internal: bool = False
     setting: str = ""
+    path: str = ""
 
     @property
     def key(self) -> str:
@@ -50,6 +52,7 @@ class Stage:
     raw: bool = False  # reads data.raw: `fetch` runs before it where a hub dataset named there is missing
     model: bool = False  # reads the model cache: `fetch` runs before it where the model is missing
     run: bool = False  # works on a run folder
+    writes_data: bool = False  # writes below data/ (never into data/raw); every other stage sees it read-only
     interactive: bool = False
     options: tuple[Option, ...] = ()
 
@@ -88,12 +91,14 @@ STAGES: tuple[Stage, ...] = (
         "read data/raw in any known format, check it, split it",
         "data/processed",
         raw=True,
+        writes_data=True,
     ),
     Stage(
         "style",
         "sftplay.data.style",
         "put a style prompt into the system turn",
         "data/processed_with_style",
+        writes_data=True,
         options=(
             Option("--style", "the style prompt (else the config's style.prompt)", str, setting="style.prompt"),
             Option(
@@ -111,9 +116,17 @@ STAGES: tuple[Stage, ...] = (
         "apply the chat template: pairs of input (not trained on) and target (trained on)",
         "data/rendered",
         model=True,
+        writes_data=True,
         options=(Option("--no-style", "render data/processed even where styled data is there"),),
     ),
-    Stage("tokenize", "sftplay.data.tokenize", "turn rendered rows into ids and labels", "data/tokenized", model=True),
+    Stage(
+        "tokenize",
+        "sftplay.data.tokenize",
+        "turn rendered rows into ids and labels",
+        "data/tokenized",
+        model=True,
+        writes_data=True,
+    ),
     Stage(
         "show",
         "sftplay.data.show",
@@ -143,11 +156,12 @@ STAGES: tuple[Stage, ...] = (
         raw=True,
         model=True,
         run=True,
+        writes_data=True,  # brings stale data stages up to date
         options=(
             _RESUME,
             _STRICT,
             Option("--no-auto", "refuse (76) instead of bringing stale data stages up to date"),
-            Option("--init-adapter", "folder of an adapter to start from", str),
+            Option("--init-adapter", "folder of an adapter to start from", str, path="read"),
             Option(
                 "--handed-over-from", "the attempt that asked for this one (the launcher sets it)", str, internal=True
             ),
@@ -178,8 +192,10 @@ STAGES: tuple[Stage, ...] = (
         interactive=True,
         options=(
             Option("--prompt", "one prompt, one answer", str),
-            Option("--input", "a file of prompts, txt (one a line) or jsonl", str),
-            Option("--output", "where the answers go (default: outputs/<run>/predictions/<file>.jsonl)", str),
+            Option("--input", "a file of prompts, txt (one a line) or jsonl", str, path="read"),
+            Option(
+                "--output", "where the answers go (default: outputs/<run>/predictions/<file>.jsonl)", str, path="write"
+            ),
             Option("--system", "system prompt of the chat", str),
             Option("--base", "talk to the model as it was before training"),
         ),

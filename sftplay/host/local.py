@@ -19,10 +19,10 @@ from sftplay.host.envs import Environment
 from sftplay.stages import Stage
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
 # Without bytecode on disk the libraries of a stack are compiled at every start: 20 s each time.
 _UNWANTED = ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE")
-_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 NATIVE_ENDS = (134, 135, 137, 139)  # ends without a word from the stage itself
 
 
@@ -53,7 +53,7 @@ class Call:
 
 def stage_environ(stage: Stage, environment: Environment, base: Mapping[str, str], *, cores: int) -> dict[str, str]:
     """Environment variables of a stage: the person's own, without tokens, offline unless the stage needs the network."""
-    env = {key: value for key, value in base.items() if key not in (*_TOKENS, *_UNWANTED)}
+    env = {key: value for key, value in base.items() if key not in (*TOKENS, *_UNWANTED)}
     env |= {
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONNOUSERSITE": "1",
@@ -68,14 +68,14 @@ def stage_environ(stage: Stage, environment: Environment, base: Mapping[str, str
     env.setdefault("OMP_NUM_THREADS", str(cores))
     env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: half the CPU time where cores are shared
     if not stage.network:
-        env |= dict.fromkeys(_OFFLINE, "1")
+        env |= dict.fromkeys(OFFLINE, "1")
     return env
 
 
 @contextmanager
 def token_file(base: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """HF_TOKEN_PATH for a stage with network, where the person has only HF_TOKEN: a private file, gone afterwards."""
-    token = next((base[name] for name in _TOKENS if base.get(name)), None)
+    token = next((base[name] for name in TOKENS if base.get(name)), None)
     if token is None or base.get("HF_TOKEN_PATH"):
         yield {}
         return
