@@ -247,7 +247,7 @@ def show(c: Context, config: str | None = None, set_: list[str] | None = None) -
     schemas.show(config, set_ or ())
 
 
-@task(help={"name": "uv, build, host, cpu, dev, or all", "upgrade": "take the newest versions"})
+@task(help={"name": "uv, build, host, cpu, bnb, unsloth, dev, or all", "upgrade": "take the newest versions"})
 def lock(c: Context, name: str, upgrade: bool = False) -> None:
     """Make an environment's lock from its list of wanted packages (developers)."""
     from sftplay.host import locks

@@ -25,16 +25,17 @@ _SOURCE_ONLY = "rouge-score"  # the one package without a wheel; built with imag
 
 @dataclass(frozen=True)
 class Stack:
-    """What an environment is made from, and what making it from nothing downloads."""
+    """What an environment is made from, what making it from nothing downloads, and whether its torch is PyPI's, with CUDA."""
 
     lock: str
     download: str
+    cuda: bool = False
 
 
 STACKS: Mapping[str, Stack] = {
     "cpu": Stack("images/cpu/requirements.lock", "about 530 MB: torch for the CPU, transformers, the default model"),
-    "bnb": Stack("images/bnb/requirements.lock", "about 3 GB: torch with CUDA"),
-    "unsloth": Stack("images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth"),
+    "bnb": Stack("images/bnb/requirements.lock", "about 3 GB: torch with CUDA", cuda=True),
+    "unsloth": Stack("images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True),
     "dev": Stack("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
 }
 
@@ -68,8 +69,7 @@ def ensure(stack: str) -> Environment:
     lock = CHECKOUT / STACKS[stack].lock
     if not lock.is_file():
         raise MachineError(
-            f"the {stack} stack is not in this version of sftplay yet",
-            todo="--set train.device=cpu --set backend=bnb runs in the cpu stack",
+            f"the {stack} stack's lock is not here", where=str(lock), todo=f"git checkout -- {STACKS[stack].lock}"
         )
     lock_hash = hash_file(lock)
     folder = _folder(stack, lock_hash)
@@ -132,7 +132,7 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     console.info(
         f"making the {stack} environment once, {folder.name} ({STACKS[stack].download}; less what uv's cache has)"
     )
-    env, backend = uv_environ(os.environ)
+    env, backend = uv_environ(os.environ, cuda=STACKS[stack].cuda)
     uv = str(find_uv())
     tmp = folder.with_name(TMP_PREFIX + folder.name)
     shutil.rmtree(tmp, ignore_errors=True)

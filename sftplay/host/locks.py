@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sftplay import console
 from sftplay.errors import MachineError, UsageError
@@ -16,23 +17,33 @@ from sftplay.host.bootstrap import CHECKOUT, find_uv, uv_environ
 _STACK = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28")
 _ANYWHERE = ("--universal", "--python-version", "3.10")
 _NO_LLM = ("--override", "images/cpu/overrides.txt")
+_NO_XFORMERS = ("--override", "images/unsloth/overrides.txt")
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A list of wanted packages (`source`) and the hashed versions that uv found for it (`target`)."""
+    """A list of wanted packages (`source`) and the hashed versions that uv found for it (`target`).
+
+    Attributes:
+        torch: which build of torch it holds, if any: cpu (PyTorch's own index or a wheel folder) or cuda (PyPI).
+    """
 
     source: str
     target: str
     options: tuple[str, ...]
+    torch: Literal["cpu", "cuda"] | None = None
 
 
 LOCKS: Mapping[str, Lock] = {
     "uv": Lock("images/uv.in", "images/uv.lock", _ANYWHERE),
     "build": Lock("images/build.in", "images/build.lock", _ANYWHERE),
     "host": Lock("images/host.in", "images/host.lock", _ANYWHERE),
-    "cpu": Lock("images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM)),
-    "dev": Lock("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM)),
+    "cpu": Lock("images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "bnb": Lock("images/bnb/requirements.in", "images/bnb/requirements.lock", _STACK, "cuda"),
+    "unsloth": Lock(
+        "images/unsloth/requirements.in", "images/unsloth/requirements.lock", (*_STACK, *_NO_XFORMERS), "cuda"
+    ),
+    "dev": Lock("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
 }
 
 
@@ -53,11 +64,11 @@ def make(name: str, *, upgrade: bool = False) -> None:
 
 def _compile(name: str, lock: Lock, upgrade: bool) -> None:
     console.info(f"{lock.source} → {lock.target}")
-    env, backend = uv_environ(os.environ)
+    env, backend = uv_environ(os.environ, cuda=lock.torch == "cuda")
     argv = [
         *(str(find_uv()), "pip", "compile", lock.source, "--output-file", lock.target, *lock.options),
         *("--generate-hashes", "--no-emit-index-url", "--quiet", "--custom-compile-command", f"inv image.lock {name}"),
-        *(backend if "torch" in (CHECKOUT / lock.source).read_text() or name == "dev" else ()),
+        *(backend if lock.torch else ()),
         *(("--upgrade",) if upgrade else ()),
     ]
     if subprocess.run(argv, cwd=CHECKOUT, env=env, check=False).returncode:

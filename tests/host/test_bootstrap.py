@@ -62,6 +62,13 @@ def test_uv_looks_where_pip_is_told_to_look(tmp_path: Path) -> None:
     assert uv_environ({"UV_FIND_LINKS": "/mine", "PIP_FIND_LINKS": str(tmp_path)})[0]["UV_FIND_LINKS"] == "/mine"
 
 
+def test_a_cuda_stack_never_sees_the_folder_with_cpu_torch(tmp_path: Path) -> None:
+    (tmp_path / "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
+    env, options = uv_environ({"PIP_FIND_LINKS": f"{tmp_path} /elsewhere"}, cuda=True)
+    assert (env["UV_FIND_LINKS"], options) == ("/elsewhere", [])
+    assert "UV_FIND_LINKS" not in uv_environ({"UV_FIND_LINKS": str(tmp_path)}, cuda=True)[0]
+
+
 @pytest.mark.long  # makes .venv four times over, from PyPI and with an empty home
 def test_python_alone_is_enough(checkout: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.errors import MachineError
 from sftplay.files import hash_file, write_json
 from sftplay.host import envs
 from tests.host.conftest import CHECKOUT
@@ -98,10 +97,12 @@ def test_a_package_with_another_hash_is_refused(checkout: Path) -> None:
     assert not list((checkout / "envs").glob("cpu-*"))
 
 
-def test_a_stack_without_a_lock_says_what_runs_instead() -> None:
-    with pytest.raises(MachineError, match="unsloth") as failure:
-        envs.ensure("unsloth")
-    assert "train.device=cpu" in failure.value.todo
+def test_a_lock_that_is_missing_is_named(checkout: Path) -> None:
+    (checkout / "images" / "cpu" / "requirements.lock").unlink()
+    missing = make(checkout)
+    _, err = missing.communicate(timeout=60)
+    assert missing.returncode == 69
+    assert "git checkout -- images/cpu/requirements.lock" in err
 
 
 def test_old_environments_are_listed_as_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
