@@ -198,8 +198,7 @@ def wanted_host() -> str:
     try:
         from docker.context import ContextAPI
 
-        context = ContextAPI.get_current_context()
-        return str((context.Endpoints.get("docker") or {}).get("Host") or context.Host or _DEFAULT)
+        return str(ContextAPI.kwargs_from_context(environment=os.environ).get("base_url") or _DEFAULT)
     except Exception:  # noqa: BLE001 - a damaged ~/.docker is only a missing word in a message
         return _DEFAULT
 
