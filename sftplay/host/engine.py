@@ -198,7 +198,8 @@ def wanted_host() -> str:
     try:
         from docker.context import ContextAPI
 
-        return str(ContextAPI.kwargs_from_context(environment=os.environ).get("base_url") or _DEFAULT)
+        host = str(ContextAPI.kwargs_from_context(environment=os.environ).get("base_url") or _DEFAULT)
+        return host.removeprefix("http+")
     except Exception:  # noqa: BLE001 - a damaged ~/.docker is only a missing word in a message
         return _DEFAULT
 

@@ -121,6 +121,7 @@ def test_contexts_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")  # contexts are looked for beside it
     ContextAPI.create_context("mine", host=f"unix://{tmp_path}/mine.sock")
     monkeypatch.setenv("DOCKER_CONTEXT", "mine")
     assert engine.may_be_here()
