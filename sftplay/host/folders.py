@@ -1,4 +1,4 @@
-"""The project's folders, each with a .gitkeep, and .env with the ids that compose.yaml runs its containers as."""
+"""The project's folders, each with a .gitkeep, and .env with what compose.yaml has to know of this machine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import StorageError
 from sftplay.files import atomic_open, explain_os_error
-from sftplay.places import DATA_FOLDERS, OUTPUTS
+from sftplay.host import machine
+from sftplay.host.caller import choose_user, memory_limit
+from sftplay.places import DATA_FOLDERS, OUTPUTS, cache_folder
 
 FOLDERS = (Path("data/raw"), *(Path("data") / kind for kind in DATA_FOLDERS), OUTPUTS)
 ENV_FILE = Path(".env")
+WITHOUT_GPU = "compose.yaml:compose.cpu.yaml"
 
 
 def setup() -> list[Path]:
@@ -24,8 +27,8 @@ def setup() -> list[Path]:
         PermissionDeniedError: not writable (77). StorageError: disk full or a file where a folder should be (74).
     """
     made = [keep.parent for keep in (folder / ".gitkeep" for folder in FOLDERS) if _keep(keep)]
-    if _write_ids():
-        made.append(ENV_FILE)
+    made += [cache_folder()] if _make_cache() else []
+    made += [ENV_FILE] if _write_env(compose_variables()) else []
     names = ", ".join(str(path) for path in made)
     console.success(f"made: {names}" if made else "folders are there already: data/raw, outputs and the others")
     return made
@@ -48,23 +51,58 @@ def _keep(keep: Path) -> bool:
     return True
 
 
-def _write_ids() -> bool:
-    """Set SFTPLAY_UID and SFTPLAY_GID in .env, keep its other lines and its mode; whether it changed.
+def compose_variables(dev: Path = Path("/dev")) -> dict[str, str]:
+    """What compose.yaml wants from .env: whom containers run as, the model cache, a limit of memory, the override without a GPU.
 
-    A person may keep tokens in the same file, so it never gets wider rights than it had.
+    Args:
+        dev: where device files lie.
     """
-    ids = {"SFTPLAY_UID": os.getuid(), "SFTPLAY_GID": os.getgid()}
-    wanted = [f"{name}={value}" for name, value in ids.items()]
+    owner = Path().stat()
+    user = choose_user((os.geteuid(), os.getegid()), (owner.st_uid, owner.st_gid), rootless=False).value
+    uid, _, gid = user.partition(":")
+    here = machine.look(dev=dev)
+    found = {"SFTPLAY_UID": uid, "SFTPLAY_GID": gid, "SFTPLAY_CACHE": str(cache_folder().absolute())}
+    found["SFTPLAY_MEMORY"] = str(memory_limit(os.environ.get("SFTPLAY_MEMORY"), here.memory))
+    return found if here.has_gpu else {**found, "COMPOSE_FILE": WITHOUT_GPU}
+
+
+def _make_cache() -> bool:
+    """The model cache, which a container can only have mounted where it exists; whether it was missing."""
+    folder = cache_folder()
+    try:
+        missing = not folder.is_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, folder) from error
+    return missing
+
+
+def _write_env(wanted: dict[str, str]) -> bool:
+    """Set these variables in .env, keep its other lines and its mode; whether it changed.
+
+    A person may keep tokens in the same file, so it never gets wider rights than it had. Their own COMPOSE_FILE and memory stay.
+    """
     try:
         there = ENV_FILE.is_file()
         mode = ENV_FILE.stat().st_mode & 0o777 if there else 0o600
         old = ENV_FILE.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if there else []
     except OSError as error:
         raise explain_os_error(error, ENV_FILE) from error
-    if set(wanted) <= set(old):
+    kept = [line for line in old if not _is_ours(line)]
+    theirs = {line.partition("=")[0].strip() for line in kept}
+    wanted = {name: value for name, value in wanted.items() if name not in theirs}
+    new = [*kept, *(f"{name}={value}" for name, value in wanted.items())]
+    if sorted(new) == sorted(old):
         return False
-    kept = [line for line in old if line.partition("=")[0].strip() not in ids]
     with atomic_open(ENV_FILE) as out:
         os.fchmod(out.fileno(), mode)
-        out.write(("\n".join([*kept, *wanted]) + "\n").encode("utf-8", "surrogateescape"))
+        out.write(("\n".join(new) + "\n").encode("utf-8", "surrogateescape"))
     return True
+
+
+def _is_ours(line: str) -> bool:
+    """A line that is written anew each time: of COMPOSE_FILE only our own value."""
+    name, _, value = line.partition("=")
+    return name.strip() in ("SFTPLAY_UID", "SFTPLAY_GID", "SFTPLAY_CACHE") or (
+        (name.strip(), value.strip()) == ("COMPOSE_FILE", WITHOUT_GPU)
+    )
