@@ -56,6 +56,11 @@ def current(stack: str, root: Path = CHECKOUT) -> ImageName:
     return ImageName(stack, f"{REPOSITORY}/{stack}:{context[7:19]}", context, hash_file(root / lock_of(stack)))
 
 
+def alias(stack: str) -> str:
+    """A name that does not change: of the image that was last built and verified, or pulled. compose.yaml starts it by this one."""
+    return f"{REPOSITORY}/{stack}:current"
+
+
 def lock_of(stack: str) -> Path:
     """The stack's lock, relative to the checkout."""
     return Path("images") / stack / "requirements.lock"

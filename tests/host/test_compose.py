@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sftplay.host import folders
+from sftplay.host import folders, image_names
 from sftplay.host.caller import Caller
 from sftplay.host.container_spec import ContainerSpec, Image, board_spec, stage_spec
 from sftplay.host.local import CHECKOUT, Call
@@ -58,7 +58,7 @@ def spec_of(service: dict[str, Any]) -> ContainerSpec:
     """The container that a task would start for the same stage in the same stack."""
     stage, stack = service["labels"]["sftplay.stage"], service["labels"]["sftplay.stack"]
     caller = Caller(str(CHECKOUT), VARIABLES["SFTPLAY_CACHE"], "1000:1001", because="your own", cores=4, memory=8 << 30)
-    image = Image(stack, f"sftplay/{stack}:current", "sha256:1", "sha256:2")
+    image = Image(stack, image_names.alias(stack), "sha256:1", "sha256:2")
     if stage == "tensorboard":
         return board_spec("outputs", 6006, image, caller, nonce="n")
     device = service["environment"].get("SFTPLAY_DEVICE", "")

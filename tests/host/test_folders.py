@@ -34,14 +34,11 @@ def test_every_folder_is_made_once_with_its_gitkeep() -> None:
 
 
 def test_env_holds_what_compose_has_to_know(tmp_path: Path) -> None:
-    assert env_lines(tmp_path) == [
-        *IDS,
-        f"SFTPLAY_CACHE={tmp_path}/models",
-        "COMPOSE_FILE=compose.yaml:compose.cpu.yaml",
-    ]
-    assert env_lines(tmp_path, gpu="nvidia0") == [*IDS, f"SFTPLAY_CACHE={tmp_path}/models"]
+    common = [*IDS, f"SFTPLAY_CACHE={tmp_path}/models", f"SFTPLAY_MEMORY={8 << 30}"]
+    assert env_lines(tmp_path) == [*common, "COMPOSE_FILE=compose.yaml:compose.cpu.yaml"]
+    assert env_lines(tmp_path, gpu="nvidia0") == common
     folders.setup()
-    assert Path(".env").read_text().splitlines()[:3] == [*IDS, f"SFTPLAY_CACHE={tmp_path}/models"]
+    assert Path(".env").read_text().splitlines()[:4] == common
 
 
 def test_an_env_file_keeps_its_other_lines_and_its_narrow_mode() -> None:
