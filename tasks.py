@@ -255,6 +255,58 @@ def lock(c: Context, name: str, upgrade: bool = False) -> None:
     locks.make(name, upgrade=upgrade)
 
 
+@task()
+def status(c: Context) -> None:
+    """What runs now: step, loss, tokens per second, time left."""
+    from sftplay.host import live
+
+    live.status()
+
+
+@task(help={"run": "name of the run", "follow": "go on printing until the training ends"}, short=True)
+def logs(c: Context, run: str, follow: bool = False) -> int:
+    """A run's log; -f follows it."""
+    from sftplay.host import live
+
+    return live.logs(run, follow=follow)
+
+
+@task(name="list", help={"json": "as JSON, for programs"})
+def runs_list(c: Context, json: bool = False) -> None:
+    """Every run: state, backend, model, steps, losses, time, size."""
+    from sftplay.host import runlist
+
+    runlist.show(as_json=json)
+
+
+@task(name="show", help={"run": "name of the run"})
+def runs_show(c: Context, run: str) -> None:
+    """One run: what trained it, from what, how it went."""
+    from sftplay.host import rundetail
+
+    rundetail.show(run)
+
+
+@task(
+    name="compare",
+    words="runs",
+    help={"runs": "two or more runs", "output": "the page with the curves (default: outputs/compare-A-B.html)"},
+)
+def runs_compare(c: Context, runs: list[str], output: str | None = None) -> None:
+    """Runs side by side: what differs in config and stamp, metrics, curves in one picture."""
+    from sftplay.host import runcompare
+
+    runcompare.compare(runs, output)
+
+
+@task(name="rm", words="runs", help={"runs": "one run or more", "yes": "do not ask"})
+def runs_rm(c: Context, runs: list[str], yes: bool = False) -> int:
+    """Remove runs; shows sizes and asks first."""
+    from sftplay.host import runremove
+
+    return runremove.run(runs, yes=yes)
+
+
 MENU = {
     "Start here": (help_, quickstart, doctor, install, setup_dirs, check),
     "Data": (process, style, render, full_pipeline, tokenize),
@@ -262,10 +314,13 @@ MENU = {
         *(fetch, train, train_bnb, train_bnb_tb, train_unsloth, train_unsloth_tb),
         *(evaluate, eval_test, eval_quick, eval_full, infer, infer_interactive, infer_batch, merge),
     ),
-    "Around it": (tensorboard, stop_tb, clean),
+    "Around it": (status, logs, tensorboard, stop_tb, clean),
     "Developers": (test, lint, bench),
 }
 namespace = Collection(*(entry for group in MENU.values() for entry in group))
 namespace.add_collection(Collection("config", schema, show))
 namespace.add_collection(Collection("data", data_show))
 namespace.add_collection(Collection("image", lock))
+runs = Collection("runs", runs_show, runs_compare, runs_rm)
+runs.add_task(runs_list, default=True)  # `inv runs`
+namespace.add_collection(runs)

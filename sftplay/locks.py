@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from sftplay.errors import BusyError
 from sftplay.files import explain_os_error
+
+_PAUSES = (0.001, 0.004, 0.02, 0.05)  # seconds
 
 
 @contextmanager
@@ -41,14 +44,24 @@ def acquire(path: Path, *, who: str, todo: str = "") -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise explain_os_error(error, path) from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _lock(fd):
         holder = _holder(fd)
         os.close(fd)
-        raise BusyError(f"another process holds this run ({holder})", where=str(path.parent), todo=todo) from None
+        raise BusyError(f"another process holds this run ({holder})", where=str(path.parent), todo=todo)
     sign(fd, who)
     return fd
+
+
+def _lock(fd: int) -> bool:
+    """Whether the lock could be had. Somebody who only looks (`is_held`) has it for a moment: that is waited for."""
+    for pause in (*_PAUSES, None):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if pause is not None:
+                time.sleep(pause)
+    return False
 
 
 def sign(fd: int, who: str) -> None:
@@ -65,7 +78,7 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not take each other for a holder
     except BlockingIOError:
         return True
     finally:

@@ -49,6 +49,11 @@ class Attempt:
         return self.folder / "progress.json"
 
     @property
+    def steps(self) -> Path:
+        """The logged points, one JSON line each: loss, learning rate, speed, memory."""
+        return self.folder / "steps.jsonl"
+
+    @property
     def handover(self) -> Path:
         return self.folder / "handover.json"
 
@@ -78,6 +83,11 @@ class Run:
     @property
     def events(self) -> Path:
         return self.folder / "events.jsonl"
+
+    @property
+    def data_record(self) -> Path:
+        """What the data stages had reported when the training began: the data may be made anew later."""
+        return self.folder / "data.json"
 
     @property
     def template(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,19 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(Exception), hold(tmp_path / ".run.lock", who="next"):  # noqa: B017 - any refusal will do
         pass
     assert (tmp_path / "elsewhere").read_text() == "x"
+
+
+def test_looking_at_a_lock_does_not_keep_anybody_from_taking_it(tmp_path: Path) -> None:
+    path, over = tmp_path / "lock", threading.Event()
+    path.touch()
+    lookers = [threading.Thread(target=lambda: [is_held(path) for _ in iter(over.is_set, True)]) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(200):
+            with hold(path, who="me"):
+                pass
+    finally:
+        over.set()
+        for looker in lookers:
+            looker.join()

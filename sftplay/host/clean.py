@@ -64,7 +64,7 @@ def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
     if not yes and not _agreed():
         console.info("nothing was removed")
         return 0
-    console.success(f"removed {human_size(sum(_remove(item) for item in found))}")
+    console.success(f"removed {human_size(sum(remove(item) for item in found))}")
     return 0
 
 
@@ -112,10 +112,18 @@ def disk_size(path: Path) -> int:
     """Bytes of a file, or of all files under a folder. Links count as themselves and are never followed."""
     if path.is_symlink() or not path.is_dir():
         return path.lstat().st_size
-    return sum((Path(base) / name).lstat().st_size for base, _, names in os.walk(path) for name in names)
+    total, folders = 0, [str(path)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
 
 
-def _remove(item: Doomed) -> int:
+def remove(item: Doomed) -> int:
     """Remove one thing; bytes freed, 0 where it was left because something uses it."""
     users = users_of(item.path) if item.environment else []
     if users:

@@ -18,15 +18,33 @@ from sftplay import __version__, console
 from sftplay.errors import SftplayError, UsageError
 from sftplay.files import explain_os_error
 from sftplay.host.bootstrap import CHECKOUT
+from sftplay.host.words import WordsTask
 
 Body = Callable[..., int | None]
-_PATHS = ("config", "input", "output", "init_adapter")  # parameters that name a file where the person stands
+_PATHS = (
+    "config",
+    "input",
+    "output",
+    "init_adapter",
+    "file",
+    "batch",
+)  # parameters that name a file where the person stands
 
 
 def task(
-    *, name: str | None = None, help: Mapping[str, str] | None = None, iterable: Iterable[str] = ()
+    *,
+    name: str | None = None,
+    help: Mapping[str, str] | None = None,
+    iterable: Iterable[str] = (),
+    words: str | None = None,
+    short: bool = False,
 ) -> Callable[[Body], Task[Any]]:
-    """An Invoke task whose body returns an exit code (None: 0) and may raise SftplayError."""
+    """An Invoke task whose body returns an exit code (None: 0) and may raise SftplayError.
+
+    Args:
+        words: name of the parameter (a list) that takes all words which follow the task's name.
+        short: options have one-letter forms too.
+    """
 
     def decorate(body: Body) -> Task[Any]:
         @functools.wraps(body)
@@ -35,7 +53,12 @@ def task(
             if code:
                 raise Exit(code=code)
 
-        return Task(run, name=name, help=dict(help or {}), iterable=list(iterable), auto_shortflags=False)
+        lists = [*iterable, *([words] if words else [])]
+        kind = WordsTask if words else Task
+        made: Task[Any] = kind(run, name=name, help=dict(help or {}), iterable=lists, auto_shortflags=short)
+        if isinstance(made, WordsTask):
+            made.words = words or ""
+        return made
 
     return decorate
 

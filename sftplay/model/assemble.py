@@ -47,7 +47,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
         )
     tokenizer = load_tokenizer(find_model(settings), plan.run.template.read_text(encoding="utf-8"))
     interrupt = Interrupt()
-    telemetry = Telemetry(plan.attempt.progress, interrupt)
+    telemetry = Telemetry(plan.attempt.progress, plan.attempt.steps, interrupt)
     trainer = make_trainer(
         model,
         tokenizer,

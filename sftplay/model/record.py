@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import resource
+from collections import Counter
 from typing import Any
 
-import torch
-
+from sftplay.data.pipeline import FOLDERS
+from sftplay.files import read_json
+from sftplay.freshness import STAMP
 from sftplay.model.assemble import Assembly
+from sftplay.model.memory import peak_memory
 from sftplay.model.plan import Plan
+from sftplay.places import data_folder
 from sftplay.stamp import Stamp, surroundings
 
 _DATA = ("rows", "trained_tokens", "tokens", "max_tokens", "too_long", "dropped", "truncated", "values_hash")
@@ -73,8 +76,24 @@ def closing(assembly: Assembly, published: str, seconds: float) -> dict[str, Any
     }
 
 
-def peak_memory() -> int:
-    """Peak bytes: of the GPU where one was used, else of this process."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def data_record(plan: Plan, lengths: list[int]) -> dict[str, Any]:
+    """data.json: what every data stage says of its output, and how long the training rows are.
+
+    Args:
+        lengths: tokens of each training row.
+    """
+    folders = {stage: data_folder(kind, plan.settings) for stage, kind in FOLDERS.items()}
+    stamps = {stage: folder / STAMP for stage, folder in folders.items()}
+    report = folders["process"] / "report.json"
+    return {
+        "raw": plan.settings.data.raw,
+        "report": read_json(report) if report.is_file() else None,
+        "stages": {stage: read_json(path) for stage, path in stamps.items() if path.is_file()},
+        "lengths": sorted([length, count] for length, count in Counter(map(_rounded, lengths)).items()),
+    }
+
+
+def _rounded(length: int) -> int:
+    """Exact below 4,096, then to 1 part in 128: the list stays short."""
+    step = max(length.bit_length() - 8, 0) if length >= 4096 else 0
+    return length >> step << step

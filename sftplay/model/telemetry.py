@@ -1,7 +1,9 @@
-"""What a running training tells: the progress bar, progress.json for other terminals, train.log, and stops by signal."""
+"""What a running training tells: the progress bar, progress.json for other terminals, steps.jsonl, train.log, and stops by signal."""
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections import deque
 from contextlib import ExitStack
@@ -14,8 +16,9 @@ from transformers import TrainerCallback
 from sftplay import console
 from sftplay.data.progress import progress
 from sftplay.errors import SftplayError
-from sftplay.files import write_json
+from sftplay.files import append_line, write_json
 from sftplay.model.interrupt import Interrupt
+from sftplay.model.memory import memory_in_use
 
 
 def event_writer(folder: Path) -> Any:
@@ -31,6 +34,7 @@ def event_writer(folder: Path) -> Any:
         event_file_writer.socket.gethostname = true_name
 
 
+_KEPT = ("loss", "learning_rate", "grad_norm", "epoch", "eval_loss")
 WINDOW = 20  # steps over which the speed is averaged
 
 
@@ -39,11 +43,12 @@ class Telemetry(TrainerCallback):
 
     Args:
         path: progress.json, replaced at most once a second.
+        steps: steps.jsonl, one line for each logged point. A resumed run repeats steps: the last line of a step counts.
         interrupt: asked after each step whether to save and leave.
     """
 
-    def __init__(self, path: Path, interrupt: Interrupt) -> None:
-        self.path, self.interrupt = path, interrupt
+    def __init__(self, path: Path, steps: Path, interrupt: Interrupt) -> None:
+        self.path, self.steps, self.interrupt = path, steps, interrupt
         self.trainer: Any = None
         self.tokens = 0
         self.seconds = 0.0
@@ -81,6 +86,7 @@ class Telemetry(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """A logged point: loss, learning rate, gradient norm."""
         logs = logs or {}
+        self._point(state.global_step, logs)
         if "loss" in logs:
             self.losses.append((state.global_step, float(logs["loss"])))
             self._shown["loss"] = f"{logs['loss']:.3f}"
@@ -112,12 +118,32 @@ class Telemetry(TrainerCallback):
             if state is not None:
                 self._write(state)
 
+    def _pace(self) -> float | None:
+        """Seconds a step, over the last ones."""
+        if len(self._recent) < 2:
+            return None
+        return (self._recent[-1][0] - self._recent[0][0]) / (len(self._recent) - 1)
+
+    def _point(self, step: int, logs: dict[str, float]) -> None:
+        """The logged point as a line of steps.jsonl, with speed and memory at that moment."""
+        kept = {key: float(logs[key]) for key in _KEPT if key in logs}
+        if not kept:
+            return
+        speed = self._shown.get("tok/s")
+        point = {**kept, "tokens_per_second": float(speed) if speed else None, "memory_bytes": memory_in_use()}
+        finite = {key: value for key, value in point.items() if value is None or math.isfinite(value)}
+        try:
+            append_line(self.steps, json.dumps({"step": step, "time": round(time.time(), 3), **finite}))
+        except SftplayError:
+            pass  # as in _write: a view
+
     def _write(self, state: Any) -> None:
         value = {
             "step": state.global_step,
             "steps": state.max_steps,
             "tokens": self.tokens,
             "time": time.time(),
+            "seconds_per_step": self._pace(),
             **{key: float(value) for key, value in self._shown.items()},
         }
         try:

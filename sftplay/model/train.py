@@ -111,6 +111,8 @@ def _train(plan: Plan, *, resume: bool) -> None:
     assembly = assemble(plan, model)
     opening = record.opening(plan, stamp, assembly, check_first_batch(assembly.trainer))
     write_json(run.record, opening)
+    if not resume:
+        write_json(run.data_record, record.data_record(plan, assembly.trainer.lengths))
     run.record_event(
         "resumed" if resume else "started", attempt=attempt.name, checkpoint=checkpoint.name if checkpoint else None
     )

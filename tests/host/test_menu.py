@@ -18,6 +18,7 @@ NAMES = [
     *("infer", "infer-interactive", "infer-batch", "merge"),
     *("tensorboard", "stop-tb", "quickstart", "test", "lint", "bench"),
     *("config.schema", "config.show", "data.show", "image.lock"),
+    *("runs.list", "runs.show", "runs.compare", "runs.rm", "status", "logs"),
 ]
 
 

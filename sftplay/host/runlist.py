@@ -1,0 +1,120 @@
+"""`inv runs`: every run of outputs/ in one table, the broken ones too."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sftplay import console
+from sftplay.files import human_size
+from sftplay.host.estimate import show_duration
+from sftplay.host.runview import View, every_run
+
+STYLES = {"running": "blue", "finished": "green", "interrupted": "yellow", "cut off": "yellow", "not begun": "dim"}
+COLUMNS = ("run", "state", "backend", "model", "method", "steps", "loss", "val loss", "ROUGE-L", "time", "size")
+_NUMBERS = COLUMNS[5:]
+_FITTED = 60  # rows
+
+
+def show(*, as_json: bool = False) -> None:
+    """Print the table on stdout, and what is wrong with runs on stderr."""
+    views = list(every_run())
+    if as_json:
+        console.result(json.dumps([facts(view) for view in views], indent=2, default=str))
+        return
+    if not views:
+        console.info("no runs yet; next: inv train, or inv quickstart")
+        return
+    print_table(COLUMNS, [cells(view) for view in views], _NUMBERS)
+    for view in views:
+        for problem in view.problems:
+            console.warning(f"{view.name}: {problem}")
+
+
+def cells(view: View) -> list[str | Text]:
+    """A run's line."""
+    seconds = view.seconds
+    return [
+        view.name,
+        Text(view.state, style=STYLES.get(view.state, "red")),
+        view.backend,
+        short_model(str(view.stamp.get("base_model") or "")),
+        str(view.stamp.get("tuning_method") or view.record.get("method") or ""),
+        view.steps,
+        decimals(view.loss),
+        decimals(view.val_loss),
+        before_after(view, "rouge_l", ".1f"),
+        "" if seconds is None else show_duration(seconds),
+        human_size(view.size),
+    ]
+
+
+def facts(view: View) -> dict[str, Any]:
+    """A run as plain values."""
+    return {
+        "run": view.name,
+        "state": view.state,
+        "requested_backend": view.stamp.get("requested_backend"),
+        "backend": view.stamp.get("backend"),
+        "model": view.stamp.get("base_model"),
+        "method": view.stamp.get("tuning_method"),
+        "steps": view.record.get("steps") or view.progress.get("step"),
+        "loss": view.loss,
+        "val_loss": view.val_loss,
+        "metrics": {split: record.get("metrics") for split, record in view.metrics.items()},
+        "seconds": view.seconds,
+        "bytes": view.size,
+        "began": view.began,
+        "problems": list(view.problems),
+    }
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers: Sequence[str] = ()) -> None:
+    """A table on stdout: fitted to a terminal; where it goes into a file or a pipe, and where it is long, one line a row."""
+    if not sys.stdout.isatty() or len(rows) > _FITTED:
+        _print_lines(columns, rows, numbers)
+        return
+    out = Console(highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    for column in columns:
+        right = column in numbers
+        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def _print_lines(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers: Sequence[str]) -> None:
+    """The table as plain lines: rich takes seconds for hundreds of rows."""
+    lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    sides = [str.rjust if column in numbers else str.ljust for column in columns]
+    lines.insert(1, ["─" * width for width in widths])
+    text = "\n".join(
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+    console.result(text)
+
+
+def before_after(view: View, metric: str, form: str) -> str:
+    """`12.1 → 30.4`: a metric of the evaluation for base and tuned model."""
+    found = view.metric(metric)
+    return f"{found[1]:{form}} → {found[2]:{form}}" if found else ""
+
+
+def decimals(value: float | None, form: str = ".3f") -> str:
+    """A number for a cell; empty where there is none."""
+    return "" if value is None else f"{value:{form}}"
+
+
+def short_model(name: str) -> str:
+    """The last part of a folder or hub id."""
+    return name.rstrip("/").rpartition("/")[2]

@@ -1,0 +1,44 @@
+"""`inv runs.rm RUN …`: remove runs, after a look and a question. A link is removed as a link; what it points to stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sftplay import console
+from sftplay.errors import UsageError
+from sftplay.files import human_size
+from sftplay.host import ask
+from sftplay.host.clean import Doomed, disk_size, remove
+from sftplay.host.runview import require
+
+
+def run(names: Sequence[str], *, yes: bool = False) -> int:
+    """Show what would go, ask, remove.
+
+    Raises:
+        UsageError: no names; or nobody can be asked and `yes` was not given (2). NotFoundError: no such run (66).
+    """
+    if not names:
+        raise UsageError("which runs?", todo="inv runs.rm NAME …; inv runs lists them")
+    doomed = []
+    for name in dict.fromkeys(names):
+        view = require(name)
+        folder = view.run.folder
+        link = folder.is_symlink()
+        note = f"link: only the link goes, not {folder.readlink()}" if link else view.state
+        console.info(f"{folder}  {human_size(disk_size(folder))}  {note}")
+        locks = [lock for lock in (view.run.launch_lock, view.run.run_lock) if lock.is_file() and not link]
+        doomed.append(Doomed(folder, disk_size(folder), (folder,), tuple(locks)))
+    if not yes and not _agreed(len(doomed)):
+        console.info("nothing was removed")
+        return 0
+    console.success(f"removed {human_size(sum(remove(item) for item in doomed))}")
+    return 0
+
+
+def _agreed(count: int) -> bool:
+    if not ask.somebody_is_there():
+        raise UsageError("nothing was removed: there is no terminal to ask on", todo="the same command with --yes")
+    return ask.yes(
+        f"Remove {'this run' if count == 1 else f'these {count} runs'} with everything in it?", default=False
+    )

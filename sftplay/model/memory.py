@@ -1,0 +1,25 @@
+"""Memory of a training: the GPU's where one is used, else this process's."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import torch
+
+_STATM = Path("/proc/self/statm")  # pages: all, resident, …
+
+
+def peak_memory() -> int:
+    """The most bytes so far."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def memory_in_use() -> int:
+    """Bytes now: what torch holds of the GPU, else what is resident of this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.memory_reserved())
+    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
