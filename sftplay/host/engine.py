@@ -158,7 +158,7 @@ def explain(error: BaseException, doing: str = "") -> SftplayError:
             todo="start it (sudo systemctl start docker), or set DOCKER_HOST, or use --runner local",
         )
     for words, kind, what, todo in _TEXTS:
-        if any(word in text for word in words):
+        if any(word.lower() in text for word in words):
             return kind(
                 f"{what}: {_said(error)}" if doing == "" else f"{doing}: {what}",
                 where=_said(error) if doing else "",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sftplay.files import human_size
 from sftplay.host.doctor import needs
-from sftplay.host.doctor.facts import Engine, Facts
+from sftplay.host.doctor.facts import Facts
 from sftplay.host.doctor.findings import Finding, Level
 
 
@@ -23,7 +23,7 @@ def engine(facts: Facts, asked: str) -> Iterator[Finding]:
         yield Finding("ok", "engine", f"{how}, at {found.host}")
         if found.rootless:
             said = "rootless: containers run as their own root, which is you on this machine; files stay yours"
-            yield Finding("note", "engine", said)
+            yield Finding("note", "engine", said, "for docker compose: SFTPLAY_UID=0 and SFTPLAY_GID=0 in .env")
 
 
 def images(facts: Facts, asked: str) -> Iterator[Finding]:
@@ -47,33 +47,13 @@ def gpu_in_containers(facts: Facts, asked: str) -> Iterator[Finding]:
     found = facts.engine
     if found is None or not facts.machine.has_gpu or facts.gpu_trouble is not None:
         return
-    if found.kind == "podman":
-        said = "podman takes requests for a GPU and ignores them: containers would start without it"
-        yield Finding(_weight(asked), "gpu", said, "use docker, or --runner local")
-    elif found.gpu_trouble is None:
-        yield _untried(found)
-    elif found.gpu_trouble:
-        yield Finding(_weight(asked), "gpu", *_explain_gpu(found.gpu_trouble))
-    else:
+    if found.gpu_trouble is not None:
+        yield Finding(_weight(asked), "gpu", str(found.gpu_trouble), found.gpu_trouble.todo)
+    elif found.gpu_tried:
         yield Finding("ok", "gpu", "containers get it")
-
-
-def _untried(found: Engine) -> Finding:
-    hint = "its nvidia runtime is set up" if "nvidia" in found.runtimes else "the engine lists no nvidia runtime"
-    return Finding("note", "gpu", f"whether containers get it is tried once an image is here ({hint})")
-
-
-def _explain_gpu(text: str) -> tuple[str, str]:
-    """The engine's words on a refused GPU → what a person should know, and do. The texts are those of docker and NVIDIA's hook."""
-    if "could not select device driver" in text or "unresolvable CDI devices" in text:
-        todo = "install the NVIDIA container toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
-        return "the engine can't give containers the GPU", todo
-    if "nvidia-container-cli" in text or "libnvidia-ml" in text:
-        return (
-            "the NVIDIA container toolkit is here, but the driver does not answer it",
-            "look at nvidia-smi, then restart the machine",
-        )
-    return f"a container with the GPU does not start: {text[:200]}", "use --runner local, or --set train.device=cpu"
+    else:
+        hint = "its nvidia runtime is set up" if "nvidia" in found.runtimes else "the engine lists no nvidia runtime"
+        yield Finding("note", "gpu", f"whether containers get it is tried once an image is here ({hint})")
 
 
 def disks(facts: Facts, asked: str) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ class Port:
 
     Attributes:
         owner: who listens there, in words; empty where it is free.
-        ours: it is a TensorBoard that sftplay started.
+        ours: it is the TensorBoard of this project.
         next_free: the port to take instead.
     """
 
@@ -70,9 +70,8 @@ class Engine:
     Attributes:
         kind: docker or podman.
         rootless: it runs without root; containers then run as its own root, which is the user.
-        builds: the command line can build our Dockerfile (BuildKit); empty: yes, else what is missing.
-        gpu_trouble: what a container that asks for the GPU got, in the engine's words. Empty: it started. None: not tried.
-        images: tags of sftplay's images here.
+        runtimes: names of its OCI runtimes; a hint at best: some give containers the GPU without one of that name.
+        gpu_tried: a container that asks for the GPU was started; gpu_trouble: what came of it, where it was not the GPU.
     """
 
     host: str
@@ -82,8 +81,8 @@ class Engine:
     rootless: bool
     storage: Place
     runtimes: tuple[str, ...]
-    gpu_trouble: str | None
-    images: frozenset[str]
+    gpu_tried: bool = False
+    gpu_trouble: SftplayError | None = None
 
 
 @dataclass(frozen=True)

@@ -7,43 +7,53 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
 from sftplay.cli import make_job
 from sftplay.errors import MachineError, SftplayError
-from sftplay.host import envs, gpu, machine, tensorboard
+from sftplay.host import envs, gpu, image_names, machine, tensorboard
 from sftplay.host.bootstrap import CHECKOUT, find_uv
-from sftplay.host.doctor import needs
+from sftplay.host.doctor import ask_engine, needs
 from sftplay.host.doctor.facts import Facts, Place, Port, Stack, Tools
 from sftplay.host.procinfo import is_free, listener, name_of, next_free
 from sftplay.places import cache_folder
+from sftplay.settings import Settings
 
-STACKS = ("cpu", "bnb", "unsloth")
 _LOOKED_AT = 5000  # files that are looked at for a foreign owner: a tenth of a second
 
 
-def gather(root: Path = Path(), dev: Path = Path("/dev"), shm: Path = Path("/dev/shm")) -> Facts:  # noqa: S108 - looked at only
+def gather(
+    root: Path = Path(),
+    dev: Path = Path("/dev"),
+    shm: Path = Path("/dev/shm"),  # noqa: S108 - looked at only
+    *,
+    engine: bool = True,
+) -> Facts:
     """Read every fact.
 
     Args:
         root: the project's folder.
+        engine: ask the container engine too.
         dev, shm: where device files lie, and the shared memory.
     """
     here = machine.look(root, dev)
     cards, gpu_trouble = _cards(here)
+    answers = ask_engine.ask(root, has_gpu=here.has_gpu) if engine else ask_engine.Answers()
     return Facts(
         machine=here,
         tools=_tools(),
         project=place(root.absolute(), ("data", "outputs")),
         cache=place(cache_folder()),
         shm=_size(shm),
-        port=port(),
-        stacks=tuple(_stack(name) for name in STACKS),
+        port=port(answers.ports),
+        stacks=tuple(_stack(name, answers.images) for name in image_names.STACKS),
         gpus=cards,
         gpu_trouble=gpu_trouble,
+        engine=answers.engine,
+        engine_trouble=answers.trouble,
     )
 
 
@@ -70,17 +80,32 @@ def place(path: Path, inside: tuple[str, ...] = ("",)) -> Place:
     )
 
 
-def port(number: int | None = None) -> Port:
-    """TensorBoard's port, and who has it."""
-    wanted = number or make_job(None, None, (), {}).settings.tensorboard.port
+def port(published: Mapping[int, tuple[str, bool]], number: int | None = None) -> Port:
+    """TensorBoard's port, and who has it.
+
+    Args:
+        published: ports that containers have: the name of each, and whether it is this project's TensorBoard.
+        number: default: the config's.
+    """
+    wanted = number or _configured_port()
     board = tensorboard.ours()
     if board is not None and board.port == wanted:
         return Port(wanted, owner=f"for {board.folder}", ours=True)
+    if wanted in published:
+        name, ours = published[wanted]
+        return Port(wanted, owner=f"container {name}", ours=ours, next_free=next_free(wanted))
     if is_free(wanted):
         return Port(wanted)
     process = listener(wanted)
     owner = f"process {process} ({name_of(process)})" if process else "a process of another user"
     return Port(wanted, owner=owner, next_free=next_free(wanted))
+
+
+def _configured_port() -> int:
+    try:
+        return make_job(None, None, (), {}).settings.tensorboard.port
+    except SftplayError:  # the config has a fault of its own, which `inv check` reports
+        return Settings().tensorboard.port
 
 
 def _cards(here: machine.Machine) -> tuple[tuple[gpu.Gpu, ...], SftplayError | None]:
@@ -112,16 +137,10 @@ def _finds_python311(uv: str | None) -> bool:
     return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
 
-def _stack(name: str) -> Stack:
+def _stack(name: str, images: Mapping[str, Mapping[str, str]]) -> Stack:
+    tag, image = ask_engine.image_state(images, name)
     lock = CHECKOUT / envs.STACKS[name].lock
-    return Stack(
-        name=name,
-        tag="",
-        image="missing",
-        environment=name in envs.present(),
-        locked=lock.is_file(),
-        cuda=needs.cuda_of(lock),
-    )
+    return Stack(name, tag, image, name in envs.present(), lock.is_file(), needs.cuda_of(lock))
 
 
 def _foreign(folders: list[Path]) -> Path | None:

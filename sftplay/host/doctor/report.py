@@ -32,7 +32,7 @@ def run(*, runner: str = "auto", as_json: bool = False) -> int:
     """
     if runner not in RUNNERS:
         raise UsageError(f"--runner wants one of {', '.join(RUNNERS)}, got {runner!r}", todo="leave it out: auto")
-    facts = gather()
+    facts = gather(engine=runner != "local")
     findings, plans = judge(facts, runner), outlook(facts, runner)
     code = MachineError.code if any(finding.level == "error" for finding in findings) else 0
     if as_json:

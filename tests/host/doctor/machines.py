@@ -28,9 +28,7 @@ def stack(name: str, **changes: Any) -> Stack:
 
 def engine(**changes: Any) -> Engine:
     storage = Place(Path("/var/lib/docker"), free=500 * 10**9, disk=2)
-    made = Engine(
-        "unix:///var/run/docker.sock", "docker", "29.1.2", "1.52", False, storage, ("runc",), None, frozenset()
-    )
+    made = Engine("unix:///var/run/docker.sock", "docker", "29.1.2", "1.52", False, storage, ("runc",))
     return dataclasses.replace(made, **changes)
 
 
@@ -45,7 +43,7 @@ def healthy(*, gpu: bool = False, **changes: Any) -> Facts:
         port=Port(6006),
         stacks=(stack("cpu"), stack("bnb"), stack("unsloth")),
         gpus=(CARD,) if gpu else (),
-        engine=engine(gpu_trouble="" if gpu else None),
+        engine=engine(gpu_tried=gpu),
     )
     return dataclasses.replace(made, **changes)
 
