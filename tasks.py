@@ -202,14 +202,15 @@ def quickstart(
 @task(
     help={
         "long": "the long tests too (minutes each)",
+        "docker": "the tests that start containers too (an engine and the cpu image are needed)",
         "args": "more for pytest, as one word: --args='-k process -x'",
     }
 )
-def test(c: Context, long: bool = False, args: str = "") -> int:
+def test(c: Context, long: bool = False, docker: bool = False, args: str = "") -> int:
     """Run the tests (developers)."""
     from sftplay.host import develop
 
-    return develop.test(long=long, args=args)
+    return develop.test(long=long, docker=docker, args=args)
 
 
 @task(help={"fix": "repair what can be repaired"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,31 @@ from tests.tiny import make_tiny_model
 for _signum in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_signum) is signal.SIG_IGN:
         signal.signal(_signum, lambda signum, frame: None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--docker", action="store_true", help="run the tests that need a container engine")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `docker` are skipped, with the reason, where nobody asked for them or no engine answers."""
+    marked = [item for item in items if item.get_closest_marker("docker")]
+    why = _no_containers(config) if marked else ""
+    for item in marked if why else ():
+        item.add_marker(pytest.mark.skip(reason=why))
+
+
+def _no_containers(config: pytest.Config) -> str:
+    if not config.getoption("--docker"):
+        return "needs a container engine: inv test --docker"
+    from sftplay.errors import SftplayError
+    from sftplay.host import engine
+
+    try:
+        engine.connect()
+    except SftplayError as problem:
+        return os.environ.get("SFTPLAY_NO_ENGINE") or str(problem)
+    return ""
 
 
 @pytest.fixture(scope="session")

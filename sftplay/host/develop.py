@@ -13,13 +13,13 @@ from sftplay.host.local import explain_end, run_foreground
 _SOURCES = ("sftplay", "tests", "bench", "tasks.py")
 
 
-def test(*, long: bool = False, args: str = "") -> int:
-    """pytest: the everyday selection, or everything with `long`. Returns pytest's code.
+def test(*, long: bool = False, docker: bool = False, args: str = "") -> int:
+    """pytest: the everyday selection, with `long` the tests that take minutes, with `docker` those that start containers.
 
     The whole suite runs in two processes of half the cores each, file by file: most tests keep one core busy. With `args` it
-    runs as pytest alone would run it.
+    runs as pytest alone would run it. Returns its code.
     """
-    selection = [] if long else ["-m", "not long"]
+    selection = [*([] if long else ["-m", "not long"]), *(["--docker"] if docker else [])]
     cores = len(os.sched_getaffinity(0))
     side_by_side = ["-n", "2", "--dist", "loadfile"] if cores > 1 and not args else []
     threads = {"OMP_NUM_THREADS": str(cores // 2)} if side_by_side else {}
