@@ -19,10 +19,10 @@ from sftplay.stages import BY_NAME, Job
 
 STAMP = "stamp.json"
 FORMATS: Mapping[str, int] = {
-    "process": 2,
+    "process": 3,
     "style": 1,
-    "render": 1,
-    "tokenize": 1,
+    "render": 2,
+    "tokenize": 2,
 }  # raised by hand when a stage's output changes
 
 

@@ -74,6 +74,12 @@ class DataSettings(Section):
     """Which of your fields hold what, for files that no format fits."""
     reasoning: Literal["keep", "strip"] = "keep"
     """Reasoning in answers, `<think>…</think>`: kept as it is, or taken out by `process`. The report counts the rows that have some."""
+    odd_turns: Literal["reject", "mend"] = "reject"
+    """A conversation that the assistant begins, or with two turns of one speaker in a row. `mend` takes the opening turn out
+    and joins the two by a blank line; both are counted."""
+    near_duplicates: Literal["keep", "drop"] = "keep"
+    """Rows that share at least 80 % of their wording with an earlier one: counted, or left out. Counting looks at 50,000 rows
+    at most; `drop` looks at every row."""
     val_share: Share = 0.05
     """Share of rows in the val split, decided by a hash of each row's content."""
     test_share: Share = 0.05

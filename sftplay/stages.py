@@ -82,6 +82,7 @@ class Job:
 
 _RESUME = Option("--resume", "go on with a run that was stopped, from its newest whole checkpoint")
 _STRICT = Option("--strict", "refuse to resume when versions, image or kernel changed (else warned)")
+_STRICT_DATA = Option("--strict", "fail (65) on warnings and on rows set aside; what was there before stays")
 _EVALUATED = ("val", "test", "all")
 
 STAGES: tuple[Stage, ...] = (
@@ -92,6 +93,7 @@ STAGES: tuple[Stage, ...] = (
         "data/processed",
         raw=True,
         writes_data=True,
+        options=(_STRICT_DATA,),
     ),
     Stage(
         "style",
@@ -108,6 +110,8 @@ STAGES: tuple[Stage, ...] = (
                 ("prepend", "append", "replace"),
                 setting="style.mode",
             ),
+            Option("--preview", "show rows before and after, write nothing"),
+            _STRICT_DATA,
         ),
     ),
     Stage(
@@ -117,7 +121,7 @@ STAGES: tuple[Stage, ...] = (
         "data/rendered",
         model=True,
         writes_data=True,
-        options=(Option("--no-style", "render data/processed even where styled data is there"),),
+        options=(Option("--no-style", "render data/processed even where styled data is there"), _STRICT_DATA),
     ),
     Stage(
         "tokenize",
@@ -126,6 +130,7 @@ STAGES: tuple[Stage, ...] = (
         "data/tokenized",
         model=True,
         writes_data=True,
+        options=(_STRICT_DATA,),
     ),
     Stage(
         "show",

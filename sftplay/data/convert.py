@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
+from sftplay.data.findings import Finding, Tally
 from sftplay.data.formats.fields import converter
 from sftplay.data.formats.plan import Message, Plan
 from sftplay.data.formats.reasoning import MARK, has_reasoning, without_reasoning
 from sftplay.data.formats.tools import read_tools, texts_in
+from sftplay.data.odd import may_be_odd, tally_odd
 from sftplay.data.readers.piece import Piece
 from sftplay.data.rejects import BadRowError, Reject, reject
 from sftplay.data.split import Borders, row_key
@@ -28,6 +30,7 @@ class Work:
     borders: Borders
     piece: Piece
     strip_reasoning: bool = False
+    mend_turns: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Converted:
     dropped: Mapping[str, int]
     note: str
     reasoning: int = 0
+    findings: Tally = field(default_factory=Tally)
 
 
 def convert(work: Work) -> Converted:
@@ -86,10 +90,11 @@ def convert(work: Work) -> Converted:
     parts = [_Part() for _ in SPLITS]
     rejects: list[Reject] = []
     dropped: dict[str, int] = {}
-    reasoning = 0
+    reasoning, findings = 0, Tally()
     for line, text, row in work.piece.parsed(rejects, work.name):
+        mended: list[str] | None = [] if work.mend_turns else None
         try:
-            messages = to_messages(row, dropped)
+            messages = to_messages(row, dropped, mended)
             content = orjson.dumps(messages)
             reasons = MARK in content and has_reasoning(messages)
             if reasons and work.strip_reasoning:
@@ -105,6 +110,11 @@ def convert(work: Work) -> Converted:
             continue
         reasoning += reasons
         key = row_key(content)
+        if mended or may_be_odd(content):
+            place = f"{work.name}:{line} ({key.hex()})"
+            tally_odd(messages, place, findings)
+            for what in dict.fromkeys(mended or ()):
+                findings.add(Finding("mended_turns", "note", f"{what} (data.odd_turns: mend)"), place)
         number = int.from_bytes(key)
         parts[split_of(number)].add(
             b'{"messages":%b,"id":"%b"}\n' % (content, key.hex().encode()), number, asked, answered
@@ -112,7 +122,9 @@ def convert(work: Work) -> Converted:
     splits = tuple(part.rows() for part in parts)
     seen = sum(len(rows.keys) for rows in splits) + len(rejects)
     rejects.sort(key=lambda bad: bad.line)
-    return Converted(work.file, work.piece.used, seen, splits, tuple(rejects), dropped, work.piece.note, reasoning)
+    return Converted(
+        work.file, work.piece.used, seen, splits, tuple(rejects), dropped, work.piece.note, reasoning, findings
+    )
 
 
 def measure(messages: list[Message]) -> tuple[int, int]:

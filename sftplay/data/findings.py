@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
+
+from sftplay.errors import DataError
 
 EXAMPLES = 5
 KINDS = 50  # different findings kept apart; a template may put a row's own text into its refusal
-Severity = Literal["fatal", "reject", "note"]
+Severity = Literal["fatal", "reject", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("fatal", "reject", "warning", "note")
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,9 @@ class Finding:
     """One kind of thing that rows can have.
 
     Attributes:
-        kind: its name in a stamp's facts.
-        severity: `fatal` fails the stage, `reject` sets the row aside, `note` leaves it in and says so.
+        kind: its name in reports and in a stamp's facts.
+        severity: `fatal` fails the stage, `reject` sets the row aside; `warning` and `note` leave it in and say so, the
+            first as something to look at (`--strict` fails on it and on rejects), the second as something to know.
         what: half a sentence for a person.
         todo: what to type or change.
     """
@@ -35,12 +39,12 @@ class Tally:
     counts: dict[Finding, int] = field(default_factory=dict)
     places: dict[Finding, list[str]] = field(default_factory=dict)
 
-    def add(self, finding: Finding, place: str, count: int = 1) -> None:
-        """Count a finding at one place."""
+    def add(self, finding: Finding, place: str = "", count: int = 1) -> None:
+        """Count a finding at one place; without a place it is one of all rows."""
         finding = self._kept_apart(finding)
         self.counts[finding] = self.counts.get(finding, 0) + count
         examples = self.places.setdefault(finding, [])
-        if len(examples) < EXAMPLES:
+        if place and len(examples) < EXAMPLES:
             examples.append(place)
 
     def merge(self, later: Tally) -> None:
@@ -63,7 +67,31 @@ class Tally:
         """One finding for the screen: how many, what, where."""
         count, places = self.counts[finding], self.places[finding]
         more = ", …" if count > len(places) else ""
-        return f"{count:,} × {finding.what}: {', '.join(places)}{more}"
+        times = f"{count:,} × " if count else ""  # something that is no row's
+        return f"{times}{finding.what}" + (f": {', '.join(places)}{more}" if places else "")
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Every finding for a report, the gravest first."""
+        return [
+            {
+                "kind": finding.kind,
+                "severity": severity,
+                "count": self.counts[finding],
+                "what": finding.what,
+                "rows": self.places[finding],
+                "todo": finding.todo,
+            }
+            for severity in SEVERITIES
+            for finding in self.of(severity)
+        ]
+
+    def refuse_warnings(self) -> None:
+        """What `--strict` does: raise DataError (65) where there is a warning, or a row was set aside."""
+        found = [*self.of("reject"), *self.of("warning")]
+        if found:
+            listing = "\n".join(f"  {self.line(finding)}" for finding in found)
+            todo = "\n".join(filter(None, (todos(found), "or leave --strict out")))
+            raise DataError(f"--strict: there are warnings, and nothing was replaced\n{listing}", todo=todo)
 
     def _kept_apart(self, finding: Finding) -> Finding:
         if finding in self.counts or len(self.counts) < KINDS:

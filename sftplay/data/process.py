@@ -12,7 +12,9 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.data import output
+from sftplay.data.alike import near_duplicates
 from sftplay.data.convert import convert
+from sftplay.data.findings import Finding
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.progress import Progress, progress
 from sftplay.data.raw import work
@@ -29,7 +31,7 @@ from sftplay.stages import Job
 REJECTS, REPORT = "rejects.jsonl", "report.json"
 ROW_FILES = tuple(f"{split}.jsonl" for split in SPLITS)
 SECTION = (
-    *("data.raw", "data.format", "data.fields", "data.reasoning"),
+    *("data.raw", "data.format", "data.fields", "data.reasoning", "data.odd_turns", "data.near_duplicates"),
     *("data.val_share", "data.test_share", "data.max_reject_share"),
 )
 _HASHING = 8  # input and output are hashed, a byte in about an eighth of the time that its conversion takes (progress)
@@ -70,7 +72,7 @@ def run(job: Job) -> None:
     for name in found.skipped:
         console.warning(f"{name}: not a data file, left out")
     size = sum(file.path.stat().st_size for file in found.files)
-    with output.new_files(folder, "process") as tmp, progress(size + 2 * size // _HASHING, "B", "process") as bar:
+    with output.new_files(folder, "process") as tmp, progress(size + 3 * size // _HASHING, "B", "process") as bar:
 
         def hashed(amount: int) -> None:
             bar.advance(amount // _HASHING)
@@ -79,10 +81,13 @@ def run(job: Job) -> None:
         tally = _write_rows(found.files, settings, worker_count(settings.workers, size), tmp, bar)
         _refuse_changed(found.files, sources)
         _refuse_unusable(tally, settings, tmp, folder)
-        write_json(tmp / REPORT, tally.to_json(found.skipped, settings.reasoning))
+        tally.add_alike(near_duplicates(tmp, tally.rows_out, settings, tally.findings, hashed))
+        _note_empty(tally, settings)
+        if job.options.get("strict"):
+            _refuse_warnings(tally, tmp, folder)
+        write_json(tmp / REPORT, tally.to_json(found.skipped, settings))
         _stamp(job, tally, sources, output.marks(tmp, ROW_FILES, hashed)).write(tmp)
-    say(tally, str(folder), settings.reasoning)
-    _warn_of_empty(tally, settings)
+    say(tally, str(folder), settings)
 
 
 def _write_rows(files: tuple[RawFile, ...], settings: DataSettings, workers: int, tmp: Path, bar: Progress) -> Tally:
@@ -92,7 +97,11 @@ def _write_rows(files: tuple[RawFile, ...], settings: DataSettings, workers: int
         rejects = stack.enter_context(open(tmp / REJECTS, "wb"))
         pieces = ordered_map(convert, work(files, settings, tally.files), workers)
         for done in stack.enter_context(closing(pieces)):
-            kept = [rows.without(seen.duplicates(rows.keys)) for rows in done.splits]
+            kept = []
+            for rows in done.splits:
+                again = seen.duplicates(rows.keys)
+                tally.add_duplicates(f"{rows.keys[place]:016x}" for place in again)
+                kept.append(rows.without(again))
             for out, rows in zip(splits, kept, strict=True):
                 out.write(rows.lines)
             rejects.writelines(bad.to_json(files[done.file].name) for bad in done.rejects)
@@ -128,6 +137,16 @@ def _refuse_unusable(tally: Tally, settings: DataSettings, tmp: Path, folder: Pa
         raise DataError(f"none of {count_of(tally.rows_out)} is in the train split", where=str(settings.raw), todo=todo)
 
 
+def _refuse_warnings(tally: Tally, tmp: Path, folder: Path) -> None:
+    """What --strict does. The rejects are put in place even so: they say why."""
+    try:
+        tally.findings.refuse_warnings()
+    except DataError:
+        if tally.rejected:
+            os.replace(tmp / REJECTS, folder / REJECTS)
+        raise
+
+
 def _share_above(share: float) -> float:
     return min(1.0, int(share * 100 + 1) / 100)
 
@@ -144,9 +163,10 @@ def _stamp(job: Job, tally: Tally, sources: output.Marks, files: output.Marks) -
     )
 
 
-def _warn_of_empty(tally: Tally, settings: DataSettings) -> None:
+def _note_empty(tally: Tally, settings: DataSettings) -> None:
     for split, share in (("val", settings.val_share), ("test", settings.test_share)):
         if share and not tally.splits[split]:
-            console.warning(
-                f"the {split} split is empty, so nothing can be evaluated on it: add rows, or set a larger data.{split}_share"
+            what = f"the {split} split is empty, so nothing can be evaluated on it"
+            tally.findings.add(
+                Finding("empty_split", "warning", what, f"add rows, or set a larger data.{split}_share"), count=0
             )

@@ -42,7 +42,9 @@ def work(files: tuple[RawFile, ...], settings: DataSettings, reports: list[FileR
         plan = decide(rows, settings, file.name)
         entry.format, entry.evidence = plan.format, plan.evidence
         for piece in chain(first, pieces):
-            yield Work(number, file.name, plan, edges, piece, settings.reasoning == "strip")
+            yield Work(
+                number, file.name, plan, edges, piece, settings.reasoning == "strip", settings.odd_turns == "mend"
+            )
 
 
 def _peek(pieces: Iterator[Piece], name: str) -> tuple[list[Piece], list[Any]]:

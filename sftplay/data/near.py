@@ -1,0 +1,217 @@
+"""Near duplicates: rows that share most of their wording with an earlier one, found by MinHash and then checked one by one.
+
+A row is the set of its word triples (system turn and tools left out: they repeat by design). Rensa makes a sketch of each set
+(R-MinHash); rows whose sketches agree in a whole band become candidates (locality-sensitive hashing: Leskovec, Rajaraman, Ullman,
+"Mining of Massive Datasets", chapter 3), and of candidates the Jaccard similarity of the sets is computed. So what is called a near
+duplicate is one; of pairs right at the limit one in 5,000 is missed, of more similar ones fewer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import orjson
+
+from sftplay.data.blocks import Block, blocks
+from sftplay.data.parallel import ordered_map, worker_count
+
+if TYPE_CHECKING:
+    from numpy import uint32
+    from numpy.typing import NDArray
+
+LIKE = 0.8  # Jaccard similarity from which on two rows are near duplicates
+SAMPLE = 50_000  # rows looked at where they are only counted: a second or two
+_SLOTS, _BANDS, _SEED = 64, 16, 1
+_WIDTH = _SLOTS // _BANDS
+_SURE = 0.6  # sketches that agree in a smaller share of their slots are no candidates: 4 standard errors below LIKE
+_PLAIN = str.maketrans(dict.fromkeys("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", " "))
+_WORD = re.compile(
+    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+"
+)  # scripts without blanks: each character
+_ID_ENDS = -len('"}\n')
+
+
+@dataclass(frozen=True)
+class Near:
+    """A row that is like an earlier one: the index of its file, where its line begins there, and the same of the earlier one."""
+
+    file: int
+    at: int
+    like_file: int
+    like_at: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """Near duplicates among the rows looked at."""
+
+    rows: int
+    looked_at: int
+    pairs: tuple[Near, ...]
+
+
+@dataclass(frozen=True)
+class _Sketched:
+    """Rows of a block that are looked at.
+
+    Attributes:
+        at: where their lines begin in the file.
+        sketches: uint32 (rows, _SLOTS).
+        triples: hashes of their word triples one row after the other, uint32; counts: how many each has.
+    """
+
+    size: int
+    at: array[int]
+    sketches: NDArray[uint32]
+    triples: NDArray[uint32]
+    counts: NDArray[Any]
+
+
+def find_near(
+    files: Sequence[Path], rows: int, *, every_row: bool, workers: int | None, advance: Callable[[int], None]
+) -> Found:
+    """Near duplicates in files of processed rows.
+
+    Args:
+        files: in the order of precedence: of two rows that are alike, the one that comes first counts as the original.
+        rows: how many there are in all.
+        every_row: else a sample of SAMPLE rows, chosen by their ids, so that it does not depend on their order.
+        advance: told the bytes read.
+    """
+    import numpy
+
+    share = 1.0 if every_row or rows <= SAMPLE else SAMPLE / rows
+    size = sum(path.stat().st_size for path in files)
+    places, sketches, counts = [], [], [numpy.zeros(1, numpy.int64)]
+    with tempfile.TemporaryFile() as triples:  # on disk: with every row of a large file there are gigabytes
+        for number, path in enumerate(files):
+            for done in ordered_map(partial(_sketch, share), _placed(path), worker_count(workers, int(size * share))):
+                places += [(number, at) for at in done.at]
+                sketches.append(done.sketches)
+                counts.append(done.counts)
+                triples.write(done.triples.data)
+                advance(done.size)
+        if len(places) < 2:
+            return Found(rows, len(places), ())
+        sets = _Sets(triples, numpy.cumsum(numpy.concatenate(counts)))
+        candidates = _candidates(numpy.concatenate(sketches))
+        pairs = tuple(Near(*places[row], *places[original]) for row, original in _confirmed(sets, candidates))
+        return Found(rows, len(places), pairs)
+
+
+def _placed(path: Path) -> Iterator[tuple[int, Block]]:
+    """Blocks of a file with the offset at which each begins."""
+    offset = 0
+    for block in blocks(path):
+        yield offset, block
+        offset += len(block.lines)
+
+
+def _sketch(share: float, placed: tuple[int, Block]) -> _Sketched:
+    offset, block = placed
+    limit = int(share * (1 << 32))
+    rows, at = [], array("q")
+    for line in block.lines.splitlines(keepends=True):  # bytes: at line feeds (and CR, which JSON escapes)
+        if share == 1.0 or int(line[_ID_ENDS - 8 : _ID_ENDS], 16) < limit:
+            at.append(offset)
+            rows.append(words_of(text_of(line)))
+        offset += len(line)
+    return _Sketched(len(block.lines), at, *_sketches(rows))
+
+
+def _sketches(rows: list[list[str]]) -> tuple[NDArray[uint32], NDArray[uint32], NDArray[Any]]:
+    """Sketches of the word triples of some rows, and the triples themselves, hashed from the hashes of their words."""
+    import numpy
+    from rensa import RMinHash
+
+    if not rows:
+        return numpy.zeros((0, _SLOTS), numpy.uint32), numpy.zeros(0, numpy.uint32), numpy.zeros(0, numpy.int64)
+    hashes = RMinHash.hash_token_sets(rows)
+    lengths = numpy.fromiter(map(len, hashes), numpy.int64, len(hashes))
+    flat = numpy.fromiter(chain.from_iterable(hashes), numpy.uint64, int(lengths.sum()))
+    triples = flat[:-2] * numpy.uint64(0x9E3779B97F4A7C15) + flat[1:-1] * numpy.uint64(0xC2B2AE3D27D4EB4F) + flat[2:]
+    triples ^= triples >> numpy.uint64(29)
+    inside = numpy.ones(len(flat), bool)
+    ends = numpy.cumsum(lengths)
+    inside[ends - 1] = inside[ends - 2] = False  # a triple that begins there would reach into the next row
+    triples = triples[inside[:-2]]
+    borders = numpy.concatenate(([0], numpy.cumsum(lengths - 2))).astype(numpy.uint64)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(triples, borders, _SLOTS, _SEED)
+    small = (triples >> numpy.uint64(32)).astype(numpy.uint32)
+    return numpy.array(matrix.to_rows(), numpy.uint32), small, lengths - 2
+
+
+def text_of(line: bytes) -> str:
+    """What rows are compared by: the texts of all turns but the system's, in lower case."""
+    return "\n".join(turn["content"] for turn in orjson.loads(line)["messages"] if turn["role"] != "system").lower()
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, three at least."""
+    words = text.translate(_PLAIN).split() if text.isascii() else _WORD.findall(text)
+    return words if len(words) > 2 else [*words, "", "", ""][:3]
+
+
+def _candidates(sketches: NDArray[uint32]) -> Iterator[tuple[int, list[int]]]:
+    """(row, earlier rows that may be like it), by row: those with which it agrees in a band, of each band two at most."""
+    import numpy
+
+    found = []
+    for start in range(0, _SLOTS, _WIDTH):
+        band = numpy.ascontiguousarray(sketches[:, start : start + _WIDTH]).view(f"V{4 * _WIDTH}").ravel()
+        _, group = numpy.unique(band, return_inverse=True)
+        order = numpy.argsort(group, kind="stable")
+        begins = numpy.concatenate(([True], group[order][1:] != group[order][:-1]))
+        first = numpy.maximum.accumulate(numpy.where(begins, numpy.arange(len(order)), 0))
+        later = numpy.flatnonzero(~begins)
+        for earlier in (first[later], later - 1):
+            found.append((order[later] << 32) | order[earlier])
+    pairs = numpy.unique(numpy.concatenate(found))
+    rows, earlier = pairs >> 32, pairs & 0xFFFFFFFF
+    near: dict[int, list[int]] = {}
+    for at in range(0, len(pairs), 1 << 16):
+        some = slice(at, at + (1 << 16))
+        agree = (sketches[rows[some]] == sketches[earlier[some]]).mean(axis=1) >= _SURE
+        for row, before in zip(rows[some][agree].tolist(), earlier[some][agree].tolist(), strict=True):
+            near.setdefault(row, []).append(before)
+    yield from near.items()
+
+
+def _confirmed(sets: _Sets, candidates: Iterable[tuple[int, list[int]]]) -> Iterator[tuple[int, int]]:
+    """(row, original) for each candidate that is a near duplicate of a row which is none itself."""
+    originals: dict[int, int] = {}
+    for row, earlier in candidates:
+        own = sets.read(row)
+        for original in dict.fromkeys(originals.get(before, before) for before in earlier):
+            if similarity(own, sets.of(original)) >= LIKE:
+                originals[row] = original
+                yield row, original
+                break
+
+
+def similarity(one: frozenset[Any], other: frozenset[Any]) -> float:
+    """Jaccard similarity of two sets that are not both empty."""
+    shared = len(one & other)
+    return shared / (len(one) + len(other) - shared)
+
+
+class _Sets:
+    """The sets of word triples, read from a file of uint32; row n has those from ends[n] to ends[n + 1]."""
+
+    def __init__(self, file: IO[bytes], ends: NDArray[Any]) -> None:
+        file.flush()
+        self._file, self._ends = file.fileno(), ends
+        self.of = lru_cache(maxsize=1024)(self.read)
+
+    def read(self, row: int) -> frozenset[int]:
+        start, end = 4 * int(self._ends[row]), 4 * int(self._ends[row + 1])
+        return frozenset(array("I", os.pread(self._file, end - start, start)))

@@ -1,0 +1,64 @@
+"""Characters in texts that a person would not have meant: counted with their rows, never changed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sftplay.data.findings import Finding, Tally
+
+
+def _odd(what: str, todo: str = "", severity: Any = "warning") -> Finding:
+    return Finding("odd_characters", severity, what, todo)
+
+
+_MEND = "convert the raw file from its true encoding, or mend these rows"
+_KINDS = (
+    (re.compile("\ufffd"), _odd("U+FFFD stands where a character was lost in an earlier conversion", _MEND)),
+    (
+        re.compile("Ã[\u0080-\u00bf]|Â[\u00a0-\u00bf]|â€[\u0080-\u00bf™œžš¢¦“”]"),
+        _odd("UTF-8 that was read in another encoding (as in `Ã©` for é)", _MEND),
+    ),
+    (
+        re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"),
+        _odd("control characters in a text", "take them out of the raw rows"),
+    ),
+    (
+        re.compile("[\u202a-\u202e\u2066-\u2069]"),
+        _odd(
+            "characters that turn the direction of writing: a text may read otherwise than it is",
+            "take them out of the raw rows",
+        ),
+    ),
+    (
+        re.compile("[\ue000-\uf8ff]"),
+        _odd(
+            "private-use characters, which mean something in one font only",
+            "take them out, or write what they stand for",
+        ),
+    ),
+    (
+        re.compile("[\u00ad\u200b\u2060\ufeff]"),
+        _odd("invisible characters (zero-width space, soft hyphen, byte-order mark)", severity="note"),
+    ),
+    (
+        re.compile("\r"),
+        _odd("carriage returns (line ends of Windows): the model learns to write them", severity="note"),
+    ),
+)
+_ANY = re.compile("|".join(pattern.pattern for pattern, _ in _KINDS))
+
+
+def may_be_odd(content: bytes) -> bool:
+    """Whether messages, as orjson writes them, want a closer look: it escapes all control characters but DEL."""
+    return not content.isascii() or b"\\u" in content or b"\\r" in content or b"\x7f" in content
+
+
+def tally_odd(messages: list[dict[str, Any]], place: str, tally: Tally) -> None:
+    """Count what is odd in a row's texts, each kind once a row."""
+    text = "\n".join(message["content"] for message in messages)
+    if not _ANY.search(text):
+        return
+    for pattern, finding in _KINDS:
+        if pattern.search(text):
+            tally.add(finding, place)
