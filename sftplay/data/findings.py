@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from sftplay import console
 from sftplay.errors import DataError
 
 EXAMPLES = 5
@@ -84,6 +85,12 @@ class Tally:
             for severity in SEVERITIES
             for finding in self.of(severity)
         ]
+
+    def say(self) -> None:
+        """Warnings and notes on the screen, with what to do."""
+        for severity, tell in (("warning", console.warning), ("note", console.info)):
+            for finding in self.of(severity):
+                tell(self.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
 
     def refuse_warnings(self) -> None:
         """What `--strict` does: raise DataError (65) where there is a warning, or a row was set aside."""

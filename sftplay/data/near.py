@@ -90,11 +90,11 @@ def find_near(
     import numpy
 
     share = 1.0 if every_row or rows <= SAMPLE else SAMPLE / rows
-    size = sum(path.stat().st_size for path in files)
+    processes = worker_count(workers, int(share * sum(path.stat().st_size for path in files)))
     places, sketches, counts = [], [], [numpy.zeros(1, numpy.int64)]
     with tempfile.TemporaryFile() as triples:  # on disk: with every row of a large file there are gigabytes
         for number, path in enumerate(files):
-            for done in ordered_map(partial(_sketch, share), _placed(path), worker_count(workers, int(size * share))):
+            for done in ordered_map(partial(_sketch, share), _placed(path), processes, apart=True):
                 places += [(number, at) for at in done.at]
                 sketches.append(done.sketches)
                 counts.append(done.counts)
@@ -131,6 +131,8 @@ def _sketch(share: float, placed: tuple[int, Block]) -> _Sketched:
 def _sketches(rows: list[list[str]]) -> tuple[NDArray[uint32], NDArray[uint32], NDArray[Any]]:
     """Sketches of the word triples of some rows, and the triples themselves, hashed from the hashes of their words."""
     import numpy
+
+    os.environ["RAYON_NUM_THREADS"] = "1"  # of this worker: rensa would start a thread for each core in every one
     from rensa import RMinHash
 
     if not rows:

@@ -29,17 +29,20 @@ def worker_count(asked: int | None, size: int) -> int:
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, *, apart: bool = False
 ) -> Generator[Result, None, None]:
     """`map(function, items)` by `workers` processes: results in the order of the items, few of them waiting at a time.
 
     Items and results travel through pipes. A failure in a worker is raised here; closing the
     generator (contextlib.closing, where the loop may be left early) ends the workers.
 
+    Args:
+        apart: never in this process, not even with one worker: for libraries that start threads, which a later fork loses.
+
     Raises:
         MachineError: a worker was killed, most likely for memory (69).
     """
-    if workers <= 1:
+    if workers <= 1 and not apart:
         yield from map(function, items)
         return
     # fork: workers start in milliseconds and nothing is imported again; they run Python code and orjson, no threads

@@ -13,8 +13,10 @@ from typing import Any
 
 from sftplay import console
 from sftplay.data import process, style
+from sftplay.data.additions import ADDED, tally_additions
 from sftplay.data.blocks import blocks
 from sftplay.data.findings import Tally, todos
+from sftplay.data.leaks import Leaks
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.probe import TemplateTraits, find_traits
@@ -23,14 +25,14 @@ from sftplay.data.render_rows import Recipe, Rendered, render_block
 from sftplay.data.template import TEMPLATE_FILE, ChatTemplate, choose_template
 from sftplay.data.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
-from sftplay.files import write_text
+from sftplay.files import write_json, write_text
 from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.settings import Settings
 from sftplay.stages import Job
 
 FILES = tuple(f"{split}.jsonl" for split in SPLITS)
-REJECTS = "rejects.jsonl"
+REJECTS, REPORT = "rejects.jsonl", "report.json"
 SECTION = ("data.turns", "data.eot", "data.chat_template", "data.system_unsupported", "data.special_tokens_in_text")
 
 
@@ -43,10 +45,12 @@ class _Counts:
     read: int = 0
     rejected: int = 0
     without_system: int = 0
+    leaked: int = 0
     tally: Tally = field(default_factory=Tally)
 
-    def add(self, split: str, done: Rendered) -> None:
-        self.rows[split] = self.rows.get(split, 0) + done.rows
+    def add(self, split: str, done: Rendered, leaked: int) -> None:
+        self.rows[split] = self.rows.get(split, 0) + done.rows - leaked
+        self.leaked += leaked
         self.turns[split] = self.turns.get(split, 0) + done.turns
         self.read += done.read
         self.rejected += done.rejected
@@ -97,18 +101,21 @@ def run(job: Job) -> None:
     with new_files(folder, "render") as tmp:
         counts = _render_files(_recipe(settings, template, traits, tokenizer), source, tmp, settings.data.workers)
         _judge(counts, settings.data.max_reject_share, keep_rejects=lambda: _keep_rejects(tmp, folder))
+        tally_additions(template, traits, counts.without_system, counts.tally)
+        if job.options.get("strict"):
+            counts.tally.refuse_warnings()
         write_text(tmp / TEMPLATE_FILE, template.source)
+        write_json(tmp / REPORT, _report(counts))
         files = marks(tmp, (*FILES, TEMPLATE_FILE))
         Stamp(
             stage="render",
             source=read,
             section=section,
             overrides=relevant(job.overrides, SECTION),
-            options=dict(job.options),
+            options={"no_style": job.options.get("no_style")},
             output=hash_of(files),
             facts={**_facts(template, traits, tokenizer, counts), "from": source.name, "files": files},
         ).write(tmp)
-    _say_additions(template, traits, counts)
     _say_counts(counts, source, folder)
 
 
@@ -147,13 +154,15 @@ def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int
     with ExitStack() as stack:
         bar: Progress = stack.enter_context(progress(size, "B", "render"))
         rejects = stack.enter_context(open(target / REJECTS, "wb"))
+        leaks = Leaks()
         for split, name in zip(SPLITS, FILES, strict=True):
+            leaks.next_split()
             out = stack.enter_context(open(target / name, "wb"))
             workers = worker_count(asked_workers, size)
             for done in ordered_map(partial(render_block, recipe), blocks(source / name), workers):
-                out.write(done.out)
+                out.writelines(leaks.without(done, rejects, counts.tally))
                 rejects.write(done.rejects)
-                counts.add(split, done)
+                counts.add(split, done, leaks.count)
                 bar.advance(done.size)
     return counts
 
@@ -202,33 +211,31 @@ def _facts(
         "turns": counts.turns,
         "rejected": counts.rejected,
         "rows_without_system": counts.without_system,
-        "notes": {finding.kind: counts.tally.count(finding.kind) for finding in counts.tally.of("note")},
+        "leaked": counts.leaked,
+        "notes": {
+            finding.kind: counts.tally.count(finding.kind)
+            for severity in ("warning", "note")
+            for finding in counts.tally.of(severity)
+            if finding.kind != ADDED
+        },
     }
 
 
-def _say_additions(template: ChatTemplate, traits: TemplateTraits, counts: _Counts) -> None:
-    """What stands in the rows although the data does not say it."""
-    if traits.default_system and counts.without_system:
-        console.info(
-            f"the chat template adds a system prompt to {counts.without_system:,} rows that have none: "
-            f"{_short(traits.default_system)}"
-        )
-    if traits.preamble:
-        console.info(f"the chat template begins every conversation with: {_short(traits.preamble)}")
-    if traits.answer_prefix.strip():
-        console.info(f"the model is trained to begin its answer with: {_short(traits.answer_prefix)}")
-    if template.date:
-        console.info(
-            f"the chat template prints today's date: {template.date} stays in these rows and in runs made of them"
-        )
+def _report(counts: _Counts) -> dict[str, Any]:
+    return {
+        "rows": {
+            "in": counts.read,
+            "out": sum(counts.rows.values()),
+            "rejected": counts.rejected,
+            "leaked": counts.leaked,
+        },
+        "splits": counts.rows,
+        "trained_turns": sum(counts.turns.values()),
+        "findings": counts.tally.to_json(),
+    }
 
 
 def _say_counts(counts: _Counts, source: Path, folder: Path) -> None:
-    for finding in counts.tally.of("note"):
-        console.warning(counts.tally.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
+    counts.tally.say()
     rows = ", ".join(f"{split} {counts.rows.get(split, 0):,}" for split in SPLITS)
     console.success(f"rendered {source} → {folder}: {rows} rows, {sum(counts.turns.values()):,} trained turns")
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 90 else text[:89] + "…")

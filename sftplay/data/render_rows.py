@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,25 +15,29 @@ from sftplay.data.formats.tools import function_names, texts_in
 from sftplay.data.pairs import Cut, Turns, cut_rows
 from sftplay.data.plans import Planner, planner_for
 from sftplay.data.specials import may_spell_special, tally_specials
+from sftplay.data.split import row_key
 from sftplay.data.template import ChatTemplate, RefusedConversationError
 from sftplay.errors import DataError
 
 COMPARE_EVERY = 100  # rows; a row put together from a plan is rendered in full as well, to see that both agree
 _REWRITTEN = Finding(
     "rewritten_turns",
-    "note",
+    "warning",
     "the chat template renders an earlier answer differently from how the model will have to write it",
     "data.turns: unroll trains each answer as it is written",
 )
 _CHANGED = Finding(
-    "changed_answers", "note", "the chat template changes the text of an answer (reasoning taken out of it, as a rule)"
+    "changed_answers",
+    "warning",
+    "the chat template changes the text of an answer (reasoning taken out of it, as a rule)",
+    "compare: inv data.show --row ID; data.reasoning: strip takes reasoning out of the rows themselves",
 )
 _MERGED = Finding(
     "merged_systems", "note", "the system turn was merged into the first user turn (data.system_unsupported)"
 )
 _TOOLS_IGNORED = Finding(
     "tools_ignored",
-    "note",
+    "warning",
     "the chat template does not print the tools of a row, so the model learns to call what it can't see",
     "give a template that does: data.chat_template",
 )
@@ -64,23 +69,32 @@ class Recipe:
 
 @dataclass
 class Rendered:
-    """What came of a block: lines to write, lines set aside, counts, findings."""
+    """What came of a block: lines to write, lines set aside, counts, findings.
 
+    Attributes:
+        keys: of each line, a hash of its text without the id: equal rows have equal ones.
+        ids: of each line, a hash of its id. numbers: the line in `file` where its row stands.
+    """
+
+    file: str
     size: int
     rows: int = 0
     read: int = 0
     turns: int = 0
     rejected: int = 0
     without_system: int = 0
-    out: bytes = b""
+    lines: list[bytes] = field(default_factory=list)
+    keys: array[int] = field(default_factory=lambda: array("Q"))
+    ids: array[int] = field(default_factory=lambda: array("Q"))
+    numbers: array[int] = field(default_factory=lambda: array("L"))
     rejects: bytes = b""
     tally: Tally = field(default_factory=Tally)
 
 
 def render_block(recipe: Recipe, block: Block) -> Rendered:
     """Render every row of a block; rows that can't be are findings."""
-    result = Rendered(size=len(block.lines))
-    out, rejects = [], []
+    result = Rendered(block.file, len(block.lines))
+    rejects = []
     planner = planner_for(recipe.template, recipe.eot, recipe.turns)
     may_spell = may_spell_special(recipe.specials, block.lines)
     for number, line in enumerate(block.lines.split(b"\n"), block.first):
@@ -95,7 +109,8 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
                 recipe.specials, _with_tool_texts(row), place, result.tally, keep=recipe.keep_specials
             ):
                 continue
-            out += _render_row(recipe, planner, row, place, result)
+            _render_row(recipe, planner, row, place, result)
+            result.numbers.extend([number] * (len(result.lines) - len(result.numbers)))
         except RefusedConversationError as error:
             result.rejected += 1
             result.tally.add(Finding("rejected", "reject", error.what), place)
@@ -104,21 +119,19 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
             )
         except DataError as error:
             result.tally.add(Finding("failed", "fatal", error.what, error.todo), place)
-    result.out = b"".join(line + b"\n" for line in out)
     result.rejects = b"".join(line + b"\n" for line in rejects)
     return result
 
 
-def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place: str, result: Rendered) -> list[bytes]:
+def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place: str, result: Rendered) -> None:
     messages = row["messages"]
     has_system = "system" in [message["role"] for message in messages]
     if has_system and recipe.system != "render":
         if recipe.system == "error":
             result.tally.add(_NO_SYSTEM, place)
-            return []
+            return
         messages = merge_system(messages)
         result.tally.add(_MERGED, place)
-    lines = []
     cuts = _cuts(recipe, planner, row, messages, compare=result.read % COMPARE_EVERY == 1)
     if "tools" in row or any("tool_calls" in message for message in messages):
         _check_tools(row, messages, cuts, place, result.tally)
@@ -130,8 +143,7 @@ def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place:
             result.tally.add(_REWRITTEN, place, cut.rewritten)
         if cut.changed:
             result.tally.add(_CHANGED, place, cut.changed)
-        lines.append(_line(f"{row['id']}-{number}" if recipe.turns == "unroll" else row["id"], cut))
-    return lines
+        _add_line(f"{row['id']}-{number}" if recipe.turns == "unroll" else row["id"], cut, result)
 
 
 def _cuts(
@@ -173,15 +185,18 @@ def _with_tool_texts(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*messages, {"content": "\n".join(texts_in(other))}] if any(other) else messages
 
 
-def _line(row_id: str, cut: Cut) -> bytes:
-    row: dict[str, Any] = {"id": row_id}
+def _add_line(row_id: str, cut: Cut, result: Rendered) -> None:
+    row: dict[str, Any] = {}
     if len(cut.pairs) == 1:
         row["input"], row["target"] = cut.pairs[0]
     else:
         row["turns"] = [{"input": given, "target": target} for given, target in cut.pairs]
     if cut.tail:
         row["tail"] = cut.tail
-    return orjson.dumps(row)
+    text, name = orjson.dumps(row), orjson.dumps(row_id)
+    result.lines.append(b'{"id":%b,%b\n' % (name, text[1:]))
+    result.keys.append(int.from_bytes(row_key(text)))
+    result.ids.append(int.from_bytes(row_key(name)))
 
 
 def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

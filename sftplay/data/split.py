@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from numpy import uint64
+    from numpy import bool_, uint64
     from numpy.typing import NDArray
 
 _SPACE = 1 << 64
@@ -58,6 +58,22 @@ class SeenRows:
             return self._among_few(keys)
         return self._among_many(keys)
 
+    def known(self, keys: Sequence[int]) -> list[int]:
+        """Positions in `keys` of those seen in earlier calls; nothing is remembered."""
+        if not self._runs:
+            return [place for place, key in enumerate(keys) if key in self._few]
+        import numpy
+
+        given = numpy.frombuffer(array("Q", keys), numpy.uint64)
+        return [int(place) for place in numpy.flatnonzero(~self._fresh(given))]
+
+    def take(self, other: SeenRows) -> None:
+        """Remember all that `other` has seen, which is empty afterwards."""
+        for run in other._runs:
+            self.duplicates(array("Q", run.tobytes()))
+        self.duplicates(array("Q", other._few))
+        other._runs, other._few = [], set()
+
     def _among_few(self, keys: Sequence[int]) -> list[int]:
         seen, again = self._few, []
         for place, key in enumerate(keys):
@@ -77,13 +93,20 @@ class SeenRows:
         unique, first = numpy.unique(given, return_index=True)
         again = numpy.ones(len(given), bool)
         again[first] = False
-        fresh = numpy.ones(len(unique), bool)
-        for run in self._runs:
-            place = numpy.minimum(numpy.searchsorted(run, unique), len(run) - 1)
-            fresh &= run[place] != unique
+        fresh = self._fresh(unique)
         again[first[~fresh]] = True
         self._add(unique[fresh])
         return [int(place) for place in numpy.flatnonzero(again)]
+
+    def _fresh(self, keys: NDArray[uint64]) -> NDArray[bool_]:
+        """Which keys no run holds."""
+        import numpy
+
+        fresh = numpy.ones(len(keys), bool)
+        for run in self._runs:
+            place = numpy.minimum(numpy.searchsorted(run, keys), len(run) - 1)
+            fresh &= run[place] != keys
+        return fresh
 
     def _add(self, run: NDArray[uint64]) -> None:
         """Keep few runs: a run is merged with its neighbour while it is not much smaller."""

@@ -218,7 +218,9 @@ def test_a_default_system_prompt_is_said_and_stamped(project: Project, capfd: py
     stamp = run(project, "render")
     assert stamp.facts["template_adds"]["default_system"] == "You are Smol."
     assert stamp.facts["rows_without_system"] == 1
-    assert "adds a system prompt to 1 rows that have none: 'You are Smol.'" in capfd.readouterr().err
+    assert (
+        "1 × rows have no system prompt, and the chat template adds its own: 'You are Smol.'" in capfd.readouterr().err
+    )
 
 
 def test_what_a_run_is_stamped_with(project: Project) -> None:
