@@ -108,7 +108,7 @@ def refreshed(job: Job, stage: str, stamp: Stamp | None) -> Job:
     stands for the same setting. A job of another stage (train) brings overrides; options are taken from it only where the
     stage has one of that name.
     """
-    options = {option.key: option.default for option in BY_NAME[stage].options}
+    options = {option.key: option.default for option in BY_NAME[stage].options if not option.once}
     if stamp is not None:
         today = [_key(override) for override in job.overrides]
         outdone = {option.key for option in BY_NAME[stage].options if option.setting in today}

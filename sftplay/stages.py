@@ -21,6 +21,7 @@ class Option:
         kind: `flag` (true when given), or the type of its value.
         internal: for the launcher, not for people: tasks don't show it.
         setting: the config's key that it stands for, where there is one.
+        once: for one start; a refresh of a data stage does not repeat it.
         path: its value is a path that the stage reads, or writes (`read`, `write`): a container gets it mounted.
     """
 
@@ -31,6 +32,7 @@ class Option:
     default: Any = None
     internal: bool = False
     setting: str = ""
+    once: bool = False
     path: str = ""
 
     @property
@@ -82,7 +84,7 @@ class Job:
 
 _RESUME = Option("--resume", "go on with a run that was stopped, from its newest whole checkpoint")
 _STRICT = Option("--strict", "refuse to resume when versions, image or kernel changed (else warned)")
-_STRICT_DATA = Option("--strict", "fail (65) on warnings and on rows set aside; what was there before stays")
+_STRICT_DATA = Option("--strict", "fail (65) on warnings and on rows set aside; what was there before stays", once=True)
 _EVALUATED = ("val", "test", "all")
 
 STAGES: tuple[Stage, ...] = (
@@ -110,7 +112,7 @@ STAGES: tuple[Stage, ...] = (
                 ("prepend", "append", "replace"),
                 setting="style.mode",
             ),
-            Option("--preview", "show rows before and after, write nothing"),
+            Option("--preview", "show rows before and after, write nothing", once=True),
             _STRICT_DATA,
         ),
     ),

@@ -75,7 +75,7 @@ def run(job: Job) -> None:
             source=read,
             section=section,
             overrides=relevant(job.overrides, SECTION),
-            options=dict(job.options),
+            options={},
             output=hash_of(files),
             facts={**_facts(rendered.facts, splits, tally, lengths), "files": files},
         ).write(tmp)

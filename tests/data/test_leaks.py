@@ -24,7 +24,7 @@ def test_the_same_row_in_train_and_val(project: Project) -> None:
     assert [len(read_lines(folder / f"{split}.jsonl")) for split in ("train", "val")] == [3, 1]
     (aside,) = read_lines(folder / "rejects.jsonl")
     assert (aside["file"], aside["line"], aside["row"]["id"]) == ("data/processed/val.jsonl", 2, "another id")
-    assert facts(project, "rendered")["rows"] == {"train": 3, "val": 1, "test": 0}
+    assert facts(project, "rendered")["rows"] == {"train": 3, "val": 1}
     report = read_lines_json(project)
     assert report["rows"] == {"in": 5, "out": 4, "rejected": 0, "leaked": 1}
 
