@@ -88,8 +88,8 @@ class Tally:
 
     def say(self) -> None:
         """Warnings and notes on the screen, with what to do."""
-        for severity, tell in (("warning", console.warning), ("note", console.info)):
-            for finding in self.of(severity):
+        for findings, tell in ((self.of("warning"), console.warning), (self.of("note"), console.info)):
+            for finding in findings:
                 tell(self.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
 
     def refuse_warnings(self) -> None:
