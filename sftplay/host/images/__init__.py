@@ -1,0 +1,1 @@
+"""Images of the stacks: built, verified, listed, published and pulled by the tasks `image.*`."""

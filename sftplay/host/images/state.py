@@ -1,0 +1,170 @@
+"""Images that are here: today's, stale ones and those that were never verified; listed, explained and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sftplay import console
+from sftplay.errors import MachineError
+from sftplay.files import human_size
+from sftplay.host import ask, image_names
+from sftplay.host import engine as engines
+from sftplay.host.engine import Engine, engine_errors, status_of
+from sftplay.host.image_names import CONTEXT_LABEL, REPOSITORY, STACK_LABEL, VERIFIED_LABEL, ImageName
+from sftplay.host.images import recipe
+
+_CANDIDATE = "unverified-"
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image of the engine.
+
+    Attributes:
+        digests: `repository@sha256:…` of registries that it came from or went to.
+        size: bytes, all layers.
+    """
+
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    labels: Mapping[str, str]
+    size: int
+
+    @property
+    def stack(self) -> str:
+        return self.labels.get(STACK_LABEL, "")
+
+    @property
+    def verified(self) -> str:
+        """What was run in it, empty where nothing was."""
+        return self.labels.get(VERIFIED_LABEL, "")
+
+
+def candidate_tag(name: ImageName) -> str:
+    """The tag of an image until it is verified."""
+    repository, _, version = name.tag.partition(":")
+    return f"{repository}:{_CANDIDATE}{version}"
+
+
+def find(engine: Engine, name: ImageName) -> Found | None:
+    """Today's verified image of a stack, where it is here."""
+    try:
+        found = inspect(engine, name.tag)
+    except MachineError:
+        return None
+    return found if found.verified and found.labels.get(CONTEXT_LABEL) == name.context_hash else None
+
+
+def inspect(engine: Engine, name: str) -> Found:
+    """An image by tag, digest or id.
+
+    Raises:
+        MachineError: it is not here (69).
+    """
+    with engine_errors(f"looking for {name}"):
+        facts = engine.api.inspect_image(name)
+    config = facts.get("Config") or {}
+    return Found(
+        id=facts["Id"],
+        tags=tuple(facts.get("RepoTags") or ()),
+        digests=tuple(facts.get("RepoDigests") or ()),
+        labels=config.get("Labels") or {},
+        size=int(facts.get("Size") or 0),
+    )
+
+
+def ours(engine: Engine) -> list[Found]:
+    """Every image with sftplay's label, by stack and newest first."""
+    with engine_errors("listing images"):
+        listed = engine.api.images(filters={"label": STACK_LABEL})
+    found = [
+        Found(
+            id=one["Id"],
+            tags=tuple(tag for tag in one.get("RepoTags") or () if tag != "<none>:<none>"),
+            digests=tuple(one.get("RepoDigests") or ()),
+            labels=one.get("Labels") or {},
+            size=int(one.get("Size") or 0),
+        )
+        for one in sorted(listed, key=lambda one: -int(one.get("Created") or 0))
+    ]
+    return sorted(found, key=lambda one: one.stack)
+
+
+def judge(found: Found) -> str:
+    """In words: fresh, not verified, or stale and what has changed since."""
+    if found.stack not in image_names.STACKS:
+        return "of a stack that this sftplay does not have"
+    name = image_names.current(found.stack)
+    changed = list(recipe.what_changed(found.labels, name))
+    if changed:
+        return f"stale: {', '.join(changed)} changed since"
+    return f"fresh, verified: {found.verified}" if found.verified else "fresh, not verified: inv image.verify"
+
+
+def check(stack: str = "all") -> int:
+    """`inv image.check`: is today's image of each stack here, and if not, why. 0 where all asked for are fresh, else 76."""
+    engine = engines.connect()
+    stale = 0
+    for one in image_names.STACKS if stack == "all" else stack.split(","):
+        name = image_names.current(one)
+        fresh = find(engine, name)
+        if fresh is not None:
+            console.success(f"{one}: {name.tag}, {judge(fresh)}")
+            continue
+        stale += 1
+        others = [found for found in ours(engine) if found.stack == one]
+        what = judge(others[0]) if others else "not here"
+        console.warning(f"{one}: {what}")
+        console.info(f"next: inv image.build {one}, or inv image.pull {one}")
+    return 76 if stale else 0
+
+
+def show() -> None:
+    """`inv image.ls`: every image of sftplay here, on stdout, a line each."""
+    engine = engines.connect()
+    found = ours(engine)
+    if not found:
+        console.info("no image of sftplay is here; inv image.build cpu makes the smallest one")
+    for one in found:
+        names = ", ".join((*one.tags, *one.digests)) or "(no name)"
+        console.result(f"{one.stack:8} {one.id[7:19]}  {human_size(one.size):>8}  {names}  {judge(one)}")
+
+
+def prune(*, everything: bool = False, yes: bool = False) -> int:
+    """`inv image.prune`: remove images that today's checkout does not use; `everything`: today's too. Asks first."""
+    engine = engines.connect()
+    todays = {image_names.current(stack).context_hash for stack in image_names.STACKS}
+    going = [
+        one
+        for one in ours(engine)
+        if everything or not (one.verified and one.labels.get(CONTEXT_LABEL) in todays)
+    ]
+    if not going:
+        console.success("nothing to remove")
+        return 0
+    for one in going:
+        console.info(f"{one.stack}: {', '.join(one.tags) or one.id[7:19]}, {human_size(one.size)}, {judge(one)}")
+    if not yes and not ask.agreed(f"Remove {len(going)} images?", flag="--yes"):
+        return 0
+    return _remove(engine, going)
+
+
+def _remove(engine: Engine, images: list[Found]) -> int:
+    kept = 0
+    for one in images:
+        try:
+            with engine_errors(f"removing {', '.join(one.tags) or one.id}"):
+                for tag in one.tags or (one.id,):
+                    engine.api.remove_image(tag)
+        except MachineError as problem:
+            if status_of(problem.__cause__ or problem) == 404:
+                continue  # gone with another tag
+            kept += 1
+            console.warning(str(problem))
+    console.success(f"{len(images) - kept} images removed; layers that the others share stay")
+    return 75 if kept else 0
+
+
+__all__ = ["REPOSITORY", "Found", "candidate_tag", "check", "find", "inspect", "judge", "ours", "prune", "show"]
