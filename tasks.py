@@ -308,6 +308,60 @@ def runs_rm(c: Context, runs: list[str], yes: bool = False) -> int:
     return runremove.run(runs, yes=yes)
 
 
+STACKS = "any of cpu, bnb, unsloth (default: all)"
+
+
+@task(
+    name="build",
+    words="names",
+    help={
+        "names": STACKS,
+        "base": "an image that is here, instead of the pinned base",
+        "again": "also where today's image is here already",
+        "no-verify": "do not run it: it stays without its tag",
+    },
+)
+def image_build(
+    c: Context, names: list[str], base: str | None = None, again: bool = False, no_verify: bool = False
+) -> int:
+    """Build a stack's image, run it, and give it its tag."""
+    from sftplay.host.images import build
+
+    return build.run(names, base=base, again=again, verify=not no_verify)
+
+
+@task(name="check", words="names", help={"names": STACKS})
+def image_check(c: Context, names: list[str]) -> int:
+    """Say whether the images here are fresh, and if not, what has changed since."""
+    from sftplay.host.images import state
+
+    return state.check(names)
+
+
+@task(name="verify", help={"name": "cpu, bnb or unsloth"})
+def image_verify(c: Context, name: str) -> int:
+    """Run an image: libraries, two training steps, resume, merge, an answer."""
+    from sftplay.host.images import verification
+
+    return verification.run(name)
+
+
+@task(name="ls")
+def image_ls(c: Context) -> None:
+    """List the images of sftplay that are here."""
+    from sftplay.host.images import state
+
+    state.show()
+
+
+@task(name="prune", help={"everything": "today's images too", "yes": "do not ask"})
+def image_prune(c: Context, everything: bool = False, yes: bool = False) -> int:
+    """Remove images that today's checkout does not use; asks first."""
+    from sftplay.host.images import state
+
+    return state.prune(everything=everything, yes=yes)
+
+
 MENU = {
     "Start here": (help_, quickstart, doctor, install, setup_dirs, check),
     "Data": (process, style, render, full_pipeline, tokenize),
@@ -321,7 +375,7 @@ MENU = {
 namespace = Collection(*(entry for group in MENU.values() for entry in group))
 namespace.add_collection(Collection("config", schema, show))
 namespace.add_collection(Collection("data", data_show))
-namespace.add_collection(Collection("image", lock))
+namespace.add_collection(Collection("image", image_build, image_check, image_verify, image_ls, image_prune, lock))
 runs = Collection("runs", runs_show, runs_compare, runs_rm)
 runs.add_task(runs_list, default=True)  # `inv runs`
 namespace.add_collection(runs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,11 @@ def current(stack: str, root: Path = CHECKOUT) -> ImageName:
 def alias(stack: str) -> str:
     """A name that does not change: of the image that was last built and verified, or pulled. compose.yaml starts it by this one."""
     return f"{REPOSITORY}/{stack}:current"
+
+
+def chosen(stacks: Sequence[str]) -> tuple[str, ...]:
+    """The stacks that a person named; all of them for none."""
+    return tuple(stacks) if tuple(stacks) not in ((), ("all",)) else STACKS
 
 
 def lock_of(stack: str) -> Path:

@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sftplay import console
 from sftplay.stages import STAGES
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "tensorboard")
-_HEADER = '#include <Python.h>\nint answer(void) { return PY_MAJOR_VERSION; }\n'
+_HEADER = "#include <Python.h>\nint answer(void) { return PY_MAJOR_VERSION; }\n"
 
 
 def main() -> int:
@@ -40,12 +41,12 @@ def main() -> int:
     unsloth = os.environ.get("SFTPLAY_STACK") == "unsloth"
     if unsloth:  # first: it patches the others
         facts["unsloth"] = attempt("unsloth", _import_unsloth)
-    facts["versions"] = {name: attempt(name, lambda name=name: _import(name)) for name in LIBRARIES}
+    facts["versions"] = {name: attempt(name, partial(_import, name)) for name in LIBRARIES}
     for stage in STAGES:
-        attempt(stage.module, lambda stage=stage: importlib.import_module(stage.module))
+        attempt(stage.module, partial(importlib.import_module, stage.module))
     facts |= attempt("torch", _cuda) or {}
     if facts.get("cuda"):
-        facts["bitsandbytes_library"] = attempt("bitsandbytes for CUDA", lambda: _load_bitsandbytes(facts["cuda"]))
+        facts["bitsandbytes_library"] = attempt("bitsandbytes for CUDA", partial(_load_bitsandbytes, facts["cuda"]))
         facts["compiler"] = attempt("C compiler (Triton needs it)", _compile)
     for problem in problems:
         console.error(problem)
@@ -75,7 +76,7 @@ def _cuda() -> dict[str, Any]:
 
     return {
         "cuda": torch.version.cuda,
-        "built_for": torch._C._cuda_getArchFlags().split() if torch.version.cuda else [],
+        "built_for": (torch._C._cuda_getArchFlags() or "").split() if torch.version.cuda else [],
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
@@ -98,7 +99,9 @@ def _compile() -> str:
         argv = ["cc", "-shared", "-fPIC", f"-I{include}", str(source), "-o", str(library)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise OSError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"cc ended with {done.returncode}")
+            raise OSError(
+                done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"cc ended with {done.returncode}"
+            )
         assert ctypes.CDLL(str(library)).answer() == sys.version_info.major
     return "works"
 

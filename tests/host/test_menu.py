@@ -17,7 +17,8 @@ NAMES = [
     *("eval", "eval-test", "eval-quick", "eval-full"),
     *("infer", "infer-interactive", "infer-batch", "merge"),
     *("tensorboard", "stop-tb", "quickstart", "test", "lint", "bench"),
-    *("config.schema", "config.show", "data.show", "image.lock"),
+    *("config.schema", "config.show", "data.show"),
+    *("image.build", "image.check", "image.verify", "image.ls", "image.prune", "image.lock"),
     *("runs.list", "runs.show", "runs.compare", "runs.rm", "status", "logs"),
 ]
 

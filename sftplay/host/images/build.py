@@ -6,15 +6,14 @@ import contextlib
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 from sftplay import console
-from sftplay.errors import MachineError, NotFoundError, SftplayError, StorageError, StoppedError
+from sftplay.errors import MachineError, SftplayError, StoppedError, StorageError
 from sftplay.files import free_space, human_size, write_text
 from sftplay.host import engine as engines
 from sftplay.host import image_names
@@ -25,7 +24,7 @@ from sftplay.host.image_names import DOCKERFILE, ImageName
 from sftplay.host.images import client, recipe, state
 from sftplay.host.images.progress import Progress, on_a_terminal, stage_titles
 from sftplay.host.images.recipe import Base
-from sftplay.runs import OUTPUTS
+from sftplay.places import OUTPUTS
 
 # (words in the build's output, class, what, what to do next); the first that fits.
 _CAUSES: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
@@ -62,10 +61,11 @@ _CAUSES: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
 )
 
 
-def run(stack: str, *, base: str | None = None, again: bool = False, verify: bool = True) -> int:
-    """Build the image of a stack, or of `all` of them.
+def run(stacks: Sequence[str], *, base: str | None = None, again: bool = False, verify: bool = True) -> int:
+    """Build the images of these stacks, one after the other.
 
     Args:
+        stacks: none: all of them.
         base: an image that is here, instead of the Dockerfile's pinned one.
         again: also where today's image is here already.
         verify: run it before it gets its tag; else it stays under the tag `unverified-…`.
@@ -74,9 +74,7 @@ def run(stack: str, *, base: str | None = None, again: bool = False, verify: boo
         MachineError: no engine, no client that can build, or the build failed (69). PermissionDeniedError: no rights on the
             engine (77). StorageError: its disk is full (74). UsageError: no such stack (2).
     """
-    names = [
-        image_names.current(one) for one in (image_names.STACKS if stack in ("all", "") else stack.split(","))
-    ]
+    names = [image_names.current(one) for one in image_names.chosen(stacks)]
     engine = engines.connect()
     tool = client.find()
     start = _base(engine, base or os.environ.get("SFTPLAY_BASE"))
@@ -120,9 +118,9 @@ def _stream(argv: list[str], name: ImageName) -> None:
 
 
 def _follow(argv: list[str], progress: Progress, lines: list[str]) -> int:
-    env = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
+    pipe = subprocess.PIPE
     child = subprocess.Popen(
-        argv, cwd=CHECKOUT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        argv, cwd=CHECKOUT, env=client.environ(), stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT
     )
     assert child.stdout is not None
     done = threading.Event()
@@ -165,7 +163,7 @@ def _stops(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _status() -> Iterator[None | object]:
+def _status() -> Iterator[Callable[[str], None] | None]:
     """A line at the bottom of a terminal that can be written over."""
     if not on_a_terminal():
         yield None
@@ -207,6 +205,3 @@ def _require_space(engine: Engine, name: ImageName) -> None:
             where=str(folder),
             todo="docker system df shows what takes it; inv image.prune removes old images of sftplay",
         )
-
-
-__all__ = ["MachineError", "NotFoundError", "explain", "make", "run"]

@@ -24,7 +24,7 @@ class Client:
     buildx: bool
 
     def build(self, *words: str) -> list[str]:
-        """The command line of a build whose result the engine keeps; DOCKER_BUILDKIT=1 belongs to its environment."""
+        """The command line of a build whose result the engine keeps; `environ` belongs to it."""
         return [str(self.path), *(("buildx", "build", "--load") if self.buildx else ("build",)), *words]
 
 
@@ -50,6 +50,11 @@ def find(path: str | None = None) -> Client:
     raise MachineError(
         "no docker command on the PATH: images are built with it", todo="install one: sudo apt install docker.io"
     )
+
+
+def environ() -> dict[str, str]:
+    """Environment of a build: BuildKit, also where the docker command would still take the old builder."""
+    return {**os.environ, "DOCKER_BUILDKIT": "1"}
 
 
 def _on_path(path: str | None) -> Iterator[Path]:

@@ -44,7 +44,9 @@ def pinned_base(root: Path = CHECKOUT) -> Base:
     """The Dockerfile's base: name, tag and digest."""
     found = _BASE.search((root / DOCKERFILE).read_text(encoding="utf-8"))
     if found is None or "@sha256:" not in found[1]:
-        raise MachineError("the Dockerfile names no base by digest", where=str(DOCKERFILE), todo="ARG BASE=name@sha256:…")
+        raise MachineError(
+            "the Dockerfile names no base by digest", where=str(DOCKERFILE), todo="ARG BASE=name@sha256:…"
+        )
     name, _, digest = found[1].partition("@")
     return Base(name, digest, pinned=True)
 

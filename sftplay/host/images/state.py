@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sftplay import console
-from sftplay.errors import MachineError
+from sftplay.errors import MachineError, UsageError
 from sftplay.files import human_size
 from sftplay.host import ask, image_names
 from sftplay.host import engine as engines
-from sftplay.host.engine import Engine, engine_errors, status_of
-from sftplay.host.image_names import CONTEXT_LABEL, REPOSITORY, STACK_LABEL, VERIFIED_LABEL, ImageName
+from sftplay.host.engine import Engine, engine_errors
+from sftplay.host.image_names import CONTEXT_LABEL, STACK_LABEL, VERIFIED_LABEL, ImageName
 from sftplay.host.images import recipe
 
 _CANDIDATE = "unverified-"
@@ -103,11 +103,11 @@ def judge(found: Found) -> str:
     return f"fresh, verified: {found.verified}" if found.verified else "fresh, not verified: inv image.verify"
 
 
-def check(stack: str = "all") -> int:
+def check(stacks: Sequence[str]) -> int:
     """`inv image.check`: is today's image of each stack here, and if not, why. 0 where all asked for are fresh, else 76."""
     engine = engines.connect()
     stale = 0
-    for one in image_names.STACKS if stack == "all" else stack.split(","):
+    for one in image_names.chosen(stacks):
         name = image_names.current(one)
         fresh = find(engine, name)
         if fresh is not None:
@@ -137,34 +137,44 @@ def prune(*, everything: bool = False, yes: bool = False) -> int:
     engine = engines.connect()
     todays = {image_names.current(stack).context_hash for stack in image_names.STACKS}
     going = [
-        one
-        for one in ours(engine)
-        if everything or not (one.verified and one.labels.get(CONTEXT_LABEL) in todays)
+        one for one in ours(engine) if everything or not (one.verified and one.labels.get(CONTEXT_LABEL) in todays)
     ]
     if not going:
         console.success("nothing to remove")
         return 0
     for one in going:
         console.info(f"{one.stack}: {', '.join(one.tags) or one.id[7:19]}, {human_size(one.size)}, {judge(one)}")
-    if not yes and not ask.agreed(f"Remove {len(going)} images?", flag="--yes"):
+    if not yes and not _agreed():
+        console.info("nothing was removed")
         return 0
     return _remove(engine, going)
+
+
+def _agreed() -> bool:
+    if not ask.somebody_is_there():
+        raise UsageError("nothing was removed: there is no terminal to ask on", todo="the same command with --yes")
+    return ask.yes("Remove these?", default=False)
 
 
 def _remove(engine: Engine, images: list[Found]) -> int:
     kept = 0
     for one in images:
         try:
-            with engine_errors(f"removing {', '.join(one.tags) or one.id}"):
-                for tag in one.tags or (one.id,):
-                    engine.api.remove_image(tag)
+            for name in (*one.tags, *one.digests, one.id):
+                _remove_name(engine, name)
         except MachineError as problem:
-            if status_of(problem.__cause__ or problem) == 404:
-                continue  # gone with another tag
             kept += 1
             console.warning(str(problem))
-    console.success(f"{len(images) - kept} images removed; layers that the others share stay")
+    console.success(f"{len(images) - kept} images removed; layers that others share stay")
     return 75 if kept else 0
 
 
-__all__ = ["REPOSITORY", "Found", "candidate_tag", "check", "find", "inspect", "judge", "ours", "prune", "show"]
+def _remove_name(engine: Engine, name: str) -> None:
+    """One of an image's names; with the last one the image goes. Names that went with another are no failure."""
+    import docker.errors
+
+    with engine_errors(f"removing {name}"):
+        try:
+            engine.api.remove_image(name)
+        except docker.errors.ImageNotFound:
+            return

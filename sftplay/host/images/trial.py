@@ -1,0 +1,81 @@
+"""One container of an image on trial, from its creation to its end; its output is kept, and shown where it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sftplay import console
+from sftplay.errors import MachineError
+from sftplay.host.container_spec import ContainerSpec
+from sftplay.host.engine import Engine, engine_errors, status_of
+
+_SHOWN = 15  # lines of a failure
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a container said and how it ended; `oom`: killed because it took more memory than it may."""
+
+    code: int
+    stdout: str
+    stderr: str
+    oom: bool
+    seconds: float
+
+
+def run(engine: Engine, spec: ContainerSpec) -> Outcome:
+    """Run a container to its end and remove it, whatever happens.
+
+    Raises:
+        MachineError: it can't be made or started, or the engine has gone (69).
+    """
+    spec = dataclasses.replace(spec, name=f"{spec.name}-trial-{secrets.token_hex(4)}")
+    begun = time.monotonic()
+    with engine_errors(f"starting {spec.image}"):
+        container = engine.api.create_container(**spec.create_arguments(engine.api.api_version))["Id"]
+        try:
+            engine.api.start(container)
+            code = int(engine.api.wait(container, timeout=None)["StatusCode"])
+            state = engine.api.inspect_container(container)["State"]
+            out = engine.api.logs(container, stdout=True, stderr=False).decode(errors="replace")
+            err = engine.api.logs(container, stdout=False, stderr=True).decode(errors="replace")
+        finally:
+            _remove(engine, container)
+    return Outcome(code, out, err, bool(state.get("OOMKilled")), time.monotonic() - begun)
+
+
+def require(engine: Engine, spec: ContainerSpec, what: str, good: Callable[[Outcome], bool] | None = None) -> Outcome:
+    """Run it, say so, and refuse an outcome other than 0 (or one that is not `good`).
+
+    Raises:
+        MachineError: it failed; its last lines are shown (69).
+    """
+    outcome = run(engine, spec)
+    if outcome.code == 0 and (good is None or good(outcome)):
+        console.info(f"{what}: works ({outcome.seconds:.0f} s)")
+        return outcome
+    for line in [*outcome.stdout.splitlines()[-5:], *outcome.stderr.splitlines()[-_SHOWN:]]:
+        console.info(f"  {line[:200]}")
+    why = "out of memory" if outcome.oom else f"exit code {outcome.code}"
+    raise MachineError(
+        f"the image is built but does not pass: {what} ({why})",
+        where=spec.image,
+        todo="the last lines stand above; it keeps the tag `unverified-…`, inv image.verify tries again",
+    )
+
+
+def _remove(engine: Engine, container: str) -> None:
+    import docker.errors
+    import requests
+
+    with contextlib.suppress(requests.RequestException):
+        try:
+            engine.api.remove_container(container, force=True, v=True)
+        except docker.errors.APIError as error:
+            if status_of(error) not in (404, 409):  # gone, or on its way
+                console.warning(f"a container is left behind: {container[:12]}")

