@@ -14,7 +14,7 @@ if __name__ == "__main__":
 from invoke.collection import Collection
 from invoke.context import Context
 
-from sftplay.host.menu import task, whole_number
+from sftplay.host.menu import only, task, whole_number
 from sftplay.host.stagetask import stage_task
 
 
@@ -256,6 +256,46 @@ def lock(c: Context, name: str, upgrade: bool = False) -> None:
     locks.make(name, upgrade=upgrade)
 
 
+@task(
+    help={
+        "file": "the batch file (default: configs/batch.yaml); where it is missing, a template is written",
+        "dry-run": "say what would run, and why",
+        "stop-on-error": "end at the first experiment that fails (else the rest goes on)",
+        "yes": "do not ask, however many experiments there are",
+        "runner": "auto, docker or local",
+        "device": "auto, cuda or cpu, for every experiment",
+    }
+)
+def batch(
+    c: Context,
+    file: str | None = None,
+    dry_run: bool = False,
+    stop_on_error: bool = False,
+    yes: bool = False,
+    runner: str = "auto",
+    device: str | None = None,
+) -> int:
+    """Many datasets and experiments with one command; started again, it goes on."""
+    from sftplay.host import batch as batches
+
+    return batches.run(file, dry_run=dry_run, stop_on_error=stop_on_error, yes=yes, runner=runner, device=device)
+
+
+@task(
+    words="runs",
+    help={
+        "runs": "name of the run",
+        "batch": "a batch file, instead of a run",
+        "output": "the file to write (default: report.html in the folder of the run or batch)",
+    },
+)
+def report(c: Context, runs: list[str], batch: str | None = None, output: str | None = None) -> None:
+    """One HTML file to look at: curves, data, metrics, answers before and after, settings."""
+    from sftplay.host import report as reports
+
+    reports.write(only(runs), batch=batch, output=output)
+
+
 @task()
 def status(c: Context) -> None:
     """What runs now: step, loss, tokens per second, time left."""
@@ -369,7 +409,7 @@ MENU = {
         *(fetch, train, train_bnb, train_bnb_tb, train_unsloth, train_unsloth_tb),
         *(evaluate, eval_test, eval_quick, eval_full, infer, infer_interactive, infer_batch, merge),
     ),
-    "Around it": (status, logs, tensorboard, stop_tb, clean),
+    "Around it": (batch, status, logs, report, tensorboard, stop_tb, clean),
     "Developers": (test, lint, bench),
 }
 namespace = Collection(*(entry for group in MENU.values() for entry in group))

@@ -36,6 +36,11 @@ class Attempt:
         return self.folder / "backend.json"
 
     @property
+    def has_begun(self) -> bool:
+        """Whether it got as far as its stamp, or handed over. Killed while it loads, it leaves a log and nothing to go on from."""
+        return self.stamp.exists() or self.handover.exists()
+
+    @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
@@ -164,7 +169,7 @@ class Run:
 
     def has_begun(self) -> bool:
         """Whether something was trained here, or is being trained."""
-        return self.stamp.exists() or bool(self.attempts()) or self.tuned() is not None
+        return self.stamp.exists() or any(one.has_begun for one in self.attempts()) or self.tuned() is not None
 
     def tuned(self) -> Path | None:
         """The folder with the trained weights (adapter/ or model/), where there is one."""

@@ -49,6 +49,9 @@ def test_a_second_start_is_refused_with_a_free_name() -> None:
     run = Run("demo")
     run.refuse_second_start()
     (run.folder / "attempts" / "01-bnb").mkdir(parents=True)
+    run.attempts()[0].log.touch()
+    run.refuse_second_start()  # killed while it loaded: nothing was begun
+    run.attempts()[0].stamp.touch()
     Path("outputs/demo-2").mkdir()
     with pytest.raises(RefusedError) as caught:
         run.refuse_second_start()

@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from sftplay.errors import NotFoundError
+from sftplay.config import load_config
+from sftplay.errors import NotFoundError, SftplayError
 from sftplay.places import data_folder
 from sftplay.runs import Run
 from sftplay.settings import Settings
@@ -43,6 +44,15 @@ def read(run: Run, settings: Settings, split: str = "val") -> list[Answers]:
     rows = list(_rows(path))[:SHOWN]
     asked = _questions(data_folder("processed", settings) / f"{split}.jsonl", {row["id"] for row in rows})
     return [Answers(asked.get(row["id"], row["prompt"]), row["base"], row["tuned"], row["reference"]) for row in rows]
+
+
+def user_words(run: Run, split: str, ids: set[str]) -> dict[str, str]:
+    """Row id → the user's last words, as far as today's data/processed still has these rows; {} where the config is gone."""
+    try:
+        settings = load_config(run.config)
+        return _questions(data_folder("processed", settings) / f"{split}.jsonl", ids)
+    except (SftplayError, OSError, ValueError, KeyError, StopIteration):
+        return {}
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -138,14 +138,14 @@ def remove(item: Doomed) -> int:
             return 0
         for part in item.parts:
             try:
-                _delete(part)
+                delete(part)
             except OSError as error:
                 raise explain_os_error(error, part) from error
     return item.size
 
 
-def _delete(path: Path) -> None:
-    """A folder gets another name first, so that a half-removed run is never taken for a run."""
+def delete(path: Path) -> None:
+    """Remove a file, a link or a folder. A folder gets another name first, so that a half-removed run is never taken for a run."""
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return

@@ -103,6 +103,17 @@ def whole_number(flag: str, value: str | None) -> int | None:
     raise UsageError(f"{flag} wants a whole number, got {value!r}", todo=f"for example: {flag} 7007")
 
 
+def only(words: Sequence[str]) -> str | None:
+    """The word of a task that takes one at most.
+
+    Raises:
+        UsageError: there are more (2).
+    """
+    if len(words) > 1:
+        raise UsageError(f"one name at most, got {len(words)}: {' '.join(words)}")
+    return words[0] if words else None
+
+
 class Menu(Program):
     """Invoke's program with our exit code for a wrong command line: 2, as everywhere else."""
 

@@ -115,8 +115,13 @@ class View:
 def every_run() -> Iterator[View]:
     """Every folder in outputs/, by name. Links to folders are looked at, files and hidden folders are not."""
     if OUTPUTS.is_dir():
-        names = sorted(path.name for path in OUTPUTS.iterdir() if path.is_dir() and not path.name.startswith("."))
+        names = sorted(path.name for path in OUTPUTS.iterdir() if _is_run(path))
         yield from (look(Run(name)) for name in names)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder of outputs/ is a run's, and not what a batch keeps for itself."""
+    return path.is_dir() and not path.name.startswith(".") and not (path / "batch.json").is_file()
 
 
 def require(name: str) -> View:

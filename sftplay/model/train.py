@@ -72,7 +72,7 @@ def _plan(job: Job, target: Run, tokenized: Path, *, resume: bool) -> Plan:
 
 def _attempt(job: Job, target: Run, *, resume: bool) -> Attempt:
     """The attempt to work in: the newest on resume, the launcher's number, else the next one."""
-    attempts = target.attempts()
+    attempts = [attempt for attempt in target.attempts() if attempt.has_begun]
     if resume and attempts:
         return attempts[-1]
     backend = job.settings.backend

@@ -116,7 +116,7 @@ def write_data(run: Run) -> None:
     lengths = [[20 + 3 * n, 1 + n % 7] for n in range(40)]
     write_json(
         run.data_record,
-        {"raw": "data/raw", "report": report, "stages": {"tokenize": tokenize, "style": {"options": {"style": "Be brief."}}}, "lengths": lengths},
+        {"raw": "data/raw", "report": report, "stages": {"tokenize": tokenize, "style": {"section": {"style.prompt": "Be brief.", "style.mode": "prepend"}}}, "lengths": lengths},
     )  # fmt: skip
 
 

@@ -1,0 +1,297 @@
+"""The batch file: datasets, experiments, and what a matrix makes of them. Every problem in it is found before anything is written."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sftplay.cli import DEFAULT_CONFIG
+from sftplay.config import load_config
+from sftplay.errors import ConfigError, SftplayError
+from sftplay.files import hash_bytes, hash_json, write_text
+from sftplay.settings import NAME_PATTERN, Settings
+from sftplay.yamlfile import Marks, read_yaml
+
+SORTED_BY = (
+    "loss",
+    "perplexity",
+    "exact_match",
+    "token_f1",
+    "rouge_l",
+    "chrf",
+    "ended",
+    "val_loss",
+    "train_loss",
+    "name",
+)
+LOWER_IS_BETTER = ("loss", "perplexity", "val_loss", "train_loss", "name")
+_LONGEST = 63  # characters of a run's name
+Value = str | int | float | bool | list[Any] | None
+
+TEMPLATE = """\
+# python3 tasks.py batch --file {file}
+# Every dataset goes through process, style and render, into folders of its own (data/processed_<dataset>/ …); then every
+# experiment is trained into outputs/<experiment>/ and evaluated. Started again it goes on: what is done is not done twice.
+# `--dry-run` says what would run, and why. Any key of a config (inv config.show) may stand under `set` and `matrix`.
+
+sort_by: rouge_l          # of the table at the end: {metrics}
+split: val                # what experiments are evaluated on: val, test, all, or none
+config: {config}    # settings that all experiments share; an experiment may name another one
+
+datasets:
+  plain:
+    raw: data/raw         # your files: a folder, a file, a glob, a hub dataset, or a list of these
+  brief:                  # the same rows with a style prompt
+    raw: data/raw
+    style: Answer in one short sentence.
+    # style_mode: prepend # prepend, append or replace: where the style prompt goes in the system turn
+    # format: auto        # or alpaca, sharegpt, messages, …
+    # fields: {{user: question, assistant: answer}}
+    # set: {{data.val_share: 0.1}}
+
+experiments:
+  - name: first
+    dataset: plain
+    set:
+      train.max_steps: 20
+  - name: rank            # four runs: rank-plain-r8, rank-plain-r16, rank-brief-r8, rank-brief-r16
+    dataset: [plain, brief]
+    matrix:
+      lora.r: [8, 16]
+    set:
+      train.max_steps: 20
+"""
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Dataset(Section):
+    """Where rows come from and what style they get."""
+
+    raw: str | list[str]
+    style: str | None = None
+    style_mode: Literal["prepend", "append", "replace"] = "prepend"
+    format: str = "auto"
+    fields: dict[str, str] | None = None
+    set: dict[str, Value] = {}
+
+    def values(self, name: str) -> dict[str, Value]:
+        """Its settings by key."""
+        fields = {f"data.fields.{key}": value for key, value in (self.fields or {}).items()}
+        style: dict[str, Value] = {"style.prompt": self.style, "style.mode": self.style_mode} if self.style else {}
+        raw = {"data.raw": self.raw, "data.format": self.format, "data.suffix": name}
+        return {**raw, **fields, **style, **self.set}
+
+
+class ExperimentGroup(Section):
+    """One entry under `experiments`: one run, or as many as its datasets and matrix make."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    dataset: str | list[str]
+    config: str | None = None
+    set: dict[str, Value] = {}
+    matrix: dict[str, Annotated[list[Value], Field(min_length=1)]] = {}
+
+    @property
+    def datasets(self) -> list[str]:
+        return [self.dataset] if isinstance(self.dataset, str) else self.dataset
+
+    @property
+    def size(self) -> int:
+        """How many runs it makes."""
+        count = len(self.datasets)
+        for values in self.matrix.values():
+            count *= len(values)
+        return count
+
+
+class BatchFile(Section):
+    """The whole file."""
+
+    sort_by: Literal["loss", "perplexity", "exact_match", "token_f1", "rouge_l", "chrf", "ended", "val_loss", "train_loss", "name"] = "rouge_l"  # fmt: skip
+    split: Literal["val", "test", "all", "none"] = "val"
+    config: str = DEFAULT_CONFIG
+    datasets: Annotated[dict[str, Dataset], Field(min_length=1)]
+    experiments: Annotated[list[ExperimentGroup], Field(min_length=1)]
+
+    @property
+    def size(self) -> int:
+        """How many runs it makes."""
+        return sum(group.size for group in self.experiments)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run to be.
+
+    Attributes:
+        changes: what sets it apart within its group: dataset and values of the matrix.
+        settings: complete; run.name and data.suffix are filled in.
+    """
+
+    name: str
+    dataset: str
+    base: str
+    changes: Mapping[str, Value]
+    settings: Settings
+
+    @property
+    def shape(self) -> str:
+        """Hash of the settings that decide what its rows look like: those with the same share their data folders."""
+        kept = self.settings.model_dump(mode="json", include={"data", "style", "model"})
+        kept["data"].pop("suffix")
+        kept["data"].pop("workers")
+        return hash_json(kept)
+
+
+def write_template(path: Path) -> None:
+    """A file to begin with."""
+    metrics = ", ".join(SORTED_BY)
+    write_text(path, TEMPLATE.format(file=path, metrics=metrics, config=DEFAULT_CONFIG))
+
+
+def read(path: Path) -> BatchFile:
+    """The file, checked as far as that needs no other file.
+
+    Raises:
+        ConfigError: every problem at once (78).
+    """
+    raw, marks = read_yaml(path)
+    try:
+        batch = BatchFile.model_validate(raw)
+    except ValidationError as error:
+        raise _problems(path, [_describe(dict(problem), marks) for problem in error.errors()]) from None
+    found = list(_contradictions(batch))
+    if found:
+        raise _problems(path, found)
+    return batch
+
+
+def _contradictions(batch: BatchFile) -> Iterator[str]:
+    for name, dataset in batch.datasets.items():
+        if not re.fullmatch(NAME_PATTERN, name):
+            yield f"datasets.{name}: a dataset's name has lower-case letters, digits, `.`, `_` and `-`: it names folders"
+        if dataset.style is not None and not dataset.style.strip():
+            yield f"datasets.{name}.style is empty: write a style prompt, or leave the key out"
+    names = [group.name for group in batch.experiments]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"experiments: {name} is there {names.count(name)} times; every experiment needs a name of its own"
+    for group in batch.experiments:
+        if not group.datasets:
+            yield f"experiments: {group.name} names no dataset"
+        for dataset_name in group.datasets:
+            if dataset_name not in batch.datasets:
+                yield f"experiments: {group.name} wants the dataset {dataset_name!r}; there are {', '.join(batch.datasets)}"
+        for key in sorted({*group.set} & {*group.matrix}):
+            yield f"experiments: {group.name} has {key} under set and under matrix"
+
+
+def expand(batch: BatchFile, path: Path) -> list[Experiment]:
+    """Every experiment with its resolved settings.
+
+    Raises:
+        ConfigError: settings that are wrong, two runs of one name: all problems at once (78).
+    """
+    made: list[Experiment] = []
+    problems: list[str] = []
+    for group in batch.experiments:
+        for dataset, values in _combinations(group):
+            varied = {**({"dataset": dataset} if len(group.datasets) > 1 else {}), **values}
+            name = _name(group.name, varied)
+            try:
+                made.append(_experiment(batch, group, name, dataset, values, varied))
+            except SftplayError as error:
+                problems.append(f"{name}: {error.what}" + (f" ({error.where})" if error.code != 78 else ""))
+    names = [one.name for one in made]
+    problems += [f"two experiments would be called {name}" for name in sorted({n for n in names if names.count(n) > 1})]
+    if problems:
+        raise _problems(path, list(dict.fromkeys(problems)))
+    return _apart(made)
+
+
+def _combinations(group: ExperimentGroup) -> Iterator[tuple[str, dict[str, Value]]]:
+    for dataset in group.datasets:
+        for values in itertools.product(*group.matrix.values()):
+            yield dataset, dict(zip(group.matrix, values, strict=True))
+
+
+def _experiment(
+    batch: BatchFile,
+    group: ExperimentGroup,
+    name: str,
+    dataset: str,
+    values: Mapping[str, Value],
+    varied: Mapping[str, Value],
+) -> Experiment:
+    base = group.config or batch.config
+    changes = {**batch.datasets[dataset].values(dataset), **group.set, **values, "run.name": name}
+    if changes.get("data.fields") is None and not any(key.startswith("data.fields.") for key in changes):
+        changes.pop("data.fields", None)
+    settings = load_config(Path(base), [f"{key}={_as_yaml(value)}" for key, value in changes.items()])
+    return Experiment(name, dataset, base, varied, settings)
+
+
+def _apart(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Experiments of one dataset whose rows differ (another model, another length) get data folders of their own."""
+    suffixes: dict[tuple[str, str], str] = {}
+    result = []
+    for one in experiments:
+        taken = [key for key in suffixes if key[0] == one.dataset]
+        suffix = suffixes.setdefault(
+            (one.dataset, one.shape), _cut(f"{one.dataset}-{one.name}") if taken else one.dataset
+        )
+        if suffix == one.dataset:
+            result.append(one)
+            continue
+        data = one.settings.data.model_copy(update={"suffix": suffix})
+        settings = one.settings.model_copy(update={"data": data})
+        result.append(Experiment(one.name, one.dataset, one.base, one.changes, settings))
+    return result
+
+
+def _name(group: str, varied: Mapping[str, Value]) -> str:
+    """`rank-plain-r16`: the group's name and what varies; a long one ends in a hash."""
+    words = [group]
+    for key, value in varied.items():
+        label = "" if key == "dataset" else key.rpartition(".")[2]
+        words.append(label + re.sub(r"[^a-z0-9.]+", "_", str(value).lower()).strip("_"))
+    return _cut("-".join(words))
+
+
+def _cut(name: str) -> str:
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST - 9]}-{hash_bytes(name.encode()).removeprefix('sha256:')[:8]}"
+
+
+def _as_yaml(value: Value) -> str:
+    """A value for `--set`: flow YAML, on one line."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _describe(problem: Mapping[str, Any], marks: Marks) -> str:
+    path = tuple(str(part) for part in problem["loc"])
+    known = next((path[:end] for end in range(len(path), 0, -1) if path[:end] in marks), None)
+    line = f"line {marks[known][0]}: " if known else ""
+    what = {"extra_forbidden": "unknown key", "missing": "this key is wanted"}.get(problem["type"], problem["msg"])
+    return f"{line}{'.'.join(path)}: {what}"
+
+
+def _problems(path: Path, lines: Sequence[str]) -> ConfigError:
+    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+    listing = "\n".join(f"  {line}" for line in [*lines[:20], *(["…"] if len(lines) > 20 else [])])
+    return ConfigError(
+        f"{count} in the batch file\n{listing}", where=str(path), todo="mend the file; nothing was started"
+    )
