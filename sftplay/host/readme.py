@@ -103,7 +103,7 @@ def _table(head: tuple[str, ...], rows: Iterable[str]) -> str:
 
 def _escape(text: str) -> str:
     """Text for a table's cell. Inside backticks Markdown takes `<` as it is."""
-    pieces = text.replace("|", "\\|").split("`")
+    pieces = " ".join(text.split()).replace("|", "\\|").split("`")
     return "`".join(piece if number % 2 else piece.replace("<", "&lt;") for number, piece in enumerate(pieces))
 
 
