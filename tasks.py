@@ -122,11 +122,14 @@ train_bnb_tb = stage_task(
     tensorboard=True,
 )
 train_unsloth = stage_task(
-    "train", "Fine-tune with Unsloth (not in this version yet).", name="train-unsloth", overrides=["backend=unsloth"]
+    "train",
+    "Fine-tune with Unsloth; where it cannot run, BnB goes on.",
+    name="train-unsloth",
+    overrides=["backend=unsloth"],
 )
 train_unsloth_tb = stage_task(
     "train",
-    "Start TensorBoard and fine-tune with Unsloth (not in this version yet).",
+    "Start TensorBoard and fine-tune with Unsloth; where it cannot run, BnB goes on.",
     name="train-unsloth-tb",
     overrides=["backend=unsloth"],
     tensorboard=True,

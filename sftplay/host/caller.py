@@ -40,12 +40,20 @@ class Caller:
     passed: Mapping[str, str] = field(default_factory=dict)
 
 
-def look(facts: Machine, *, rootless: bool, environ: Mapping[str, str] = os.environ) -> Caller:
-    """The person who starts this process, in the working directory."""
+def look(
+    facts: Machine, *, rootless: bool, writes: Path | None = None, environ: Mapping[str, str] = os.environ
+) -> Caller:
+    """The person who starts this process, in the working directory.
+
+    Args:
+        writes: the folder that is written into (default: the working directory): for root its owner counts.
+    """
     from sftplay.host.container_spec import NETWORK_VARIABLES, PASSED_VARIABLES
 
     root = Path.cwd()
-    owner = root.stat()
+    owner = next(
+        folder for folder in ((writes or root).absolute(), *(writes or root).absolute().parents) if folder.exists()
+    ).stat()
     user = choose_user((os.geteuid(), os.getegid()), (owner.st_uid, owner.st_gid), rootless=rootless)
     visible = environ.get("CUDA_VISIBLE_DEVICES", "")
     return Caller(

@@ -32,6 +32,7 @@ class Call:
 
     Attributes:
         options: the stage's own options, as argv.
+        argv_override: a whole command line from a record, instead of one made from the parts.
     """
 
     stage: Stage
@@ -39,10 +40,13 @@ class Call:
     run: str | None = None
     overrides: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    argv_override: tuple[str, ...] = ()
 
     @property
     def argv(self) -> list[str]:
         """`STAGE --config FILE …`: what stands after `python -m sftplay` in every runner."""
+        if self.argv_override:
+            return list(self.argv_override)
         words = [self.stage.name]
         for flag, value in (("--config", self.config), ("--run", self.run)):
             words += [] if value is None else [flag, value]

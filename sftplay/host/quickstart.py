@@ -16,7 +16,7 @@ from sftplay.cli import make_job
 from sftplay.errors import NotFoundError, StorageError
 from sftplay.files import human_size
 from sftplay.freshness import read_stamp
-from sftplay.host import answers, ask, choose, envs, folders, machine, samples
+from sftplay.host import answers, ask, choose, envs, folders, images_here, machine, samples
 from sftplay.host.estimate import show_duration
 from sftplay.host.history import Found, find_run
 from sftplay.host.tour import Ended, Tour, command_for, head, run_stage
@@ -89,7 +89,11 @@ def _folder(config: str, overrides: tuple[str, ...], style: str | None, *, askin
 def _environment(tour: Tour) -> None:
     """Step 2: the packages that the stages run with."""
     head(2, "the packages that the stages run with", "inv install")
-    if choose.choose_runner("auto", tour.facts).value != "local":
+    shelf = images_here.look()
+    wanted = choose.choose_stack(BY_NAME["train"], tour.settings, tour.facts, shelf.present)
+    runner = choose.choose_runner("auto", wanted.value, shelf)
+    if runner.value != "local":
+        console.success(f"stages run in containers: {runner.reason}")
         return
     stack = choose.choose_stack(BY_NAME["train"], tour.settings, tour.facts, envs.present())
     if stack.value not in envs.present() and tour.asking:

@@ -1,7 +1,8 @@
 """outputs/<run>/launch/: what was started and how it ended, one numbered set of files for each start.
 
 start-NNN.json is written before the start, exit-NNN.json once and last; output-NNN.log holds what the stage printed; seen-NNN says
-that a person has been told the end.
+that a person has been told the end; asked-NNN that one asked for it, written before the stop is sent, so that a launcher which comes
+later knows it too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ class Start:
     Attributes:
         nonce: known to the launcher and this start's stage only; a hand-over file has to name it.
         argv: what stood after `python -m sftplay`.
+        runner: docker, local, or preflight: nothing was started, the launcher itself saw that it can't run.
+        environment_hash: of the local runner's environment; image: digest of the docker runner's image.
+        attempt: name of the Unsloth attempt that may ask to be handed over; empty for other backends.
     """
 
     number: int
@@ -37,6 +41,8 @@ class Start:
     runner: str
     environment_hash: str
     created: str
+    image: str = ""
+    attempt: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Exit:
     Attributes:
         code: the stage's exit code, 128 + signal where one ended it; None where nobody saw the end (`lost`).
         asked: what a person had asked for by then: nothing, `stop` or `kill`.
+        oom: the engine says that the kernel killed it for memory.
     """
 
     number: int
@@ -53,6 +60,7 @@ class Exit:
     code: int | None
     asked: str
     ended: str
+    oom: bool = False
 
     @property
     def lost(self) -> bool:
@@ -60,7 +68,16 @@ class Exit:
         return self.code is None
 
 
-def new_start(folder: Path, argv: Sequence[str], *, stack: str, runner: str, environment_hash: str) -> Start:
+def new_start(
+    folder: Path,
+    argv: Sequence[str],
+    *,
+    stack: str,
+    runner: str,
+    environment_hash: str = "",
+    image: str = "",
+    attempt: str = "",
+) -> Start:
     """Write the record of the next start."""
     before = newest(folder)
     start = Start(
@@ -71,6 +88,8 @@ def new_start(folder: Path, argv: Sequence[str], *, stack: str, runner: str, env
         runner=runner,
         environment_hash=environment_hash,
         created=now(),
+        image=image,
+        attempt=attempt,
     )
     write_json(start_file(folder, start.number), asdict(start))
     return start
@@ -78,8 +97,18 @@ def new_start(folder: Path, argv: Sequence[str], *, stack: str, runner: str, env
 
 def newest(folder: Path) -> Start | None:
     """The start with the highest number."""
-    numbers = [int(match[1]) for match in map(_START.match, (path.name for path in folder.glob("start-*"))) if match]
-    return read_start(start_file(folder, max(numbers))) if numbers else None
+    numbers = _numbers(folder)
+    return read_start(start_file(folder, numbers[-1])) if numbers else None
+
+
+def every(folder: Path) -> list[Start]:
+    """All starts, oldest first."""
+    return [read_start(start_file(folder, number)) for number in _numbers(folder)]
+
+
+def _numbers(folder: Path) -> list[int]:
+    matches = map(_START.match, (path.name for path in folder.glob("start-*")))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def read_start(path: Path) -> Start:
@@ -103,9 +132,9 @@ def read_exit(folder: Path, start: Start) -> Exit | None:
     return end
 
 
-def write_exit(folder: Path, start: Start, *, code: int | None, asked: str) -> Exit:
+def write_exit(folder: Path, start: Start, *, code: int | None, asked: str, oom: bool = False) -> Exit:
     """Write how `start` ended."""
-    end = Exit(start.number, start.nonce, code, asked, now())
+    end = Exit(start.number, start.nonce, code, asked, now(), oom)
     write_json(exit_file(folder, start.number), asdict(end))
     return end
 
@@ -128,6 +157,19 @@ def output_file(folder: Path, number: int) -> Path:
 def seen_file(folder: Path, number: int) -> Path:
     """There when a person has been told the end."""
     return folder / f"seen-{number:03d}"
+
+
+def asked_file(folder: Path, number: int) -> Path:
+    """Holds `stop` or `kill` once a person asked a container for its end."""
+    return folder / f"asked-{number:03d}"
+
+
+def read_asked(folder: Path, number: int) -> str:
+    """`stop`, `kill`, or nothing."""
+    try:
+        return asked_file(folder, number).read_text().strip()
+    except OSError:
+        return ""
 
 
 def now() -> str:

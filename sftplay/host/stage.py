@@ -4,31 +4,48 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sftplay import console
 from sftplay.cli import make_job, parse_job
 from sftplay.decision import Decision
-from sftplay.errors import MachineError, NotFoundError
+from sftplay.errors import NotFoundError, SftplayError
 from sftplay.freshness import read_stamp
-from sftplay.host import choose, envs, launcher, local, machine
+from sftplay.host import choose, container_stage, engine, envs, images_here, launcher, local, machine, records
+from sftplay.host.images_here import Shelf
 from sftplay.host.local import Call
+from sftplay.host.local_training import LocalSeat
+from sftplay.host.seats import Order, Seat
 from sftplay.locks import is_held
 from sftplay.places import data_folder, find_model, is_local_model
 from sftplay.rawdata import hub_datasets
 from sftplay.runs import Run
 from sftplay.settings import Settings
-from sftplay.stages import BY_NAME, Stage
+from sftplay.stages import BY_NAME, Job, Stage
+from sftplay.stamp import read_stamp as read_backend
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A stage that may start: its command line and config are right, and this machine has a runner for it."""
+    """A stage that may start: its command line and config are right, and this machine has a runner for it.
+
+    Attributes:
+        runner: the one that the stage itself gets, with the reason.
+        shelf: the engine with its images; without one where nothing is to run in a container.
+        preflight: Unsloth is not even started where there is no GPU.
+    """
 
     call: Call
-    settings: Settings
+    job: Job
     facts: machine.Machine
+    asked: str
     runner: Decision[choose.Runner]
+    shelf: Shelf
+    preflight: bool = True
+
+    @property
+    def settings(self) -> Settings:
+        return self.job.settings
 
 
 def start(
@@ -39,6 +56,7 @@ def start(
     overrides: Sequence[str] = (),
     options: Sequence[str] = (),
     runner: str = "auto",
+    preflight: bool = True,
 ) -> int:
     """Run a stage to its end.
 
@@ -47,6 +65,7 @@ def start(
         config: config file, run: run name, overrides: `key=value` each; as on the stage's own command line.
         options: the stage's own options, as argv (`["--style", "…"]`).
         runner: auto, docker or local.
+        preflight: see `Prepared`.
 
     Returns:
         The stage's exit code (design section 5), 128 + signal where one ended it.
@@ -54,7 +73,8 @@ def start(
     Raises:
         SftplayError: what is wrong before the stage could start (usage, config, machine).
     """
-    return run_prepared(prepare(Call(BY_NAME[stage], config, run, tuple(overrides), tuple(options)), runner))
+    call = Call(BY_NAME[stage], config, run, tuple(overrides), tuple(options))
+    return run_prepared(prepare(call, runner, preflight=preflight))
 
 
 def start_pipeline(
@@ -79,21 +99,19 @@ def start_pipeline(
     return 0
 
 
-def prepare(call: Call, runner: str) -> Prepared:
+def prepare(call: Call, runner: str, *, preflight: bool = True) -> Prepared:
     """Find out what is wrong before anything is installed, fetched or written.
 
     Raises:
         SftplayError: usage (2), config (78), machine (69).
     """
+    choose.check_runner(runner)
     facts = machine.look()
     machine.require_supported(facts)
-    settings = parse_job(call.argv)[1].settings
-    if call.stage.name == "train" and settings.backend == "unsloth":
-        raise MachineError(
-            "the Unsloth stack is not in this version of sftplay yet",
-            todo="train with BitsAndBytes: inv train-bnb, or --set backend=bnb",
-        )
-    return Prepared(call, settings, facts, choose.choose_runner(runner, facts))
+    job = parse_job(call.argv)[1]
+    shelf = Shelf() if runner == "local" else images_here.look()
+    stack = _stack(call, job.settings, facts, shelf.present, preflight=preflight)
+    return Prepared(call, job, facts, runner, choose.choose_runner(runner, stack.value, shelf), shelf, preflight)
 
 
 def run_prepared(prepared: Prepared) -> int:
@@ -101,46 +119,132 @@ def run_prepared(prepared: Prepared) -> int:
     call = prepared.call
     for only, name in missing(call.stage, prepared.settings):
         console.info(f"{name} is not in the cache: fetching it first")
-        options = (f"--only={only}",)
-        code = _run_local(prepared, Call(BY_NAME["fetch"], call.config, call.run, call.overrides, options))
+        fetch = Call(BY_NAME["fetch"], call.config, call.run, call.overrides, (f"--only={only}",))
+        code = _run(_prepare_fetch(prepared, fetch))
         if code:
             return code
     if _begins_on_cpu_for_want_of_a_gpu(prepared):
         from sftplay.host.patience import agree_to_cpu
 
         agree_to_cpu(prepared.settings, prepared.facts)
-    return _run_local(prepared, call)
+    return _run(prepared)
+
+
+def _prepare_fetch(prepared: Prepared, fetch: Call) -> Prepared:
+    """The same runner where its image is there, else an environment: a model is fetched for both."""
+    stack = choose.choose_stack(fetch.stage, prepared.settings, prepared.facts, prepared.shelf.present)
+    runner = choose.choose_runner(
+        prepared.runner.value if prepared.asked == "docker" else prepared.asked, stack.value, prepared.shelf
+    )
+    return replace(prepared, call=fetch, job=parse_job(fetch.argv)[1], runner=runner)
 
 
 def _begins_on_cpu_for_want_of_a_gpu(prepared: Prepared) -> bool:
     """A training that nobody sent to the CPU, and that is not just gone on with."""
     settings, call = prepared.settings, prepared.call
+    run = Run(str(settings.run.name))
     return (
         call.stage.name == "train"
         and settings.train.device == "auto"
         and not prepared.facts.has_gpu
         and "--resume" not in call.options
-        and not is_held(Run(str(settings.run.name)).launch_lock)
+        and not is_held(run.launch_lock)
+        and records.newest(run.launch) is None
     )
 
 
-def _run_local(prepared: Prepared, call: Call) -> int:
-    settings, facts = prepared.settings, prepared.facts
-    stack = choose.choose_stack(call.stage, settings, facts, envs.present())
-    environment = envs.ensure(stack.value)
-    console.info(
-        f"{call.stage.name}: {prepared.runner.value} runner ({prepared.runner.reason}), {stack.value} stack ({stack.reason})"
-    )
-    env = local.stage_environ(call.stage, environment, os.environ, cores=facts.cores)
-    if call.stage.gpu:
-        env["SFTPLAY_DEVICE"] = choose.choose_device(settings, facts).value
+def _run(prepared: Prepared) -> int:
+    call = prepared.call
     if call.stage.name == "train":
-        assert settings.run.name is not None  # load_config fills it in
-        return launcher.train(Run(settings.run.name), call, environment, env)
+        return launcher.train(_order(prepared))
+    present = prepared.shelf.present if prepared.runner.value == "docker" else envs.present()
+    stack = _stack(call, prepared.settings, prepared.facts, present)
+    _say(prepared, stack)
+    device = choose.choose_device(prepared.settings, prepared.facts).value if call.stage.gpu else ""
+    if prepared.runner.value == "docker":
+        assert prepared.shelf.engine is not None
+        return container_stage.run(prepared.shelf.engine, call, prepared.job, prepared.facts, stack.value, device)
+    environment = envs.ensure(stack.value)
+    env = _environ(prepared, environment)
     with local.token_file(os.environ if call.stage.network else {}) as token:
         code = local.run_foreground([str(environment.python), "-m", "sftplay", *call.argv], {**env, **token})
     local.explain_end(call.stage.name, code)
     return code
+
+
+def _order(prepared: Prepared) -> Order:
+    """What the launcher needs to start this training, and to hand it over."""
+    settings, facts = prepared.settings, prepared.facts
+    assert settings.run.name is not None  # load_config fills it in
+    device = choose.choose_device(settings, facts)
+
+    def seat(backend: str) -> Seat:
+        return _seat(prepared, backend)
+
+    return Order(
+        run=Run(settings.run.name),
+        call=prepared.call,
+        settings=settings,
+        seat=seat,
+        engine=lambda: prepared.shelf.engine or engine.connect(),
+        no_gpu=device.reason if device.value == "cpu" and prepared.preflight else "",
+    )
+
+
+def _seat(prepared: Prepared, backend: str) -> Seat:
+    """Where an attempt of `backend` runs. After a hand-over that may be another runner than the one before it had."""
+    settings, facts, call = prepared.settings, prepared.facts, prepared.call
+    stack = _backend_stack(settings, facts, backend, preflight=prepared.preflight)
+    runner = choose.choose_runner(prepared.asked, stack.value, prepared.shelf)
+    chosen = replace(prepared, runner=runner)
+    _say(chosen, stack)
+    device = choose.choose_device(settings, facts).value
+    if runner.value == "docker":
+        assert prepared.shelf.engine is not None
+        return container_stage.seat(prepared.shelf.engine, call, prepared.job, facts, stack.value, device)
+    environment = envs.ensure(stack.value)
+    return LocalSeat(environment, _environ(chosen, environment))
+
+
+def _environ(prepared: Prepared, environment: envs.Environment) -> dict[str, str]:
+    stage = prepared.call.stage
+    env = local.stage_environ(stage, environment, os.environ, cores=prepared.facts.cores)
+    if stage.gpu:
+        env["SFTPLAY_DEVICE"] = choose.choose_device(prepared.settings, prepared.facts).value
+    return env
+
+
+def _say(prepared: Prepared, stack: Decision[choose.Stack]) -> None:
+    runner = prepared.runner
+    console.info(
+        f"{prepared.call.stage.name}: {runner.value} runner ({runner.reason}), {stack.value} stack ({stack.reason})"
+    )
+
+
+def _stack(
+    call: Call, settings: Settings, facts: machine.Machine, present: frozenset[str], *, preflight: bool = True
+) -> Decision[choose.Stack]:
+    backend = _backend_of(Run(str(settings.run.name))) if call.stage.run else ""
+    if call.stage.name == "train":
+        return _backend_stack(settings, facts, backend or settings.backend, preflight=preflight)
+    return choose.choose_stack(call.stage, settings, facts, present, backend)
+
+
+def _backend_stack(
+    settings: Settings, facts: machine.Machine, backend: str, *, preflight: bool
+) -> Decision[choose.Stack]:
+    """The stack of a training. Without preflight the Unsloth stack starts on a machine without a GPU as well."""
+    if backend == "unsloth" and not preflight:
+        return Decision("unsloth", "--no-preflight")
+    return choose.choose_stack(BY_NAME["train"], settings, facts, frozenset(), backend)
+
+
+def _backend_of(run: Run) -> str:
+    """The backend that a run ended in; empty where nothing says so."""
+    try:
+        return read_backend(run.stamp).backend
+    except SftplayError:
+        return ""
 
 
 def missing(stage: Stage, settings: Settings) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ _COMMON = {
     "set_": "change one config value, as in --set train.learning_rate=1e-4; may be repeated",
     "device": "auto, cuda or cpu; the same as --set train.device=…",
     "runner": "auto, docker or local: a container, or an environment on this machine",
+    "no_preflight": "start the Unsloth stack even where there is no GPU (it fails there, and BnB takes over)",
 }
 
 
@@ -53,11 +54,12 @@ def stage_task(
         device = [f"train.device={given['device']}"] if given.get("device") else []
         chosen = (*given["set_"], *device, *overrides)
         call = Call(row, given["config"], given["run"], chosen, (*fixed, *as_argv(offered, given)))
-        prepared = stages.prepare(call, given["runner"])
+        preflight = not given.get("no_preflight")
+        prepared = stages.prepare(call, given["runner"], preflight=preflight)
         if tensorboard:
             from sftplay.host import tensorboard as board
 
-            board.start(port=prepared.settings.tensorboard.port)
+            board.start(port=prepared.settings.tensorboard.port, runner=prepared.runner.value)
         return stages.run_prepared(prepared)
 
     parameters = [Parameter("context", Parameter.POSITIONAL_OR_KEYWORD)]
@@ -71,6 +73,7 @@ def stage_task(
         "set_": [],
         **({"device": None} if row.gpu else {}),
         "runner": "auto",
+        **({"no_preflight": False} if stage == "train" else {}),
     }
     parameters += [Parameter(key, Parameter.POSITIONAL_OR_KEYWORD, default=value) for key, value in common.items()]
     body.__signature__ = Signature(parameters)  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import subprocess
@@ -14,7 +13,8 @@ from sftplay import console
 from sftplay.cli import make_job
 from sftplay.errors import MachineError, NotFoundError, SftplayError
 from sftplay.files import read_json, write_json
-from sftplay.host import envs
+from sftplay.host import choose, container_board, envs, images_here
+from sftplay.host.images_here import Shelf
 from sftplay.host.procinfo import Identity, identify, is_free, listener, name_of, next_free
 from sftplay.locks import hold
 from sftplay.places import OUTPUTS
@@ -39,12 +39,13 @@ class Board:
         return f"http://127.0.0.1:{self.port}"
 
 
-def start(*, port: int | None = None, run: str | None = None) -> None:
+def start(*, port: int | None = None, run: str | None = None, runner: str = "auto") -> None:
     """Start it, wait until it answers, and say where.
 
     Args:
         port: default: tensorboard.port of configs/run_bnb.yaml.
         run: show this run only; default: every run in outputs/.
+        runner: auto, docker or local.
 
     Raises:
         MachineError: the port is another's, or TensorBoard does not start (69). NotFoundError: no such run (66).
@@ -52,25 +53,42 @@ def start(*, port: int | None = None, run: str | None = None) -> None:
     folder = OUTPUTS / run if run else OUTPUTS
     if run and not folder.is_dir():
         raise NotFoundError(f"there is no run {run}", where=str(folder), todo="inv tensorboard shows every run")
+    choose.check_runner(runner)
+    shelf = Shelf() if runner == "local" else images_here.look()
     with hold(LOCK, who="the start of TensorBoard", todo="wait a moment"):
-        running = ours()
+        running = ours() or (container_board.ours(shelf.engine) if shelf.engine else None)
         if running:
-            _say_already(running, str(folder), port)
+            _say_already(running.folder, running.port, str(folder), port)
             return
+        stack = next((name for name in ("cpu", "bnb", "unsloth") if name in shelf.present), "cpu")
+        chosen = choose.choose_runner(runner, stack, shelf)
         wanted = port or make_job(None, None, (), {}).settings.tensorboard.port
         _require_free(wanted)
-        _launch(folder, wanted)
+        console.info(f"starting TensorBoard for {folder} on port {wanted}: {chosen.value} runner ({chosen.reason})")
+        began = time.monotonic()
+        if chosen.value == "docker":
+            assert shelf.engine is not None
+            container_board.launch(shelf.engine, stack, str(folder), wanted)
+        else:
+            _launch(folder, wanted)
+        seconds = time.monotonic() - began
+        console.success(f"TensorBoard: http://127.0.0.1:{wanted} (after {seconds:.0f} s; stop it: inv stop-tb)")
 
 
 def stop() -> None:
-    """Stop the one that was started here; any other is left alone."""
+    """Stop the one that was started here, in either runner; any other is left alone."""
     running = ours()
     RECORD.unlink(missing_ok=True)
-    if running is None:
-        console.success("no TensorBoard of ours is running")
+    if running is not None:
+        _end(running)
+        console.success(f"TensorBoard on port {running.port} is stopped")
         return
-    _end(running)
-    console.success(f"TensorBoard on port {running.port} is stopped")
+    engine = images_here.look().engine
+    contained = container_board.stop(engine) if engine else None
+    if contained is None:
+        console.success("no TensorBoard of ours is running")
+    else:
+        console.success(f"TensorBoard on port {contained.port} is stopped, its container removed")
 
 
 def ours() -> Board | None:
@@ -83,9 +101,9 @@ def ours() -> Board | None:
     return board if identify(board.process.pid) == board.process else None
 
 
-def _say_already(running: Board, folder: str, port: int | None) -> None:
-    console.success(f"TensorBoard already runs for {running.folder}: {running.url}")
-    if running.folder != folder or port not in (None, running.port):
+def _say_already(shown: str, used: int, folder: str, port: int | None) -> None:
+    console.success(f"TensorBoard already runs for {shown}: http://127.0.0.1:{used}")
+    if shown != folder or port not in (None, used):
         console.info("next: inv stop-tb first, for another folder or port")
 
 
@@ -105,8 +123,6 @@ def _require_free(port: int) -> None:
 def _launch(folder: Path, port: int) -> None:
     environment = envs.ensure("cpu")
     words = ["--logdir", str(folder), "--host", "127.0.0.1", "--port", str(port), "--reload_interval", "15"]
-    console.info(f"starting TensorBoard for {folder} on port {port}")
-    began = time.monotonic()
     with open(LOG, "wb") as log:
         child = subprocess.Popen(
             [str(environment.python), "-m", "tensorboard.main", *words],
@@ -127,9 +143,6 @@ def _launch(folder: Path, port: int) -> None:
             _end(board)
         RECORD.unlink(missing_ok=True)
         raise
-    console.success(
-        f"TensorBoard: http://127.0.0.1:{port} (after {time.monotonic() - began:.0f} s; stop it: inv stop-tb)"
-    )
 
 
 def _wait(child: subprocess.Popen[bytes], port: int) -> None:
@@ -138,23 +151,12 @@ def _wait(child: subprocess.Popen[bytes], port: int) -> None:
     while time.monotonic() < deadline:
         if child.poll() is not None:
             break
-        if _answers(port):
+        if container_board.answers(port):
             return
         time.sleep(0.2)
     tail = "\n".join(LOG.read_text(errors="replace").strip().splitlines()[-3:])
     ended = f"ended with {child.returncode}" if child.returncode is not None else f"is silent for {PATIENCE:.0f} s"
     raise MachineError(f"TensorBoard {ended}\n{tail}", where=str(LOG), todo="look into the log, then start it again")
-
-
-def _answers(port: int) -> bool:
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=2)  # no proxy, whatever the environment says
-    try:
-        link.request("GET", "/")
-        return link.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        link.close()
 
 
 def _end(board: Board) -> None:

@@ -16,6 +16,8 @@ from sftplay.host import envs
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PARTS = ("sftplay", "configs", "images", "tasks.py", "pyproject.toml")
 
+NO_ENGINE = "unix:///nowhere/docker.sock"  # so that an image of this very checkout changes no test of the local runner
+
 RunTask = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -48,7 +50,7 @@ def run_task(checkout: Path) -> RunTask:
         return subprocess.run(
             [sys.executable, "-m", "sftplay.host.menu", *argv],
             cwd=cwd or checkout,
-            env={**os.environ, "PYTHONPATH": str(checkout), "NO_COLOR": "1", **(env or {})},
+            env={**os.environ, "PYTHONPATH": str(checkout), "NO_COLOR": "1", "DOCKER_HOST": NO_ENGINE, **(env or {})},
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,

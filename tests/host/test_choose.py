@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.errors import MachineError, UsageError
+from sftplay.errors import MachineError, PermissionDeniedError, SftplayError, UsageError
 from sftplay.host.choose import choose_device, choose_runner, choose_stack
+from sftplay.host.images_here import Shelf
 from sftplay.host.machine import Machine
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
@@ -60,18 +61,57 @@ def test_a_gpu_that_was_asked_for_and_is_not_here_is_an_error() -> None:
     assert "train.device=cpu" in failure.value.todo
 
 
-@pytest.mark.parametrize("docker", [True, False])
-@pytest.mark.parametrize("asked", ["auto", "local"])
-def test_runner_is_local_while_there_are_no_images(asked: str, docker: bool) -> None:
-    assert choose_runner(asked, machine(docker=docker)).value == "local"
+NO_ENGINE = Shelf(problem=PermissionDeniedError("no access to the container engine's socket"))
+HERE = Shelf(states={"cpu": "present", "bnb": "stale", "unsloth": "missing"})
 
 
-@pytest.mark.parametrize(("docker", "lacking"), [(True, "no images"), (False, "no container engine")])
-def test_docker_that_can_not_be_had_says_what_is_missing(docker: bool, lacking: str) -> None:
-    with pytest.raises(MachineError, match=lacking):
-        choose_runner("docker", machine(docker=docker))
+@pytest.mark.parametrize(
+    ("asked", "stack", "shelf", "runner", "because"),
+    [
+        ("local", "cpu", HERE, "local", "asked for"),
+        ("auto", "cpu", HERE, "docker", "the cpu image is here"),
+        ("docker", "cpu", HERE, "docker", "asked for"),
+        ("auto", "bnb", HERE, "local", "another state of this checkout: inv image.build bnb"),
+        ("auto", "unsloth", HERE, "local", "not here: inv image.build unsloth, or inv image.pull unsloth"),
+        ("auto", "cpu", NO_ENGINE, "local", "no access"),
+    ],
+)
+def test_runner(asked: str, stack: str, shelf: Shelf, runner: str, because: str) -> None:
+    decision = choose_runner(asked, stack, shelf)
+    assert decision.value == runner
+    assert because in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("stack", "shelf", "code", "text"),
+    [
+        ("bnb", HERE, 69, "another state"),
+        ("unsloth", HERE, 69, "not here"),
+        ("cpu", NO_ENGINE, 77, "no access"),
+    ],
+)
+def test_docker_that_can_not_be_had_says_what_is_missing(stack: str, shelf: Shelf, code: int, text: str) -> None:
+    with pytest.raises(SftplayError, match=text) as failure:
+        choose_runner("docker", stack, shelf)
+    assert failure.value.code == code
 
 
 def test_an_unknown_runner_is_a_wrong_command_line() -> None:
     with pytest.raises(UsageError, match="podman"):
-        choose_runner("podman", machine())
+        choose_runner("podman", "cpu", HERE)
+
+
+def test_a_run_is_evaluated_in_the_backend_that_it_ended_in() -> None:
+    decision = choose_stack(BY_NAME["eval"], settings(backend="unsloth"), machine(gpu=True), frozenset(), "bnb")
+    assert decision.value == "bnb"
+
+
+def test_data_stages_run_in_whatever_is_present() -> None:
+    assert choose_stack(BY_NAME["process"], settings(), machine(), frozenset({"bnb"})).value == "bnb"
+    assert choose_stack(BY_NAME["process"], settings(), machine(), frozenset({"bnb", "cpu"})).value == "cpu"
+
+
+def test_a_hub_model_is_fetched_in_whatever_is_present() -> None:
+    hub = settings(model={"name": "owner/model"})
+    assert choose_stack(BY_NAME["fetch"], hub, machine(gpu=True), frozenset({"bnb"})).value == "bnb"
+    assert choose_stack(BY_NAME["fetch"], settings(), machine(gpu=True), frozenset({"bnb"})).value == "cpu"

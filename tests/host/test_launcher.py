@@ -55,12 +55,17 @@ from sftplay.errors import SftplayError
 from sftplay.host.envs import Environment
 from sftplay.host.launcher import train
 from sftplay.host.local import Call
+from sftplay.host.local_training import LocalSeat
+from sftplay.host.seats import Order
 from sftplay.runs import Run
+from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
 grace, *options = sys.argv[1:]
+environment = Environment("cpu", Path("env").absolute(), "sha256:0", "sha256:1")
 try:
-    code = train(Run("demo"), Call(BY_NAME["train"], run="demo", options=tuple(options)),
-                 Environment("cpu", Path("env").absolute(), "sha256:0", "sha256:1"), os.environ, grace=float(grace))
+    code = train(Order(
+        run=Run("demo"), call=Call(BY_NAME["train"], run="demo", options=tuple(options)), settings=Settings(),
+        seat=lambda backend: LocalSeat(environment, os.environ, grace=float(grace)), engine=None))
 except SftplayError as problem:
     console.failure(problem)
     code = problem.code

@@ -81,11 +81,8 @@ def test_a_wrong_command_line_is_2_and_names_the_word(argv: list[str], word: str
         (["process", "--config", "nope.yaml"], 66, "nope.yaml"),
         (["process", "--set", "train.learning_rat=1"], 78, "learning_rate"),
         (["train", "--run", "a/b"], 78, "run.name"),
-        (["process", "--runner", "docker"], 69, "--runner docker"),
+        (["process", "--runner", "docker"], 69, "no container engine answers"),
         (["train", "--device", "cuda", "--set", "model.name=./x"], 69, "NVIDIA"),
-        (["train-unsloth"], 69, "Unsloth"),
-        (["train-unsloth-tb"], 69, "Unsloth"),
-        (["train", "--set", "backend=unsloth"], 69, "Unsloth"),
         (["train", "--resume", "--run", "never", "--set", "model.name=./x"], 66, "never"),
     ],
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.files import hash_file, write_json
-from tests.host.conftest import RunTask
+from tests.host.conftest import NO_ENGINE, RunTask
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def _environment(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def at_a_terminal(checkout: Path, answers: dict[str, str], *argv: str, colour: bool = False) -> tuple[int, str]:
     """Run quickstart with a terminal and answer each question (a part of its text) once; exit code and screen."""
     ours, theirs = pty.openpty()
-    env = {**os.environ, "PYTHONPATH": str(checkout), "TERM": "xterm", "COLUMNS": "120"}
+    env = {**os.environ, "PYTHONPATH": str(checkout), "TERM": "xterm", "COLUMNS": "120", "DOCKER_HOST": NO_ENGINE}
     env |= {} if colour else {"NO_COLOR": "1"}
     child = subprocess.Popen(
         [sys.executable, "-m", "sftplay.host.menu", "quickstart", *argv],

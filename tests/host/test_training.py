@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.host import envs
+from tests.host.conftest import NO_ENGINE
 from tests.host.test_launcher import wait_until
 
 STEPS = 300
@@ -26,7 +27,12 @@ def train(checkout: Path, model: Path, *more: str) -> tuple[subprocess.Popen[byt
             [sys.executable, "-m", "sftplay.host.menu", "train", "--run", "real", *more]
             + [word for value in values for word in ("--set", value)],
             cwd=checkout,
-            env={**os.environ, "PYTHONPATH": str(checkout), "SFTPLAY_ENVS": str(envs.envs_folder())},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(checkout),
+                "SFTPLAY_ENVS": str(envs.envs_folder()),
+                "DOCKER_HOST": NO_ENGINE,
+            },
             stdin=subprocess.DEVNULL,
             stdout=screen,
             stderr=screen,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
-from sftplay.errors import SftplayError
+from sftplay.errors import MachineError, SftplayError
 from sftplay.host import choose
 from sftplay.host.doctor.facts import Facts
+from sftplay.host.images_here import Shelf, State
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
 
@@ -31,10 +33,22 @@ def outlook(facts: Facts, asked: str) -> list[Plan]:
 
 def _plan(facts: Facts, asked: str, task: str, stage: str, backend: str) -> Plan:
     settings = Settings.model_validate({"backend": backend})
-    present = frozenset(stack.name for stack in facts.stacks if stack.environment or stack.image == "present")
+    shelf, made = _shelf(facts), frozenset(stack.name for stack in facts.stacks if stack.environment)
     try:
-        runner = choose.choose_runner(asked, facts.machine)
-        stack = choose.choose_stack(BY_NAME[stage], settings, facts.machine, present)
+        stack = choose.choose_stack(
+            BY_NAME[stage], settings, facts.machine, made if asked == "local" else shelf.present
+        )
+        runner = choose.choose_runner(asked, stack.value, shelf)
+        if runner.value == "local":
+            stack = choose.choose_stack(BY_NAME[stage], settings, facts.machine, made)
     except SftplayError as problem:
         return Plan(task, trouble=str(problem))
     return Plan(task, runner.value, stack.value, f"{runner.reason}; {stack.reason}")
+
+
+def _shelf(facts: Facts) -> Shelf:
+    """The engine with its images, as the tasks find it."""
+    trouble = facts.engine_trouble
+    if facts.engine is None and trouble is None:
+        trouble = MachineError("no container engine here", todo="sudo apt install docker.io")
+    return Shelf(problem=trouble, states={stack.name: cast("State", stack.image) for stack in facts.stacks})
