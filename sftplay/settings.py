@@ -113,6 +113,8 @@ class StyleSettings(Section):
 
     prompt: str | None = None
     """Style prompt for every conversation, put into its system turn. Empty: no style."""
+    prompts: dict[str, str] = {}
+    """Style prompts of named datasets (`data.suffix`), in place of `prompt`: `{dataset1: "Answer in rhyme."}`; an empty one: no style."""
     mode: Literal["prepend", "append", "replace"] = "prepend"
     """Before the system turn that is there, after it, or instead of it."""
 

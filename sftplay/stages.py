@@ -204,6 +204,7 @@ STAGES: tuple[Stage, ...] = (
                 "--output", "where the answers go (default: outputs/<run>/predictions/<file>.jsonl)", str, path="write"
             ),
             Option("--system", "system prompt of the chat", str),
+            Option("--no-style", "without the style prompt that the run was trained with"),
             Option("--base", "talk to the model as it was before training"),
         ),
     ),

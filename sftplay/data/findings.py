@@ -86,10 +86,12 @@ class Tally:
             for finding in self.of(severity)
         ]
 
-    def say(self) -> None:
-        """Warnings and notes on the screen, with what to do."""
+    def say(self, but: str = "") -> None:
+        """Warnings and notes on the screen, with what to do; `but`: a kind that somebody else says."""
         for findings, tell in ((self.of("warning"), console.warning), (self.of("note"), console.info)):
             for finding in findings:
+                if finding.kind == but:
+                    continue
                 tell(self.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
 
     def refuse_warnings(self) -> None:

@@ -10,10 +10,13 @@ from typing import Literal
 import numpy as np
 
 from sftplay.data.artifact import IGNORED, Batch
+from sftplay.data.bins import bins_of
+from sftplay.data.findings import Finding
 from sftplay.errors import DataError
 
 Policy = Literal["error", "drop", "truncate"]
 _QUANTILES = (0.5, 0.9, 0.99)
+_LONGER = "a larger model.max_length keeps them whole (wants more memory)"
 
 
 @dataclass
@@ -24,6 +27,7 @@ class Lengths:
         limit: tokens a row may have (`model.max_length`).
         too_long, dropped, truncated: rows, so far.
         examples: id and length of the first rows that were too long.
+        seen, trained: tokens of each row, and those of them that are trained, before the limit; int32 (rows,) each.
     """
 
     limit: int
@@ -33,10 +37,12 @@ class Lengths:
     truncated: int = 0
     examples: list[tuple[str, int]] = field(default_factory=list)
     seen: list[np.ndarray] = field(default_factory=list)
+    trained: list[np.ndarray] = field(default_factory=list)
 
     def apply(self, batch: Batch) -> Batch:
         """The batch as the policy leaves it."""
         self.seen.append(batch.lengths.astype(np.int32))
+        self.trained.append(_trained(batch).astype(np.int32))
         over = np.flatnonzero(batch.lengths > self.limit)
         if not len(over):
             return batch
@@ -51,9 +57,24 @@ class Lengths:
         self.dropped += int(np.count_nonzero(~keep))
         return _select(kept, keep)
 
-    def quantiles(self) -> dict[str, int]:
+    def untrained(self) -> int:
+        """Rows without a trained token, before the limit."""
+        return sum(int(np.count_nonzero(counts == 0)) for counts in self.trained)
+
+    def bars(self, of: list[np.ndarray]) -> list[list[int]]:
+        """[from, to, rows] for a histogram of `seen` or `trained`."""
+        values, counts = np.unique(np.concatenate(of) if of else np.zeros(0, np.int32), return_counts=True)
+        return bins_of(list(zip(values.tolist(), counts.tolist(), strict=True)))
+
+    def finding(self) -> Finding:
+        """What became of rows that are too long."""
+        done = f"{self.dropped:,} dropped, {self.truncated:,} cut (data.on_too_long: {self.policy})"
+        return Finding("too_long", "warning", f"longer than model.max_length ({self.limit:,} tokens): {done}", _LONGER)
+
+    def quantiles(self, of: list[np.ndarray] | None = None) -> dict[str, int]:
         """Lengths of all rows in tokens: median, 90 %, 99 %, longest. Empty where there were no rows."""
-        lengths = np.concatenate(self.seen) if self.seen else np.zeros(0, np.int32)
+        of = self.seen if of is None else of
+        lengths = np.concatenate(of) if of else np.zeros(0, np.int32)
         if not len(lengths):
             return {}
         values = np.quantile(lengths, _QUANTILES, method="higher")

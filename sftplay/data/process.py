@@ -14,6 +14,7 @@ from sftplay import console
 from sftplay.data import output
 from sftplay.data.alike import near_duplicates
 from sftplay.data.convert import convert
+from sftplay.data.datapage import write_page
 from sftplay.data.findings import Finding
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.progress import Progress, progress
@@ -88,6 +89,7 @@ def run(job: Job) -> None:
         write_json(tmp / REPORT, tally.to_json(found.skipped, settings))
         _stamp(job, tally, sources, output.marks(tmp, ROW_FILES, hashed)).write(tmp)
     say(tally, str(folder), settings)
+    write_page(job)
 
 
 def _write_rows(files: tuple[RawFile, ...], settings: DataSettings, workers: int, tmp: Path, bar: Progress) -> Tally:
@@ -125,12 +127,13 @@ def _refuse_unusable(tally: Tally, settings: DataSettings, tmp: Path, folder: Pa
     if share > settings.max_reject_share:
         os.replace(tmp / REJECTS, folder / REJECTS)
         listing = "\n".join(f"  {line}" for line in tally.first_rejects)
+        mend = "\nor have the turns mended: --set data.odd_turns=mend" if tally.out_of_order else ""
         raise DataError(
             f"{count_of(tally.rejected)} of {tally.rows_in:,} can't be used ({tally.reasons_text()}); "
             f"data.max_reject_share allows {settings.max_reject_share:.3g}\n{listing}",
             where=tally.first_place,
             todo=f"look at them in {folder / REJECTS}, then mend them, or leave them out: "
-            f"--set data.max_reject_share={_share_above(share)}",
+            f"--set data.max_reject_share={_share_above(share)}{mend}",
         )
     if not tally.splits["train"]:
         todo = "add rows, or put fewer aside: --set data.val_share=0 --set data.test_share=0"

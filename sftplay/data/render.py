@@ -15,6 +15,7 @@ from sftplay import console
 from sftplay.data import process, style
 from sftplay.data.additions import ADDED, tally_additions
 from sftplay.data.blocks import blocks
+from sftplay.data.datapage import write_page
 from sftplay.data.findings import Tally, todos
 from sftplay.data.leaks import Leaks
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
@@ -114,9 +115,14 @@ def run(job: Job) -> None:
             overrides=relevant(job.overrides, SECTION),
             options={"no_style": job.options.get("no_style")},
             output=hash_of(files),
-            facts={**_facts(template, traits, tokenizer, counts), "from": source.name, "files": files},
+            facts={
+                **_facts(template, traits, tokenizer, counts, style.style_in(source)),
+                "from": source.name,
+                "files": files,
+            },
         ).write(tmp)
     _say_counts(counts, source, folder)
+    write_page(job)
 
 
 def _warn_if_stale(job: Job, source: Path) -> None:
@@ -125,7 +131,10 @@ def _warn_if_stale(job: Job, source: Path) -> None:
     reason = stage.freshness(job) if read_stamp(source) else None
     if reason:
         name = stage.__name__.rpartition(".")[2]
-        console.warning(f"{source} is not current ({reason}): `inv {name}` makes it again, then repeat this")
+        what, todo = f"{source} is not current ({reason})", f"`inv {name}` makes it again, then repeat this"
+        if job.options.get("strict"):
+            raise DataError(f"--strict: {what}", todo=todo)
+        console.warning(f"{what}: {todo}")
 
 
 def _section(job: Job, template: ChatTemplate, tokenizer: TokenizerFacts) -> dict[str, Any]:
@@ -194,7 +203,11 @@ def _keep_rejects(tmp: Path, folder: Path) -> Path:
 
 
 def _facts(
-    template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts, counts: _Counts
+    template: ChatTemplate,
+    traits: TemplateTraits,
+    tokenizer: TokenizerFacts,
+    counts: _Counts,
+    style: dict[str, str] | None,
 ) -> Mapping[str, Any]:
     """What later stages and runs want to know."""
     adds = {key: text for key, text in asdict(traits).items() if isinstance(text, str) and text}
@@ -205,6 +218,7 @@ def _facts(
         "eot_id": traits.eot_id,
         "eot_reason": traits.eot.reason,
         **({"date": template.date} if template.date else {}),
+        **({"style": style} if style else {}),
         "template_adds": adds,
         "system_supported": traits.system_supported,
         "rows": counts.rows,

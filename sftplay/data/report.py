@@ -107,6 +107,11 @@ class Tally:
         return self.reasons.total()
 
     @property
+    def out_of_order(self) -> int:
+        """Rejects whose turns could be mended."""
+        return sum(self.reasons[reason] for reason in TURNS_OUT_OF_ORDER)
+
+    @property
     def rows_out(self) -> int:
         return sum(self.splits.values())
 

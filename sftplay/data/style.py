@@ -43,9 +43,18 @@ class Style:
 
 
 def style_of(job: Job) -> Style | None:
-    """The style asked for by options, else by the config; None where there is no prompt."""
-    prompt = job.options.get("style") or job.settings.style.prompt
+    """The style asked for by options, else by the config for this dataset, else for all; None where there is no prompt."""
+    settings = job.settings.style
+    prompt = job.options.get("style") or settings.prompts.get(job.settings.data.suffix or "", settings.prompt)
     return Style(prompt, job.options.get("mode") or job.settings.style.mode) if prompt and prompt.strip() else None
+
+
+def style_in(folder: Path) -> dict[str, str] | None:
+    """Prompt and mode of the style that the rows of a folder have; None where they have none."""
+    stamp = read_stamp(folder)
+    if stamp is None or stamp.stage != "style":
+        return None
+    return {"prompt": stamp.section["style.prompt"], "mode": stamp.section["style.mode"]}
 
 
 def wanted(job: Job) -> bool:
@@ -81,6 +90,9 @@ def run(job: Job) -> None:
     source, folder = (data_folder(kind, job.settings) for kind in ("processed", "processed_with_style"))
     output.require_rows(source, process.ROW_FILES, todo="process the raw rows first: inv process")
     _warn_if_stale(job, source)
+    if job.options.get("preview"):
+        preview(source, style)
+        return
     read = output.source_of(source, process.ROW_FILES, read_stamp(source))
     size = sum((source / name).stat().st_size for name in process.ROW_FILES)
     with output.new_files(folder, "style") as tmp, progress(2 * size, "B", "style") as bar:  # written, then hashed
@@ -150,7 +162,36 @@ def _warn_if_stale(job: Job, source: Path) -> None:
     """Rows made by hand have no stamp and need none; processed ones should be those of today's raw files."""
     reason = process.freshness(job) if read_stamp(source) else None
     if reason:
-        console.warning(f"{source} is not current ({reason}): `inv process` makes it again, then repeat this")
+        what, todo = f"{source} is not current ({reason})", "`inv process` makes it again, then repeat this"
+        if job.options.get("strict"):
+            raise DataError(f"--strict: {what}", todo=todo)
+        console.warning(f"{what}: {todo}")
+
+
+def preview(source: Path, style: Style) -> None:
+    """Rows before and after, on stdout: the first one without a system turn, and the first one with one, of each split."""
+    shown: set[str] = set()
+    for name in process.ROW_FILES:
+        with open(source / name, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                kind = "without" if line.startswith(_WITHOUT_SYSTEM) else "with"
+                if kind not in shown and line.strip():
+                    shown.add(kind)
+                    _show_change(line, style, f"{source / name}:{number}", f"a row {kind} a system turn")
+                if len(shown) == 2:
+                    break
+    console.info("nothing was written: the same command without --preview does it")
+
+
+def _show_change(line: bytes, style: Style, where: str, what: str) -> None:
+    before, after = orjson.loads(line), orjson.loads(_styled(line, style, where))
+    old = before["messages"][0]["content"] if before["messages"][0]["role"] == "system" else None
+    console.result(f"── {what} ({where}), {style.mode}")
+    for mark, text in (("-", old), ("+", after["messages"][0]["content"])):
+        for part in ("(no system turn)" if text is None else text).split("\n"):
+            console.result(f"{mark} {part}")
+    turn = next(turn for turn in after["messages"] if turn["role"] != "system")
+    console.result(f"  {turn['role']}: {_shortened(turn['content'])} (as it was, and all that follows)\n")
 
 
 def _preview(source: Path, folder: Path, style: Style) -> None:

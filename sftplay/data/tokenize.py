@@ -13,7 +13,8 @@ from typing import Any
 from sftplay import console
 from sftplay.data.artifact import Writer, writing
 from sftplay.data.blocks import blocks
-from sftplay.data.findings import Tally, todos
+from sftplay.data.datapage import write_page
+from sftplay.data.findings import Finding, Tally, todos
 from sftplay.data.lengths import Lengths
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.progress import progress
@@ -21,15 +22,32 @@ from sftplay.data.render import FILES as RENDERED
 from sftplay.data.tokenize_rows import Reader, Tokenized
 from sftplay.data.tokenizer import TokenizerFacts, load_backend, read_tokenizer
 from sftplay.errors import DataError, NotFoundError, RefusedError
-from sftplay.files import hash_json
+from sftplay.files import hash_json, write_json
 from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.stages import Job
 
 FILES = tuple(f"{split}.arrow" for split in SPLITS)
+REPORT = "report.json"
 SECTION = ("model.max_length", "data.on_too_long")
+_UNTRAINED = Finding(
+    "no_trained_tokens",
+    "warning",
+    "rows without a single trained token: they cost time and teach nothing",
+    "look at them with inv data.show",
+)
 # Facts of the rendering that the artifact hands on: a run is stamped with them.
-_HANDED_ON = ("template_hash", "tokenizer_hash", "eot", "eot_id", "eot_reason", "date", "template_adds", "from")
+_HANDED_ON = (
+    "template_hash",
+    "tokenizer_hash",
+    "eot",
+    "eot_id",
+    "eot_reason",
+    "date",
+    "style",
+    "template_adds",
+    "from",
+)
 
 
 def freshness(job: Job) -> str | None:
@@ -69,6 +87,10 @@ def run(job: Job) -> None:
     with new_files(folder, "tokenize") as tmp:
         splits, tally = _tokenize(_reader(tokenizer, rendered.facts), source, tmp, lengths, settings.data.workers)
         _judge(splits, tally, lengths, model)
+        _tally_lengths(lengths, tally)
+        if job.options.get("strict"):
+            tally.refuse_warnings()
+        write_json(tmp / REPORT, _report(splits, tally, lengths))
         files = marks(tmp, FILES)
         Stamp(
             stage="tokenize",
@@ -77,9 +99,10 @@ def run(job: Job) -> None:
             overrides=relevant(job.overrides, SECTION),
             options={},
             output=hash_of(files),
-            facts={**_facts(rendered.facts, splits, tally, lengths), "files": files},
+            facts={**_facts(rendered.facts, splits, tally, lengths), "files": files, "rendered": rendered.output},
         ).write(tmp)
     _say(splits, tally, lengths, folder)
+    write_page(job)
 
 
 def _source(folder: Path, stamp: Stamp) -> str:
@@ -143,6 +166,34 @@ def _judge(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, model: 
         )
 
 
+def _tally_lengths(lengths: Lengths, tally: Tally) -> None:
+    finding = lengths.finding()
+    for row_id, length in lengths.examples:
+        tally.add(finding, f"{row_id} ({length:,})")
+    if lengths.too_long > len(lengths.examples):
+        tally.add(finding, count=lengths.too_long - len(lengths.examples))
+    if untrained := lengths.untrained():
+        tally.add(_UNTRAINED, count=untrained)
+
+
+def _report(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths) -> dict[str, Any]:
+    return {
+        "rows": {split: out.rows for split, out in splits.items()},
+        "tokens": {split: out.tokens for split, out in splits.items()},
+        "trained_tokens": {split: out.trained_tokens for split, out in splits.items()},
+        "max_length": {
+            "limit": lengths.limit,
+            "setting": lengths.policy,
+            "too_long": lengths.too_long,
+            "dropped": lengths.dropped,
+            "truncated": lengths.truncated,
+        },
+        "lengths": {"row": lengths.quantiles(), "trained": lengths.quantiles(lengths.trained)},
+        "length_counts": {"row": lengths.bars(lengths.seen), "trained": lengths.bars(lengths.trained)},
+        "findings": tally.to_json(),
+    }
+
+
 def _readable(model: Path) -> int | None:
     """The most tokens that the model's config says it can read."""
     found = json.loads((model / "config.json").read_bytes()).get("max_position_embeddings")
@@ -170,8 +221,7 @@ def _facts(
 
 
 def _say(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, folder: Path) -> None:
-    for finding in tally.of("note"):
-        console.warning(tally.line(finding))
+    tally.say(but="too_long")
     if lengths.too_long:
         console.warning(
             f"{lengths.line()}\n  {lengths.dropped:,} dropped, {lengths.truncated:,} cut "

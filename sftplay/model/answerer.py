@@ -9,11 +9,12 @@ from typing import Any
 from tokenizers.decoders import DecodeStream
 
 from sftplay import console
+from sftplay.data.style import Style
 from sftplay.errors import DataError
 from sftplay.model.fingerprint import fingerprint
 from sftplay.model.fuse import fused
 from sftplay.model.generate import Sampling, Stream
-from sftplay.model.load import load_for_inference, open_run, quiet_libraries
+from sftplay.model.load import RunFacts, load_for_inference, open_run, quiet_libraries
 from sftplay.model.prompts import Messages, Prompter, make_prompter, plain_text, window_of
 from sftplay.model.same_base import require_same_base
 from sftplay.places import find_model
@@ -34,6 +35,7 @@ class Answerer:
         pad_id: filler.
         system: system prompt, where a conversation brings none of its own.
         identity: everything that the answers depend on, besides the prompts.
+        style: the style that the run was trained with: joined to system turns as it was in training.
     """
 
     model: Any
@@ -44,10 +46,13 @@ class Answerer:
     pad_id: int
     system: str | None
     identity: Mapping[str, Any]
+    style: Style | None = None
 
     def with_system(self, messages: Messages) -> list[dict[str, Any]]:
         """The conversation with the system prompt in front, unless it has one."""
         turns = [dict(message) for message in messages]
+        if self.style is not None and turns and turns[0]["role"] == "system":
+            return [{**turns[0], "content": self.style.system(turns[0]["content"])}, *turns[1:]]
         if self.system is None or any(turn["role"] == "system" for turn in turns):
             return turns
         return [{"role": "system", "content": self.system}, *turns]
@@ -114,7 +119,7 @@ def open_answerer(job: Job) -> Answerer:
     stop_ids = facts.eot_ids if facts else list(dict.fromkeys([prompter.eot_id, *loaded.stop_ids]))
     wanted = settings.infer
     sampling = Sampling(wanted.max_new_tokens, wanted.temperature, wanted.top_p, settings.train.seed)
-    system = job.options.get("system") or wanted.system
+    system, style = _system(job, facts)
     identity = {
         "model": settings.model.name,
         "base_weights": fingerprint(weights),
@@ -122,6 +127,7 @@ def open_answerer(job: Job) -> Answerer:
         "template_hash": template.hash,
         "precision": loaded.precision.value,
         "system": system,
+        **({"style": style.section} if style else {}),
         "sampling": sampling.__dict__ if sampling.temperature else {"max_new_tokens": sampling.max_new_tokens},
         "data": settings.data.model_dump(include={"special_tokens_in_text", "system_unsupported"}),
     }
@@ -134,4 +140,16 @@ def open_answerer(job: Job) -> Answerer:
         pad_id=loaded.pad_id,
         system=system,
         identity=identity,
+        style=style,
     )
+
+
+def _system(job: Job, facts: RunFacts | None) -> tuple[str | None, Style | None]:
+    """The system prompt: the one given, else the style prompt that the run was trained with."""
+    given = job.options.get("system") or job.settings.infer.system
+    recorded = facts.record.get("style") if facts else None
+    if given or not recorded or job.options.get("no_style"):
+        return given, None
+    style = Style(recorded["prompt"], recorded["mode"])
+    console.info(f"system prompt: the style that the run was trained with, {style.prompt!r} (--no-style: without it)")
+    return style.system(""), style

@@ -28,6 +28,7 @@ def opening(plan: Plan, stamp: Stamp, assembly: Assembly, first_batch: dict[str,
         "quantization": stamp.quantization,
         "template": {key: plan.facts.get(key) for key in ("eot", "eot_id", "date")}
         | {"hash": plan.facts["template_hash"]},
+        "style": plan.facts.get("style"),
         "data": {key: plan.facts.get(key) for key in _DATA},
         "versions": stamp.versions,
         "effective": _effective(plan, assembly, first_batch),

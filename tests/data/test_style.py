@@ -124,3 +124,29 @@ def test_a_named_dataset_lies_beside_the_default_one(made: Project) -> None:
     assert made.run("style", "--set", "data.suffix=two", "--style", "Rhyme.").code == 0
     assert len(made.rows("processed_with_style_two")) == 81
     assert not (made.folder / "data/processed_with_style").exists()
+
+
+def test_a_preview_shows_the_change_and_writes_nothing(project: Project) -> None:
+    rows = [{**row, **({"system": "Be kind."} if number % 2 else {})} for number, row in enumerate(questions(40))]
+    project.put("qa.jsonl", jsonl(rows))
+    assert project.run("process").code == 0
+    before = project.outputs()
+    done = project.run("style", "--style", "Rhyme.", "--mode", "append", "--preview")
+    assert done.code == 0, done.said
+    assert "- (no system turn)\n+ Rhyme.\n" in done.said
+    assert "- Be kind.\n+ Be kind.\n+ \n+ Rhyme.\n" in done.said
+    assert not (project.folder / "data/processed_with_style/train.jsonl").exists()
+    assert project.outputs() == before
+
+
+def test_a_prompt_for_each_named_dataset(project: Project) -> None:
+    project.put("qa.jsonl", jsonl(questions(40)))
+    (project.folder / "config.yaml").write_text('style: {prompt: "For all.", prompts: {one: "For one.", none: ""}}\n')
+    prompts = {}
+    for name in (None, "one", "other", "none"):
+        sets = ["--set", f"data.suffix={name}"] if name else []
+        assert project.run("process", *sets).code == 0
+        done = project.run("style", *sets)
+        folder = f"processed_with_style_{name}" if name else "processed_with_style"
+        prompts[name] = project.rows(folder)[0]["messages"][0]["content"] if done.code == 0 else done.code
+    assert prompts == {None: "For all.", "one": "For one.", "other": "For all.", "none": 2}
