@@ -34,11 +34,14 @@ find_engine() {
     return 1
 }
 
+has_cgroups() { [ -e /sys/fs/cgroup/cgroup.controllers ] || [ -d /sys/fs/cgroup/devices ]; }
+
 install_packages() {
     local missing=()
     command -v dockerd >/dev/null || missing+=(docker.io)
     command -v iptables >/dev/null || missing+=(iptables)
     command -v debootstrap >/dev/null || missing+=(debootstrap)
+    has_cgroups || command -v cgroupfs-mount >/dev/null || missing+=(cgroupfs-mount)
     [ ${#missing[@]} -gt 0 ] || return 0
     say "installing ${missing[*]}"
     # No service is to start: the engine that follows has its own folder.
@@ -52,6 +55,8 @@ install_packages() {
     [ "$code" = 0 ] || give_up "${missing[*]} can't be installed: $(tail -1 "$folder/apt.log")"
 }
 
+last_words() { { grep -E 'failed to start daemon|level=(fatal|error)' "$folder/log" || cat "$folder/log"; } | tail -1 | cut -c1-300; }
+
 start_engine() {
     [ "$(id -u)" = 0 ] || give_up "no engine answers, and only root can start one"
     command -v apt-get >/dev/null || command -v dockerd >/dev/null || give_up "no engine answers, and this is not Debian"
@@ -59,6 +64,7 @@ start_engine() {
     free=$(df --output=avail -B1G "$folder" | tail -1)
     [ "$free" -ge "$NEEDED_GB" ] || give_up "$free GB are free in $folder, an engine with an image wants $NEEDED_GB"
     install_packages
+    has_cgroups || cgroupfs-mount >/dev/null 2>&1 || true # where it fails, dockerd says what it lacks
     host=unix://$folder/docker.sock
     say "starting one in $folder"
     setsid dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/pid" --host "$host" \
@@ -66,11 +72,11 @@ start_engine() {
     local dockerd=$!
     for _ in $(seq 120); do
         answers "$host" >/dev/null && return 0
-        kill -0 "$dockerd" 2>/dev/null || give_up "dockerd ended: $(tail -1 "$folder/log" | cut -c1-300)"
+        kill -0 "$dockerd" 2>/dev/null || give_up "dockerd ended: $(last_words)"
         sleep 0.5
     done
     stop_engine
-    give_up "dockerd does not answer after a minute: $(tail -1 "$folder/log" | cut -c1-300)"
+    give_up "dockerd does not answer after a minute: $(last_words)"
 }
 
 # The Dockerfile's own base where a registry can be reached, else a stand-in with the same Debian in it.
