@@ -299,6 +299,14 @@ def report(c: Context, runs: list[str], batch: str | None = None, output: str | 
     reports.write(only(runs), batch=batch, output=output)
 
 
+@task(help={"run": "name of the run", "first": "stop after so many logged losses (else the whole training)"})
+def replay(c: Context, run: str, first: str | None = None) -> int:
+    """The same training again, from the run folder alone: does it come out the same?"""
+    from sftplay.host import replay as replays
+
+    return replays.run(run, first=whole_number("--first", first))
+
+
 @task()
 def status(c: Context) -> None:
     """What runs now: step, loss, tokens per second, time left."""
@@ -412,7 +420,7 @@ MENU = {
         *(fetch, train, train_bnb, train_bnb_tb, train_unsloth, train_unsloth_tb),
         *(evaluate, eval_test, eval_quick, eval_full, infer, infer_interactive, infer_batch, merge),
     ),
-    "Around it": (batch, status, logs, report, tensorboard, stop_tb, clean),
+    "Around it": (batch, status, logs, report, replay, tensorboard, stop_tb, clean),
     "Developers": (test, lint, bench),
 }
 namespace = Collection(*(entry for group in MENU.values() for entry in group))

@@ -11,3 +11,13 @@ def cpu_has_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def processor_name() -> str:
+    """The processor's own name; what sums come out as depends on it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            named = next((line for line in lines if line.startswith("model name")), "")
+    except OSError:
+        named = ""
+    return named.partition(":")[2].strip() or "unknown"

@@ -7,30 +7,23 @@ a mixture.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sftplay.content import Advance, content_hash, ignore
 from sftplay.errors import NotFoundError
 from sftplay.files import TMP_PREFIX, explain_os_error, fsync_dir, hash_json
 from sftplay.freshness import STAMP, Stamp
 from sftplay.locks import hold
 from sftplay.manifest import sweep
 
-BLOCK = 4 << 20
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 Marks = Mapping[str, Mapping[str, Any]]  # file name → {"size", "mtime_ns", "hash"}
-Advance = Callable[[int], None]
-
-
-def _ignore(amount: int) -> None:
-    """Nobody counts."""
 
 
 @contextmanager
@@ -70,12 +63,12 @@ def _replace(folder: Path, tmp: Path) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def marks(folder: Path, names: Iterable[str], advance: Advance = _ignore) -> dict[str, dict[str, Any]]:
+def marks(folder: Path, names: Iterable[str], advance: Advance = ignore) -> dict[str, dict[str, Any]]:
     """Size, time and content hash of files in `folder`: for the stamp's facts under `files`."""
     return {name: mark(folder / name, advance) for name in names}
 
 
-def mark(path: Path, advance: Advance = _ignore) -> dict[str, Any]:
+def mark(path: Path, advance: Advance = ignore) -> dict[str, Any]:
     """Size, time of last change and content hash of one file; `advance` is told the bytes as they are read."""
     try:
         stat = path.stat()
@@ -124,32 +117,3 @@ def require_rows(folder: Path, names: Iterable[str], todo: str) -> None:
     for name in names:
         if not (folder / name).is_file():
             raise NotFoundError("no such file: the stage before has not run", where=str(folder / name), todo=todo)
-
-
-def content_hash(path: Path, advance: Advance = _ignore) -> str:
-    """`blake2b:<hex>` of a file: BLAKE2b (RFC 7693) over the digests of its 4 MiB blocks, hashed by several threads.
-
-    Much faster than SHA-256 where the processor has no instructions for it; data files reach gigabytes.
-    """
-    whole = hashlib.blake2b(digest_size=32)
-    with open(path, "rb") as source:
-        size = os.fstat(source.fileno()).st_size
-        threads = min(8, len(os.sched_getaffinity(0))) if size > 4 * BLOCK else 1
-
-        def digest(offset: int) -> bytes:
-            return hashlib.blake2b(os.pread(source.fileno(), BLOCK, offset), digest_size=32).digest()
-
-        for start in range(0, size, threads * BLOCK):
-            offsets = range(start, min(size, start + threads * BLOCK), BLOCK)
-            for block in _by_threads(digest, offsets):
-                whole.update(block)
-            advance(min(size - start, threads * BLOCK))
-    return f"blake2b:{whole.hexdigest()}"
-
-
-def _by_threads(function: Callable[[int], bytes], items: Sequence[int]) -> list[bytes]:
-    """No thread outlives the call: other processes may be forked from this one later."""
-    if len(items) == 1:
-        return [function(items[0])]
-    with ThreadPoolExecutor(len(items)) as pool:
-        return list(pool.map(function, items))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +19,18 @@ from sftplay.host.estimate import show_duration
 from sftplay.host.runlist import decimals, print_table
 from sftplay.host.runview import View, every_run, moment_of, number_in, require
 from sftplay.locks import is_held
+from sftplay.places import OUTPUTS
 from sftplay.runs import Run
 
 COLUMNS = ("what", "stage", "step", "loss", "val loss", "tokens/s", "left", "now")
 _POLL = 0.2
 _LATEST = 20  # lines shown before following
+_STAMPED = re.compile(r"^\S+T\S+ (info: |success: |warning: )?")  # how a line of train.log begins
 
 
 def status() -> None:
     """Print the running stages on stdout."""
-    rows = [*_data_stages(), *(_training(view) for view in every_run() if view.state == "running")]
+    rows = [*_other_stages(), *(_training(view) for view in every_run() if view.state == "running")]
     if not rows:
         console.info("nothing runs; inv runs lists what has run")
         return
@@ -38,7 +41,8 @@ def status() -> None:
 def _training(view: View) -> list[str | Text]:
     progress = dict(view.progress) if _is_of_this_start(view) else {}
     step, steps = number_in(progress, "step"), number_in(progress, "steps")
-    backend = view.backend or str(view.record.get("backend") or "")
+    attempts = view.run.attempts()
+    backend = attempts[-1].backend if attempts else ""
     return [
         view.name,
         f"train {backend}".strip(),
@@ -64,7 +68,7 @@ def _now(view: View, progress: dict[str, Any]) -> str:
     at, pace = number_in(progress, "time"), number_in(progress, "seconds_per_step")
     if at is None:
         source = _source(view.run)
-        return last_line(source)[:100] if source else "starting"
+        return _STAMPED.sub("", last_line(source))[:100] if source else "starting"
     silent = time.time() - at
     if number_in(progress, "step") == number_in(progress, "steps"):
         return "saving the result"
@@ -78,13 +82,13 @@ def _is_of_this_start(view: View) -> bool:
     return moment is not None and (number_in(view.progress, "time") or 0) >= moment.timestamp()
 
 
-def _data_stages() -> Iterator[list[str | Text]]:
-    for lock in sorted(Path("data").glob("*/.lock")):
+def _other_stages() -> Iterator[list[str | Text]]:
+    for lock in [*sorted(Path("data").glob("*/.lock")), *sorted(OUTPUTS.glob("*/*/.lock"))]:
         if is_held(lock):
             try:
                 who = str(json.loads(lock.read_bytes())["who"])
             except (OSError, ValueError, KeyError, TypeError):
-                who = "a data stage"
+                who = "a stage"
             yield [str(lock.parent), who, "", "", "", "", "", ""]
 
 

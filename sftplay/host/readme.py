@@ -15,6 +15,7 @@ from typing import Any
 
 from sftplay.errors import EXIT_MEANINGS
 from sftplay.files import write_text
+from sftplay.host.scenarios import as_markdown
 from sftplay.host.schema import Key, every_key
 
 README = Path("README.md")
@@ -78,7 +79,12 @@ def task_names(text: str) -> set[str]:
     return {word.split()[0] for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
 
 
-PARTS: Mapping[str, Callable[[], str]] = {"config": config_reference, "codes": exit_codes, "tree": file_tree}
+PARTS: Mapping[str, Callable[[], str]] = {
+    "config": config_reference,
+    "codes": exit_codes,
+    "tree": file_tree,
+    "scenarios": as_markdown,
+}
 
 
 def _modules(folder: Path, *, deep: bool) -> Iterator[tuple[str, str]]:

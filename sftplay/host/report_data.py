@@ -10,6 +10,7 @@ from sftplay.host.runview import View, number_in
 from sftplay.page import html
 from sftplay.page.charts import histogram
 from sftplay.page.scales import linear_ticks
+from sftplay.places import SPLITS
 
 _FILES = 20
 
@@ -70,7 +71,7 @@ def _tiles(report: Mapping[str, Any], tokenized: Mapping[str, Any]) -> Iterator[
         if value is not None:
             yield title, f"{value:,.0f}", f"{100 * value / total:.1f}%" if total and key != "in" else ""
     splits = _mapping(tokenized, "rows") or _mapping(report, "splits")
-    for split, count in splits.items():
+    for split, count in sorted(splits.items(), key=lambda item: SPLITS.index(item[0]) if item[0] in SPLITS else 9):
         yield f"{split} rows", f"{count:,}" if isinstance(count, int) else str(count), ""
     for key, title in (("too_long", "too long"), ("truncated", "cut"), ("dropped", "dropped for length")):
         value = number_in(tokenized, key)

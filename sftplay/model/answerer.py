@@ -11,7 +11,7 @@ from tokenizers.decoders import DecodeStream
 from sftplay import console
 from sftplay.data.style import Style
 from sftplay.errors import DataError
-from sftplay.model.fingerprint import fingerprint
+from sftplay.fingerprint import fingerprint
 from sftplay.model.fuse import fused
 from sftplay.model.generate import Sampling, Stream
 from sftplay.model.load import RunFacts, load_for_inference, open_run, quiet_libraries

@@ -135,8 +135,8 @@ def _write(
     measured: tuple[Measured, Measured],
     changed: list[str],
 ) -> None:
+    from sftplay.fingerprint import fingerprint
     from sftplay.model import eval_report
-    from sftplay.model.fingerprint import fingerprint
     from sftplay.model.metrics import signature
 
     samples = eval_report.samples(loaded.tokenizer, rows, *measured)

@@ -58,8 +58,8 @@ def _sweep(target: Run) -> None:
 def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[str, Any]:
     """Fill `folder` with the merged model, tokenizer, proof and card; gives the proof."""
     from sftplay.data.tokenizer import load_tokenizer
+    from sftplay.fingerprint import fingerprint
     from sftplay.model.card import metrics_of, model_card
-    from sftplay.model.fingerprint import fingerprint
     from sftplay.model.load import pad_id
     from sftplay.model.prompts import make_prompter
     from sftplay.model.proof import PROMPTS, differ, logits_of

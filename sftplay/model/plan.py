@@ -11,7 +11,7 @@ from typing import Any
 
 from sftplay import __version__
 from sftplay.decision import Decision
-from sftplay.model.fingerprint import fingerprint
+from sftplay.fingerprint import fingerprint
 from sftplay.places import find_model, model_revision
 from sftplay.runs import Attempt, Run
 from sftplay.settings import Settings

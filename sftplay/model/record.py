@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import torch
+
 from sftplay.data.pipeline import FOLDERS
 from sftplay.files import read_json
 from sftplay.freshness import STAMP
@@ -12,6 +14,7 @@ from sftplay.model.assemble import Assembly
 from sftplay.model.memory import peak_memory
 from sftplay.model.plan import Plan
 from sftplay.places import data_folder
+from sftplay.processor import processor_name
 from sftplay.stamp import Stamp, surroundings
 
 _DATA = ("rows", "trained_tokens", "tokens", "max_tokens", "too_long", "dropped", "truncated", "values_hash")
@@ -42,6 +45,8 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
     return {
         "device": str(plan.device),
+        "processor": processor_name(),
+        "threads": torch.get_num_threads(),
         "precision": str(plan.precision),
         "attention": getattr(trainer.model.config, "_attn_implementation", "unknown"),
         "optimizer": str(trainer.args.optim),

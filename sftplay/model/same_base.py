@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftplay.errors import RefusedError
-from sftplay.model.fingerprint import fingerprint
+from sftplay.fingerprint import fingerprint
 from sftplay.places import find_model
 from sftplay.settings import Settings
 

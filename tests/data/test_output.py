@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sftplay import content
 from sftplay.data import output
 from sftplay.errors import BusyError, NotFoundError, StorageError
 from sftplay.freshness import STAMP, Stamp, read_stamp
@@ -78,10 +79,10 @@ def test_source_of_notices_an_edit_but_not_a_touch(tmp_path: Path) -> None:
 
 
 def test_content_hash_depends_on_content_alone(tmp_path: Path) -> None:
-    big = os.urandom(output.BLOCK) * 5 + b"x"  # several blocks: hashed by threads
+    big = os.urandom(content.BLOCK) * 5 + b"x"  # several blocks: hashed by threads
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(big)
     (tmp_path / "c").write_bytes(big[:-1])
-    a, b, c = (output.content_hash(tmp_path / name) for name in "abc")
+    a, b, c = (content.content_hash(tmp_path / name) for name in "abc")
     assert a == b != c
     assert a.startswith("blake2b:")

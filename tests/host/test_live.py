@@ -56,9 +56,11 @@ def test_a_training_that_stands_still_is_said_to(capsys: pytest.CaptureFixture[s
 
 
 def test_data_stages_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with hold(Path("data/processed/.lock"), who="process"):
+    with hold(Path("data/processed/.lock"), who="process"), hold(Path("outputs/a/eval/.lock"), who="an evaluation"):
         live.status()
-    assert "data/processed" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "data/processed" in out
+    assert "outputs/a/eval" in out
 
 
 def test_time_left() -> None:

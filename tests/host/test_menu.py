@@ -19,7 +19,7 @@ NAMES = [
     *("tensorboard", "stop-tb", "quickstart", "test", "lint", "bench"),
     *("config.schema", "config.show", "data.show"),
     *("image.build", "image.check", "image.verify", "image.ls", "image.prune", "image.lock"),
-    *("runs.list", "runs.show", "runs.compare", "runs.rm", "status", "logs", "report", "batch"),
+    *("runs.list", "runs.show", "runs.compare", "runs.rm", "status", "logs", "report", "replay", "batch"),
 ]
 
 

@@ -1,0 +1,99 @@
+"""What people come to do, as commands: README shows them, a test runs them. One list for both."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A way to work.
+
+    Attributes:
+        commands: (what is typed, remark), in order.
+    """
+
+    name: str
+    about: str
+    commands: tuple[tuple[str, str], ...]
+
+    @property
+    def argv(self) -> list[list[str]]:
+        """The commands as words."""
+        return [shlex.split(command) for command, _ in self.commands]
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        "Complete beginner",
+        "Nothing prepared: sample data, explained step by step, ends with answers before and after.",
+        (("inv quickstart", "asks; with --yes it takes the defaults"),),
+    ),
+    Scenario(
+        "Step by step",
+        "Your files are in `data/raw`; every stage by itself, to look at what it did.",
+        (
+            ("inv setup-dirs", ""),
+            ("inv process", "→ data/processed"),
+            ('inv style --style "Answer like a friendly teacher."', "leave it out where no style is wanted"),
+            ("inv render", "train does it itself where it is left out"),
+            ("inv tokenize", "so does this"),
+            ("inv data.show --count 2", "rows as the model sees them"),
+            ("inv train", "→ outputs/run_bnb"),
+            ("inv eval", "base against tuned"),
+            ('inv infer --prompt "How do I begin?"', "or inv infer-interactive"),
+            ("inv report run_bnb", "one HTML file to look at"),
+            ("inv merge", "one model folder"),
+        ),
+    ),
+    Scenario(
+        "Custom config",
+        "Settings of your own in a file; without a render step train brings the data up to date itself.",
+        (
+            ("cp configs/run_bnb.yaml mine.yaml", "then edit it; inv config.show lists every key"),
+            ("inv check --config mine.yaml", "will it fit, and how long"),
+            ("inv process --config mine.yaml", ""),
+            ("inv train --config mine.yaml --set train.learning_rate=1e-4", "→ outputs/mine"),
+            ("inv eval-quick --config mine.yaml", ""),
+        ),
+    ),
+    Scenario(
+        "Several datasets",
+        "Datasets, styles and settings against each other; started again it does only what is left.",
+        (
+            ("inv batch --file many.yaml", "writes many.yaml: name your datasets and experiments in it"),
+            ("inv batch --file many.yaml --dry-run", "what would run, and why"),
+            ("inv batch --file many.yaml", "data, trainings, evaluations, one table"),
+            ("inv report --batch many.yaml", "the comparison with its curves"),
+        ),
+    ),
+    Scenario(
+        "Clean restart",
+        "Away with what was made, the raw files stay; then from the beginning.",
+        (
+            ("inv clean --runs --yes", "without --yes it shows sizes and asks"),
+            ('inv full-pipeline --style "Answer in one short sentence."', "process, style, render"),
+            ("inv train", ""),
+        ),
+    ),
+    Scenario(
+        "Backend-specific",
+        "The same training with each backend; where Unsloth can't run, it is handed over to BitsAndBytes, and the run says why.",
+        (
+            ("inv train-bnb --run with-bnb", ""),
+            ("inv train-unsloth --run with-unsloth", ""),
+            ("inv runs.compare with-bnb with-unsloth", ""),
+        ),
+    ),
+)
+
+
+def as_markdown() -> str:
+    """README's part."""
+    parts = []
+    for scenario in SCENARIOS:
+        width = max((len(command) for command, remark in scenario.commands if remark), default=0)
+        lines = [f"{command:{width}}   # {remark}" if remark else command for command, remark in scenario.commands]
+        parts.append(f"**{scenario.name}.** {scenario.about}\n\n```sh\n" + "\n".join(lines) + "\n```\n")
+    return "\n".join(parts)
