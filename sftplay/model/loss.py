@@ -1,7 +1,8 @@
 """Cross entropy at the trained positions alone: the vocabulary matrix is never multiplied with a prompt's position.
 
 A hook in front of the output layer keeps the hidden states whose next token is trained. It sits inside the model, so
-whatever the model does to its logits afterwards (soft caps, scales) still happens, for every architecture alike.
+whatever the model does to its logits afterwards (soft caps, scales) still happens. Where it does nothing to them, output
+layer and loss are done together in `head`.
 """
 
 from __future__ import annotations
@@ -14,33 +15,57 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sftplay.model.collate import IGNORED, Collator
+from sftplay.model.head import has_plain_head, head_loss
 
 
-def target_loss(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+def target_loss(model: Any, inputs: dict[str, torch.Tensor], *, plain_head: bool = False) -> tuple[torch.Tensor, int]:
     """Summed cross entropy (nats, fp32) over the trained tokens of a batch, and their number.
 
     Args:
-        inputs: input_ids, attention_mask and labels of shape (rows, length); labels are aligned with input_ids, so
-            position t predicts label t + 1.
+        inputs: input_ids, attention_mask and labels of shape (rows, length), padded on the right; labels are aligned with
+            input_ids, so position t predicts label t + 1.
+        plain_head: what `has_plain_head` said of this model.
     """
     shifted = inputs["labels"][:, 1:]
     keep = shifted != IGNORED
-    with _only(model, keep):
-        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
-    return cross_entropy(logits[0].float(), shifted[keep], reduction="sum"), int(keep.sum())
+    targets = shifted[keep]
+    with _only(model, keep, hold=plain_head) as held:
+        logits = model(input_ids=inputs["input_ids"], attention_mask=_mask(model, inputs), use_cache=False).logits
+    if plain_head:
+        return head_loss(held[0], model.get_output_embeddings().weight, targets), len(targets)
+    return cross_entropy(logits[0].float(), targets, reduction="sum"), len(targets)
+
+
+def _mask(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    """None where causal attention alone keeps padding out of sight: behind a row, nothing that counts looks at it.
+
+    Without a mask the kernel skips the upper half of the attention matrix, and no mask is built.
+    """
+    mask = inputs["attention_mask"]
+    on_the_right = bool((mask[:, 1:] <= mask[:, :-1]).all())
+    config = model.config
+    causal = getattr(config, "is_causal", True) and not getattr(config, "use_bidirectional_attention", False)
+    return None if on_the_right and causal else mask
 
 
 @contextmanager
-def _only(model: Any, keep: torch.Tensor) -> Iterator[None]:
-    """Let only the hidden states at `keep`, shape (rows, length - 1), reach the output layer, as (1, kept, hidden)."""
+def _only(model: Any, keep: torch.Tensor, *, hold: bool) -> Iterator[list[torch.Tensor]]:
+    """Let only the hidden states at `keep`, shape (rows, length - 1), reach the output layer, as (1, kept, hidden).
+
+    With `hold` they are put into the list that this yields instead, (kept, hidden), and the layer gets one of them.
+    """
+    held: list[torch.Tensor] = []
 
     def select(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = args[0]
-        return (hidden[:, :-1][keep.to(hidden.device)].unsqueeze(0), *args[1:])
+        hidden = args[0][:, :-1][keep.to(args[0].device)]
+        if hold:
+            held.append(hidden)
+            hidden = hidden[:1].detach()
+        return (hidden.unsqueeze(0), *args[1:])
 
     handle = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        yield
+        yield held
     finally:
         handle.remove()
 
@@ -59,10 +84,13 @@ def mean_target_loss(
     total, tokens = 0.0, 0
     was_training = model.training
     model.eval()
+    plain_head = has_plain_head(model)
     try:
         for start in range(0, len(order), batch_size):
             batch = collator([rows[i] for i in order[start : start + batch_size]])
-            loss, count = target_loss(model, {name: value.to(model.device) for name, value in batch.items()})
+            loss, count = target_loss(
+                model, {name: value.to(model.device) for name, value in batch.items()}, plain_head=plain_head
+            )
             total, tokens = total + loss.item(), tokens + count
             if advance:
                 advance(len(batch["input_ids"]))
