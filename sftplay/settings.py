@@ -167,7 +167,7 @@ class TrainSettings(Section):
     """Decoupled weight decay (AdamW)."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are clipped to this norm; 0 switches clipping off."""
-    optimizer: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch"
+    optimizer: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch_fused"
     """Optimizer, by Hugging Face's names."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     """Seed of the adapter's start, the data order and dropout."""

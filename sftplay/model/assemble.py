@@ -10,9 +10,11 @@ from transformers import EarlyStoppingCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from sftplay.data.tokenizer import load_tokenizer
+from sftplay.decision import Decision
 from sftplay.errors import DataError, RefusedError
 from sftplay.model.collate import IGNORED
 from sftplay.model.interrupt import Interrupt
+from sftplay.model.lean import slim
 from sftplay.model.load import pad_id
 from sftplay.model.order import epoch_order
 from sftplay.model.plan import Plan
@@ -23,11 +25,16 @@ from sftplay.places import find_model
 
 @dataclass(frozen=True)
 class Assembly:
-    """The trainer with what watches it."""
+    """The trainer with what watches it.
+
+    Attributes:
+        lean: which parts of the model compute in fewer passes (see `lean`), and why no others.
+    """
 
     trainer: Trainer
     telemetry: Telemetry
     interrupt: Interrupt
+    lean: Decision[list[str]]
 
 
 def assemble(plan: Plan, model: Any) -> Assembly:
@@ -46,6 +53,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
             todo="raise data.val_share, or leave eval_steps out",
         )
     tokenizer = load_tokenizer(find_model(settings), plan.run.template.read_text(encoding="utf-8"))
+    lean = slim(model)
     interrupt = Interrupt()
     telemetry = Telemetry(plan.attempt.progress, plan.attempt.steps, interrupt)
     trainer = make_trainer(
@@ -66,7 +74,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
         _callbacks(plan, telemetry),
     )
     telemetry.trainer = trainer
-    return Assembly(trainer, telemetry, interrupt)
+    return Assembly(trainer, telemetry, interrupt, lean)
 
 
 def _rows(plan: Plan, split: str) -> Any:

@@ -65,9 +65,12 @@ def has_plain_head(model: Any) -> bool:
         return False
     seen: list[torch.Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    was_training = model.training
+    model.eval()  # dropout would draw from the random stream that training is to draw from
     try:
         tokens = torch.arange(2, device=head.weight.device).unsqueeze(0)
         logits = model(input_ids=tokens, use_cache=False).logits
     finally:
         handle.remove()
+        model.train(was_training)
     return len(seen) == 1 and torch.allclose(head(seen[0]).float(), logits.float(), rtol=1e-3, atol=1e-3)

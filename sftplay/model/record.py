@@ -57,6 +57,7 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
         "gradient_checkpointing_reason": plan.checkpointing.reason,
         "steps": trainer.planned_steps,
         "max_length": plan.settings.model.max_length,
+        "lean": str(assembly.lean),
         "packing": bool(trainer.args.packing),
         "first_batch": first_batch,
     }

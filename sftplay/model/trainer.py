@@ -13,6 +13,7 @@ from trl import SFTConfig, SFTTrainer
 from sftplay.errors import NonFiniteError
 from sftplay.model import checkpoints
 from sftplay.model.collate import Collator
+from sftplay.model.head import has_plain_head
 from sftplay.model.loss import mean_target_loss, target_loss
 from sftplay.model.order import EpochSampler
 from sftplay.settings import Settings
@@ -86,6 +87,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
                 parameter.data = (
                     parameter.data.float()
                 )  # TRL makes QLoRA adapters bf16: a resumed run would then differ
+        self.plain_head = has_plain_head(self.model)
 
     @property
     def rows_per_step(self) -> int:
@@ -114,7 +116,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean over all trained tokens of the optimizer step: 4 × 1 rows weigh as 1 × 4 do."""
-        total, count = target_loss(model, inputs)
+        total, count = target_loss(model, inputs, plain_head=self.plain_head)
         self.tokens_seen += int(inputs["attention_mask"].sum())
         loss = total / (count if num_items_in_batch is None else num_items_in_batch)
         if not torch.isfinite(loss):

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sftplay.model.collate import IGNORED, Collator
+from sftplay.model.head import has_plain_head
 from sftplay.model.loss import mean_target_loss, target_loss
 
 ROWS: list[dict[str, Any]] = [
@@ -81,6 +82,32 @@ def test_soft_capped_logits_keep_their_cap() -> None:
         num_key_value_heads=1, head_dim=16, final_logit_softcapping=0.5, attn_implementation="eager",
     )  # fmt: skip
     capped = Gemma2ForCausalLM(config).eval()
+    assert not has_plain_head(capped)
     expected, _ = _oracle(capped, ROWS)
     total, _ = target_loss(capped, Collator(0)(ROWS))
     assert torch.allclose(total, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("trained_head", [False, True])
+def test_the_head_in_pieces_equals_the_head_at_once(
+    model: Any, monkeypatch: pytest.MonkeyPatch, trained_head: bool
+) -> None:
+    """Loss and gradients, also those of the vocabulary matrix where it is trained (it is tied to the input's here or not)."""
+    from sftplay.model import head
+
+    monkeypatch.setattr(head, "POSITIONS", 3)
+    assert head.has_plain_head(model)
+    model.get_output_embeddings().weight.requires_grad_(trained_head)
+    expected, count = target_loss(model, Collator(2)(ROWS))
+    (expected / count).backward()
+    wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    total, _ = target_loss(model, Collator(2)(ROWS), plain_head=True)
+    (total / count).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    model.get_output_embeddings().weight.requires_grad_(True)
+    assert torch.allclose(total, expected, rtol=1e-5)
+    assert gradients.keys() == wanted.keys()
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, wanted[name], rtol=1e-3, atol=1e-6), name

@@ -55,8 +55,20 @@ def replace(model: Any) -> int:
     good = {kind for kind, layer in kinds.items() if _agrees(layer)}
     layers = [layer for layer in plain if (type(layer), type(layer.get_base_layer())) in good]
     for layer in layers:
+        _keep_scales(layer.get_base_layer())
         layer.forward = partial(_forward, layer, layer.forward)
     return len(layers)
+
+
+def _keep_scales(base: Any) -> None:
+    """Double quantization stores the scales of NF4 blocks in 8 bits: unpack them once (4 bytes for 64 weights), not each time."""
+    state = getattr(base.weight, "quant_state", None)
+    if state is None or not state.nested:
+        return
+    from bitsandbytes.functional import dequantize_blockwise
+
+    state.absmax = (dequantize_blockwise(state.absmax, state.state2) + state.offset).to(torch.float32)
+    state.nested, state.state2, state.offset = False, None, None
 
 
 def _is_plain(module: Any) -> bool:

@@ -42,7 +42,9 @@ def replace(model: Any) -> int:
     names = {type(module).__module__ for module in model.modules() if type(module).__name__.endswith("Attention")}
     homes = [home for home in (sys.modules.get(name) for name in sorted(names)) if home and _agrees(home)]
     for home in homes:
-        setattr(home, _FUNCTION, partial(_apply, getattr(home, _FUNCTION)))
+        plain = getattr(home, _FUNCTION)
+        if not isinstance(plain, partial):  # else it was replaced for another model of this process
+            setattr(home, _FUNCTION, partial(_apply, plain))
     return len(homes)
 
 
@@ -61,7 +63,7 @@ def _apply(
 @torch.no_grad()
 def _agrees(home: Any) -> bool:
     plain = getattr(home, _FUNCTION, None)
-    if plain is None or isinstance(plain, partial):  # replaced before, for another model of this process
+    if plain is None:
         return False
     random = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, heads, 5, 8, generator=random) for heads in (4, 2))
