@@ -224,12 +224,19 @@ def lint(c: Context, fix: bool = False) -> int:
     return develop.lint(fix=fix)
 
 
-@task(help={"what": "name of a file in bench/, or all", "args": "more for it, as one word"})
-def bench(c: Context, what: str, args: str = "") -> int:
-    """Measure (developers)."""
+@task(
+    help={
+        "what": "data, train, eval, infer, start, end-to-end, or all",
+        "gpu": "train: with the stacks of a GPU machine",
+        "write": "put the tables into docs/benchmarks.md",
+        "args": "more for it, as one word: --args='--rounds 3'",
+    }
+)
+def bench(c: Context, what: str, gpu: bool = False, write: bool = False, args: str = "") -> int:
+    """Measure, beside what one would use otherwise (developers)."""
     from sftplay.host import develop
 
-    return develop.bench(what, args=args)
+    return develop.bench(what, args=" ".join([*(["--gpu"] if gpu else []), *(["--write"] if write else []), args]))
 
 
 @task(help={"output": "file to write (default: the screen)"})
@@ -251,7 +258,12 @@ def show(c: Context, config: str | None = None, set_: list[str] | None = None) -
     schemas.show(config, set_ or ())
 
 
-@task(help={"name": "uv, build, host, cpu, bnb, unsloth, dev, or all", "upgrade": "take the newest versions"})
+@task(
+    help={
+        "name": "uv, build, host, cpu, bnb, unsloth, dev, llamafactory, or all",
+        "upgrade": "take the newest versions",
+    }
+)
 def lock(c: Context, name: str, upgrade: bool = False) -> None:
     """Make an environment's lock from its list of wanted packages (developers)."""
     from sftplay.host import locks

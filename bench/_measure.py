@@ -20,12 +20,23 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command: seconds of wall time, peak resident memory in MB (children included), exit code, what it said."""
+    """Of one command: seconds of wall time, peak resident memory in MB (children included), exit code, what it said, CPU seconds."""
 
     seconds: float
     peak_mb: float
     code: int
     said: str
+    cpu: float = 0.0
+
+    def checked(self) -> Cost:
+        """Itself, where the command ended well.
+
+        Raises:
+            RuntimeError: it did not; with the end of what it said.
+        """
+        if self.code:
+            raise RuntimeError(self.said[-3000:])
+        return self
 
 
 def measure(argv: list[str], cwd: Path, **env: str) -> Cost:
@@ -43,7 +54,8 @@ def measure(argv: list[str], cwd: Path, **env: str) -> Cost:
     said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return Cost(time.perf_counter() - began, usage.ru_maxrss / 1024, process.returncode, said)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(time.perf_counter() - began, usage.ru_maxrss / 1024, process.returncode, said, cpu)
 
 
 def best_of(number: int, argv: list[str], cwd: Path, **env: str) -> Cost:

@@ -39,17 +39,20 @@ def lint(*, fix: bool = False) -> int:
 
 
 def bench(what: str, *, args: str = "") -> int:
-    """Run bench/<what>.py, or `all` of them.
+    """Run bench/<what>.py (a dash in its name for an underscore), or `all` of them.
 
     Raises:
         NotFoundError: there is no such benchmark (66).
     """
-    there = sorted(path.stem for path in (CHECKOUT / "bench").glob("*.py") if not path.stem.startswith("_"))
+    there = sorted(
+        path.stem.replace("_", "-") for path in (CHECKOUT / "bench").glob("*.py") if not path.stem.startswith("_")
+    )
     if what not in (*there, "all"):
         names = ", ".join(there) or "none yet"
         raise NotFoundError(f"there is no benchmark {what}", where="bench/", todo=f"one of: {names}, or all")
     codes = [
-        _tool("python", "-m", f"bench.{name}", *shlex.split(args)) for name in (there if what == "all" else [what])
+        _tool("python", "-m", f"bench.{name.replace('-', '_')}", *shlex.split(args))
+        for name in (there if what == "all" else [what])
     ]
     return next((code for code in codes if code), 0)
 

@@ -37,6 +37,7 @@ STACKS: Mapping[str, Stack] = {
     "bnb": Stack("images/bnb/requirements.lock", "about 3 GB: torch with CUDA", cuda=True),
     "unsloth": Stack("images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True),
     "dev": Stack("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
+    "llamafactory": Stack("bench/llamafactory.lock", "about 480 MB: LLaMA-Factory, for `inv bench train`"),
 }
 
 

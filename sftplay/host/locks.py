@@ -17,6 +17,7 @@ from sftplay.host.bootstrap import CHECKOUT, find_uv, uv_environ
 _STACK = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28")
 _ANYWHERE = ("--universal", "--python-version", "3.10")
 _NO_LLM = ("--override", "images/cpu/overrides.txt")
+_NO_VISION = ("--override", "bench/llamafactory-overrides.txt")
 _NO_XFORMERS = ("--override", "images/unsloth/overrides.txt")
 
 
@@ -44,6 +45,7 @@ LOCKS: Mapping[str, Lock] = {
         "images/unsloth/requirements.in", "images/unsloth/requirements.lock", (*_STACK, *_NO_XFORMERS), "cuda"
     ),
     "dev": Lock("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "llamafactory": Lock("bench/llamafactory.in", "bench/llamafactory.lock", (*_STACK, *_NO_VISION), "cpu"),
 }
 
 
