@@ -50,7 +50,8 @@ def head_loss(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor)
     Args:
         hidden: (positions, hidden size); weight: of the output layer, (vocabulary, hidden size); targets: (positions,).
     """
-    total: torch.Tensor = _HeadLoss.apply(hidden, weight, targets)
+    head: Any = _HeadLoss.apply
+    total: torch.Tensor = head(hidden, weight, targets)
     return total
 
 
@@ -61,7 +62,8 @@ def has_plain_head(model: Any) -> bool:
     Found out by looking at two positions. fp16 is left to PyTorch: its loss has to be scaled before its derivative is taken.
     """
     head = model.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or head.bias is not None or head.weight.dtype == torch.float16:
+    bias: Any = getattr(head, "bias", None)
+    if type(head) is not torch.nn.Linear or bias is not None or head.weight.dtype == torch.float16:
         return False
     seen: list[torch.Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))

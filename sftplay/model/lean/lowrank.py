@@ -22,7 +22,8 @@ class _LowRank(torch.autograd.Function):
         out.addmm_(low, b.t(), alpha=scale)
         ctx.save_for_backward(rows, low, a, b)
         ctx.base, ctx.scale, ctx.shape = base, scale, x.shape
-        return out.view(*x.shape[:-1], -1)
+        shaped: torch.Tensor = out.view(*x.shape[:-1], -1)
+        return shaped
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -45,7 +46,8 @@ def _dense(base: Any) -> torch.Tensor:
         return weight
     from bitsandbytes.functional import dequantize_4bit
 
-    return dequantize_4bit(base.weight.data, state).to(torch.float32)
+    dense: torch.Tensor = dequantize_4bit(base.weight.data, state).to(torch.float32)
+    return dense
 
 
 def replace(model: Any) -> int:
@@ -95,7 +97,8 @@ def _forward(layer: Any, plain: Any, x: torch.Tensor, *args: Any, **kwargs: Any)
         return plain(x, *args, **kwargs)
     (name,) = layer.active_adapters
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-    return _LowRank.apply(x, layer.get_base_layer(), a, b, layer.scaling[name])
+    low_rank: Any = _LowRank.apply
+    return low_rank(x, layer.get_base_layer(), a, b, layer.scaling[name])
 
 
 @torch.no_grad()

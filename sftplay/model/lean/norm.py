@@ -16,7 +16,8 @@ class _RmsNorm(torch.autograd.Function):
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, scale, weight)
-        return (x * scale).mul_(weight)
+        out: torch.Tensor = (x * scale).mul_(weight)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -38,7 +39,8 @@ def replace(model: Any) -> int:
 
 
 def _forward(module: Any, x: torch.Tensor) -> Any:
-    return _RmsNorm.apply(x, module.weight, module.variance_epsilon)
+    normalize: Any = _RmsNorm.apply
+    return normalize(x, module.weight, module.variance_epsilon)
 
 
 @torch.no_grad()

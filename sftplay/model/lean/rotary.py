@@ -22,7 +22,8 @@ class _Rotate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return _turn(grads[0], *ctx.saved_tensors, -1), None, None
+        cos, sin = ctx.saved_tensors
+        return _turn(grads[0], cos, sin, -1), None, None
 
 
 def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> torch.Tensor:
@@ -57,7 +58,8 @@ def _apply(
     if q.dtype != torch.float32 or cos.shape[-1] != q.shape[-1] or not halves_agree:
         return plain(q, k, cos, sin, unsqueeze_dim=unsqueeze_dim)
     cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
-    return _Rotate.apply(q, cos, sin), _Rotate.apply(k, cos, sin)
+    rotate: Any = _Rotate.apply
+    return rotate(q, cos, sin), rotate(k, cos, sin)
 
 
 @torch.no_grad()
