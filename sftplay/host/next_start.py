@@ -113,7 +113,7 @@ def _hand_over(facts: Facts, start: Start, end: Exit) -> Finish | Begin | None:
 
 def _begin(facts: Facts, backend: str, *, lost: bool = False) -> Begin:
     """A start anew, or on with what was begun: a run that was handed over goes on in the backend that it ended in."""
-    if facts.handed_from and ("--resume" in facts.argv or lost):
+    if facts.handed_from and ("--resume" in facts.argv or lost or not facts.begun):
         return Begin("bnb", _handed_argv(facts.argv, facts.handed_from), handed_from=facts.handed_from, lost=lost)
     if "--resume" in facts.argv and facts.begun:
         return Begin(facts.begun, tuple(facts.argv), lost=lost)

@@ -13,7 +13,7 @@ import pytest
 
 from sftplay.host import envs
 from tests.host.conftest import NO_ENGINE
-from tests.host.test_launcher import wait_until
+from tests.host.standin import wait_until
 
 STEPS = 300
 
