@@ -163,13 +163,14 @@ merge = stage_task("merge", "Make one model folder out of base and adapter, with
     help={
         "port": "port on 127.0.0.1 (default: the config's tensorboard.port, 6006)",
         "run": "only this run (default: all of outputs/)",
+        "runner": "auto, docker or local",
     }
 )
-def tensorboard(c: Context, port: str | None = None, run: str | None = None) -> None:
+def tensorboard(c: Context, port: str | None = None, run: str | None = None, runner: str = "auto") -> None:
     """Show the training curves: TensorBoard in the background on 127.0.0.1."""
     from sftplay.host import tensorboard as board
 
-    board.start(port=whole_number("--port", port), run=run)
+    board.start(port=whole_number("--port", port), run=run, runner=runner)
 
 
 @task()
@@ -178,6 +179,22 @@ def stop_tb(c: Context) -> None:
     from sftplay.host import tensorboard as board
 
     board.stop()
+
+
+@task()
+def ps(c: Context) -> None:
+    """What runs here, in containers and without: trainings that nobody watches too."""
+    from sftplay.host import ps as processes
+
+    processes.show()
+
+
+@task(words="runs", help={"runs": "the run to stop (default: the one that runs)", "all": "everything, TensorBoard too"})
+def stop(c: Context, runs: list[str], all: bool = False) -> int:
+    """Stop a training, with a checkpoint: `inv stop RUN`."""
+    from sftplay.host import ps as processes
+
+    return processes.stop(runs, everything=all)
 
 
 @task(
@@ -432,7 +449,7 @@ MENU = {
         *(fetch, train, train_bnb, train_bnb_tb, train_unsloth, train_unsloth_tb),
         *(evaluate, eval_test, eval_quick, eval_full, infer, infer_interactive, infer_batch, merge),
     ),
-    "Around it": (batch, status, logs, report, replay, tensorboard, stop_tb, clean),
+    "Around it": (batch, status, logs, report, replay, tensorboard, stop_tb, ps, stop, clean),
     "Developers": (test, lint, bench),
 }
 namespace = Collection(*(entry for group in MENU.values() for entry in group))
