@@ -449,7 +449,8 @@ MENU = {
         *(fetch, train, train_bnb, train_bnb_tb, train_unsloth, train_unsloth_tb),
         *(evaluate, eval_test, eval_quick, eval_full, infer, infer_interactive, infer_batch, merge),
     ),
-    "Around it": (batch, status, logs, report, replay, tensorboard, stop_tb, ps, stop, clean),
+    "Many runs": (batch, report, replay, status, logs),
+    "Around it": (tensorboard, stop_tb, ps, stop, clean),
     "Developers": (test, lint, bench),
 }
 namespace = Collection(*(entry for group in MENU.values() for entry in group))

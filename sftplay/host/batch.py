@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.config import dump_config
-from sftplay.errors import EXIT_MEANINGS, UsageError
-from sftplay.files import write_json, write_text
+from sftplay.errors import EXIT_MEANINGS, ProtocolError, SftplayError, UsageError
+from sftplay.files import read_json, write_json, write_text
 from sftplay.host import ask, batch_summary, folders
 from sftplay.host.batch_file import BatchFile, Experiment, expand, read, write_template
 from sftplay.host.batch_plan import DataStep, Step, data_steps, decide, read_known
@@ -242,6 +242,9 @@ def _stages(batch: Batch, experiment: Experiment, step: Step, hands: Hands) -> t
     if step.action != "evaluate":
         write_text(config, f"# python3 tasks.py train --config {config}\n{dump_config(experiment.settings)}")
         code = hands.do("train", str(config), *(["--resume"] if step.action == "resume" else []))
+        if not code and Run(experiment.name).tuned() is None:
+            console.error(f"{experiment.name}: train ended with 0 and left no trained weights")
+            code = ProtocolError.code
         if code:
             return code, "train"
     run = Run(experiment.name)
@@ -281,9 +284,6 @@ def _end(batch: Batch, outcomes: Sequence[Outcome], stopped: int, seconds: float
 
 def states(folder: Path) -> Mapping[str, str]:
     """What became of each experiment at the last start, by name."""
-    from sftplay.errors import SftplayError
-    from sftplay.files import read_json
-
     try:
         return {str(one["name"]): str(one["said"]) for one in read_json(folder / "batch.json")["experiments"]}
     except (SftplayError, KeyError, TypeError):

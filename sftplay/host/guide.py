@@ -21,6 +21,7 @@ def text(menu: Mapping[str, Sequence[Task[Any]]]) -> str:
         lines += [f"  {_name(task):<{width}}  {(task.__doc__ or '').strip().splitlines()[0]}" for task in group]
     lines += [
         "",
+        "inv runs lists what was trained; runs.show RUN, runs.compare A B and runs.rm RUN look at it, compare it, remove it.",
         "inv TASK --help shows a task's options; inv config.show every key of a config; inv data.show rows as the model sees them.",
     ]
     return "\n".join(lines)

@@ -198,6 +198,7 @@ def _next_steps(target: Run, style: str) -> None:
     lines = {
         f"inv infer-interactive --run {target.name} {system}".rstrip(): "talk to it (--base: to the model before)",
         f"inv eval --run {target.name}": f"evaluate it again; report: {target.eval('val') / 'report.md'}",
+        f"inv report {target.name}": "curves, data, metrics and answers on one page",
         f"inv merge --run {target.name}": "one model folder that transformers loads",
         "inv tensorboard": "the training curves",
         "inv check": "what a longer training would take, with configs/run_bnb.yaml",
