@@ -14,6 +14,7 @@ from sftplay.host import image_names
 from sftplay.host.container_spec import project_of
 from sftplay.host.doctor.facts import Engine, Place
 from sftplay.host.engine import engine_errors
+from sftplay.host.images_here import State, states_of
 
 _PATIENCE = 30  # seconds for a container that only looks for a device file
 _LOOK = "ls /dev/nvidia[0-9]* /dev/dxg 2>/dev/null | grep -q ."
@@ -24,13 +25,13 @@ class Answers:
     """What was asked; trouble instead where the engine does not answer.
 
     Attributes:
-        images: tag → labels, of sftplay's images here.
+        images: present, stale or missing, for each stack.
         ports: port on this machine → (the container that has it, whether it is a TensorBoard of this project).
     """
 
     engine: Engine | None = None
     trouble: SftplayError | None = None
-    images: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    images: Mapping[str, State] = field(default_factory=dict)
     ports: Mapping[int, tuple[str, bool]] = field(default_factory=dict)
 
 
@@ -46,11 +47,11 @@ def ask(root: Path, *, has_gpu: bool) -> Answers:
         found = engines.connect()
         with engine_errors("looking at it"):
             info, version = found.api.info(), found.api.version()
-            images = _images(found.api.images(filters={"label": image_names.STACK_LABEL}))
+            listed = found.api.images(filters={"label": image_names.STACK_LABEL})
             ports = _ports(found.api.containers(), project_of(str(root.absolute())))
     except SftplayError as trouble:
         return Answers(trouble=trouble)
-    tried, gpu_trouble = _try_gpu(found.api, next(iter(images), None)) if has_gpu else (False, None)
+    tried, gpu_trouble = _try_gpu(found.api, _tag_here(listed)) if has_gpu else (False, None)
     answers = Engine(
         host=found.host,
         kind="podman" if found.podman else "docker",
@@ -62,23 +63,12 @@ def ask(root: Path, *, has_gpu: bool) -> Answers:
         gpu_tried=tried,
         gpu_trouble=gpu_trouble,
     )
-    return Answers(answers, images=images, ports=ports)
+    return Answers(answers, images=states_of(listed), ports=ports)
 
 
-def image_state(images: Mapping[str, Mapping[str, str]], stack: str) -> tuple[str, str]:
-    """(tag of today's image of a stack, present | stale | missing)."""
-    try:
-        tag = image_names.current(stack).tag
-    except SftplayError:  # no lock for this stack in this checkout
-        return "", "missing"
-    if tag in images:
-        return tag, "present"
-    others = any(labels.get(image_names.STACK_LABEL) == stack for labels in images.values())
-    return tag, "stale" if others else "missing"
-
-
-def _images(listed: list[dict[str, Any]]) -> dict[str, Mapping[str, str]]:
-    return {tag: one.get("Labels") or {} for one in listed for tag in one.get("RepoTags") or ()}
+def _tag_here(listed: list[dict[str, Any]]) -> str | None:
+    """An image of ours to try things with."""
+    return next((tag for one in listed for tag in one.get("RepoTags") or ()), None)
 
 
 def _ports(containers: list[dict[str, Any]], project: str) -> dict[int, tuple[str, bool]]:

@@ -35,10 +35,11 @@ def images(facts: Facts, asked: str) -> Iterator[Finding]:
             yield Finding("ok", "image", f"{stack.name}: {stack.tag}")
         elif stack.image == "stale":
             said = f"{stack.name}: the image here was made from another state of this checkout (inv image.check says which)"
-            yield Finding(_weight(asked), "image", said, f"inv image.build {stack.name}")
+            level: Level = _weight(asked) if wanted(facts, stack.name) else "note"
+            yield Finding(level, "image", said, f"inv image.build {stack.name}")
         elif wanted(facts, stack.name):
             todo = f"inv image.build {stack.name}, or inv image.pull {stack.name}"
-            level: Level = "error" if asked == "docker" else "note"
+            level = "error" if asked == "docker" else "note"
             yield Finding(level, "image", f"{stack.name}: not here; the local runner does without", todo)
 
 

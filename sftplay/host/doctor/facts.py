@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sftplay.errors import SftplayError
 from sftplay.host.gpu import Gpu
+from sftplay.host.images_here import State
 from sftplay.host.machine import Machine
 
 
@@ -99,7 +100,7 @@ class Stack:
 
     name: str
     tag: str
-    image: str
+    image: State
     environment: bool
     locked: bool
     cuda: tuple[int, int] | None

@@ -18,6 +18,7 @@ from sftplay.host import envs, gpu, image_names, machine, tensorboard
 from sftplay.host.bootstrap import CHECKOUT, find_uv
 from sftplay.host.doctor import ask_engine, needs
 from sftplay.host.doctor.facts import Facts, Place, Port, Stack, Tools
+from sftplay.host.images_here import State
 from sftplay.host.procinfo import is_free, listener, name_of, next_free
 from sftplay.places import cache_folder
 from sftplay.settings import Settings
@@ -49,7 +50,7 @@ def gather(
         cache=place(cache_folder()),
         shm=_size(shm),
         port=port(answers.ports),
-        stacks=tuple(_stack(name, answers.images) for name in image_names.STACKS),
+        stacks=tuple(_stack(name, answers.images.get(name, "missing")) for name in image_names.STACKS),
         gpus=cards,
         gpu_trouble=gpu_trouble,
         engine=answers.engine,
@@ -137,9 +138,9 @@ def _finds_python311(uv: str | None) -> bool:
     return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
 
-def _stack(name: str, images: Mapping[str, Mapping[str, str]]) -> Stack:
-    tag, image = ask_engine.image_state(images, name)
+def _stack(name: str, image: State) -> Stack:
     lock = CHECKOUT / envs.STACKS[name].lock
+    tag = image_names.current(name).tag if lock.is_file() else ""
     return Stack(name, tag, image, name in envs.present(), lock.is_file(), needs.cuda_of(lock))
 
 

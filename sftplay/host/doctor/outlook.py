@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 from sftplay.errors import MachineError, SftplayError
 from sftplay.host import choose
 from sftplay.host.doctor.facts import Facts
-from sftplay.host.images_here import Shelf, State
+from sftplay.host.images_here import Shelf
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
 
@@ -51,4 +50,4 @@ def _shelf(facts: Facts) -> Shelf:
     trouble = facts.engine_trouble
     if facts.engine is None and trouble is None:
         trouble = MachineError("no container engine here", todo="sudo apt install docker.io")
-    return Shelf(problem=trouble, states={stack.name: cast("State", stack.image) for stack in facts.stacks})
+    return Shelf(problem=trouble, states={stack.name: stack.image for stack in facts.stacks})

@@ -125,6 +125,13 @@ def test_images_that_are_missing_or_stale(
     assert "inv image.build cpu" in one.todo
 
 
+def test_a_stale_image_that_nothing_here_would_use_is_only_noted(sock: Path) -> None:
+    old = {"Id": "sha256:3", "RepoTags": ["sftplay/unsloth:000000000000"], "Labels": {"sftplay.stack": "unsloth"}}
+    with recorded_engine(sock, changes={"GET /images/json": [*IMAGE, old]}):
+        found = [finding for finding in look() if finding.topic == "image"]
+    assert [finding.level for finding in found] == ["note"]
+
+
 @pytest.mark.parametrize(
     ("error", "said", "todo"),
     [
