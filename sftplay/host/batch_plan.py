@@ -11,7 +11,7 @@ from sftplay.config import load_config
 from sftplay.errors import SftplayError
 from sftplay.files import hash_json, read_json
 from sftplay.freshness import read_stamp
-from sftplay.host.batch_file import Experiment
+from sftplay.host.batch_expand import Experiment
 from sftplay.host.runview import View, look
 from sftplay.places import data_folder
 from sftplay.rawdata import hub_datasets

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from sftplay.errors import NotFoundError
-from sftplay.host import batch, runcompare
+from sftplay.host import batch_work, runcompare
 from sftplay.host import report as reports
 from sftplay.host import report_parts as parts
-from sftplay.host.batch_file import expand, read
+from sftplay.host.batch_expand import expand
+from sftplay.host.batch_file import read
 from sftplay.host.batch_summary import Row, rows_of, screen_table, varied_keys
 from sftplay.page import html
 from sftplay.page.charts import bars
@@ -26,8 +27,8 @@ def of_batch(file: Path) -> tuple[Path, str]:
     if not file.is_file():
         raise NotFoundError("no such batch file", where=str(file), todo="inv batch writes one to begin with")
     parsed = read(file)
-    folder = batch.folder_of(file)
-    rows = rows_of(parsed, expand(parsed, file), batch.states(folder))
+    folder = batch_work.folder_of(file)
+    rows = rows_of(parsed, expand(parsed, file), batch_work.states(folder))
     begun = [row for row in rows if row.view.run.folder.is_dir()]
     if not begun:
         raise NotFoundError("none of its experiments has begun", where=str(file), todo=f"inv batch --file {file}")

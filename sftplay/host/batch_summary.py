@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.files import write_text
-from sftplay.host.batch_file import LOWER_IS_BETTER, BatchFile, Experiment
+from sftplay.host.batch_expand import Experiment
+from sftplay.host.batch_file import LOWER_IS_BETTER, BatchFile
 from sftplay.host.estimate import show_duration
 from sftplay.host.runlist import decimals, print_table
 from sftplay.host.runview import View, look, number_in

@@ -16,8 +16,9 @@ import pytest
 
 from sftplay.config import dump_config
 from sftplay.files import hash_file, write_json
-from sftplay.host import batch, batch_summary
-from sftplay.host.batch_file import Experiment, expand, read
+from sftplay.host import batch_summary, batch_work
+from sftplay.host.batch_expand import Experiment, expand
+from sftplay.host.batch_file import read
 from sftplay.host.batch_plan import data_key, data_steps, decide
 from sftplay.host.hands import InOrder, SideBySide, hands_for
 from sftplay.locks import hold
@@ -141,7 +142,7 @@ def test_the_report_of_a_batch(three: dict[str, Experiment], tmp_path: Path) -> 
         run = begun(three[name])
         write_eval(run)
         write_data(run)
-    path, page = batch.folder_of(Path("configs/batch.yaml")) / "report.html", ""
+    path, page = batch_work.folder_of(Path("configs/batch.yaml")) / "report.html", ""
     from sftplay.host.batch_report import of_batch
 
     path, page = of_batch(Path("configs/batch.yaml"))

@@ -8,7 +8,8 @@ import pytest
 
 from sftplay.errors import ConfigError, UsageError
 from sftplay.host import batch
-from sftplay.host.batch_file import expand, read, write_template
+from sftplay.host.batch_expand import expand
+from sftplay.host.batch_file import read, write_template
 
 BASE = "model: {name: smollm2-135m-instruct}\n"
 
