@@ -100,11 +100,12 @@ def as_compose_says_it(spec: ContainerSpec) -> dict[str, Any]:
 
 
 def as_it_is(service: dict[str, Any]) -> dict[str, Any]:
-    """A service of compose.yaml, less what only compose has: profiles, pull policy, health check, labels."""
+    """A service of compose.yaml, less what only compose has: profiles, pull policy, health check, labels, what to type after 79."""
     service = copy.deepcopy(service)
     for only in ("profiles", "pull_policy", "healthcheck", "labels", "stdin_open"):
         service.pop(only, None)
     ports = [f"{p['host_ip']}:{p['published']}:{p['target']}" for p in service.pop("ports", [])]
+    service["environment"].pop("SFTPLAY_GOES_ON", None)
     binds = service.pop("volumes")
     assert all(bind["type"] == "bind" and bind["bind"] == {"create_host_path": False} for bind in binds)
     deploy = service.pop("deploy", {}).get("resources", {}).get("reservations", {})
