@@ -426,6 +426,30 @@ def image_verify(c: Context, name: str) -> int:
     return verification.run(name)
 
 
+@task(
+    name="push",
+    words="names",
+    help={
+        "names": STACKS,
+        "registry": "host (and path) to push to (default: SFTPLAY_REGISTRY, else as before)",
+        "unpinned": "also an image on another base than the pinned one",
+    },
+)
+def image_push(c: Context, names: list[str], registry: str | None = None, unpinned: bool = False) -> int:
+    """Publish today's verified images; their digests go into images/published.lock."""
+    from sftplay.host.images import registry as registries
+
+    return registries.push(names, registry=registry, unpinned=unpinned)
+
+
+@task(name="pull", words="names", help={"names": "any of cpu, bnb, unsloth (default: all that are published)"})
+def image_pull(c: Context, names: list[str]) -> int:
+    """Bring published images by digest, verify them, and give them their tags."""
+    from sftplay.host.images import registry as registries
+
+    return registries.pull(names)
+
+
 @task(name="ls")
 def image_ls(c: Context) -> None:
     """List the images of sftplay that are here."""
@@ -456,7 +480,9 @@ MENU = {
 namespace = Collection(*(entry for group in MENU.values() for entry in group))
 namespace.add_collection(Collection("config", schema, show))
 namespace.add_collection(Collection("data", data_show))
-namespace.add_collection(Collection("image", image_build, image_check, image_verify, image_ls, image_prune, lock))
+namespace.add_collection(
+    Collection("image", image_build, image_check, image_verify, image_push, image_pull, image_ls, image_prune, lock)
+)
 runs = Collection("runs", runs_show, runs_compare, runs_rm)
 runs.add_task(runs_list, default=True)  # `inv runs`
 namespace.add_collection(runs)

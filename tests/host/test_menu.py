@@ -18,7 +18,8 @@ NAMES = [
     *("infer", "infer-interactive", "infer-batch", "merge"),
     *("tensorboard", "stop-tb", "ps", "stop", "quickstart", "test", "lint", "bench"),
     *("config.schema", "config.show", "data.show"),
-    *("image.build", "image.check", "image.verify", "image.ls", "image.prune", "image.lock"),
+    *("image.build", "image.check", "image.verify", "image.push", "image.pull"),
+    *("image.ls", "image.prune", "image.sbom", "image.lock"),
     *("runs.list", "runs.show", "runs.compare", "runs.rm", "status", "logs", "report", "replay", "batch"),
 ]
 

@@ -161,7 +161,7 @@ def _remove(engine: Engine, images: list[Found]) -> int:
     for one in images:
         try:
             for name in (*one.tags, *one.digests, one.id):
-                _remove_name(engine, name)
+                forget(engine, name)
         except MachineError as problem:
             kept += 1
             console.warning(str(problem))
@@ -169,7 +169,7 @@ def _remove(engine: Engine, images: list[Found]) -> int:
     return 75 if kept else 0
 
 
-def _remove_name(engine: Engine, name: str) -> None:
+def forget(engine: Engine, name: str) -> None:
     """One of an image's names; with the last one the image goes. Names that went with another are no failure."""
     import docker.errors
 
