@@ -450,6 +450,14 @@ def image_pull(c: Context, names: list[str]) -> int:
     return registries.pull(names)
 
 
+@task(name="sbom", help={"name": "cpu, bnb or unsloth", "output": "file to write (default: the screen)"})
+def image_sbom(c: Context, name: str, output: str | None = None) -> None:
+    """Write a stack's bill of materials (CycloneDX, JSON), from its lock."""
+    from sftplay.host.images import sbom
+
+    sbom.write(name, output)
+
+
 @task(name="ls")
 def image_ls(c: Context) -> None:
     """List the images of sftplay that are here."""
@@ -481,7 +489,11 @@ namespace = Collection(*(entry for group in MENU.values() for entry in group))
 namespace.add_collection(Collection("config", schema, show))
 namespace.add_collection(Collection("data", data_show))
 namespace.add_collection(
-    Collection("image", image_build, image_check, image_verify, image_push, image_pull, image_ls, image_prune, lock)
+    Collection(
+        "image",
+        *(image_build, image_check, image_verify, image_push, image_pull),
+        *(image_ls, image_prune, image_sbom, lock),
+    )
 )
 runs = Collection("runs", runs_show, runs_compare, runs_rm)
 runs.add_task(runs_list, default=True)  # `inv runs`

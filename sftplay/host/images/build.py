@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from sftplay import console
-from sftplay.errors import MachineError, SftplayError, StoppedError, StorageError
+from sftplay.errors import MachineError, SftplayError, StorageError
 from sftplay.files import free_space, human_size, write_text
 from sftplay.host import engine as engines
 from sftplay.host import image_names
@@ -21,7 +19,7 @@ from sftplay.host.bootstrap import CHECKOUT
 from sftplay.host.doctor.needs import IMAGE_SIZE
 from sftplay.host.engine import Engine
 from sftplay.host.image_names import DOCKERFILE, ImageName
-from sftplay.host.images import client, recipe, state
+from sftplay.host.images import client, recipe, state, trial
 from sftplay.host.images.progress import Progress, on_a_terminal, stage_titles
 from sftplay.host.images.recipe import Base
 from sftplay.places import OUTPUTS
@@ -127,7 +125,7 @@ def _follow(argv: list[str], progress: Progress, lines: list[str]) -> int:
     clock = threading.Thread(target=lambda: _tick(progress, done), daemon=True)
     clock.start()
     try:
-        with _stops(child):
+        with trial.stops("the build"):
             for raw in child.stdout:
                 line = raw.decode(errors="replace").rstrip()
                 lines.append(line)
@@ -144,22 +142,6 @@ def _follow(argv: list[str], progress: Progress, lines: list[str]) -> int:
 def _tick(progress: Progress, done: threading.Event) -> None:
     while not done.wait(0.5):
         progress.tick()
-
-
-@contextlib.contextmanager
-def _stops(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """A SIGTERM or SIGHUP for us ends the build too: the engine drops it when its client goes."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        child.terminate()
-        raise StoppedError("the build was stopped", signum=signum, todo="the same command goes on where it was")
-
-    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 @contextlib.contextmanager

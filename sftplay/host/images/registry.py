@@ -28,8 +28,8 @@ def push(stacks: Sequence[str], *, registry: str | None = None, unpinned: bool =
         RefusedError: not here, stale, never verified, on another base, or the registry holds another digest (76).
         MachineError: no engine, no registry (69). PermissionDeniedError: it wants a login (77).
     """
-    engine = engines.connect()
     before = published.read()
+    engine = engines.connect()
     for stack in image_names.chosen(stacks):
         name = image_names.current(stack)
         found = _publishable(engine, name, unpinned=unpinned)
@@ -47,8 +47,8 @@ def pull(stacks: Sequence[str]) -> int:
         NotFoundError: never published, or not in the registry any more (66). RefusedError: not the image it should be (76).
         MachineError: no engine, no registry (69).
     """
-    engine = engines.connect()
     entries = published.read()
+    engine = engines.connect()
     wanted = image_names.chosen(stacks) if stacks else tuple(entries)
     if not wanted:
         raise NotFoundError(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 
 from sftplay import console
-from sftplay.errors import MachineError
+from sftplay.errors import MachineError, StoppedError
+from sftplay.host import container_run
 from sftplay.host.container_spec import ContainerSpec
-from sftplay.host.engine import Engine, engine_errors, status_of
+from sftplay.host.engine import Engine, engine_errors
 
 _SHOWN = 15  # lines of a failure
 
@@ -36,16 +39,12 @@ def run(engine: Engine, spec: ContainerSpec) -> Outcome:
     """
     spec = dataclasses.replace(spec, name=f"{spec.name}-trial-{secrets.token_hex(4)}")
     begun = time.monotonic()
-    with engine_errors(f"starting {spec.image}"):
-        container = engine.api.create_container(**spec.create_arguments(engine.api.api_version))["Id"]
-        try:
-            engine.api.start(container)
-            code = int(engine.api.wait(container, timeout=None)["StatusCode"])
-            state = engine.api.inspect_container(container)["State"]
-            out = engine.api.logs(container, stdout=True, stderr=False).decode(errors="replace")
-            err = engine.api.logs(container, stdout=False, stderr=True).decode(errors="replace")
-        finally:
-            _remove(engine, container)
+    with stops("the trial"), container_run.made(engine, spec) as container, engine_errors(f"running {spec.image}"):
+        container_run.start(engine, container)
+        code = int(engine.api.wait(container, timeout=None)["StatusCode"])
+        state = engine.api.inspect_container(container)["State"]
+        out = engine.api.logs(container, stdout=True, stderr=False).decode(errors="replace")
+        err = engine.api.logs(container, stdout=False, stderr=True).decode(errors="replace")
     return Outcome(code, out, err, bool(state.get("OOMKilled")), time.monotonic() - begun)
 
 
@@ -69,13 +68,16 @@ def require(engine: Engine, spec: ContainerSpec, what: str, good: Callable[[Outc
     )
 
 
-def _remove(engine: Engine, container: str) -> None:
-    import docker.errors
-    import requests
+@contextlib.contextmanager
+def stops(what: str) -> Iterator[None]:
+    """SIGTERM and SIGHUP end it as Ctrl-C does: what was started is removed on the way out."""
 
-    with contextlib.suppress(requests.RequestException):
-        try:
-            engine.api.remove_container(container, force=True, v=True)
-        except docker.errors.APIError as error:
-            if status_of(error) not in (404, 409):  # gone, or on its way
-                console.warning(f"a container is left behind: {container[:12]}")
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise StoppedError(f"{what} was stopped", signum=signum, todo="the same command again")
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
