@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from types import FrameType
 from typing import Any
 
@@ -20,6 +21,7 @@ from sftplay.host.local import explain_end
 from sftplay.host.wishes import copy
 
 _POLL = 0.1
+_LEFT_BEHIND = 60.0  # seconds after its end in which a container is still its launcher's
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,14 @@ def made(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
     container = create(engine, spec)
     try:
         yield container
-    finally:
+    except SftplayError as problem:
+        if not engines.is_gone(problem):
+            remove(engine, container, force=True)
+        raise
+    except BaseException:
         remove(engine, container, force=True)
+        raise
+    remove(engine, container, force=True)
 
 
 def create(engine: Engine, spec: ContainerSpec) -> str:
@@ -210,6 +218,25 @@ def stop_soon(engine: Engine, container: str, grace: int) -> threading.Thread:
 def kill_now(engine: Engine, container: str) -> threading.Thread:
     """End it."""
     return _in_thread(lambda: engine.api.kill(container))
+
+
+def sweep(engine: Engine, project: str) -> None:
+    """Remove containers whose launcher was killed before it could: ended for a minute, and not a training's, which is harvested."""
+    with engines.engine_errors("look for leftovers"):
+        listed = engine.api.containers(all=True, filters={"label": f"sftplay.project={project}", "status": "exited"})
+    for found in listed:
+        state = None if found["Labels"].get("sftplay.stage") == "train" else inspect(engine, found["Id"])
+        if state is not None and _seconds_since(str(state.get("FinishedAt", ""))) > _LEFT_BEHIND:
+            remove(engine, found["Id"], force=False)
+
+
+def _seconds_since(moment: str) -> float:
+    """The engine's times are UTC with nanoseconds."""
+    try:
+        ended = datetime.fromisoformat(moment[:19]).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return 0
+    return (datetime.now(timezone.utc) - ended).total_seconds()
 
 
 def _in_thread(call: Callable[[], Any]) -> threading.Thread:

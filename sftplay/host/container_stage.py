@@ -12,7 +12,7 @@ from sftplay.host import container_paths, container_run, images_here, local
 from sftplay.host.caller import Caller
 from sftplay.host.container_chat import run_interactive, wants_terminal
 from sftplay.host.container_paths import Bind
-from sftplay.host.container_spec import CA_VARIABLES, ContainerSpec, stage_spec
+from sftplay.host.container_spec import CA_VARIABLES, ContainerSpec, project_of, stage_spec
 from sftplay.host.container_training import ContainerSeat
 from sftplay.host.engine import Engine
 from sftplay.host.local import Call
@@ -31,6 +31,7 @@ def run(engine: Engine, call: Call, job: Job, facts: Machine, stack: str, device
     caller = _caller(engine, call, facts)
     named = _named(call, job, caller)
     make_folders(caller)
+    container_run.sweep(engine, project_of(caller.root))
     terminal = wants_terminal(call)
     with local.token_file(os.environ if call.stage.network else {}) as token:
         spec = stage_spec(

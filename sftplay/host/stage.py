@@ -12,6 +12,7 @@ from sftplay.decision import Decision
 from sftplay.errors import NotFoundError, SftplayError
 from sftplay.freshness import read_stamp
 from sftplay.host import choose, container_stage, engine, envs, images_here, launcher, local, machine, records
+from sftplay.host.images import registry
 from sftplay.host.images_here import Shelf
 from sftplay.host.local import Call
 from sftplay.host.local_training import LocalSeat
@@ -57,6 +58,7 @@ def start(
     options: Sequence[str] = (),
     runner: str = "auto",
     preflight: bool = True,
+    pull: bool = False,
 ) -> int:
     """Run a stage to its end.
 
@@ -66,6 +68,7 @@ def start(
         options: the stage's own options, as argv (`["--style", "…"]`).
         runner: auto, docker or local.
         preflight: see `Prepared`.
+        pull: bring the image first where it is not here; otherwise nothing is ever pulled.
 
     Returns:
         The stage's exit code (design section 5), 128 + signal where one ended it.
@@ -74,7 +77,7 @@ def start(
         SftplayError: what is wrong before the stage could start (usage, config, machine).
     """
     call = Call(BY_NAME[stage], config, run, tuple(overrides), tuple(options))
-    return run_prepared(prepare(call, runner, preflight=preflight))
+    return run_prepared(prepare(call, runner, preflight=preflight, pull=pull))
 
 
 def start_pipeline(
@@ -99,7 +102,7 @@ def start_pipeline(
     return 0
 
 
-def prepare(call: Call, runner: str, *, preflight: bool = True) -> Prepared:
+def prepare(call: Call, runner: str, *, preflight: bool = True, pull: bool = False) -> Prepared:
     """Find out what is wrong before anything is installed, fetched or written.
 
     Raises:
@@ -111,6 +114,9 @@ def prepare(call: Call, runner: str, *, preflight: bool = True) -> Prepared:
     job = parse_job(call.argv)[1]
     shelf = Shelf() if runner == "local" else images_here.look()
     stack = _stack(call, job.settings, facts, shelf.present, preflight=preflight)
+    if pull and shelf.engine is not None and stack.value not in shelf.present:
+        registry.pull([stack.value])
+        shelf = images_here.look()
     return Prepared(call, job, facts, runner, choose.choose_runner(runner, stack.value, shelf), shelf, preflight)
 
 

@@ -18,6 +18,7 @@ _COMMON = {
     "set_": "change one config value, as in --set train.learning_rate=1e-4; may be repeated",
     "device": "auto, cuda or cpu; the same as --set train.device=…",
     "runner": "auto, docker or local: a container, or an environment on this machine",
+    "pull": "pull the image first where it is not here (without this nothing is ever pulled)",
     "no_preflight": "start the Unsloth stack even where there is no GPU (it fails there, and BnB takes over)",
 }
 
@@ -55,7 +56,7 @@ def stage_task(
         chosen = (*given["set_"], *device, *overrides)
         call = Call(row, given["config"], given["run"], chosen, (*fixed, *as_argv(offered, given)))
         preflight = not given.get("no_preflight")
-        prepared = stages.prepare(call, given["runner"], preflight=preflight)
+        prepared = stages.prepare(call, given["runner"], preflight=preflight, pull=given["pull"])
         if tensorboard:
             from sftplay.host import tensorboard as board
 
@@ -73,6 +74,7 @@ def stage_task(
         "set_": [],
         **({"device": None} if row.gpu else {}),
         "runner": "auto",
+        "pull": False,
         **({"no_preflight": False} if stage == "train" else {}),
     }
     parameters += [Parameter(key, Parameter.POSITIONAL_OR_KEYWORD, default=value) for key, value in common.items()]

@@ -14,6 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from sftplay.errors import SftplayError
+from sftplay.host import engine as engines
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 # STAND_IN: what it does; STAND_IN_BNB: what it does where it takes over from another attempt.
@@ -211,6 +216,18 @@ class Project:
         for launcher in self.launchers:
             launcher.kill()
             launcher.wait()
+
+
+def image_with_python() -> str:
+    """Id of a cpu image of ours, whatever state of the checkout it is of: its Python runs the stand-ins. Skips without one."""
+    try:
+        listed = engines.connect().api.images(filters={"label": "sftplay.stack=cpu"})
+    except SftplayError as problem:
+        pytest.skip(f"no container engine: {problem}")
+    found = [image["Id"] for image in listed if any(tag.startswith("sftplay/cpu:") for tag in image["RepoTags"] or ())]
+    if not found:
+        pytest.skip("no cpu image here: inv image.build cpu")
+    return str(found[0])
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:

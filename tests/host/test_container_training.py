@@ -17,7 +17,7 @@ from sftplay.errors import SftplayError
 from sftplay.host import engine as engines
 from sftplay.host.container_spec import project_of
 from sftplay.host.engine import Engine
-from tests.host.standin import Project, wait_until
+from tests.host.standin import Project, image_with_python, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -34,12 +34,8 @@ def engine() -> Engine:
 
 
 @pytest.fixture(scope="module")
-def image(engine: Engine) -> str:
-    """Any image of ours: its Python runs the stand-in."""
-    listed = engine.api.images(filters={"label": "sftplay.stack=cpu"})
-    if not listed:
-        pytest.skip("no cpu image here: inv image.build cpu")
-    return str(listed[0]["Id"])
+def image() -> str:
+    return image_with_python()
 
 
 @pytest.fixture
