@@ -243,6 +243,28 @@ def lint(c: Context, fix: bool = False) -> int:
 
 @task(
     help={
+        "stacks": "two of bnb, unsloth, cpu; the same one twice shows how far it is from itself",
+        "steps": "optimizer steps that are compared",
+        "config": "config file (default: configs/run_bnb.yaml)",
+        "set": "change one config value; may be repeated",
+    },
+    iterable=["set_"],
+)
+def parity(
+    c: Context,
+    stacks: str = "bnb,unsloth",
+    steps: str = "10",
+    config: str | None = None,
+    set_: list[str] | None = None,
+) -> int:
+    """Train the same steps in two stacks and compare loss, gradient norm and trained tokens."""
+    from sftplay.host import parity as twins
+
+    return twins.compare_stacks(stacks, steps=whole_number("--steps", steps) or 0, config=config, overrides=set_ or ())
+
+
+@task(
+    help={
         "what": "data, train, eval, infer, start, end-to-end, or all",
         "gpu": "train: with the stacks of a GPU machine",
         "write": "put the tables into docs/benchmarks.md",
@@ -483,7 +505,7 @@ MENU = {
     ),
     "Many runs": (batch, report, replay, status, logs),
     "Around it": (tensorboard, stop_tb, ps, stop, clean),
-    "Developers": (test, lint, bench),
+    "Developers": (test, lint, bench, parity),
 }
 namespace = Collection(*(entry for group in MENU.values() for entry in group))
 namespace.add_collection(Collection("config", schema, show))

@@ -61,7 +61,7 @@ def validate(raw: dict[str, Any], name: str, marks: Marks) -> Settings:
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        lines = [_describe(problem, marks) for problem in error.errors()]
+        lines = [_describe(problem, marks) for problem in _merge_alternatives(error.errors())]
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         listing = "\n".join(f"  {line}" for line in lines)
         raise ConfigError(
@@ -95,6 +95,20 @@ def _section(annotation: Any) -> type[BaseModel] | None:
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None
+
+
+def _merge_alternatives(problems: Sequence[Any]) -> list[dict[str, Any]]:
+    """One problem for a key that takes one thing or another: pydantic reports each alternative by itself."""
+    leaves = {tuple(path.split(".")) for path, *_ in walk_settings()}
+    merged: dict[tuple[str, ...], dict[str, Any]] = {}
+    for problem in problems:
+        loc = tuple(str(part) for part in problem["loc"])
+        key = next((loc[:end] for end in range(len(loc), 0, -1) if loc[:end] in leaves), loc)
+        if key in merged and key != loc:
+            merged[key]["msg"] += f", or {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+        else:
+            merged[key] = {**problem, "loc": key}
+    return list(merged.values())
 
 
 def _describe(problem: Any, marks: Marks) -> str:

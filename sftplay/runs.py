@@ -37,8 +37,8 @@ class Attempt:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it got as far as its stamp, or handed over. Killed while it loads, it leaves a log and nothing to go on from."""
-        return self.stamp.exists() or self.handover.exists()
+        """Whether it got as far as its stamp. Killed while it loads, or handed over at once, it leaves nothing to go on from."""
+        return self.stamp.exists()
 
     @property
     def checkpoints(self) -> Path:

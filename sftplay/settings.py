@@ -136,6 +136,9 @@ class LoraSettings(Section):
     """Rank-stabilized scaling (arXiv:2312.03732)."""
 
 
+AUTO_ROWS = 16  # of an optimizer step, where `batch_size: auto` leaves them to sftplay
+
+
 class TrainSettings(Section):
     """The optimization."""
 
@@ -153,8 +156,8 @@ class TrainSettings(Section):
     """Passes over the train split (ignored where max_steps is set)."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps, instead of epochs."""
-    batch_size: Annotated[int, Field(ge=1)] = 4
-    """Rows per forward pass."""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 4
+    """Rows per forward pass. auto: 16 rows an optimizer step (times gradient_accumulation_steps), in passes as large as free memory allows."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Forward passes per optimizer step. Every trained token of a step weighs the same, however it is split."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
@@ -196,6 +199,17 @@ class TrainSettings(Section):
         if self.early_stopping_patience and not self.eval_steps:
             raise ValueError("early_stopping_patience needs eval_steps: how often to look at the val loss")
         return self
+
+    @property
+    def rows_per_step(self) -> int:
+        """Effective batch: rows of one optimizer step, however many passes they take."""
+        rows = AUTO_ROWS if self.batch_size == "auto" else self.batch_size
+        return rows * self.gradient_accumulation_steps
+
+    @property
+    def guessed_rows(self) -> int:
+        """Rows per forward pass, where nobody has measured yet what `auto` will be."""
+        return 4 if self.batch_size == "auto" else self.batch_size
 
     @property
     def asked_precision(self) -> Precision:

@@ -186,6 +186,7 @@ STAGES: tuple[Stage, ...] = (
         options=(
             Option("--split", "which rows", str, _EVALUATED, "val"),
             Option("--samples", "only so many rows, the same ones every time", int),
+            Option("--portable", "only load the adapter by plain PEFT and compare its val loss", internal=True),
         ),
     ),
     Stage(

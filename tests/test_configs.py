@@ -14,7 +14,7 @@ _COMMAND = re.compile(r"# python3 tasks\.py (?P<task>[a-z-]+)(?: --config (?P<co
 
 
 def test_the_configs_that_the_tasks_name_are_there() -> None:
-    assert {"quickstart", "run_bnb", "lora", "full"} <= {path.stem for path in FILES}
+    assert {"quickstart", "run_bnb", "run_unsloth", "lora", "full"} <= {path.stem for path in FILES}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

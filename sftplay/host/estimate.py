@@ -101,7 +101,7 @@ def _report(plan: Plan, facts: machine.Machine, cards: Sequence[gpu.Gpu]) -> Ite
             f" ({plan.rows.trained:.0f} trained), from {plan.rows.source}"
         )
         count = forecast.steps(train, plan.rows.count)
-        batch = train.batch_size * train.gradient_accumulation_steps
+        batch = train.rows_per_step
         yield f"steps    {count:,} of {batch} rows; {about}{count * batch * plan.rows.trained:,.0f} trained tokens"
     else:
         yield "rows     not known until the data is here; no steps, memory, disk or time without them"

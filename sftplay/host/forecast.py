@@ -71,8 +71,7 @@ def steps(train: TrainSettings, rows: int) -> int:
     """Optimizer steps of the whole run, as the trainer counts them."""
     if train.max_steps:
         return train.max_steps
-    batches = math.ceil(rows / train.batch_size)
-    return math.ceil(train.epochs * max(math.ceil(batches / train.gradient_accumulation_steps), 1))
+    return math.ceil(train.epochs * max(math.ceil(rows / train.rows_per_step), 1))
 
 
 def trained_weights(settings: Settings, shape: Shape) -> int:
@@ -94,13 +93,13 @@ def memory(settings: Settings, shape: Shape, rows: Rows, device: Device) -> Amou
         "qlora": shape.linear * NF4 + (shape.weights - shape.linear) * device.width,
     }[train.method]
     kept = base + trained_weights(settings, shape) * ADAM
-    tokens = train.batch_size * min(rows.longest, settings.model.max_length)
+    tokens = train.guessed_rows * min(rows.longest, settings.model.max_length)
     per_token = (
         shape.linear_ends * device.width * 1.5
     )  # half as much again: norms, rotations, the adapter's fp32 copies
     if checkpoints_activations(train, device.kind):
         per_token = per_token / shape.layers + shape.layers * shape.hidden * device.width
-    logits = train.batch_size * max(rows.trained, 1) * shape.vocab * 12
+    logits = train.guessed_rows * max(rows.trained, 1) * shape.vocab * 12
     return Amount(RUNTIME[device.kind] + kept + tokens * per_token + logits, 1.4 if shape.exact and rows.exact else 2.0)
 
 
@@ -125,10 +124,10 @@ def duration(settings: Settings, shape: Shape, rows: Rows, device: Device) -> Am
     train = settings.train
     passes = 4 + 2 * (train.method == "full") + 2 * checkpoints_activations(train, device.kind)
     work = passes * (shape.linear * rows.tokens + shape.hidden * shape.vocab * rows.trained)  # a row
-    batch = train.batch_size * train.gradient_accumulation_steps
+    batch = train.rows_per_step
     count = steps(train, rows.count)
     if device.kind == "cpu":
         faster = 1.5 if device.width == 2 else 1.0
         return Amount(START + count * batch * work / (CPU_FLOPS * device.cores * faster), 2.5 if shape.exact else 4.0)
     rate = GPU_FLOPS.get(device.capability, GPU_FLOPS[max(c for c in GPU_FLOPS if c <= max(device.capability, 7))])
-    return Amount(START + count * max(batch * work / rate, STEP_ON_GPU * train.gradient_accumulation_steps), 3.0)
+    return Amount(START + count * max(batch * work / rate, STEP_ON_GPU * train.rows_per_step / train.guessed_rows), 3.0)

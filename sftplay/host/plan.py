@@ -39,7 +39,7 @@ class Plan:
         if self.measured is None:
             return forecast.duration(self.settings, self.shape, self.rows, self.device) if self.shape else None
         train = self.settings.train
-        batch = train.batch_size * train.gradient_accumulation_steps
+        batch = train.rows_per_step
         tokens = forecast.steps(train, self.rows.count) * batch * self.rows.tokens
         return Amount(forecast.START + tokens / self.measured, 1.3)
 

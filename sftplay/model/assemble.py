@@ -43,6 +43,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
     Raises:
         DataError: val loss is asked for, and there are no val rows (65).
     """
+    assert plan.batch is not None  # fit_batches comes first
     settings = plan.settings
     rows, val = _rows(plan, "train"), _rows(plan, "val")
     val = val.select(range(min(len(val), settings.train.eval_samples or len(val))))
@@ -53,7 +54,8 @@ def assemble(plan: Plan, model: Any) -> Assembly:
             todo="raise data.val_share, or leave eval_steps out",
         )
     tokenizer = load_tokenizer(find_model(settings), plan.run.template.read_text(encoding="utf-8"))
-    lean = slim(model)
+    own = plan.attempt.backend == "unsloth"
+    lean = Decision[list[str]]([], "Unsloth has kernels of its own") if own else slim(model)
     interrupt = Interrupt()
     telemetry = Telemetry(plan.attempt.progress, plan.attempt.steps, interrupt)
     trainer = make_trainer(
@@ -64,6 +66,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
             plan.attempt.checkpoints,
             plan.device.value,
             plan.precision.value,
+            plan.batch.value,
             checkpointing=plan.checkpointing.value,
         ),
         rows,

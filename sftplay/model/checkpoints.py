@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +28,26 @@ def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Pat
     numbers, read back with weights_only); no training_args.bin.
     """
     target = folder / f"checkpoint-{trainer.state.global_step}"
-    with sealed_folder(target, {"step": trainer.state.global_step, **facts}) as tmp:
+    with sealed_folder(target, {"step": trainer.state.global_step, **facts}) as tmp, _disk_errors_as_such(tmp):
         save_weights(trainer.model, tmp)
         trainer._save_optimizer_and_scheduler(str(tmp))
         trainer._save_scaler(str(tmp))
         trainer._save_rng_state(str(tmp))
         trainer.state.save_to_json(str(tmp / "trainer_state.json"))
     return target
+
+
+@contextmanager
+def _disk_errors_as_such(folder: Path) -> Iterator[None]:
+    """Both safetensors and torch tell of a full disk in exceptions of their own: an OSError again, which has its exit code."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if re.search(r"No space left on device|os error 28|PytorchStreamWriter failed writing", str(error)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
 
 
 def save_weights(model: Any, folder: Path) -> None:

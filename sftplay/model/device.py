@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sftplay import console
 from sftplay.decision import Decision
 from sftplay.errors import MachineError
 from sftplay.settings import Settings
@@ -26,8 +27,6 @@ def decide_device(settings: Settings) -> Decision[str]:
     if wanted == "cpu":
         return Decision("cpu", "asked for" if asked == "cpu" else "the host has no NVIDIA device")
     if torch.cuda.is_available():
-        if torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
-            return Decision("cuda", f"{torch.cuda.get_device_name(0)}, the first of {torch.cuda.device_count()} GPUs")
         return Decision("cuda", torch.cuda.get_device_name(0))
     if wanted == "cuda" or _device_files():
         built = torch.version.cuda or "no CUDA"
@@ -36,6 +35,26 @@ def decide_device(settings: Settings) -> Decision[str]:
             todo="look at nvidia-smi on the host, or go on without a GPU: --set train.device=cpu",
         )
     return Decision("cpu", "no NVIDIA device on this machine")
+
+
+def use_one_gpu() -> None:
+    """Training uses one GPU: of several, the first one that this process may see. Before torch looks at them.
+
+    Raises:
+        MachineError: started as one of several processes (69).
+    """
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise MachineError(
+            f"started as one of {os.environ['WORLD_SIZE']} processes, and sftplay trains with one on one GPU",
+            todo="start it without torchrun or accelerate launch",
+        )
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if seen is None:
+        seen = ",".join(str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*")))))
+    first, *others = seen.split(",")
+    if others:
+        console.info(f"{len(others) + 1} GPUs are visible; sftplay trains on one: GPU {first}")
+        os.environ["CUDA_VISIBLE_DEVICES"] = first
 
 
 def _device_files() -> bool:

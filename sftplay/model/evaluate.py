@@ -53,6 +53,11 @@ def run(job: Job) -> None:
     if samples is not None and samples < 1:
         raise UsageError(f"--samples wants a number of rows, 1 or more, not {samples}")
     target.require_tuned()  # before anything slow
+    if job.options.get("portable"):
+        from sftplay.model.portable import check
+
+        check(target, job.settings)
+        return
     rows, counts = read_rows(job.settings, split, samples or job.settings.eval.samples)
     from sftplay.model.fuse import fused
     from sftplay.model.load import load_for_inference, open_run, quiet_libraries

@@ -20,7 +20,7 @@ def choose_checkpoint(plan: Plan) -> Path | None:
     """
     run, attempt = plan.run, plan.attempt
     stamped = read_stamp(run.stamp if run.stamp.exists() else attempt.stamp)
-    now = plan.stamp()
+    now = plan.stamp().model_copy(update={"attention": stamped.attention})  # known once the model is loaded
     if plan.init_adapter is None:  # asked for at the first start only; the checkpoints hold what became of it
         now = now.model_copy(update={"init_adapter": stamped.init_adapter})
     strict = bool(plan.job.options.get("strict"))
@@ -39,6 +39,23 @@ def choose_checkpoint(plan: Plan) -> Path | None:
             f"or start a new run: --run {run.free_name()}",
         )
     return _newest_whole(plan)
+
+
+def check_attention(plan: Plan) -> None:
+    """The same for the one field that only the loaded model can tell.
+
+    Raises:
+        RefusedError: another attention kernel ran, and `--strict` was given (76).
+    """
+    stamped = read_stamp(plan.run.stamp if plan.run.stamp.exists() else plan.attempt.stamp)
+    if stamped.attention == plan.attention:
+        return
+    shown = f"attention: {stamped.attention} → {plan.attention}"
+    if plan.job.options.get("strict"):
+        raise RefusedError(
+            f"not the same attention kernel any more: {shown}", where=str(plan.run.stamp), todo="leave --strict out"
+        )
+    console.warning(f"warn    {shown}")
 
 
 def _newest_whole(plan: Plan) -> Path | None:

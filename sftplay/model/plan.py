@@ -16,14 +16,28 @@ from sftplay.places import find_model, model_revision
 from sftplay.runs import Attempt, Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
-from sftplay.stamp import Stamp, surroundings
+from sftplay.stamp import Fallback, Stamp, surroundings
 
-STAMPED_VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers")
+STAMPED_VERSIONS = (
+    "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers", "unsloth", "unsloth_zoo",
+)  # fmt: skip
 # What shapes the optimization: changed, and a resumed run is another run.
 OPTIMIZATION = (
     "learning_rate", "batch_size", "gradient_accumulation_steps", "lr_scheduler", "warmup_steps", "weight_decay",
     "max_grad_norm", "optimizer", "seed",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one forward pass, passes of one optimizer step, and rows of one pass of an evaluation."""
+
+    rows: int
+    passes: int
+    eval_rows: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} × {self.passes}"
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,8 @@ class Plan:
     Attributes:
         tokenized: folder with the Arrow files; facts: what its stamp says of them.
         init_adapter: folder of an adapter to start from.
+        fallback: why this attempt is not in the backend that was asked for.
+        attention: the kernel that ran; known once the model is loaded. batch: rows of a pass that were found to fit.
     """
 
     job: Job
@@ -43,6 +59,9 @@ class Plan:
     device: Decision[str]
     precision: Decision[str]
     init_adapter: Path | None
+    fallback: Fallback | None = None
+    attention: str | None = None
+    batch: Decision[Batch] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -67,7 +86,7 @@ class Plan:
             precision_reason=self.precision.reason,
             tuning_method=train.method,
             quantization="nf4" if train.method == "qlora" else None,
-            attention=settings.model.attention,
+            attention=self.attention or settings.model.attention,
             device=self.device.value,
             base_model=settings.model.name,
             revision=model_revision(settings),
@@ -81,7 +100,19 @@ class Plan:
                 "max_length": settings.model.max_length,
             },
             world_size=1,
-            versions={name: importlib.metadata.version(name) for name in STAMPED_VERSIONS} | {"sftplay": __version__},
+            versions=stamped_versions() | {"sftplay": __version__},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            fallback=self.fallback,
             **surroundings(),
         )
+
+
+def stamped_versions() -> dict[str, str]:
+    """Of the libraries that compute, where they are installed."""
+    found = {}
+    for name in STAMPED_VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of the other stack
+    return found

@@ -56,3 +56,10 @@ def torch_dtype(precision: str) -> torch.dtype:
     import torch
 
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """The context that a training pass computes in."""
+    import torch
+
+    return torch.autocast(device, dtype=torch_dtype(precision), enabled=precision != "fp32")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,13 @@ from sftplay.errors import DataError, InterruptedSavedError, MachineError, NotFo
 from sftplay.files import human_size, write_bytes, write_json, write_text
 from sftplay.freshness import read_stamp
 from sftplay.locks import hold
-from sftplay.model.backends import BACKENDS, load_backend
-from sftplay.model.device import decide_device
-from sftplay.model.guard import choose_checkpoint
+from sftplay.model.backends import load_backend
+from sftplay.model.device import decide_device, use_one_gpu
+from sftplay.model.guard import check_attention, choose_checkpoint
+from sftplay.model.handing_over import BackendUnusableError, Progress, accepted, handing_over
 from sftplay.model.plan import Plan
 from sftplay.model.precision import decide_precision
+from sftplay.model.probe import probe
 from sftplay.places import data_folder, find_model
 from sftplay.runs import Attempt, Run, checkpoints_in
 from sftplay.stages import Job
@@ -36,23 +40,36 @@ def run(job: Job) -> None:
         RefusedError: begun already, or the stamp forbids the resume (76). BusyError: another trainer (75).
         InterruptedSavedError: stopped by a signal, checkpoint written (85). NonFiniteError (80), OutOfMemoryError (81).
     """
+    use_one_gpu()
     target = Run(job.run_name)
     resume = bool(job.options.get("resume"))
     with hold(target.run_lock, who="a trainer"):
-        if not resume:
-            target.refuse_second_start()
-        elif not target.has_begun():
-            raise NotFoundError(
-                f"there is no run {target.name} to resume",
-                where=str(target.folder),
-                todo="start it: the same command without --resume",
-            )
+        handed = accepted(job, target)
+        _refuse_what_makes_no_sense(target, handed[0] if handed else None, resume=resume)
+        attempt = _attempt(job, target, handed[0] if handed else None, resume=resume)
         find_model(job.settings)  # before any work on the data
         tokenized = ensure_current(job, refuse=bool(job.options.get("no_auto")))
-        _train(_plan(job, target, tokenized, resume=resume), resume=resume)
+        with handing_over(job, target, attempt) as progress:
+            progress.step = _steps_done(attempt) if resume else 0
+            plan = _plan(job, target, attempt, tokenized)
+            plan = replace(plan, fallback=handed[1] if handed else None)
+            _train(plan, progress, resume=resume)
 
 
-def _plan(job: Job, target: Run, tokenized: Path, *, resume: bool) -> Plan:
+def _refuse_what_makes_no_sense(target: Run, source: Attempt | None, *, resume: bool) -> None:
+    """A second start, a resume of nothing; an attempt that takes over from another is a start, and only the first one after it."""
+    if resume and not target.has_begun():
+        raise NotFoundError(
+            f"there is no run {target.name} to resume",
+            where=str(target.folder),
+            todo="start it: the same command without --resume",
+        )
+    taken = source is not None and not any(a.has_begun for a in target.attempts() if a.number > source.number)
+    if not resume and not taken:
+        target.refuse_second_start()
+
+
+def _plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
     stamp = read_stamp(tokenized)
     if stamp is None or not stamp.facts["rows"]["train"]:
         raise DataError("the train split is empty", where=str(tokenized), todo="look at data/processed/report.json")
@@ -61,7 +78,7 @@ def _plan(job: Job, target: Run, tokenized: Path, *, resume: bool) -> Plan:
     return Plan(
         job=job,
         run=target,
-        attempt=_attempt(job, target, resume=resume),
+        attempt=attempt,
         tokenized=tokenized,
         facts=stamp.facts,
         device=device,
@@ -70,44 +87,59 @@ def _plan(job: Job, target: Run, tokenized: Path, *, resume: bool) -> Plan:
     )
 
 
-def _attempt(job: Job, target: Run, *, resume: bool) -> Attempt:
-    """The attempt to work in: the newest on resume, the launcher's number, else the next one."""
-    attempts = [attempt for attempt in target.attempts() if attempt.has_begun]
-    if resume and attempts:
-        return attempts[-1]
-    backend = job.settings.backend
-    if backend not in BACKENDS:
+def _attempt(job: Job, target: Run, source: Attempt | None, *, resume: bool) -> Attempt:
+    """The attempt to work in: the newest that began on resume, the launcher's number, else the next one."""
+    attempts = target.attempts()
+    begun = [attempt for attempt in attempts if attempt.has_begun]
+    if resume and begun:
+        return begun[-1]
+    backend = "bnb" if source else job.settings.backend
+    if backend == "unsloth" and not find_spec("unsloth") and os.environ.get("SFTPLAY_STACK") != "unsloth":
         raise MachineError(
-            f"the {backend} backend is not in this environment",
-            todo="train with BitsAndBytes: inv train-bnb, or --set backend=bnb",
+            "Unsloth is not in this environment",
+            todo="start its stack: inv train-unsloth; or train with BitsAndBytes: inv train-bnb, or --set backend=bnb",
         )
     number = job.options.get("attempt") or (attempts[-1].number + 1 if attempts else 1)
     return target.attempt(number, backend)
 
 
-def _train(plan: Plan, *, resume: bool) -> None:
+def _steps_done(attempt: Attempt) -> int:
+    """What a hand-over of a resumed attempt would throw away."""
+    steps = checkpoints_in(attempt.checkpoints)
+    return steps[-1][0] if steps else 0
+
+
+def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     began = time.monotonic()
     settings, run, attempt = plan.settings, plan.run, plan.attempt
     checkpoint = choose_checkpoint(plan) if resume else None
     os.environ[console.LOG_VARIABLE] = str(attempt.log)
     console.info(f"run {run.name}, attempt {attempt.name}: {settings.train.method} of {settings.model.name}")
     console.info(f"device {plan.device}; precision {plan.precision}")
+    progress.device = plan.device.reason if plan.device.value == "cuda" else "cpu"
+    if attempt.backend == "unsloth":
+        _probe(plan)
+    progress.phase = "load"
+    backend = load_backend(attempt.backend)  # before transformers: Unsloth has to be imported first
 
     from transformers import set_seed
 
-    backend = load_backend(attempt.backend)
     console.info(f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}")
     model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
     set_seed(settings.train.seed)  # the adapter's start depends on it
     model = backend.prepare(model, settings, plan.init_adapter)
 
-    stamp = plan.stamp()
-    if not resume:
-        _write_start(plan, stamp)
-
     from sftplay.model import record
     from sftplay.model.assemble import assemble, check_first_batch
+    from sftplay.model.rehearse import attention_of, fit_batches
 
+    plan = replace(plan, attention=attention_of(plan, model))
+    plan = fit_batches(plan, model)
+    stamp = plan.stamp()
+    if resume:
+        check_attention(plan)
+    else:
+        _write_start(plan, stamp)
     assembly = assemble(plan, model)
     opening = record.opening(plan, stamp, assembly, check_first_batch(assembly.trainer))
     write_json(run.record, opening)
@@ -122,12 +154,24 @@ def _train(plan: Plan, *, resume: bool) -> None:
         f"{effective['steps']} steps of {effective['effective_batch']} rows; {effective['trainable_parameters']:,} trainable weights"
     )
 
-    _loop(plan, assembly, checkpoint)
+    progress.phase = "train"
+    _loop(plan, assembly, checkpoint, progress)
     published = _publish(plan, assembly)
     result = {**opening, **record.closing(assembly, published, time.monotonic() - began)}
     write_json(run.record, result)
     run.record_event("finished", attempt=attempt.name, step=result["steps"], val_loss=result["val_loss"])
     _say_result(result)
+
+
+def _probe(plan: Plan) -> None:
+    """Unsloth in a process of its own, before anything is loaded.
+
+    Raises:
+        BackendUnusableError: it does not work here.
+    """
+    verdict = probe(plan.precision.value, log=plan.attempt.folder / "probe.log")
+    if verdict.reason is not None:
+        raise BackendUnusableError(verdict)
 
 
 def _write_start(plan: Plan, stamp: Stamp) -> None:
@@ -140,7 +184,7 @@ def _write_start(plan: Plan, stamp: Stamp) -> None:
     write_stamp(plan.run.stamp, stamp)
 
 
-def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None) -> None:
+def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Progress) -> None:
     """The library's loop; failures and stops end up in the run's history.
 
     Raises:
@@ -151,8 +195,12 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None) -> None:
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except BaseException as error:
+        progress.step = max(progress.step, trainer.state.global_step)
         run.record_event("failed", attempt=attempt.name, step=trainer.state.global_step, error=type(error).__name__)
-        raise _explain(error) from error
+        explained = _explain(error)
+        if explained is error:
+            raise  # as it came: its traceback says whose failure it is
+        raise explained from error
     finally:
         assembly.telemetry.close()
     step = trainer.state.global_step

@@ -16,16 +16,20 @@ from sftplay.model.collate import Collator
 from sftplay.model.head import has_plain_head
 from sftplay.model.loss import mean_target_loss, target_loss
 from sftplay.model.order import EpochSampler
+from sftplay.model.plan import Batch
 from sftplay.settings import Settings
 
 
-def trainer_config(settings: Settings, folder: Path, device: str, precision: str, *, checkpointing: bool) -> SFTConfig:
+def trainer_config(
+    settings: Settings, folder: Path, device: str, precision: str, batch: Batch, *, checkpointing: bool
+) -> SFTConfig:
     """Our settings in TRL's words. TRL's own length, truncation, masking and preparation are switched off."""
     train = settings.train
     return SFTConfig(
         output_dir=str(folder),
-        per_device_train_batch_size=train.batch_size,
-        gradient_accumulation_steps=train.gradient_accumulation_steps,
+        per_device_train_batch_size=batch.rows,
+        per_device_eval_batch_size=batch.eval_rows,
+        gradient_accumulation_steps=batch.passes,
         learning_rate=train.learning_rate,
         lr_scheduler_type=train.lr_scheduler,
         warmup_steps=train.warmup_steps,
@@ -78,6 +82,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self._restore_forward(base, forward)
         self.remove_callback(PrinterCallback)
         self.settings, self.lengths, self.facts = settings, lengths, facts
+        self._trained = 0  # trained tokens since the last logged point
         self.tokens_seen = 0  # real tokens that went through the model, padding not counted
         self.model_accepts_loss_kwargs = (
             True  # our loss divides by the step's trained tokens, whatever the accumulation
@@ -118,6 +123,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         """Mean over all trained tokens of the optimizer step: 4 × 1 rows weigh as 1 × 4 do."""
         total, count = target_loss(model, inputs, plain_head=self.plain_head)
         self.tokens_seen += int(inputs["attention_mask"].sum())
+        self._trained += count
         loss = total / (count if num_items_in_batch is None else num_items_in_batch)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
@@ -134,7 +140,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Val loss per trained token (the Trainer's own average weighs short batches as much as long ones)."""
-        loss, _ = mean_target_loss(self.model, self.eval_dataset, self.data_collator, self.settings.eval.batch_size)
+        loss, _ = mean_target_loss(
+            self.model, self.eval_dataset, self.data_collator, self.args.per_device_eval_batch_size
+        )
         metrics = {f"{metric_key_prefix}_loss": loss}
         self.log(dict(metrics))
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -144,6 +152,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         """Log as transformers does, without TRL's entropy and accuracy, which cost a pass over the vocabulary."""
         self._metrics["train"].clear()
         self._metrics["eval"].clear()
+        if "loss" in logs:
+            logs = {**logs, "trained_tokens": self._trained}
+            self._trained = 0
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

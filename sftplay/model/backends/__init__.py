@@ -9,7 +9,10 @@ from typing import Any, Protocol, cast
 
 from sftplay.settings import Settings
 
-BACKENDS: Mapping[str, str] = {"bnb": "sftplay.model.backends.bnb"}
+BACKENDS: Mapping[str, str] = {
+    "bnb": "sftplay.model.backends.bnb",
+    "unsloth": "sftplay.model.backends.unsloth",
+}
 
 
 class Backend(Protocol):

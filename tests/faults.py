@@ -1,0 +1,51 @@
+"""Faults that a test builds into a stage's own process (Box, BOX_BREAK): what a wrong version of the code would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def wrong_accumulation_scale() -> None:
+    """Each pass of a step divides by its own trained tokens instead of the whole step's: the old bug of gradient accumulation."""
+    from sftplay.model.trainer import Trainer
+
+    right = Trainer.compute_loss
+
+    def wrong(self: Any, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        return right(self, model, inputs, return_outputs)
+
+    Trainer.compute_loss = wrong  # type: ignore[method-assign]
+
+
+def unsloth_breaks_in_step_three() -> None:
+    """A failure inside a module of Unsloth's name, in the third step of a training."""
+    import types
+
+    from sftplay.model import trainer
+
+    right = trainer.target_loss
+    fake = types.ModuleType("unsloth.kernels.fast_lora")
+    exec("def work():\n    raise NotImplementedError('no kernel for this shape')", fake.__dict__)
+    passes = 0
+
+    def wrong(model: Any, inputs: Any, **more: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        if passes > 3:
+            fake.__dict__["work"]()
+        return right(model, inputs, **more)
+
+    trainer.target_loss = wrong
+    pretend_unsloth()
+
+
+def pretend_unsloth() -> None:
+    """The BnB backend under Unsloth's name, and a probe that is content: the way of a training without the library itself."""
+    import os
+
+    from sftplay.model import backends, train
+    from sftplay.model.probe import Verdict
+
+    os.environ["SFTPLAY_STACK"] = "unsloth"
+    backends.BACKENDS["unsloth"] = backends.BACKENDS["bnb"]  # type: ignore[index]
+    train.probe = lambda precision, log: Verdict(None, attention="sdpa/flash")  # type: ignore[assignment, misc]
