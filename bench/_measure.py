@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command: seconds of wall time, peak resident memory in MB (children included), exit code, what it said, CPU seconds."""
+    """Of one command: seconds of wall time, peak resident memory in MB (of its largest process), exit code, what it said, CPU seconds."""
 
     seconds: float
     peak_mb: float

@@ -44,7 +44,7 @@ def test_the_page_grows_with_the_stages(project: Project) -> None:
     tags = Tags()
     tags.feed(last)
     assert not {"script", "link rel=stylesheet", "img", "iframe"} & set(tags.seen)
-    assert "http" not in re.sub(r"http://www.w3.org/2000/svg", "", last)
+    assert "://" not in last.replace("http://www.w3.org/2000/svg", "")
 
 
 def test_reports_of_other_rows_are_left_out(project: Project) -> None:
