@@ -78,7 +78,7 @@ class DataSettings(Section):
     """A conversation that the assistant begins, or with two turns of one speaker in a row. `mend` takes the opening turn out
     and joins the two by a blank line; both are counted."""
     near_duplicates: Literal["keep", "drop"] = "keep"
-    """Rows that share at least 80 % of their wording with an earlier one: counted, or left out. Counting looks at 20,000 rows
+    """Rows that share at least 80 % of their wording with an earlier one: counted, or left out. Counting looks at 10,000 rows
     at most; `drop` looks at every row."""
     val_share: Share = 0.05
     """Share of rows in the val split, decided by a hash of each row's content."""

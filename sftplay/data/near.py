@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LIKE = 0.8  # Jaccard similarity from which on two rows are near duplicates
-SAMPLE = 20_000  # rows looked at where they are only counted: a second or two
+SAMPLE = 10_000  # rows looked at where they are only counted: a second or two
 _SLOTS, _BANDS, _SEED = 64, 16, 1
 _WIDTH = _SLOTS // _BANDS
 _SURE = 0.6  # sketches that agree in a smaller share of their slots are no candidates: 4 standard errors below LIKE

@@ -90,6 +90,11 @@ class Rendered:
     rejects: bytes = b""
     tally: Tally = field(default_factory=Tally)
 
+    @property
+    def out(self) -> bytes:
+        """The lines, joined."""
+        return b"".join(self.lines)
+
 
 def render_block(recipe: Recipe, block: Block) -> Rendered:
     """Render every row of a block; rows that can't be are findings."""

@@ -365,7 +365,7 @@ def test_a_template_that_writes_earlier_answers_differently_is_reported() -> Non
     """Qwen 3 takes the reasoning out of earlier turns: trained as it stands, and said."""
     messages = [{"role": role, "content": f"{role} {n}"} for n in range(2) for role in ("user", "assistant")]
     done = rendered("qwen3", messages)
-    (note,) = done.tally.of("note")
+    (note,) = done.tally.of("warning")
     assert done.tally.counts[note] == 1
     assert "unroll" in note.todo
     assert not rendered("qwen3", messages, "unroll").tally.counts
