@@ -93,6 +93,16 @@ def _give(caller: Caller, *paths: Path) -> None:
             os.chown(path, int(uid), int(gid), follow_symlinks=False)
 
 
+def give_back(folder: Path) -> None:
+    """What root wrote into a run of another's project (records, locks) becomes the owner's, who could not go on with it otherwise."""
+    owner = Path().stat()
+    if os.geteuid() != 0 or owner.st_uid == 0 or not folder.is_dir():
+        return
+    for path in (folder, *folder.rglob("*")):
+        if path.lstat().st_uid == 0:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 def _caller(engine: Engine, call: Call, facts: Machine) -> Caller:
     """For fetch run by root, the owner of the cache counts: that is what it writes."""
     return callers.look(facts, rootless=engine.rootless, writes=cache_folder() if call.stage.network else Path())

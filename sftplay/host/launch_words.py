@@ -46,7 +46,7 @@ def handed_over(order: Order, asked: HandOver, stack: str, runner: str) -> None:
     """The one warning of a hand-over: why, and what happens now."""
     attempt = int(asked.attempt.partition("-")[0]) + 1
     console.warning(
-        f"Unsloth can't train here ({asked}): going on with BnB from step 0, "
+        f"Unsloth can't train here, {asked}: going on with BnB from step 0, "
         f"as attempt {attempt:02d}-bnb in the {stack} stack ({runner} runner)"
     )
 
@@ -62,7 +62,7 @@ def _say_final(order: Order, facts: Facts, *, late: bool) -> None:
         console.info(f"next: go on in Unsloth from its last checkpoint: inv train-unsloth --run {run.name} --resume")
         console.info(f"next: or begin anew in BnB: inv train-bnb --run {run.free_name()}")
     else:
-        console.error(f"Unsloth can't train here ({request}), and backend_fallback.enabled is off")
+        console.error(f"Unsloth can't train here, {request}; and backend_fallback.enabled is off")
         console.info("next: inv train-bnb trains with BnB; or leave backend_fallback.enabled on")
 
 

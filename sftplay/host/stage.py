@@ -162,7 +162,12 @@ def _begins_on_cpu_for_want_of_a_gpu(prepared: Prepared) -> bool:
 def _run(prepared: Prepared) -> int:
     call = prepared.call
     if call.stage.name == "train":
-        return launcher.train(_order(prepared))
+        order = _order(prepared)
+        try:
+            return launcher.train(order)
+        finally:
+            if prepared.runner.value == "docker":
+                container_stage.give_back(order.run.folder)
     present = prepared.shelf.present if prepared.runner.value == "docker" else envs.present()
     stack = _stack(call, prepared.settings, prepared.facts, present)
     _say(prepared, stack)
