@@ -125,7 +125,7 @@ def _stage(name: str, image: Image, who: Caller, device: str, words: tuple[str, 
 
 def _probe(spec: ContainerSpec) -> ContainerSpec:
     """The container of a stage, but it only looks what loads."""
-    return replace(spec, entrypoint=("python", "-m", "sftplay.model.libraries"), command=())
+    return replace(spec, entrypoint=("python",), command=("-m", "sftplay.model.libraries"))
 
 
 def _says_facts(outcome: trial.Outcome) -> bool:

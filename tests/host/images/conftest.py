@@ -20,12 +20,14 @@ from sftplay.host import engine as engines
 from sftplay.host.engine import Engine
 from sftplay.host.image_names import VERIFIED_LABEL, current
 from sftplay.host.images import recipe, state
-from tests.host.conftest import RunTask
+from tests.host.conftest import CHECKOUT, RunTask
+
+STACK = "unsloth"  # what toys say they are: other tests take any image that says `cpu`
 
 
 @dataclass(frozen=True)
 class Toy:
-    """A checkout whose images are called `<prefix>/cpu:…`, and the engine."""
+    """A checkout whose images are called `<prefix>/…`, and the engine."""
 
     checkout: Path
     prefix: str
@@ -33,13 +35,13 @@ class Toy:
 
     @property
     def tag(self) -> str:
-        """Today's name of the cpu image in this checkout."""
-        return current("cpu", self.checkout).tag.replace("sftplay/", f"{self.prefix}/", 1)
+        """Today's name of the image in this checkout."""
+        return current(STACK, self.checkout).tag.replace("sftplay/", f"{self.prefix}/", 1)
 
     def build(self, *, verified: str = "everything") -> str:
         """An image of one file with the labels of a real one, on the pinned base as far as its labels say."""
-        name = current("cpu", self.checkout)
-        labels = {**recipe.labels(name, recipe.pinned_base()), **recipe.parts("cpu", self.checkout)}
+        name = current(STACK, self.checkout)
+        labels = {**recipe.labels(name, recipe.pinned_base()), **recipe.parts(STACK, self.checkout)}
         labels |= {VERIFIED_LABEL: verified} if verified else {}
         changes = [f"LABEL {json.dumps(key)}={json.dumps(value)}" for key, value in labels.items()]
         # Imported, not built: a layer in the build's cache would never be asked for in a registry.
@@ -76,6 +78,7 @@ def toy(checkout: Path) -> Iterator[Toy]:
     text = names.read_text()
     assert 'REPOSITORY = "sftplay"' in text
     names.write_text(text.replace('REPOSITORY = "sftplay"', f'REPOSITORY = "{prefix}"'))
+    shutil.copy(CHECKOUT / ".dockerignore", checkout)
     made = Toy(checkout, prefix, engines.connect())
     yield made
     made.remove()

