@@ -119,7 +119,7 @@ def _middle(costs: list[Cost], attribute: str) -> float:
 
 
 def _detail(costs: list[Cost]) -> str:
-    return f"CPU {_middle(costs, 'user'):.1f} s, peak {max(cost.peak_mb for cost in costs):.0f} MB"
+    return f"CPU {_middle(costs, 'cpu'):.1f} s, peak {max(cost.peak_mb for cost in costs):.0f} MB"
 
 
 def _cost_of(rounds: int, rows: int) -> list[Cost]:
