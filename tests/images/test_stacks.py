@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.host.bootstrap import find_uv, uv_environ
+from sftplay.host.doctor.needs import BUILT_FOR, OLDEST_DRIVER, cuda_of
 from sftplay.host.image_names import STACKS
 from sftplay.host.locks import LOCKS
 from tests.host.conftest import CHECKOUT
@@ -92,3 +93,15 @@ def test_the_two_stacks_can_not_be_one() -> None:
     assert re.search(
         r"unsloth\S* depends on (transformers|trl|datasets)|(transformers|trl|datasets)[<>=]\S+ .*unsloth", said
     )
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_an_images_readme_says_what_its_lock_holds(stack: str) -> None:
+    text = (CHECKOUT / "images" / stack / "README.md").read_text()
+    assert f"| packages | {len(pins(LOCKS[stack].target))}," in text
+    cuda = cuda_of(CHECKOUT / LOCKS[stack].target)
+    if cuda:
+        assert f"CUDA {cuda[0]}.{cuda[1]}" in text
+        assert f"| driver | {OLDEST_DRIVER[cuda[0]]} or newer" in text
+        assert ", ".join(f"{major}{minor}" for major, minor in BUILT_FOR[cuda]) in text
+    assert f"inv image.build {stack}" in text
