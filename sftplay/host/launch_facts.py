@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sftplay import handover
-from sftplay.errors import ProtocolError
+from sftplay.errors import MachineError, ProtocolError
 from sftplay.handover import HandOver
 from sftplay.host import container_training, local_training, records
 from sftplay.host.next_start import Facts
@@ -68,8 +68,18 @@ def _handed_from(order: Order, stamped: list[Attempt]) -> str:
 
 
 def in_container(order: Order) -> Start | None:
-    """The start that runs in a container. The engine is asked where a start in one may not have ended."""
-    starts = records.every(order.run.launch)
-    if not any(start.runner == "docker" for start in starts[-2:]):
+    """The start that runs in a container. The engine is asked where one was started lately.
+
+    Raises:
+        MachineError: it does not answer, and a container of this run may still work (69).
+    """
+    folder = order.run.launch
+    contained = [start for start in records.every(folder)[-2:] if start.runner == "docker"]
+    if not contained:
         return None
-    return container_training.running(order.engine(), order.run)
+    try:
+        return container_training.running(order.engine(), order.run)
+    except MachineError:
+        if all(records.read_exit(folder, start) for start in contained):
+            return None  # they have ended, so the engine is not needed to go on in the local runner
+        raise

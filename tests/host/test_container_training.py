@@ -171,6 +171,23 @@ def test_an_end_that_nobody_saw_is_harvested(engine: Engine, project: Project) -
     assert containers(engine, project) == []
 
 
+def test_without_the_engine_an_ended_run_goes_on_and_a_running_one_is_not_doubled(
+    engine: Engine, project: Project, tmp_path: Path
+) -> None:
+    gone = {"DOCKER_HOST": f"unix://{tmp_path}/none"}
+    assert project.ends(project.start(mode="65")) == 65
+    project.runner = "local"
+    assert project.ends(project.start(mode="65", **gone)) == 65
+    project.runner = "docker"
+    launcher = project.start()
+    project.sees(launcher, b"step 1")
+    launcher.kill()
+    launcher.wait()
+    project.runner = "local"
+    assert project.ends(project.start(mode="0", **gone)) == 69
+    assert project.starts() == 3
+
+
 def test_inv_ps_and_stop_find_what_nobody_watches(engine: Engine, project: Project) -> None:
     launcher = project.start()
     project.sees(launcher, b"step 1")
