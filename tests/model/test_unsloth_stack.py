@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from sftplay.handover import read_untrusted
 from sftplay.parity import report
@@ -31,6 +32,11 @@ def _run(python: Path, *argv: str, cwd: Path) -> subprocess.CompletedProcess[str
     env = {key: value for key, value in os.environ.items() if not key.startswith(("UNSLOTH", "PYTHON"))}
     env |= {"PYTHONPATH": str(ROOT), "SFTPLAY_STACK": "unsloth", "SFTPLAY_NONCE": "n" * 32, "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run([str(python), *argv], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def _shapes(run: str) -> dict[str, list[int]]:
+    with safe_open(f"outputs/{run}/adapter/adapter_model.safetensors", framework="pt") as file:
+        return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
 
 
 def test_every_module_of_the_model_layer_can_be_imported_there(python: Path) -> None:
@@ -111,8 +117,9 @@ def test_unsloth_trains_as_bnb_does(python: Path, project: Path, box: Box, monke
     assert (stamp["backend"], stamp["attention"], stamp["fallback"]) == ("unsloth", "sdpa/flash", None)
     assert "unsloth" in stamp["versions"]
     configs = [json.loads(Path(f"outputs/{name}/adapter/adapter_config.json").read_text()) for name in ("plain", "uns")]
-    for key in ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "bias", "task_type"):
+    for key in ("r", "lora_alpha", "use_rslora", "use_dora", "bias", "task_type", "auto_mapping"):
         assert configs[0][key] == configs[1][key], key
+    assert _shapes("plain") == _shapes("uns")  # BnB names each layer, Unsloth the kinds of layers: the same weights
     portable = box.run(
         "eval", "--run", "uns", "--config", "demo.yaml", "--set", "train.eval_samples=2", "--portable", cwd=project
     )

@@ -72,6 +72,8 @@ def prepare(model: Any, settings: Settings, init_adapter: Path | None) -> Any:
             use_gradient_checkpointing=False,
             random_state=settings.train.seed,
         )
+    for config in model.peft_config.values():
+        config.auto_mapping = None  # a note of Unsloth's to itself, which BnB's adapters don't have
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
