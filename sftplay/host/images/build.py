@@ -169,7 +169,11 @@ def _base(engine: Engine, asked: str | None) -> Base:
     """The pinned base, or an image that is here. Its content is then what counts, so it goes by its id."""
     if not asked:
         return recipe.pinned_base()
-    found = state.inspect(engine, asked)
+    try:
+        found = state.inspect(engine, asked)
+    except MachineError as problem:
+        todo = "docker images shows those that are; without --base the pinned one is pulled"
+        raise MachineError(f"the base image {asked} is not here", todo=todo) from problem
     console.warning(f"on {asked} instead of the pinned base: an image to try things with, not to publish")
     return Base(asked, found.id, pinned=False)
 
