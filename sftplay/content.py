@@ -1,4 +1,4 @@
-"""The content hash of large files, by several threads."""
+"""Hashes of what is too large, or too many files, to be read at once: a data file by several threads, the code of the stages."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sftplay.files import hash_files
+
 BLOCK = 4 << 20
 Advance = Callable[[int], None]
 
 
 def ignore(amount: int) -> None:
     """Nobody counts."""
+
+
+def code_hash() -> str:
+    """`sha256:<hex>` of the code that stages run: the package without its host layer, which no image holds."""
+    package = Path(__file__).parent
+    files = (path for path in package.rglob("*.py") if path.relative_to(package).parts[0] != "host")
+    return hash_files(files, package)
 
 
 def content_hash(path: Path, advance: Advance = ignore) -> str:

@@ -107,7 +107,7 @@ def _check(view: View, stamp: Stamp) -> None:
         )
     settings = load_config(view.run.config)
     lacking = unmatched(stamp, dict(view.record), machine.look(), settings)
-    serious = [one for one in lacking if one.what != "processor"]
+    serious = [one for one in lacking if one.what not in ("processor", "code")]
     if serious:
         raise MachineError(
             f"this machine can't give {view.name} again; what can't match:\n" + _listing(lacking),

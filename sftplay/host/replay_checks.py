@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sftplay.config import load_config
-from sftplay.content import content_hash
+from sftplay.content import code_hash, content_hash
 from sftplay.errors import NotFoundError, SftplayError
 from sftplay.files import hash_bytes, hash_file
 from sftplay.fingerprint import fingerprint
@@ -136,6 +136,8 @@ def unmatched(stamp: Stamp, record: dict[str, Any], facts: machine.Machine, sett
         here = "bf16" if cpu_has_bf16() else "fp32"
         if here != stamp.precision:
             found.append(Changed("precision", f"{stamp.precision} then, this processor has {here}"))
+    if record.get("code_hash") not in (None, code_hash()):
+        found.append(Changed("code", "sftplay's own stages are another version: sums may come out differently"))
     effective = record.get("effective")
     there = effective.get("processor") if isinstance(effective, dict) else None
     if there and there != processor_name() and device == "cpu":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from sftplay.page.charts import Series, line_chart
 from sftplay.places import OUTPUTS
 
 _NOT_COMPARED = ("created", "hash", "precision_reason", "schema_version")
+_HASH = re.compile(r"^(sha256:[0-9a-f]{12})[0-9a-f]{52}$")
 METRICS: Mapping[str, str] = {
     "loss": "eval loss", "perplexity": "perplexity", "exact_match": "exact match", "token_f1": "token F1",
     "rouge_l": "ROUGE-L", "chrf": "chrF",
@@ -85,9 +87,8 @@ def differences(views: Sequence[View]) -> list[list[str]]:
 
 def _unlike(sides: Sequence[Mapping[str, str]]) -> list[list[str]]:
     keys = list(dict.fromkeys(key for side in sides for key in side))
-    return [
-        [key, *(side.get(key, "–") for side in sides)] for key in keys if len({side.get(key) for side in sides}) > 1
-    ]
+    unlike = [key for key in keys if len({side.get(key) for side in sides}) > 1]
+    return [[key, *(_HASH.sub(r"\1…", side.get(key, "–")) for side in sides)] for key in unlike]
 
 
 def read_config(view: View) -> dict[str, Any]:

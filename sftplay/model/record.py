@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from sftplay.content import code_hash
 from sftplay.data.pipeline import FOLDERS
 from sftplay.files import read_json
 from sftplay.freshness import STAMP
@@ -35,6 +36,7 @@ def opening(plan: Plan, stamp: Stamp, assembly: Assembly, first_batch: dict[str,
         "data": {key: plan.facts.get(key) for key in _DATA},
         "versions": stamp.versions,
         "effective": _effective(plan, assembly, first_batch),
+        "code_hash": code_hash(),
         **surroundings(),
     }
 

@@ -144,7 +144,7 @@ class Telemetry(TrainerCallback):
             "tokens": self.tokens,
             "time": time.time(),
             "seconds_per_step": self._pace(),
-            **{key: float(value) for key, value in self._shown.items()},
+            **{key: float(value) for key, value in self._shown.items() if math.isfinite(float(value))},
         }
         try:
             write_json(self.path, value)

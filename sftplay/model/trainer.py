@@ -143,6 +143,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         loss, _ = mean_target_loss(
             self.model, self.eval_dataset, self.data_collator, self.args.per_device_eval_batch_size
         )
+        if not math.isfinite(loss):
+            raise NonFiniteError(
+                f"the loss on the val split became {loss} after step {self.state.global_step}",
+                todo="lower train.learning_rate, or use --set train.precision=fp32; then start a new run",
+            )
         metrics = {f"{metric_key_prefix}_loss": loss}
         self.log(dict(metrics))
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

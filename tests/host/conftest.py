@@ -46,7 +46,9 @@ def cpu_env() -> Path:
 def run_task(checkout: Path) -> RunTask:
     """Run a task in the copy, as tasks.py does once .venv is there."""
 
-    def run(*argv: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        *argv: str, env: dict[str, str] | None = None, cwd: Path | None = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "sftplay.host.menu", *argv],
             cwd=cwd or checkout,
@@ -54,7 +56,7 @@ def run_task(checkout: Path) -> RunTask:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=300,
+            timeout=timeout,
             check=False,
         )
 

@@ -273,7 +273,7 @@ experiments:
     plan = run_task("batch", "--dry-run").stdout
     assert "quick-sums: skip (finished)" in plan and "slow: resume (interrupted" in plan and "wrong: train" in plan
     assert "data brief: current" in plan
-    done = run_task("batch", env={"OMP_NUM_THREADS": "2"})
+    done = run_task("batch", env={"OMP_NUM_THREADS": "2"}, timeout=1500)
     assert done.returncode == 80, done.stderr
     assert "2 of" not in done.stderr and "3 of 4 experiments are done, 1 failed" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in (checkout / "data").rglob("*.arrow")} == before

@@ -122,6 +122,8 @@ def test_another_kind_of_machine_says_what_cannot_match(demo: Run) -> None:
     assert [one.what for one in replay_checks.unmatched(other, {}, facts, settings)] == ["precision"]
     record = {"effective": {"processor": "Cray-1"}}
     (processor,) = replay_checks.unmatched(stamp, record, facts, settings)
+    (code,) = replay_checks.unmatched(stamp, {"code_hash": "sha256:older"}, facts, settings)
+    assert code.what == "code"
     assert "Cray-1 then" in processor.how and processor_name() in processor.how
 
 
