@@ -1,46 +1,154 @@
-"""Twenty QLoRA steps of the default model: `inv bench train [--args='FILE.jsonl']`."""
+"""Training beside TRL and LLaMA-Factory, in turns, on the same rows: `inv bench train [--write] [--args='--steps 10 --rounds 2']`.
+
+A step is four rows. Loops are compared: from the start of the loop to the end of the last step, without imports and model load.
+`--only NAME,…` takes some of the contestants. `--rows FILE` takes rows of a jsonl file (GSM8K's), else rows are made up.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
+import statistics
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from bench._measure import measure, project_with, stage, table
+from bench._measure import measure
+from bench._project import Work, script, sftplay_training, work
+from bench._versus import Taken, Turns, peak, ratios, seconds, show, take_turns, write
 
-SETTINGS = (
-    "train.max_steps=20",
-    "train.batch_size=4",
-    "train.logging_steps=1",
-    "model.max_length=512",
-    "data.on_too_long=drop",
-    "train.eval_samples=40",
+PLAIN = (
+    "train.method=lora",
+    "train.precision=fp32",
+    "train.gradient_checkpointing=false",
+    "train.optimizer=adamw_torch_fused",
+)
+LEAN_MEMORY = ("train.method=lora", "train.precision=fp32", "train.gradient_checkpointing=true")
+GOALS = (
+    ("tokens/s against TRL, bf16 weights", "sftplay", "trl-bf16", 2.0),
+    ("tokens/s against TRL, fp32, its defaults otherwise", "sftplay", "trl", 2.3),
+    ("tokens/s against TRL, fp32, same batches, no checkpointing", "sftplay", "trl-same", None),
+    ("tokens/s against LLaMA-Factory", "sftplay", "llamafactory", 1.8),
+    ("tokens/s with checkpointing, against TRL's defaults", "sftplay-checkpointing", "trl", 1.5),
+    ("tokens/s, QLoRA (NF4), against TRL in fp32", "sftplay-qlora", "trl", None),
 )
 
 
+def contestants(task: Work) -> dict[str, Callable[[], Taken]]:
+    """Name → one turn."""
+    return {
+        "sftplay": lambda: sftplay_training(task, "plain", *PLAIN),
+        "trl": lambda: _trl(task, task.rows),
+        "sftplay-checkpointing": lambda: sftplay_training(task, "checkpointing", *LEAN_MEMORY),
+        "llamafactory": lambda: _llamafactory(task),
+        "sftplay-qlora": lambda: sftplay_training(task, "qlora", "train.method=qlora", "train.precision=fp32"),
+        "trl-same": lambda: _trl(task, task.in_order, "--no-checkpointing", "--in-order"),
+        "trl-bf16": lambda: _trl(task, task.rows, "--dtype", "bfloat16", "--mixed"),
+    }
+
+
 def main(argv: list[str]) -> int:
-    with project_with(argv, 2_000) as project:
-        for each in ("process", "render", "tokenize"):
-            measure(stage(each, *_set()), project)
-        cost = measure(stage("train", *_set(), "--run", "bench"), project)
-        if cost.code:
-            print(cost.said)
-            return cost.code
-        record = json.loads((project / "outputs/bench/run.json").read_text())
-        table(
-            "20 QLoRA steps, batch 4",
-            [
-                ("whole command", f"{cost.seconds:.0f} s", ""),
-                ("training loop with its val loss", f"{record['train_seconds']:.0f} s", "goal: 150 s"),
-                ("tokens/s", f"{record['tokens_per_second']:.0f}", ""),
-                ("loss", f"{record['first_loss']:.3f} → {record['last_loss']:.3f}", "clearly falling"),
-                ("peak memory", f"{cost.peak_mb / 1000:.1f} GB", ""),
-            ],
+    parser = argparse.ArgumentParser(prog="inv bench train")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", metavar="FILE")
+    parser.add_argument("--only", type=lambda text: text.split(","))
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--gpu", action="store_true", help="on a GPU machine: BnB, Unsloth, TRL, Unsloth's own script")
+    options = parser.parse_args(argv)
+    if options.gpu:
+        from bench import _gpu
+
+        return _gpu.main(options)
+    with work(options.rows, options.steps) as task:
+        print(
+            f"{task.steps} steps of 4 rows, {task.tokens:,} tokens, {task.trained_tokens:,} of them trained", flush=True
         )
-        return 0
+        runs = contestants(task)
+        turns = take_turns({name: runs[name] for name in options.only or runs}, options.rounds)
+        tables = report(task, turns)
+    if options.write:
+        write("train", tables)
+    return 0
 
 
-def _set() -> list[str]:
-    return [word for setting in SETTINGS for word in ("--set", setting)]
+def report(task: Work, turns: Turns) -> list[str]:
+    """The tables: figures of each, ratios, loss curves."""
+    note = f"{task.steps} steps of 4 rows, SmolLM2-135M-Instruct, LoRA r 16; tokens/s count every token of the rows ({task.tokens:,}, {task.trained_tokens:,} of them trained), padding not"
+    figures = [
+        (
+            name,
+            f"{task.tokens / statistics.median(map(seconds, taken)):.0f}",
+            f"{statistics.median(map(peak, taken)) / 1000:.2f} GB",
+            f"{statistics.median(each.cpu for each in taken):.0f} s",
+            str(len(taken)),
+        )
+        for name, taken in turns.items()
+    ]
+    compared = [
+        (what, ratios(turns, ours, theirs, seconds), f"{goal} ×" if goal else "")
+        for what, ours, theirs, goal in GOALS
+        if ours in turns and theirs in turns
+    ]
+    if "sftplay-checkpointing" in turns and "trl" in turns:
+        less = statistics.median(map(peak, turns["sftplay-checkpointing"])) / statistics.median(map(peak, turns["trl"]))
+        compared.append(("peak memory with checkpointing, of TRL's defaults", f"{less:.2f} ×", "0.75 × or less"))
+    tables = [
+        show("Each alone", ("who", "tokens/s", "peak memory", "CPU, whole process", "rounds"), figures, [note]),
+        show("Ratios of medians (smallest and largest of one round)", ("what", "ratio", "at least"), compared),
+    ]
+    if "sftplay" in turns and "trl-same" in turns:
+        ours, theirs = (turns[name][0].facts["losses"] for name in ("sftplay", "trl-same"))
+        apart = [abs(a / b - 1) for a, b in zip(ours, theirs, strict=True)]
+        rows = [
+            (str(step), f"{a:.4f}", f"{b:.4f}", f"{d:.2%}")
+            for step, (a, b, d) in enumerate(zip(ours, theirs, apart, strict=True), 1)
+        ]
+        tables.append(
+            show(
+                "Loss on the same batches",
+                ("step", "sftplay", "TRL", "apart"),
+                rows,
+                [f"largest difference {max(apart):.2%}; goal: within 1 %"],
+            )
+        )
+    return tables
+
+
+def _trl(task: Work, rows: Path, *words: str) -> Taken:
+    output = task.project / "trl.json"
+    return script(task.project, "trl_sft", str(rows), str(task.model), str(output), *words, output=output)
+
+
+def _llamafactory(task: Work) -> Taken:
+    """Its CLI with its own defaults; LoRA's shape, rows, length, learning rate and batch are set as for the others."""
+    from sftplay.host import envs
+
+    home = task.project / "llamafactory"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    rows = [json.loads(line) for line in task.rows.read_text(encoding="utf-8").splitlines()]
+    alpaca = [{"instruction": row["prompt"][-1]["content"], "output": row["completion"][0]["content"]} for row in rows]
+    (home / "rows.json").write_text(json.dumps(alpaca), encoding="utf-8")
+    (home / "dataset_info.json").write_text(
+        json.dumps({"rows": {"file_name": "rows.json", "columns": {"prompt": "instruction", "response": "output"}}})
+    )
+    settings = {
+        "model_name_or_path": str(task.model), "stage": "sft", "do_train": True, "finetuning_type": "lora", "lora_rank": 16, "lora_alpha": 32,
+        "lora_target": "all", "dataset_dir": str(home), "dataset": "rows", "template": "smollm2", "cutoff_len": 512, "output_dir": str(home / "out"),
+        "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "num_train_epochs": 1, "learning_rate": 2e-4, "logging_steps": 1,
+        "lr_scheduler_type": "cosine", "warmup_ratio": 0.03, "save_strategy": "no", "report_to": "none", "overwrite_output_dir": True,
+    }  # fmt: skip
+    (home / "train.yaml").write_text(json.dumps(settings), encoding="utf-8")
+    cli = envs.ensure("llamafactory").folder / "bin" / "llamafactory-cli"
+    environ = {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
+    cost = measure([str(cli), "train", str(home / "train.yaml")], home, **environ).checked()
+    result = json.loads((home / "out" / "all_results.json").read_text())
+    log = [json.loads(line) for line in (home / "out" / "trainer_log.jsonl").read_text().splitlines()]
+    return Taken(
+        result["train_runtime"], cost.peak_mb, cost.cpu, {"losses": [point["loss"] for point in log if "loss" in point]}
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import argparse
 import json
 import time
 
+import torch
 from datasets import load_dataset
 from peft import LoraConfig
 from transformers import TrainerCallback
@@ -34,6 +35,7 @@ parser.add_argument("--mixed", action="store_true", help="autocast to bf16, whic
 parser.add_argument("--no-checkpointing", action="store_true")
 parser.add_argument("--in-order", action="store_true", help="take the rows as they stand in the file")
 parser.add_argument("--learning-rate", type=float, default=2e-4)
+parser.add_argument("--packing", action="store_true")
 parser.add_argument("--save", action="store_true", help="save the adapter")
 options = parser.parse_args()
 
@@ -46,6 +48,7 @@ config = SFTConfig(
     lr_scheduler_type="cosine",
     warmup_steps=0.03,
     bf16=options.mixed,
+    packing=options.packing,
     logging_steps=1,
     save_strategy="no",
     report_to="none",
@@ -66,4 +69,5 @@ trainer.train()
 if options.save:
     trainer.save_model(f"{options.output}.run")
 with open(options.output, "w", encoding="utf-8") as out:
-    json.dump({"seconds": clock.ended - began, "losses": clock.losses, "tokens": clock.tokens}, out)
+    gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0
+    json.dump({"seconds": clock.ended - began, "losses": clock.losses, "tokens": clock.tokens, "gpu_mb": gpu}, out)

@@ -1,0 +1,80 @@
+"""Batch inference beside one padded batch after another, and a chat's first token beside a bare generate(): `inv bench infer`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench._project import run_stage, script, sets
+from bench._versus import Taken, ratios, seconds, show, take_turns, write
+from bench.eval import trained, write_held_out
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="inv bench infer")
+    parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--max-new-tokens", type=int, default=256)
+    parser.add_argument("--rows", metavar="FILE")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args(argv)
+    with trained(options.rows, options.samples) as (project, model):
+        rows, prompts = project / "eval_rows.jsonl", project / "prompts.jsonl"
+        write_held_out(project, rows, options.samples)
+        questions = [json.loads(line) for line in (project / "data/processed/val.jsonl").read_text().splitlines()]
+        prompts.write_text(
+            "".join(
+                json.dumps({"prompt": row["messages"][0]["content"]}) + "\n" for row in questions[: options.samples]
+            )
+        )
+        limit = str(options.max_new_tokens)
+
+        def ours() -> Taken:
+            out = project / "answers.jsonl"
+            out.unlink(missing_ok=True)
+            cost = run_stage(project, "infer", "--run", "bench", "--input", str(prompts), "--output", str(out), *sets(f"infer.max_new_tokens={limit}"))  # fmt: skip
+            return Taken(cost.seconds, cost.peak_mb, cost.cpu)
+
+        def theirs() -> Taken:
+            words = [str(rows), str(model), str(project / "outputs/bench/adapter"), str(project / "padded.json")]
+            return script(project, "padded_infer", *words, "--max-new-tokens", limit)
+
+        turns = take_turns({"sftplay": ours, "padded batches": theirs}, options.rounds)
+        first = _first_token(model)
+        tables = [
+            show("infer-batch, whole process", ("what", "ratio"), [(f"{options.samples} prompts against one padded batch after another", ratios(turns, "sftplay", "padded batches", seconds))]),
+            show("A chat's first token, model loaded", ("what", "milliseconds"), first),
+        ]  # fmt: skip
+    if options.write:
+        write("infer", tables)
+    return 0
+
+
+def _first_token(folder: Path, turns: int = 7) -> list[tuple[str, str]]:
+    """generate(max_new_tokens=1) and the chat's stream in turns, on a prompt of 60 tokens."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from sftplay.model.generate import Sampling, Stream
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    prompt = list(range(100, 160))
+    times: dict[str, list[float]] = {"bare generate()": [], "sftplay": []}
+    for _ in range(turns):
+        began = time.perf_counter()
+        ids: Any = torch.tensor([prompt])
+        model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=1, do_sample=False)
+        times["bare generate()"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        next(Stream(model, [2], 2).tokens(prompt, Sampling(8)))
+        times["sftplay"].append(time.perf_counter() - began)
+    return [(who, f"{statistics.median(each[1:]) * 1000:.0f} ({min(each[1:]) * 1000:.0f} to {max(each[1:]) * 1000:.0f})") for who, each in times.items()]  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
