@@ -22,6 +22,8 @@ def run(job: Job) -> None:
     _check_usage(job)
     if not job.options.get("base"):
         Run(job.run_name).require_tuned()  # before anything slow
+    name = job.settings.model.name if job.options.get("base") else f"run {job.run_name} ({job.settings.model.name})"
+    console.info(f"loading {name}")  # torch alone takes seconds to import
     if source is not None:
         from sftplay.model.batch import run_batch
 

@@ -47,6 +47,7 @@ def run(job: Job) -> None:
         handed = accepted(job, target)
         _refuse_what_makes_no_sense(target, handed[0] if handed else None, resume=resume)
         attempt = _attempt(job, target, handed[0] if handed else None, resume=resume)
+        console.info(f"training run {target.name}: {job.settings.train.method} of {job.settings.model.name}")
         find_model(job.settings)  # before any work on the data
         tokenized = ensure_current(job, refuse=bool(job.options.get("no_auto")))
         with handing_over(job, target, attempt) as progress:
@@ -122,6 +123,9 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     progress.phase = "load"
     backend = load_backend(attempt.backend)  # before transformers: Unsloth has to be imported first
 
+    from sftplay.model.load import quiet_libraries
+
+    quiet_libraries()
     from transformers import set_seed
 
     console.info(f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}")
