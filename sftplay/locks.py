@@ -17,7 +17,7 @@ from pathlib import Path
 from sftplay.errors import BusyError
 from sftplay.files import explain_os_error
 
-_PAUSES = (0.001, 0.004, 0.02, 0.05)  # seconds
+_PAUSES = (0.001, 0.004, 0.02, 0.05, 0.1, 0.15)  # seconds
 
 
 @contextmanager
