@@ -22,6 +22,7 @@ from sftplay.host import caller, image_names, machine
 from sftplay.host import engine as engines
 from sftplay.host.caller import Caller
 from sftplay.host.container_spec import ContainerSpec, Image, stage_spec
+from sftplay.host.container_stage import make_folders
 from sftplay.host.doctor.needs import cuda_of
 from sftplay.host.engine import Engine, engine_errors
 from sftplay.host.image_names import VERIFIED_LABEL, ImageName
@@ -76,6 +77,7 @@ def exercise(engine: Engine, name: ImageName, tag: str) -> str:
     """Run everything that can be run here. Returns it in words, for the label."""
     facts = machine.look()
     who = caller.look(facts, rootless=engine.rootless)
+    make_folders(who)  # a new home has no model cache yet
     with _project(who.user) as root:
         who = replace(who, root=str(root), columns=0)
         image = Image(name.stack, tag, state.inspect(engine, tag).id, name.lock_hash)
