@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sftplay.errors import NotFoundError, RefusedError
-from sftplay.files import read_json, write_json
+from sftplay.files import hash_file, read_json, write_json
 
 SCHEMA = 1
 Verdict = Literal["same", "may change", "warn", "refuse"]
@@ -158,8 +159,14 @@ def surroundings() -> dict[str, str | None]:
         "stack": os.environ.get("SFTPLAY_STACK", "unknown"),
         "image_digest": os.environ.get("SFTPLAY_IMAGE_DIGEST") or None,
         "environment_hash": os.environ.get("SFTPLAY_ENVIRONMENT_HASH") or None,
-        "lock_hash": os.environ.get("SFTPLAY_LOCK_HASH") or None,
+        "lock_hash": os.environ.get("SFTPLAY_LOCK_HASH") or _lock_of_the_image(),
     }
+
+
+def _lock_of_the_image() -> str | None:
+    """An image holds its lock beside its environment: known without a launcher too (docker compose)."""
+    lock = Path(sys.prefix).parent / "requirements.lock"
+    return hash_file(lock) if lock.is_file() else None
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sftplay.errors import NotFoundError, RefusedError
-from sftplay.stamp import VERDICTS, Stamp, compare, read_stamp, write_stamp
+from sftplay.files import hash_file
+from sftplay.stamp import VERDICTS, Stamp, compare, read_stamp, surroundings, write_stamp
 
 STAMP = Stamp(
     backend="bnb", requested_backend="bnb", precision="bf16", precision_reason="x", tuning_method="qlora", quantization="nf4", attention="sdpa",
@@ -88,3 +89,11 @@ def test_a_damaged_stamp_is_refused(tmp_path: Path, damage: str) -> None:
             path.symlink_to(tmp_path / "real.json")
     with pytest.raises(NotFoundError if damage == "link" else RefusedError):
         read_stamp(path)
+
+
+def test_an_image_knows_its_lock_without_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SFTPLAY_LOCK_HASH", raising=False)
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "venv"))
+    assert surroundings()["lock_hash"] is None
+    (tmp_path / "requirements.lock").write_text("torch==2.13.0\n")
+    assert surroundings()["lock_hash"] == hash_file(tmp_path / "requirements.lock")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 from sftplay import console
@@ -134,12 +136,17 @@ def _leave(job: Job, run: Run, attempt: Attempt, progress: Progress, verdict: Ve
 
 def _what_follows(job: Job, attempt: Attempt, *, launched: bool) -> str:
     """A launcher starts the other stack; without one (docker compose, or by hand) a person does."""
-    sets = "".join(f" --set {override}" for override in job.overrides)
+    sets = "".join(f" --set {shlex.quote(override)}" for override in job.overrides)
     if not job.settings.backend_fallback.enabled:
         return f"backend_fallback.enabled is false: nothing more is started; inv train-bnb --config {job.config_file} would"
     if launched:
         return "the run goes on in the BnB stack"
-    return f"go on in the bnb stack (cpu without a GPU): train --config {job.config_file}{sets} --handed-over-from {attempt.name}"
+    begins = os.environ.get("SFTPLAY_GOES_ON", "train")  # compose.yaml says there how its own command begins
+    run = f" --run {job.run_name}" if job.run_name != Path(job.config_file).stem else ""
+    return (
+        "go on in the bnb stack (cpu without a GPU): "
+        f"{begins} --config {job.config_file}{run}{sets} --handed-over-from {attempt.name}"
+    )
 
 
 def _keep_traceback(attempt: Attempt) -> None:

@@ -48,8 +48,10 @@ def _job(**settings: Any) -> Job:
     )
 
 
-def _leave(tmp_path: Path, code: str, step: int, nonce: str = "n" * 32) -> subprocess.CompletedProcess[str]:
-    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "SFTPLAY_NONCE": nonce}
+def _leave(
+    tmp_path: Path, code: str, step: int, nonce: str = "n" * 32, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "SFTPLAY_NONCE": nonce, **variables}
     argv = [sys.executable, "-c", CHILD, code, str(step)]
     return subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
 
@@ -79,6 +81,14 @@ def test_without_a_launcher_it_says_the_command_that_goes_on(tmp_path: Path) -> 
     ended = _leave(tmp_path, "def work():\n    raise ImportError('No module named triton')", 0, nonce="")
     assert ended.returncode == 79
     assert "train --config demo.yaml --handed-over-from 01-unsloth" in ended.stderr
+
+
+def test_under_docker_compose_it_is_a_command_of_compose(tmp_path: Path) -> None:
+    goes_on = "docker compose run --rm train-bnb"
+    failing = "def work():\n    raise ImportError('No module named triton')"
+    ended = _leave(tmp_path, failing, 0, nonce="", SFTPLAY_GOES_ON=goes_on)
+    assert ended.returncode == 79
+    assert f"{goes_on} --config demo.yaml --handed-over-from 01-unsloth" in ended.stderr
 
 
 @pytest.mark.parametrize(
