@@ -141,8 +141,10 @@ def _llamafactory(task: Work) -> Taken:
         "lr_scheduler_type": "cosine", "warmup_ratio": 0.03, "save_strategy": "no", "report_to": "none", "overwrite_output_dir": True,
     }  # fmt: skip
     (home / "train.yaml").write_text(json.dumps(settings), encoding="utf-8")
+    # It imports torchaudio whatever it trains on, and PyPI's builds of that load CUDA's libraries: an empty module will do for text.
+    (home / "torchaudio.py").write_text("", encoding="utf-8")
     cli = envs.ensure("llamafactory").folder / "bin" / "llamafactory-cli"
-    environ = {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
+    environ = {"PYTHONPATH": str(home), "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
     cost = measure([str(cli), "train", str(home / "train.yaml")], home, **environ).checked()
     result = json.loads((home / "out" / "all_results.json").read_text())
     log = [json.loads(line) for line in (home / "out" / "trainer_log.jsonl").read_text().splitlines()]
