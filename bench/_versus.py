@@ -110,5 +110,5 @@ def surroundings() -> str:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
     return (
         f"{date.today().isoformat()}; {os.cpu_count()} cores, {model} ({wide}), {memory:.0f} GB of memory; "
-        f"Python {platform.python_version()}, {versions}. Load before the last round: {os.getloadavg()[0]:.1f}."
+        f"Python {platform.python_version()}, {versions}. Load when written: {os.getloadavg()[0]:.1f}."
     )

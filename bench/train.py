@@ -110,7 +110,9 @@ def report(task: Work, turns: Turns) -> list[str]:
                 "Loss on the same batches",
                 ("step", "sftplay", "TRL", "apart"),
                 rows,
-                [f"largest difference {max(apart):.2%}; goal: within 1 %"],
+                [
+                    f"largest difference {max(apart):.2%}; goal: within 1 %. TRL counted {turns['trl-same'][0].facts['tokens']:,.0f} tokens, sftplay {task.tokens:,}"
+                ],
             )
         )
     return tables
