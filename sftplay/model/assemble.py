@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -35,6 +36,13 @@ class Assembly:
     telemetry: Telemetry
     interrupt: Interrupt
     lean: Decision[list[str]]
+
+    def restore_state(self, checkpoint: Path) -> None:
+        """Take over the trainer's state and history of a checkpoint after which nothing is left to train."""
+        from transformers import TrainerState
+
+        self.trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        self.telemetry.recall(self.trainer.state.log_history)
 
 
 def assemble(plan: Plan, model: Any) -> Assembly:

@@ -100,6 +100,12 @@ class Telemetry(TrainerCallback):
             self._shown["val"] = f"{self.val_loss:.3f}"
             console.log(f"step {state.global_step}/{state.max_steps} eval_loss={logs['eval_loss']:.6g}")
 
+    def recall(self, history: list[dict[str, float]]) -> None:
+        """Losses that an earlier process logged (`log_history` of the trainer's state)."""
+        self.losses = [(int(point["step"]), float(point["loss"])) for point in history if "loss" in point]
+        looks = [float(point["eval_loss"]) for point in history if "eval_loss" in point]
+        self.val_loss = looks[-1] if looks else None
+
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Every look at the val loss is saved, so that the best one can be kept."""
         control.should_save = True

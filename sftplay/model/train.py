@@ -14,7 +14,7 @@ from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.template import TEMPLATE_FILE
 from sftplay.errors import DataError, InterruptedSavedError, MachineError, NotFoundError, OutOfMemoryError
-from sftplay.files import human_size, write_bytes, write_json, write_text
+from sftplay.files import human_size, read_json, write_bytes, write_json, write_text
 from sftplay.freshness import read_stamp
 from sftplay.locks import hold
 from sftplay.model.backends import load_backend
@@ -145,6 +145,10 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     else:
         _write_start(plan, stamp)
     assembly = assemble(plan, model)
+    done = checkpoint is not None and _is_last(plan, assembly, checkpoint)
+    if done and read_json(run.record).get("state") == "finished":
+        console.success(f"run {run.name} is finished: {assembly.trainer.planned_steps} steps; nothing is left to do")
+        return
     opening = record.opening(plan, stamp, assembly, check_first_batch(assembly.trainer))
     write_json(run.record, opening)
     if not resume:
@@ -159,12 +163,30 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     )
 
     progress.phase = "train"
-    _loop(plan, assembly, checkpoint, progress)
+    if done:
+        assert checkpoint is not None
+        console.info(f"every step was done when it was stopped: publishing {checkpoint.name}")
+        assembly.restore_state(checkpoint)
+    else:
+        _loop(plan, assembly, checkpoint, progress)
+    _finish(plan, assembly, opening, began)
+
+
+def _finish(plan: Plan, assembly: Assembly, opening: dict[str, Any], began: float) -> None:
+    """Adapter, run.json and history of a training that has come to its end."""
+    from sftplay.model import record
+
     published = _publish(plan, assembly)
     result = {**opening, **record.closing(assembly, published, time.monotonic() - began)}
-    write_json(run.record, result)
-    run.record_event("finished", attempt=attempt.name, step=result["steps"], val_loss=result["val_loss"])
+    write_json(plan.run.record, result)
+    plan.run.record_event("finished", attempt=plan.attempt.name, step=result["steps"], val_loss=result["val_loss"])
     _say_result(result)
+
+
+def _is_last(plan: Plan, assembly: Assembly, checkpoint: Path) -> bool:
+    """Whether the checkpoint is the last step's. The library's loop would train one step more from there."""
+    step = next(step for step, path in checkpoints_in(plan.attempt.checkpoints) if path == checkpoint)
+    return step >= assembly.trainer.planned_steps
 
 
 def _probe(plan: Plan) -> None:

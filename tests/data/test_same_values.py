@@ -18,7 +18,7 @@ NEEDED = "import jinja2, numpy, orjson, pyarrow, pydantic, tokenizers, yaml"
 def environments() -> dict[str, Path]:
     """stack → python of its newest environment that has what the data stages need."""
     found: dict[str, Path] = {}
-    root = Path(os.environ.get("SFTPLAY_ENVS", ".envs"))
+    root = Path(os.environ.get("SFTPLAY_ENVS", ".envs")).absolute()
     for folder in sorted(root.glob("*-*"), key=lambda path: path.stat().st_mtime):
         python = folder / "bin/python"
         if (

@@ -35,7 +35,8 @@ def compose() -> str:
 
 def run(*words: str, files: tuple[str, ...], env: dict[str, str] = VARIABLES) -> subprocess.CompletedProcess[str]:
     chosen = [word for name in files for word in ("-f", name)]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SFTPLAY_", "COMPOSE_"))}
+    passed_on = ("SFTPLAY_", "COMPOSE_", "NO_COLOR", "OMP_NUM_THREADS", "CUDA_LAUNCH_BLOCKING")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(passed_on)}
     return subprocess.run(
         [compose(), "--env-file", "/dev/null", *chosen, "--profile", "*", *words],
         cwd=CHECKOUT,

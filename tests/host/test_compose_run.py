@@ -18,7 +18,7 @@ from tests.host.test_compose import compose
 pytestmark = pytest.mark.docker
 # Whom containers run as: somebody else where the tests run as root, so that a file of root's would be seen.
 UID, GID = (1234, 2345) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
-QUICK = ("--set", "train.max_steps=1", "--set", "train.batch_size=1", "--set", "train.method=lora")
+QUICK = ("--set", "train.max_steps=2", "--set", "train.batch_size=1", "--set", "train.method=lora")
 
 
 class Project:

@@ -10,6 +10,7 @@ from sftplay.errors import MachineError, NotFoundError
 from sftplay.files import hash_file, write_json
 from sftplay.host import procinfo, tensorboard
 from sftplay.host.bootstrap import CHECKOUT
+from tests.host.conftest import NO_ENGINE
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +18,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project whose cpu environment is the one that the tests run in: it holds the same TensorBoard."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SFTPLAY_ENVS", str(tmp_path / ".envs"))
+    monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
     Path("outputs").mkdir()
     make_environment(f'exec "{sys.executable}" "$@"')
 

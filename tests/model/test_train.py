@@ -120,12 +120,30 @@ def test_a_closed_terminal_does_not_end_a_run(project: Path, box: Box) -> None:
 
 
 def test_a_second_trainer_on_the_same_run_is_refused(project: Path, box: Box) -> None:
-    first = box.start("train", "--config", "demo.yaml", cwd=project)
+    first = box.start("train", "--config", "demo.yaml", "--set", "train.max_steps=5000", cwd=project)
     wait_for(project / "outputs/demo/attempts/01-bnb/progress.json")
     second = box.run("train", "--config", "demo.yaml", "--resume", cwd=project)
     assert second.code == 75, second.err
     assert "a trainer" in second.err
-    assert first.wait().code == 0
+    first.kill(signal.SIGTERM)
+    assert first.wait().code == 85
+
+
+def test_resume_after_the_last_step_trains_nothing_more(project: Path, box: Box, reference: dict[str, str]) -> None:
+    """The library's loop would train one step more."""
+    assert box.run("train", "--config", "demo.yaml", cwd=project).code == 0
+    record = json.loads((project / "outputs/demo/run.json").read_bytes())
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 0 and "nothing is left to do" in ran.err, ran.err
+    assert json.loads((project / "outputs/demo/run.json").read_bytes()) == record
+    # Killed between its last checkpoint and the end: what was trained is published, and no more.
+    (project / "outputs/demo/run.json").write_text(json.dumps({**record, "state": "running"}))
+    shutil.rmtree(project / "outputs/demo/adapter")
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 0 and "publishing" in ran.err, ran.err
+    assert _weights(project) == reference["lora-fp32"]
+    again = json.loads((project / "outputs/demo/run.json").read_bytes())
+    assert [again[key] for key in ("state", "steps", "last_loss")] == ["finished", record["steps"], record["last_loss"]]
 
 
 def _kill_until_done(box: Box, project: Path, variant: str, rounds: random.Random, seconds: float) -> int:
