@@ -72,9 +72,10 @@ def test_keys_ctrl_c_size_and_the_end(tmp_path: Path) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 99, 0, 0))
     seen = expect(terminal, seen, b"now 99")
     os.write(terminal, "grüße\r".encode())
-    seen = expect(terminal, seen, "heard GRÜSSE".encode())
+    # A key counts once the next prompt stands: before it the stage is outside its try.
+    seen = expect(terminal, seen, "heard GRÜSSE\r\n> ".encode())
     os.write(terminal, b"half a line\x03")
-    seen = expect(terminal, seen, b"stopped")
+    seen = expect(terminal, seen, b"stopped\r\n> ")
     os.write(terminal, b"\x04")
     expect(terminal, seen, b"", until_end=True)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
