@@ -1,6 +1,6 @@
 """The menu. `python3 tasks.py NAME` works with Python alone; `inv NAME` afterwards, with .venv/bin on the PATH.
 
-One task per thing a person does: its signature, one line, one call into sftplay/host. Tasks of a stage take their options from
+One task per thing a person does: its signature, one line, one call into sftplay/host. It is long because the menu is. Tasks of a stage take their options from
 the stage table.
 """
 

@@ -26,14 +26,18 @@ TRAIN = (
 )
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="inv bench eval")
-    parser.add_argument("--samples", type=int, default=200)
+def options_of(argv: list[str], prog: str, samples: int) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=prog)
+    parser.add_argument("--samples", type=int, default=samples)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--rows", metavar="FILE")
     parser.add_argument("--write", action="store_true")
-    options = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    options = options_of(argv, "inv bench eval", 200)
     with trained(options.rows, options.samples) as (project, model):
         rows = project / "eval_rows.jsonl"
         count = write_held_out(project, rows, options.samples)

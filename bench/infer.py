@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -12,17 +11,11 @@ from typing import Any
 
 from bench._project import run_stage, script, sets
 from bench._versus import Taken, ratios, seconds, show, take_turns, write
-from bench.eval import trained, write_held_out
+from bench.eval import options_of, trained, write_held_out
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="inv bench infer")
-    parser.add_argument("--samples", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--max-new-tokens", type=int, default=256)
-    parser.add_argument("--rows", metavar="FILE")
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args(argv)
+    options = options_of(argv, "inv bench infer", 100)
     with trained(options.rows, options.samples) as (project, model):
         rows, prompts = project / "eval_rows.jsonl", project / "prompts.jsonl"
         write_held_out(project, rows, options.samples)

@@ -1,5 +1,7 @@
 """The config's schema: one pydantic model per concern. The README's reference and `inv config.schema` are made from it.
 
+One module although it is long: a reader of a config wants every key, its default and its help on one page.
+
 Unknown keys are refused. Every default is what a person with one GPU and a few thousand rows would want.
 """
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sftplay.decision import Decision
 from sftplay.errors import UsageError
+from sftplay.host.container_variables import NETWORK_VARIABLES, PASSED_VARIABLES
 from sftplay.host.machine import Machine
 from sftplay.places import cache_folder
 
@@ -48,8 +49,6 @@ def look(
     Args:
         writes: the folder that is written into (default: the working directory): for root its owner counts.
     """
-    from sftplay.host.container_spec import NETWORK_VARIABLES, PASSED_VARIABLES
-
     root = Path.cwd()
     owner = next(
         folder for folder in ((writes or root).absolute(), *(writes or root).absolute().parents) if folder.exists()

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from sftplay.host import container_run as containers
+from sftplay.host import container_stop
 from sftplay.host import engine as engines
 from sftplay.host.container_run import read_end
 from sftplay.host.container_spec import ContainerSpec
@@ -102,7 +103,7 @@ def _ending(engine: Engine, container: str) -> Iterator[None]:
     """Signals that somebody sends to this process, and a closed terminal, end the chat."""
 
     def end(signum: int, frame: FrameType | None) -> None:
-        containers.stop_soon(engine, container, 10)
+        container_stop.stop_soon(engine, container, 10)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from types import FrameType
 from typing import Any
 
 from sftplay import console
 from sftplay.errors import EXIT_MEANINGS, SftplayError
 from sftplay.host import engine as engines
 from sftplay.host.container_spec import ContainerSpec
+from sftplay.host.container_stop import passing_on, quietly
 from sftplay.host.engine import Engine
 from sftplay.host.local import explain_end
 from sftplay.host.wishes import copy
@@ -44,7 +43,7 @@ def run_foreground(engine: Engine, spec: ContainerSpec) -> int:
     Raises:
         SftplayError: the engine refused, or went away.
     """
-    with made(engine, spec) as container, _passing_on(engine, container) as heard:
+    with made(engine, spec) as container, passing_on(engine, container) as heard:
         output = Output(engine.api.attach(container, stream=True, logs=True, demux=True), to_stdout=True)
         start(engine, container)
         end = wait(engine, container, output, spec.command[0])
@@ -150,7 +149,7 @@ def wait(
         if meanwhile is not None and meanwhile():
             return End(0)
         if output.broken:
-            _quietly(lambda: engine.api.kill(container, signal="SIGTERM"))
+            quietly(lambda: engine.api.kill(container, signal="SIGTERM"))
         output.finish(_POLL)
     return read_end(engine, container, name, again=again)
 
@@ -210,16 +209,6 @@ def explain(name: str, end: End, *, asked: bool = False) -> None:
         explain_end(name, end.code)
 
 
-def stop_soon(engine: Engine, container: str, grace: int) -> threading.Thread:
-    """Ask it to save and leave, and end it after `grace` seconds; in a thread, since the engine answers when it is over."""
-    return _in_thread(lambda: engine.api.stop(container, timeout=grace))
-
-
-def kill_now(engine: Engine, container: str) -> threading.Thread:
-    """End it."""
-    return _in_thread(lambda: engine.api.kill(container))
-
-
 def sweep(engine: Engine, project: str) -> None:
     """Remove containers whose launcher was killed before it could: ended for a minute, and not a training's, which is harvested."""
     with engines.engine_errors("look for leftovers"):
@@ -237,39 +226,3 @@ def _seconds_since(moment: str) -> float:
     except ValueError:
         return 0
     return (datetime.now(timezone.utc) - ended).total_seconds()
-
-
-def _in_thread(call: Callable[[], Any]) -> threading.Thread:
-    thread = threading.Thread(target=_quietly, args=(call,), daemon=True)
-    thread.start()
-    return thread
-
-
-def _quietly(call: Callable[[], Any]) -> None:
-    """It may have ended meanwhile, or the engine may be gone: who waits for its end finds that out."""
-    import docker.errors
-    import requests
-
-    try:
-        call()
-    except (docker.errors.DockerException, requests.RequestException):
-        pass
-
-
-@contextmanager
-def _passing_on(engine: Engine, container: str) -> Iterator[list[int]]:
-    """The first stop reaches the stage as the signal that it was, the second ends it."""
-    heard: list[int] = []
-
-    def on(signum: int, frame: FrameType | None) -> None:
-        heard.append(signum)
-        number = signum if len(heard) == 1 else signal.SIGKILL
-        _in_thread(lambda: engine.api.kill(container, signal=number))
-
-    wanted = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    before = {signum: signal.signal(signum, on) for signum in wanted}
-    try:
-        yield heard
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -13,10 +13,11 @@ from typing import Any
 from sftplay.files import hash_bytes
 from sftplay.host.caller import Caller
 from sftplay.host.container_paths import CACHE, HOME, ROOT, Bind
+from sftplay.host.container_variables import ENVIRONMENT, NETWORK_VARIABLES
 from sftplay.host.local import OFFLINE, Call
+from sftplay.host.wishes import GRACE
 from sftplay.stages import Stage
 
-GRACE = 120  # seconds between the first stop and the kill: a checkpoint is saved in them
 SHM_SIZE = 8 << 30  # bytes that /dev/shm may grow to; data loader workers hand batches over in it
 TMP = "rw,exec,nosuid,nodev,size=4g,mode=1777"
 PIDS = 8192  # a fork beyond it fails; 4,096 is the least that is comfortable
@@ -24,28 +25,6 @@ STACK_BYTES = 64 << 20
 LOG = {"max-size": "50m", "max-file": "3"}
 TOKEN = "/run/secrets/hf_token"  # noqa: S105 - where the file lies, not what is in it
 BOARD_PORT = 6006  # TensorBoard's inside its container
-_JIT = f"{HOME}/cache"
-
-# Said to every stage. Without a passwd entry HOME is / and getpass raises, which torch's compiler calls.
-ENVIRONMENT: Mapping[str, str] = {
-    "SFTPLAY_RUNNER": "docker",
-    "SFTPLAY_CACHE": CACHE,
-    "HOME": HOME,
-    "USER": "sftplay",
-    "LOGNAME": "sftplay",
-    "LANG": "C.UTF-8",
-    "PYTHONUNBUFFERED": "1",
-    "XDG_CACHE_HOME": _JIT,
-    "HF_HOME": f"{_JIT}/huggingface",
-    "MPLCONFIGDIR": f"{_JIT}/matplotlib",
-    "TORCHINDUCTOR_CACHE_DIR": f"{_JIT}/inductor",
-    "TRITON_CACHE_DIR": f"{_JIT}/triton",
-    "UNSLOTH_COMPILE_LOCATION": f"{_JIT}/unsloth",
-    "UNSLOTH_DISABLE_STATISTICS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "true",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
 
 
 @dataclass(frozen=True)
@@ -262,21 +241,6 @@ def _environment(
     if terminal:
         env["TERM"] = caller.terminal or "xterm"
     return env
-
-
-# Of the person's own environment these reach a container, the second list only a stage with network.
-PASSED_VARIABLES = (
-    "NO_COLOR",
-    "OMP_NUM_THREADS",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "PYTORCH_ALLOC_CONF",
-    "CUDA_LAUNCH_BLOCKING",
-)
-CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-NETWORK_VARIABLES = (
-    *("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
-    *CA_VARIABLES,
-)
 
 
 def _device_requests(gpus: tuple[str, ...] | None) -> list[Any] | None:

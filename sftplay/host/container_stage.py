@@ -12,8 +12,9 @@ from sftplay.host import container_paths, container_run, images_here, local
 from sftplay.host.caller import Caller
 from sftplay.host.container_chat import run_interactive, wants_terminal
 from sftplay.host.container_paths import Bind
-from sftplay.host.container_spec import CA_VARIABLES, ContainerSpec, project_of, stage_spec
+from sftplay.host.container_spec import ContainerSpec, project_of, stage_spec
 from sftplay.host.container_training import ContainerSeat
+from sftplay.host.container_variables import CA_VARIABLES
 from sftplay.host.engine import Engine
 from sftplay.host.local import Call
 from sftplay.host.machine import Machine

@@ -12,14 +12,14 @@ from sftplay import console
 from sftplay.errors import ProtocolError
 from sftplay.files import TMP_PREFIX, write_text
 from sftplay.host import container_run as containers
+from sftplay.host import container_stop, records
 from sftplay.host import engine as engines
-from sftplay.host import records
 from sftplay.host.container_run import End, Output
-from sftplay.host.container_spec import GRACE, ContainerSpec, Image, project_of
+from sftplay.host.container_spec import ContainerSpec, Image, project_of
 from sftplay.host.engine import Engine
 from sftplay.host.local_training import say_stopping
 from sftplay.host.records import Exit, Start
-from sftplay.host.wishes import Wishes
+from sftplay.host.wishes import GRACE, Wishes
 from sftplay.runs import Run
 
 _TAIL = 40  # lines of earlier output shown when a launcher comes back
@@ -116,7 +116,7 @@ def of_run(engine: Engine, run: Run) -> list[dict[str, Any]]:
 def ask(engine: Engine, run: Run, start: Start, container: str, *, kill: bool, grace: int = GRACE) -> Any:
     """Ask a training for its end. Written down first: whatever it leaves behind, it is never handed over then."""
     write_text(records.asked_file(run.launch, start.number), "kill" if kill else "stop")
-    return containers.kill_now(engine, container) if kill else containers.stop_soon(engine, container, grace)
+    return container_stop.kill_now(engine, container) if kill else container_stop.stop_soon(engine, container, grace)
 
 
 def _watch(

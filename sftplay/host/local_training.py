@@ -15,11 +15,10 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import ProtocolError
 from sftplay.host import records, supervise
-from sftplay.host.container_spec import GRACE
 from sftplay.host.envs import Environment
 from sftplay.host.local import CHECKOUT
 from sftplay.host.records import Exit, Start
-from sftplay.host.wishes import Wishes, copy
+from sftplay.host.wishes import GRACE, Wishes, copy
 from sftplay.locks import is_held
 from sftplay.runs import Run
 

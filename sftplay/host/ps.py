@@ -11,11 +11,12 @@ from typing import Any
 from sftplay import console
 from sftplay.errors import NotFoundError, SftplayError, UsageError
 from sftplay.host import container_run as containers
-from sftplay.host import container_training, images_here, records, tensorboard
+from sftplay.host import container_stop, container_training, images_here, records, tensorboard
 from sftplay.host import engine as engines
-from sftplay.host.container_spec import GRACE, project_of
+from sftplay.host.container_spec import project_of
 from sftplay.host.engine import Engine
 from sftplay.host.local_training import ask_supervisor
+from sftplay.host.wishes import GRACE
 from sftplay.locks import is_held
 from sftplay.places import OUTPUTS
 from sftplay.runs import Run
@@ -165,7 +166,7 @@ def _stop_container(engine: Engine, one: Running) -> None:
     if start is not None and one.state != "exited":
         container_training.ask(engine, Run(one.run), start, one.container, kill=False).join()
     elif one.state == "running":
-        containers.stop_soon(engine, one.container, 10).join()
+        container_stop.stop_soon(engine, one.container, 10).join()
     if start is None:
         containers.remove(engine, one.container, force=True)
     elif not _watched(Run(one.run)):

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sftplay import console
 from sftplay.cli import make_job, parse_job
 from sftplay.decision import Decision
-from sftplay.errors import NotFoundError, SftplayError
-from sftplay.freshness import read_stamp
+from sftplay.errors import SftplayError
 from sftplay.host import choose, container_stage, engine, envs, images_here, launcher, local, machine, records
 from sftplay.host.images import registry
 from sftplay.host.images_here import Shelf
 from sftplay.host.local import Call
 from sftplay.host.local_training import LocalSeat
+from sftplay.host.missing import missing
 from sftplay.host.seats import Order, Seat
 from sftplay.locks import is_held
-from sftplay.places import data_folder, find_model, is_local_model
-from sftplay.rawdata import hub_datasets
 from sftplay.runs import Run
 from sftplay.settings import Settings
-from sftplay.stages import BY_NAME, Job, Stage
+from sftplay.stages import BY_NAME, Job
 from sftplay.stamp import read_stamp as read_backend
 
 
@@ -256,33 +254,3 @@ def _backend_of(run: Run) -> str:
         return read_backend(run.stamp).backend
     except SftplayError:
         return ""
-
-
-def missing(stage: Stage, settings: Settings) -> Iterator[tuple[str, str]]:
-    """(what `fetch --only` takes, the name) for what the stage needs and the cache lacks."""
-    if stage.raw and not (stage.name == "train" and _was_processed(settings)):
-        lacking = [dataset.name for dataset in hub_datasets(settings.data) if not dataset.is_cached]
-        if lacking:
-            yield "data", ", ".join(lacking)
-    if stage.model and not _model_is_there(settings):
-        yield "model", settings.model.name
-
-
-def _was_processed(settings: Settings) -> bool:
-    """Whether rows were made of this data.raw before (or by hand): training then goes without the raw files."""
-    folder = data_folder("processed", settings)
-    stamp = read_stamp(folder)
-    if stamp is None:
-        return (folder / "train.jsonl").is_file()
-    return bool(stamp.section.get("data.raw") == settings.data.raw)
-
-
-def _model_is_there(settings: Settings) -> bool:
-    """Whether no fetch is needed. A local folder is the stage's own to check."""
-    if is_local_model(settings.model.name):
-        return True
-    try:
-        find_model(settings)
-    except NotFoundError:
-        return False
-    return True

@@ -7,6 +7,8 @@ import signal
 from collections.abc import Sequence
 from types import FrameType
 
+GRACE = 120  # seconds between the first stop and the kill: a checkpoint is saved in them
+
 
 class Wishes:
     """Signals to this launcher: the first stop goes to the stage, the second ends it, a closed terminal lets go."""

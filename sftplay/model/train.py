@@ -7,18 +7,19 @@ import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sftplay import console
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.template import TEMPLATE_FILE
 from sftplay.errors import DataError, InterruptedSavedError, MachineError, NotFoundError, OutOfMemoryError
-from sftplay.files import human_size, read_json, write_bytes, write_json, write_text
+from sftplay.files import read_json, write_bytes, write_json, write_text
 from sftplay.freshness import read_stamp
 from sftplay.locks import hold
 from sftplay.model.backends import load_backend
 from sftplay.model.device import decide_device, use_one_gpu
+from sftplay.model.ending import finish
 from sftplay.model.guard import check_attention, choose_checkpoint
 from sftplay.model.handing_over import BackendUnusableError, Progress, accepted, handing_over
 from sftplay.model.plan import Plan
@@ -169,18 +170,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         assembly.restore_state(checkpoint)
     else:
         _loop(plan, assembly, checkpoint, progress)
-    _finish(plan, assembly, opening, began)
-
-
-def _finish(plan: Plan, assembly: Assembly, opening: dict[str, Any], began: float) -> None:
-    """Adapter, run.json and history of a training that has come to its end."""
-    from sftplay.model import record
-
-    published = _publish(plan, assembly)
-    result = {**opening, **record.closing(assembly, published, time.monotonic() - began)}
-    write_json(plan.run.record, result)
-    plan.run.record_event("finished", attempt=plan.attempt.name, step=result["steps"], val_loss=result["val_loss"])
-    _say_result(result)
+    finish(plan, assembly, opening, began)
 
 
 def _is_last(plan: Plan, assembly: Assembly, checkpoint: Path) -> bool:
@@ -249,26 +239,3 @@ def _explain(error: BaseException) -> BaseException:
             "or --set train.gradient_checkpointing=true, or a smaller model.max_length",
         )
     return error
-
-
-def _publish(plan: Plan, assembly: Assembly) -> str:
-    """The best checkpoint, else the last one, becomes the run's adapter/ (or model/). Returns its name."""
-    from sftplay.model.checkpoints import publish
-
-    steps = dict(checkpoints_in(plan.attempt.checkpoints))
-    best = assembly.trainer.state.best_global_step
-    chosen = steps[best] if best in steps else steps[max(steps)]
-    target = plan.run.model if plan.settings.train.method == "full" else plan.run.adapter
-    publish(chosen, target, assembly.trainer.processing_class, {"run": plan.run.name, "checkpoint": chosen.name})
-    size = human_size(sum(path.stat().st_size for path in target.iterdir()))
-    console.success(f"{target} ({size}), from {chosen.name}{', the best val loss' if best in steps else ''}")
-    return chosen.name
-
-
-def _say_result(result: dict[str, Any]) -> None:
-    loss = f", loss {result['first_loss']:.3f} → {result['last_loss']:.3f}" if result["first_loss"] is not None else ""
-    val = f", val loss {result['val_loss']:.3f}" if result["val_loss"] is not None else ""
-    early = " (stopped early: the val loss no longer fell)" if result["stopped_early"] else ""
-    console.success(
-        f"trained {result['steps']} steps{early} in {result['train_seconds']:.0f} s, {result['tokens_per_second']:.0f} tokens/s{loss}{val}"
-    )

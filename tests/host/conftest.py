@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sftplay.files import hash_file, write_json
 from sftplay.host import envs
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,24 @@ def checkout(tmp_path: Path) -> Path:
         else:
             shutil.copy(source, copy / name)
     return copy
+
+
+def make_environment(envs_folder: Path, script: str) -> None:
+    """A cpu environment of today's lock whose Python is this script."""
+    lock_hash = hash_file(CHECKOUT / "images/cpu/requirements.lock")
+    folder = envs_folder / f"cpu-{lock_hash.removeprefix('sha256:')[:12]}"
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    (folder / "bin/python").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "bin/python").chmod(0o755)
+    write_json(folder / "sftplay.json", {"lock_hash": lock_hash, "environment_hash": "sha256:0"})
+
+
+@pytest.fixture
+def environment(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy's cpu environment is the one that the tests run in: the same locked packages."""
+    make_environment(checkout / ".envs", f'exec "{sys.executable}" "$@"')
+    monkeypatch.setenv("SFTPLAY_ENVS", str(checkout / ".envs"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.config import dump_config
-from sftplay.files import hash_file, write_json
+from sftplay.files import write_json
 from sftplay.host import batch_summary, batch_work
 from sftplay.host.batch_expand import Experiment, expand
 from sftplay.host.batch_file import read
@@ -180,20 +180,7 @@ def test_jobs_side_by_side_each_see_one_gpu(tmp_path: Path, monkeypatch: pytest.
     assert times[1] - times[0] < 0.4 < times[2] - times[0]  # two at a time
 
 
-@pytest.fixture
-def _environment(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copy's cpu environment is the one that the tests run in: the same locked packages."""
-    lock_hash = hash_file(checkout / "images/cpu/requirements.lock")
-    folder = checkout / ".envs" / f"cpu-{lock_hash.removeprefix('sha256:')[:12]}"
-    (folder / "bin").mkdir(parents=True)
-    (folder / "bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (folder / "bin/python").chmod(0o755)
-    write_json(folder / "sftplay.json", {"lock_hash": lock_hash, "environment_hash": "sha256:0"})
-    monkeypatch.setenv("SFTPLAY_ENVS", str(checkout / ".envs"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-@pytest.mark.usefixtures("_environment")
+@pytest.mark.usefixtures("environment")
 def test_data_that_cannot_be_made_fails_its_experiments_and_says_so(checkout: Path, run_task: RunTask) -> None:
     (checkout / "data/raw").mkdir(parents=True)
     (checkout / "data/raw/mine.jsonl").write_text('{"user": "a question without an answer"}\n')
@@ -210,7 +197,7 @@ def test_data_that_cannot_be_made_fails_its_experiments_and_says_so(checkout: Pa
     assert "no runs yet" in listed.stderr  # the batch's own folder is no run
 
 
-@pytest.mark.usefixtures("_environment")
+@pytest.mark.usefixtures("environment")
 def test_what_ends_well_and_leaves_nothing_is_no_success_and_costs_little_time(
     checkout: Path, run_task: RunTask
 ) -> None:
@@ -236,7 +223,7 @@ def test_what_ends_well_and_leaves_nothing_is_no_success_and_costs_little_time(
 
 
 @pytest.mark.long  # a dozen stages, each with its imports: minutes on a slow machine
-@pytest.mark.usefixtures("_environment")
+@pytest.mark.usefixtures("environment")
 def test_a_grid_is_killed_and_goes_on(checkout: Path, run_task: RunTask, tiny_model: Path) -> None:
     (checkout / "data/raw").mkdir(parents=True)
     rows = [{"user": f"What is {n} + {n}?", "assistant": f"It is {n + n}."} for n in range(40)]

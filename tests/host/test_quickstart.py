@@ -14,21 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.files import hash_file, write_json
 from tests.host.conftest import NO_ENGINE, RunTask
 
-
-@pytest.fixture(autouse=True)
-def _environment(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copy's cpu environment is the one that the tests run in: the same locked packages."""
-    lock_hash = hash_file(checkout / "images/cpu/requirements.lock")
-    folder = checkout / ".envs" / f"cpu-{lock_hash.removeprefix('sha256:')[:12]}"
-    (folder / "bin").mkdir(parents=True)
-    (folder / "bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (folder / "bin/python").chmod(0o755)
-    write_json(folder / "sftplay.json", {"lock_hash": lock_hash, "environment_hash": "sha256:0"})
-    monkeypatch.setenv("SFTPLAY_ENVS", str(checkout / ".envs"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 def at_a_terminal(checkout: Path, answers: dict[str, str], *argv: str, colour: bool = False) -> tuple[int, str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from invoke.parser import Parser
 
-from sftplay.files import hash_file, write_json
 from sftplay.host.scenarios import SCENARIOS, Scenario, as_markdown
 from tests.host.conftest import CHECKOUT, RunTask
 
@@ -57,16 +56,8 @@ def test_every_command_is_one_that_the_menu_understands(scenario: Scenario) -> N
 
 
 @pytest.fixture
-def project(checkout: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(checkout: Path, tiny_model: Path, environment: None) -> Path:
     """A checkout with rows in it, whose configs are for a model of a few thousand weights."""
-    lock_hash = hash_file(checkout / "images/cpu/requirements.lock")
-    folder = checkout / ".envs" / f"cpu-{lock_hash.removeprefix('sha256:')[:12]}"
-    (folder / "bin").mkdir(parents=True)
-    (folder / "bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (folder / "bin/python").chmod(0o755)
-    write_json(folder / "sftplay.json", {"lock_hash": lock_hash, "environment_hash": "sha256:0"})
-    monkeypatch.setenv("SFTPLAY_ENVS", str(checkout / ".envs"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (checkout / "data/raw").mkdir(parents=True)
     rows = [{"user": f"What is {n} + {n}?", "assistant": f"It is {n + n}."} for n in range(40)]
     (checkout / "data/raw/sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -86,8 +77,6 @@ def test_it_runs_as_it_stands_in_readme(scenario: Scenario, project: Path, run_t
         done = run_task(*words, timeout=1500)
         if "many.yaml is a template now" in done.stderr:
             (project / "many.yaml").write_text(MANY)  # what a person would edit it to
-        if done.returncode == 69 and "not in this version" in done.stderr:
-            pytest.skip("this version has no Unsloth stack yet")
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     made = {path.parent.parent.name for path in (project / "outputs").glob("*/adapter/manifest.json")}
     assert (

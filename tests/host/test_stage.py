@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.freshness import Stamp
-from sftplay.host.stage import missing
+from sftplay.host.missing import missing
 from sftplay.settings import DataSettings, ModelSettings, Settings
 from sftplay.stages import BY_NAME
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from sftplay.errors import MachineError, NotFoundError
-from sftplay.files import hash_file, write_json
+from sftplay.files import write_json
 from sftplay.host import procinfo, tensorboard
-from sftplay.host.bootstrap import CHECKOUT
-from tests.host.conftest import NO_ENGINE
+from tests.host.conftest import NO_ENGINE, make_environment
 
 
 @pytest.fixture(autouse=True)
@@ -20,16 +19,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFTPLAY_ENVS", str(tmp_path / ".envs"))
     monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
     Path("outputs").mkdir()
-    make_environment(f'exec "{sys.executable}" "$@"')
-
-
-def make_environment(script: str) -> None:
-    lock_hash = hash_file(CHECKOUT / "images/cpu/requirements.lock")
-    folder = Path(".envs") / f"cpu-{lock_hash.removeprefix('sha256:')[:12]}"
-    (folder / "bin").mkdir(parents=True, exist_ok=True)
-    (folder / "bin/python").write_text(f"#!/bin/sh\n{script}\n")
-    (folder / "bin/python").chmod(0o755)
-    write_json(folder / "sftplay.json", {"lock_hash": lock_hash, "environment_hash": "sha256:0"})
+    make_environment(Path(".envs"), f'exec "{sys.executable}" "$@"')
 
 
 @pytest.fixture
@@ -71,7 +61,7 @@ def test_a_port_of_somebody_else_is_named_with_its_owner_and_the_next_free_one(p
 
 
 def test_a_start_that_fails_shows_the_log_and_leaves_nothing(port: int) -> None:
-    make_environment("echo 'no module named tensorboard'; exit 1")
+    make_environment(Path(".envs"), "echo 'no module named tensorboard'; exit 1")
     with pytest.raises(MachineError, match="no module named tensorboard"):
         tensorboard.start(port=port)
     assert not tensorboard.RECORD.exists() and tensorboard.ours() is None
