@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftplay.errors import UsageError
+from sftplay.freshness import read_stamp, refreshed
 from sftplay.host.local import Call
-from sftplay.places import is_local_model
+from sftplay.places import data_folder, is_local_model
 from sftplay.rawdata import hub_dataset
 from sftplay.settings import Settings
 from sftplay.stages import Job
@@ -78,15 +79,25 @@ def inside(name: str) -> str:
 
 
 def _reads(call: Call, job: Job) -> Iterator[str]:
-    settings: Settings = job.settings
     yield from [call.config] if call.config else []
-    if is_local_model(settings.model.name):
-        yield settings.model.name
-    yield from [settings.data.chat_template] if settings.data.chat_template else []
-    if call.stage.raw:
-        raw = [settings.data.raw] if isinstance(settings.data.raw, str) else settings.data.raw
-        yield from (_before_wildcard(entry) for entry in raw if hub_dataset(entry) is None)
+    for settings in _settings(call, job):
+        if is_local_model(settings.model.name):
+            yield settings.model.name
+        yield from [settings.data.chat_template] if settings.data.chat_template else []
+        if call.stage.raw or call.stage.writes_data:
+            raw = [settings.data.raw] if isinstance(settings.data.raw, str) else settings.data.raw
+            yield from (_before_wildcard(entry) for entry in raw if hub_dataset(entry) is None)
     yield from _option_values(call, job, "read")
+
+
+def _settings(call: Call, job: Job) -> Iterator[Settings]:
+    """The call's own, and those that the rows it builds on were made with: whether they are stale is seen from the same files."""
+    yield job.settings
+    if call.stage.writes_data and call.stage.name != "process":
+        for stage, kind in (("process", "processed"), ("render", "rendered")):
+            stamp = read_stamp(data_folder(kind, job.settings))
+            if stamp is not None and stamp.overrides:
+                yield refreshed(job, stage, stamp).settings
 
 
 def _writes(call: Call, job: Job) -> Iterable[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from sftplay.cli import parse_job
 from sftplay.errors import UsageError
+from sftplay.freshness import Stamp
 from sftplay.host.container_paths import gather, inside
 from sftplay.host.local import Call
 from sftplay.stages import BY_NAME
@@ -58,6 +59,21 @@ def test_raw_files_elsewhere_and_patterns_of_them(project: Path, tmp_path: Path)
     assert binds(project, "process", data__raw=f"{raw}/*.jsonl") == {str(raw): (str(raw), True)}
     assert binds(project, "eval", data__raw=f"{raw}/*.jsonl") == {}
     assert binds(project, "process", data__raw="owner/dataset") == {}
+
+
+@pytest.mark.parametrize("stage", ["style", "render", "train"])
+def test_later_stages_see_the_files_that_rows_were_made_of(project: Path, tmp_path: Path, stage: str) -> None:
+    """Else they would say that the raw files are gone."""
+    raw, template = tmp_path / "rows.jsonl", tmp_path / "mine.jinja"
+    for path in (raw, template):
+        path.touch()
+    assert binds(project, stage, data__raw=str(raw)) == {str(raw): (str(raw), True)}
+    made_with = {"process": ("processed", f"data.raw={raw}"), "render": ("rendered", f"data.chat_template={template}")}
+    for made, (folder, override) in made_with.items():
+        (project / "data" / folder).mkdir()
+        Stamp(made, "", {}, overrides=(override,)).write(project / "data" / folder)
+    assert binds(project, stage) == {str(path): (str(path), True) for path in (raw, template)}
+    assert binds(project, "process") == {}
 
 
 def test_a_name_that_leads_nowhere_is_left_to_the_stage(project: Path) -> None:
