@@ -33,7 +33,8 @@ class Work:
 
     Attributes:
         project: folder with data/tokenized; model: folder of the base model.
-        rows: the raw rows in the order of data/tokenized, prompt/completion; in_order: in the order of sftplay's steps.
+        rows: the raw rows in the order of data/tokenized, prompt/completion.
+        in_order: the same rows as sftplay trains them, tokens and labels, in the order of its steps.
         tokens: all tokens of the rows, prompts included, padding not.
     """
 
@@ -76,12 +77,13 @@ def work(rows_file: str | None, steps: int) -> Iterator[Work]:
         settings = load_config(project / "configs" / "run_bnb.yaml", [])
         tokenized = Dataset.from_file(str(project / "data" / "tokenized" / "train.arrow"))
         lengths = [len(ids) for ids in tokenized["input_ids"]]
+        made = [json.dumps({name: row[name] for name in ("input_ids", "labels")}) + "\n" for row in tokenized]
         lines = (project / "data" / "processed" / "train.jsonl").read_text(encoding="utf-8").splitlines()
         plain = [json.dumps(_pair(json.loads(line)["messages"])) + "\n" for line in lines]
         order = epoch_order(lengths, settings.train.seed, 0, BATCH)
         rows, in_order = project / "rows.jsonl", project / "in_order.jsonl"
         rows.write_text("".join(plain), encoding="utf-8")
-        in_order.write_text("".join(plain[row] for row in order), encoding="utf-8")
+        in_order.write_text("".join(made[row] for row in order), encoding="utf-8")
         trained = sum(label != -100 for labels in tokenized["labels"] for label in labels)
         yield Work(project, find_model(settings), rows, in_order, sum(lengths), trained, len(lengths) // BATCH)
 
@@ -97,6 +99,8 @@ def choose_rows(rows_file: str | None, target: Path, count: int) -> None:
     if rows_file is None:
         write_rows(target, count)
         return
+    if not Path(rows_file).is_file():
+        raise SystemExit(f"--rows {rows_file}: no such file (jsonl with question and answer, as GSM8K's)")
     lines = [line for line in Path(rows_file).read_text(encoding="utf-8").splitlines() if len(line) < 1200]
     target.write_text("\n".join(random.Random(0).sample(lines, count)) + "\n", encoding="utf-8")
 

@@ -1,6 +1,6 @@
 """TRL's SFTTrainer on prompt/completion rows, written as its documentation writes it. Every option departs from its defaults.
 
-Reads jsonl rows {"prompt": [messages], "completion": [messages]}; writes the seconds of the training loop and its losses.
+Reads jsonl rows {"prompt": [messages], "completion": [messages]}, or {"input_ids", "labels"}; writes the seconds of the training loop and its losses.
 """
 
 import argparse
@@ -48,6 +48,7 @@ config = SFTConfig(
     lr_scheduler_type="cosine",
     warmup_steps=0.03,
     bf16=options.mixed,
+    use_cpu=not torch.cuda.is_available(),
     packing=options.packing,
     logging_steps=1,
     save_strategy="no",
