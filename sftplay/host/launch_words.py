@@ -29,6 +29,8 @@ def finish(order: Order, facts: Facts, move: Finish, wishes: Wishes) -> int:
     if move.bad is not None:
         console.failure(move.bad)
         return move.code
+    if move.waiting:
+        console.info("it had asked to be handed over to BnB before it was ended: the same command does that")
     if end.asked == "kill":
         console.warning("ended at once; what was saved before is whole: --resume goes on from there")
         return 130

@@ -11,6 +11,7 @@ from sftplay.host.records import Exit, Start
 from sftplay.host.wishes import asked_for, same_training
 
 _STOPPED = (85, 130, 137, 143)  # ended by a person, a signal, or the kernel for want of memory
+_KEPT = (0, 85)  # ends that leave a result or a checkpoint: there is nothing to hand over
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ class Finish:
 
     Attributes:
         late: the hand-over came after too many steps. final: hand-overs are switched off. bad: what was wrong with it.
+        waiting: it was stopped after it had asked to be handed over; the next start does that.
     """
 
     code: int
     late: bool = False
     final: bool = False
+    waiting: bool = False
     bad: ProtocolError | None = None
 
 
@@ -91,7 +94,7 @@ def decide(facts: Facts, backend: str) -> Finish | Begin:
 
 
 def counts(end: Exit) -> bool:
-    """Whether a hand-over file of a start that ended so may be acted on: not where it was stopped, or killed for memory."""
+    """Whether a hand-over file of a start that ended so is acted on at once: not where it was stopped, or killed for memory."""
     return end.code != 0 and end.code not in _STOPPED and not end.oom and not end.asked
 
 
@@ -100,10 +103,18 @@ def _hand_over(facts: Facts, start: Start, end: Exit) -> Finish | Begin | None:
     request = facts.request
     if not start.attempt:  # BnB has nobody to hand over to
         return Finish(70, bad=_unasked("a BnB attempt ended with 79")) if end.code == 79 else None
-    if not counts(end) or request is None:
+    if request is None:
         return Finish(70, bad=_unasked("it ended with 79 and left no hand-over file")) if end.code == 79 else None
     if isinstance(request, ProtocolError):
+        if not counts(end) and end.code != 79:
+            return None
         return Finish(70 if end.code in (79, None) else end.code, bad=request)
+    if end.code in _KEPT:
+        return None
+    if end.oom:  # BnB needs no less
+        return Finish(137) if end.code == 79 else None
+    if not counts(end) and facts.ours:  # a person wanted the end: nothing is started now, and the request waits
+        return Finish(143 if end.code in (79, None) else end.code, waiting=True)
     if request.step > facts.max_lost_steps:
         return Finish(79, late=True)
     if not facts.enabled:
@@ -112,8 +123,11 @@ def _hand_over(facts: Facts, start: Start, end: Exit) -> Finish | Begin | None:
 
 
 def _begin(facts: Facts, backend: str, *, lost: bool = False) -> Begin:
-    """A start anew, or on with what was begun: a run that was handed over goes on in the backend that it ended in."""
-    if facts.handed_from and ("--resume" in facts.argv or lost or not facts.begun):
+    """A start anew, or on with what was begun: a run that was handed over goes on in the backend that it ended in.
+
+    A hand-over whose attempt has not got as far as its stamp is done again, with `--resume` or without: it begins at step 0.
+    """
+    if facts.handed_from and backend == "unsloth":
         return Begin("bnb", _handed_argv(facts.argv, facts.handed_from), handed_from=facts.handed_from, lost=lost)
     if "--resume" in facts.argv and facts.begun:
         return Begin(facts.begun, tuple(facts.argv), lost=lost)

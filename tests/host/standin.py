@@ -21,7 +21,7 @@ from sftplay.host import engine as engines
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# STAND_IN: what it does; STAND_IN_BNB: what it does where it takes over from another attempt.
+# STAND_IN: what it does; STAND_IN_BNB: what it does where it takes over from another attempt; STAND_IN_STOPPED: its code after SIGTERM.
 STAGE = r"""
 import fcntl, json, os, signal, sys, time
 from pathlib import Path
@@ -37,7 +37,7 @@ def stop(signum, frame):
         return
     time.sleep(0.2)
     (run / "saved").touch()
-    os._exit(85)
+    os._exit(int(os.environ.get("STAND_IN_STOPPED", "85")))
 signal.signal(signal.SIGTERM, stop)
 print("begins", *sys.argv[1:], flush=True)
 def ask(step=0, reason="kernel", **change):

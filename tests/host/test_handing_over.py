@@ -208,6 +208,32 @@ def test_after_ctrl_c_nothing_is_handed_over(project: Project) -> None:
     assert project.start_lines() == [UNSLOTH]
 
 
+@pytest.mark.parametrize("again", [(), ("--resume",)])
+@pytest.mark.parametrize("stamped", [False, True])
+def test_stopped_between_the_request_and_the_next_stamp_the_next_start_goes_on(
+    project: Project, stamped: bool, again: tuple[str, ...]
+) -> None:
+    first = project.start(mode="ask:79", backend="unsloth", STAND_IN_PAUSE="20", STAND_IN_STOPPED="143")
+    wait_until((project.run / "attempts" / "01-unsloth" / "handover.json").exists, "request")
+    if stamped:  # it failed in its first steps
+        stamp(project, "01-unsloth")
+    first.send_signal(signal.SIGTERM)
+    assert project.ends(first) == 143
+    assert project.start_lines() == [UNSLOTH]
+    assert b"the same command does that" in project.terminal(first)
+    second = project.start(*again, bnb="run", backend="unsloth", STAND_IN_STOPPED="143")
+    project.sees(second, b"step 1")
+    second.send_signal(signal.SIGTERM)  # BnB has no stamp yet either
+    assert project.ends(second) == 143
+    third = project.start(*again, bnb="85", backend="unsloth")
+    assert project.ends(third) == 85, project.terminal(third).decode()
+    assert project.start_lines() == [UNSLOTH, BNB, BNB]
+    stamp(project, "02-bnb")
+    assert project.ends(project.start(bnb="0", backend="unsloth")) == 76
+    assert project.ends(project.start("--resume", mode="0", bnb="0", backend="unsloth")) == 0
+    assert project.start_lines()[3:] == ["train --run demo --resume"]
+
+
 def kill_and_converge(project: Project, kills: int, seed: int) -> int:
     """Kill launchers of one handed-over training at random moments, then let one end it. Returns how many were killed."""
     random, killed = Random(seed), 0
