@@ -5,6 +5,7 @@ Colours only on a terminal, never with NO_COLOR (no-color.org). A stage may add 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from datetime import datetime, timezone
@@ -62,7 +63,8 @@ def log(text: str) -> None:
     path = os.environ.get(LOG_VARIABLE)
     if path:
         stamp = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        append_line(Path(path), f"{stamp} {text}")
+        with contextlib.suppress(SftplayError):  # a view: a full disk is told where it matters
+            append_line(Path(path), f"{stamp} {text}")
 
 
 def _say(kind: str, text: str) -> None:

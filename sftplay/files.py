@@ -25,6 +25,11 @@ def fsync_dir(folder: Path) -> None:
         os.close(fd)
 
 
+def _no_link(path: str | Path, flags: int) -> int:
+    """Open for writing: in a run's folder a container could have left a link to somewhere else."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+
+
 @contextmanager
 def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary file that appears under `path` whole or not at all, also after a crash or a full disk.
@@ -35,7 +40,7 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     tmp = path.with_name(f"{TMP_PREFIX}{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(tmp, "wb") as out:
+        with open(tmp, "wb", opener=_no_link) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -64,12 +69,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON that sftplay wrote; a torn or missing file is an error that names it.
+    """Read JSON that sftplay wrote; a torn or missing file is an error that names it. A pipe is not waited for.
 
     Raises:
         NotFoundError: no such file. StorageError: not JSON.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise StorageError("not a regular file", where=str(path), todo="restore the file, or remove it")
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise NotFoundError("no such file", where=str(path)) from error
@@ -80,10 +87,10 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line in one write call, so that lines of two processes never mix."""
+    """Append one line in one write call, so that lines of two processes never mix. No link is followed, no pipe waited for."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        fd = _no_link(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
         try:
             os.write(fd, line.encode("utf-8") + b"\n")
         finally:
@@ -106,7 +113,15 @@ def explain_os_error(error: OSError, path: Path | str) -> SftplayError:
         return PermissionDeniedError(
             f"no permission ({error.strerror})", where=name, todo=f"check the owner: sudo chown -R {uid} {name}"
         )
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+    if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+        return StorageError(
+            "a link, a pipe or a folder stands where a file should be", where=name, todo="look at it, and remove it"
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return NotFoundError(
+            "a file stands where a folder should be", where=name, todo="look at the names above it, and remove the file"
+        )
+    if error.errno == errno.ENOENT:
         return NotFoundError("no such file or folder", where=name)
     return StorageError(f"input/output error ({error.strerror or error})", where=name)
 

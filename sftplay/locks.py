@@ -5,9 +5,11 @@ The content of a lock file is information for the message only; PIDs mean nothin
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +46,9 @@ def acquire(path: Path, *, who: str, todo: str = "") -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise explain_os_error(error, path) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise explain_os_error(OSError(errno.ENXIO, "not a regular file"), path)
     if not _lock(fd):
         holder = _holder(fd)
         os.close(fd)

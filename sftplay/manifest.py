@@ -62,6 +62,8 @@ def problem_with(folder: Path) -> str | None:
     """Why a sealed folder can't be trusted; None where every file is there with its size and hash."""
     try:
         listed = read_json(folder / MANIFEST)["files"]
+        if not listed:
+            return "its manifest lists no files"
         for name, entry in listed.items():
             path = folder / name
             if not path.is_file() or path.is_symlink():

@@ -33,7 +33,7 @@ def history(run: Run) -> list[Step]:
     Raises:
         NotFoundError: no whole checkpoint (66). RefusedError: its log lacks what is compared (76).
     """
-    folder = next((attempt.checkpoints for attempt in reversed(run.attempts()) if attempt.stamp.exists()), None)
+    folder = next((attempt.checkpoints for attempt in reversed(run.attempts()) if attempt.has_begun), None)
     checkpoint = newest_whole_checkpoint(folder)[0] if folder else None
     if checkpoint is None:
         raise NotFoundError(f"the run {run.name} has no whole checkpoint", where=str(run.folder))

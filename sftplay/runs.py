@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,7 +39,7 @@ class Attempt:
     @property
     def has_begun(self) -> bool:
         """Whether it got as far as its stamp. Killed while it loads, or handed over at once, it leaves nothing to go on from."""
-        return self.stamp.exists()
+        return os.path.lexists(self.stamp)
 
     @property
     def checkpoints(self) -> Path:
@@ -169,7 +170,7 @@ class Run:
 
     def has_begun(self) -> bool:
         """Whether something was trained here, or is being trained."""
-        return self.stamp.exists() or any(one.has_begun for one in self.attempts()) or self.tuned() is not None
+        return os.path.lexists(self.stamp) or any(one.has_begun for one in self.attempts()) or self.tuned() is not None
 
     def tuned(self) -> Path | None:
         """The folder with the trained weights (adapter/ or model/), where there is one."""
@@ -234,11 +235,17 @@ def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def newest_whole_checkpoint(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """The newest checkpoint whose manifest verifies, and the newer ones that were passed over with the reason."""
+def newest_whole_checkpoint(
+    folder: Path, also: Callable[[Path], str | None] = lambda path: None
+) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest checkpoint whose manifest verifies, and the newer ones that were passed over with the reason.
+
+    Args:
+        also: what else speaks against one.
+    """
     damaged: list[tuple[Path, str]] = []
     for _, path in reversed(checkpoints_in(folder)):
-        problem = problem_with(path)
+        problem = problem_with(path) or also(path)
         if problem is None:
             return path, damaged
         damaged.append((path, problem))

@@ -12,10 +12,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sftplay.errors import NotFoundError, RefusedError
+from sftplay.errors import NotFoundError, RefusedError, SftplayError
 from sftplay.files import hash_file, read_json, write_json
 
 SCHEMA = 1
+NEVER_REPAIRED = (
+    "a stamp is never repaired: start a new run with --run NAME, with --init-adapter to go on from its weights"
+)
 Verdict = Literal["same", "may change", "warn", "refuse"]
 
 
@@ -126,21 +129,24 @@ def read_stamp(path: Path) -> Stamp:
     """Read and verify a stamp.
 
     Raises:
-        NotFoundError: no stamp (66). RefusedError: half-written, edited, of a newer schema, or not a stamp (76).
+        NotFoundError: no stamp (66). RefusedError: half-written, edited, of another schema, or not a stamp (76).
     """
     from sftplay.files import hash_json
 
-    if not path.is_file() or path.is_symlink():
+    if not os.path.lexists(path):
         raise NotFoundError("no stamp", where=str(path), todo="this run never began: start it without --resume")
-    todo = "a stamp is never repaired: start a new run with --run NAME, with --init-adapter to go on from its weights"
+    todo = NEVER_REPAIRED
+    if path.is_symlink() or not path.is_file():
+        raise RefusedError("the stamp is not a regular file", where=str(path), todo=todo)
     try:
         value = read_json(path)
         version = value.get("schema_version")
     except Exception as error:
-        raise RefusedError(f"the stamp can't be read ({error})", where=str(path), todo=todo) from error
+        why = error.what if isinstance(error, SftplayError) else error
+        raise RefusedError(f"the stamp can't be read: {why}", where=str(path), todo=todo) from error
     if version != SCHEMA:
         raise RefusedError(
-            f"the stamp has schema {version}, this sftplay knows {SCHEMA}",
+            f"the stamp has schema {json.dumps(version)[:40]}, this sftplay knows {SCHEMA}",
             where=str(path),
             todo="resume it with the sftplay that wrote it",
         )

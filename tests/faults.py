@@ -39,6 +39,24 @@ def unsloth_breaks_in_step_three() -> None:
     pretend_unsloth()
 
 
+def gradient_overflows_in_step_three() -> None:
+    """A finite loss whose gradient is not, in the third step."""
+    from sftplay.model import trainer
+
+    right = trainer.target_loss
+    passes = 0
+
+    def wrong(model: Any, inputs: Any, **more: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        total, count = right(model, inputs, **more)
+        if passes == 3:
+            total.register_hook(lambda gradient: gradient * float("inf"))
+        return total, count
+
+    trainer.target_loss = wrong
+
+
 def pretend_unsloth() -> None:
     """The BnB backend under Unsloth's name, and a probe that is content: the way of a training without the library itself."""
     import os

@@ -35,6 +35,27 @@ def test_torn_json_is_named(tmp_path: Path) -> None:
     assert "a.json" in caught.value.where
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.json"
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with pytest.raises(StorageError):
+        files.read_json(path)
+    with pytest.raises(StorageError):
+        files.append_line(path, "x")
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    for name in ("events.jsonl", f"{files.TMP_PREFIX}a.json.{os.getpid()}"):
+        (tmp_path / name).symlink_to("precious")
+    with pytest.raises(StorageError):
+        files.append_line(tmp_path / "events.jsonl", "x")
+    with pytest.raises(StorageError):
+        files.write_json(tmp_path / "a.json", {})
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("number", "kind"),
     [

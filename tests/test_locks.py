@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.errors import BusyError
-from sftplay.locks import hold, is_held
+from sftplay.errors import BusyError, StorageError
+from sftplay.locks import acquire, hold, is_held
 
 HOLDER = """
 import sys, time
@@ -57,6 +58,14 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(Exception), hold(tmp_path / ".run.lock", who="next"):  # noqa: B017 - any refusal will do
         pass
     assert (tmp_path / "elsewhere").read_text() == "x"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_is_no_lock(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "lock"
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with pytest.raises(StorageError, match="stands where a file should be"):
+        acquire(path, who="me")
 
 
 def test_looking_at_a_lock_does_not_keep_anybody_from_taking_it(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ def test_whole(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["checkpoint-3"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "torn manifest", "empty manifest", "no manifest", "link"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "changed", "gone", "torn manifest", "empty manifest", "no manifest", "link", "pipe", "no files"]
+)
 def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "checkpoint-3"
     _make(folder)
@@ -44,6 +46,11 @@ def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
         case "link":
             (folder / "a.bin").rename(tmp_path / "a.bin")
             (folder / "a.bin").symlink_to(tmp_path / "a.bin")
+        case "pipe":
+            (folder / "manifest.json").unlink()
+            os.mkfifo(folder / "manifest.json")
+        case "no files":
+            (folder / "manifest.json").write_text('{"files": {}}')
     assert problem_with(folder) is not None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sftplay.errors import NotFoundError, RefusedError
-from sftplay.files import hash_file
+from sftplay.files import hash_file, hash_json
 from sftplay.stamp import VERDICTS, Stamp, compare, read_stamp, surroundings, write_stamp
 
 STAMP = Stamp(
@@ -65,7 +66,10 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read_stamp(tmp_path / "backend.json") == STAMP
 
 
-@pytest.mark.parametrize("damage", ["torn", "empty", "edited", "newer", "no hash", "list", "link"])
+@pytest.mark.parametrize(
+    "damage",
+    ["torn", "empty", "edited", "newer", "no hash", "list", "link", "pipe", "deep", "other types", "a field more"],
+)
 def test_a_damaged_stamp_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "backend.json"
     write_stamp(path, STAMP)
@@ -87,7 +91,39 @@ def test_a_damaged_stamp_is_refused(tmp_path: Path, damage: str) -> None:
         case "link":
             path.rename(tmp_path / "real.json")
             path.symlink_to(tmp_path / "real.json")
-    with pytest.raises(NotFoundError if damage == "link" else RefusedError):
+        case "pipe":
+            path.unlink()
+            os.mkfifo(path)
+        case "deep":
+            path.write_text("[" * 100_000)
+        case "other types":
+            path.write_text(_signed({**value, "world_size": "two", "lora": "x"}))
+        case "a field more":
+            path.write_text(_signed({**value, "learning": 1}))
+    with pytest.raises(RefusedError) as caught:
+        read_stamp(path)
+    assert caught.value.todo and caught.value.where == str(path)
+
+
+def test_a_stamp_that_never_was_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        read_stamp(tmp_path / "backend.json")
+
+
+def _signed(value: dict[str, Any]) -> str:
+    """As somebody would forge it: with a hash that fits."""
+    del value["hash"]
+    return json.dumps({**value, "hash": hash_json(value)})
+
+
+@pytest.mark.parametrize("field", sorted(Stamp.model_fields))
+def test_an_edit_of_any_field_is_seen(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "backend.json"
+    write_stamp(path, STAMP)
+    value = json.loads(path.read_text())
+    other = 2 if isinstance(value[field], int) else "edited"
+    path.write_text(json.dumps({**value, field: other}))
+    with pytest.raises(RefusedError):
         read_stamp(path)
 
 

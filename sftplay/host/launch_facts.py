@@ -22,7 +22,7 @@ def gather(order: Order, watched: int) -> Facts:
     start = records.newest(run.launch)
     end = _end_of(order, start) if start else None
     attempts = run.attempts()
-    stamped = [attempt for attempt in attempts if attempt.stamp.exists()]
+    stamped = [attempt for attempt in attempts if attempt.has_begun]
     return Facts(
         argv=order.call.argv,
         enabled=fallback.enabled,

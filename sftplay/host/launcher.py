@@ -146,7 +146,7 @@ def _attempt(order: Order, move: Begin) -> Attempt | None:
     if move.backend != "unsloth":
         return None
     attempts = order.run.attempts()
-    stamped = [attempt for attempt in attempts if attempt.stamp.exists()]
+    stamped = [attempt for attempt in attempts if attempt.has_begun]
     if order.resume and stamped:
         attempt = stamped[-1]
     else:

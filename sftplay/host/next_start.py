@@ -101,17 +101,9 @@ def counts(end: Exit) -> bool:
 def _hand_over(facts: Facts, start: Start, end: Exit) -> Finish | Begin | None:
     """None where this end has nothing to do with a hand-over."""
     request = facts.request
-    if not start.attempt:  # BnB has nobody to hand over to
-        return Finish(70, bad=_unasked("a BnB attempt ended with 79")) if end.code == 79 else None
-    if request is None:
-        return Finish(70, bad=_unasked("it ended with 79 and left no hand-over file")) if end.code == 79 else None
-    if isinstance(request, ProtocolError):
-        if not counts(end) and end.code != 79:
-            return None
-        return Finish(70 if end.code in (79, None) else end.code, bad=request)
-    if end.code in _KEPT:
-        return None
-    if end.oom:  # BnB needs no less
+    if not start.attempt or not isinstance(request, HandOver):
+        return _broken(facts, start, end)
+    if end.code in _KEPT or end.oom:  # killed for memory: BnB needs no less
         return Finish(137) if end.code == 79 else None
     if not counts(end) and facts.ours:  # a person wanted the end: nothing is started now, and the request waits
         return Finish(143 if end.code in (79, None) else end.code, waiting=True)
@@ -120,6 +112,18 @@ def _hand_over(facts: Facts, start: Start, end: Exit) -> Finish | Begin | None:
     if not facts.enabled:
         return Finish(79, final=True)
     return Begin("bnb", _handed_argv(start.argv, start.attempt), handed_from=start.attempt)
+
+
+def _broken(facts: Facts, start: Start, end: Exit) -> Finish | None:
+    """What can't be believed, or was not asked by the rules. None: nobody asked for anything."""
+    request = facts.request if start.attempt else None
+    if isinstance(request, ProtocolError) and (counts(end) or end.code == 79):
+        return Finish(70 if end.code in (79, None) else end.code, bad=request)
+    if end.code != 79:
+        return None
+    if start.attempt:
+        return Finish(70, bad=_unasked("it ended with 79 and left no hand-over file"))
+    return Finish(70, bad=_unasked("a BnB attempt ended with 79"))  # it has nobody to hand over to
 
 
 def _begin(facts: Facts, backend: str, *, lost: bool = False) -> Begin:

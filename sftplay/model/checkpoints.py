@@ -14,11 +14,14 @@ from typing import Any
 
 import torch
 
+from sftplay.errors import SftplayError
+from sftplay.files import read_json
 from sftplay.manifest import MANIFEST, sealed_folder, sweep
 from sftplay.runs import checkpoints_in
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-_TRAINER_FILES = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "trainer_state.json")
+_NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+_TRAINER_FILES = (*_NEEDED, "scaler.pt")
 
 
 def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Path:
@@ -61,6 +64,21 @@ def save_weights(model: Any, folder: Path) -> None:
             if isinstance(item, list) and all(isinstance(word, str) for word in item):
                 value[key] = sorted(item)
         config.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def lacks(checkpoint: Path) -> str | None:
+    """What a resume needs and a checkpoint does not hold, though its manifest fits; None where nothing is missing."""
+    listed = read_json(checkpoint / MANIFEST)["files"]
+    for name in _NEEDED:
+        if name not in listed:
+            return f"it has no {name}"
+    if not any(name.endswith(".safetensors") for name in listed):
+        return "it has no weights"
+    try:
+        step = read_json(checkpoint / "trainer_state.json")["global_step"]
+    except (SftplayError, KeyError, TypeError):
+        return "its trainer_state.json can't be read"
+    return None if checkpoint.name == f"checkpoint-{step}" else f"it is of step {step}"
 
 
 def load_weights_into(model: Any, folder: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from sftplay import console
-from sftplay.files import human_size, write_json
+from sftplay.errors import OutOfMemoryError, RefusedError, SftplayError
+from sftplay.files import human_size, read_json, write_json
 from sftplay.model.plan import Plan
-from sftplay.runs import checkpoints_in
+from sftplay.runs import Run, checkpoints_in
 
 if TYPE_CHECKING:
     from sftplay.model.assemble import Assembly
@@ -46,3 +49,30 @@ def _say_result(result: dict[str, Any]) -> None:
     console.success(
         f"trained {result['steps']} steps{early} in {result['train_seconds']:.0f} s, {result['tokens_per_second']:.0f} tokens/s{loss}{val}"
     )
+
+
+def state_of(run: Run) -> str:
+    """`finished`, or whatever run.json says; empty where it says nothing any more, and is written anew."""
+    try:
+        return str(read_json(run.record)["state"])
+    except (SftplayError, KeyError, TypeError):
+        return ""
+
+
+def explain(error: BaseException, checkpoint: Path | None) -> BaseException:
+    """What a person can do about a failure of the loop; the error itself where nothing is known about it."""
+    import torch
+
+    if isinstance(error, UnpicklingError) and checkpoint is not None:
+        return RefusedError(
+            "this checkpoint holds something else than numbers: it is not loaded",
+            where=str(checkpoint),
+            todo="if you don't know where it comes from, remove it: --resume goes on from the one before",
+        )
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return OutOfMemoryError(
+            "out of GPU memory",
+            todo="halve train.batch_size and double train.gradient_accumulation_steps: the effective batch stays\n"
+            "or --set train.gradient_checkpointing=true, or a smaller model.max_length",
+        )
+    return error

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from sftplay import console
+from sftplay.data.template import TEMPLATE_FILE
 from sftplay.errors import RefusedError
 from sftplay.model.plan import Plan
-from sftplay.runs import newest_whole_checkpoint
-from sftplay.stamp import compare, read_stamp
+from sftplay.places import data_folder
+from sftplay.runs import Attempt, Run, newest_whole_checkpoint
+from sftplay.stamp import NEVER_REPAIRED, Stamp, compare, read_stamp, write_stamp
 
 
 def choose_checkpoint(plan: Plan) -> Path | None:
@@ -19,7 +24,7 @@ def choose_checkpoint(plan: Plan) -> Path | None:
         RefusedError: it would be another training: what differs is printed (76).
     """
     run, attempt = plan.run, plan.attempt
-    stamped = read_stamp(run.stamp if run.stamp.exists() else attempt.stamp)
+    stamped = stamp_of(run, attempt)
     now = plan.stamp().model_copy(update={"attention": stamped.attention})  # known once the model is loaded
     if plan.init_adapter is None:  # asked for at the first start only; the checkpoints hold what became of it
         now = now.model_copy(update={"init_adapter": stamped.init_adapter})
@@ -35,10 +40,60 @@ def choose_checkpoint(plan: Plan) -> Path | None:
         raise RefusedError(
             f"not the same training any more: {', '.join(refused)}",
             where=str(run.stamp),
-            todo=f"resume with the settings it began with: inv train --run {run.name} --resume\n"
-            f"or start a new run: --run {run.free_name()}",
+            todo=_put_back(refused, run) + f"\nor start a new run: --run {run.free_name()}",
         )
+    _check_template(plan)
     return _newest_whole(plan)
+
+
+def _put_back(refused: Sequence[str], run: Run) -> str:
+    """How to come back to the training that it was."""
+    if "data_hash" in refused or "template_hash" in refused:
+        return "put the raw files, and the settings of the data stages, back as they were; then the same command"
+    if "weights_hash" in refused and "base_model" not in refused:
+        return "put the base model's files back as they were; then the same command"
+    return f"resume with the settings it began with: inv train --run {run.name} --resume"
+
+
+def _check_template(plan: Plan) -> None:
+    """The run's frozen chat template is that of the rows, whose hash has just been compared.
+
+    Raises:
+        RefusedError: it was changed, or is gone (76).
+    """
+    rendered = data_folder("rendered", plan.settings) / TEMPLATE_FILE
+    try:
+        same = plan.run.template.read_bytes() == rendered.read_bytes()
+    except OSError:
+        same = False
+    if not same:
+        raise RefusedError(
+            "the run's chat template was changed, or is gone",
+            where=str(plan.run.template),
+            todo=f"put it back: cp {shlex.quote(str(rendered))} {shlex.quote(str(plan.run.template))}",
+        )
+
+
+def stamp_of(run: Run, attempt: Attempt) -> Stamp:
+    """The stamp that the attempt began with. The run's copy says the same, or was not yet written when it was killed.
+
+    Raises:
+        RefusedError: one of the two was changed (76).
+    """
+    stamped = read_stamp(attempt.stamp)
+    if stamped.backend != attempt.backend:
+        raise RefusedError(
+            f"the stamp is of another backend ({stamped.backend})", where=str(attempt.stamp), todo=NEVER_REPAIRED
+        )
+    copy = read_stamp(run.stamp) if os.path.lexists(run.stamp) else None
+    if copy == stamped:
+        return stamped
+    before = [read_stamp(one.stamp) for one in run.attempts() if one.has_begun and one.number < attempt.number]
+    if copy is not None and copy not in before:
+        raise RefusedError(f"the stamp is not that of {attempt.name}", where=str(run.stamp), todo=NEVER_REPAIRED)
+    console.info(f"{attempt.name} was killed while it wrote its stamp for the run: written now")
+    write_stamp(run.stamp, stamped)
+    return stamped
 
 
 def check_attention(plan: Plan) -> None:
@@ -47,7 +102,7 @@ def check_attention(plan: Plan) -> None:
     Raises:
         RefusedError: another attention kernel ran, and `--strict` was given (76).
     """
-    stamped = read_stamp(plan.run.stamp if plan.run.stamp.exists() else plan.attempt.stamp)
+    stamped = read_stamp(plan.attempt.stamp)
     if stamped.attention == plan.attention:
         return
     shown = f"attention: {stamped.attention} → {plan.attention}"
@@ -59,10 +114,14 @@ def check_attention(plan: Plan) -> None:
 
 
 def _newest_whole(plan: Plan) -> Path | None:
-    checkpoint, damaged = newest_whole_checkpoint(plan.attempt.checkpoints)
+    from sftplay.model.checkpoints import lacks
+
+    checkpoint, damaged = newest_whole_checkpoint(plan.attempt.checkpoints, lacks)
     for path, problem in damaged:
-        console.warning(f"{path.name} is not whole ({problem}): passed over")
-        shutil.rmtree(path, ignore_errors=True)
+        console.warning(f"{path.name} is not whole ({problem}): passed over, and set aside as damaged-{path.name}")
+        aside = path.with_name(f"damaged-{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
     if checkpoint is None:
         console.warning("no whole checkpoint: training starts from the beginning")
     else:

@@ -23,6 +23,7 @@ from sftplay.model.precision import decide_precision, torch_dtype
 from sftplay.places import find_model
 from sftplay.runs import Run
 from sftplay.settings import Settings
+from sftplay.stamp import read_stamp
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def open_run(run: Run) -> RunFacts:
         template=template,
         eot=facts["eot"],
         eot_ids=stop_ids(tokenizer, facts["eot_id"]),
-        stamp=read_json(run.stamp),
+        stamp=read_stamp(run.stamp).model_dump(mode="json"),
         record=record,
     )
 

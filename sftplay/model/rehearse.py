@@ -154,7 +154,9 @@ def _as_in_training(plan: Plan, model: Any) -> Iterator[None]:
     was = model.training
     devices = [model.device] if model.device.type == "cuda" else []
     if plan.checkpointing.value:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # Unsloth's transformers has the old name only.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     model.train()
     try:
         with torch.random.fork_rng(devices=devices), autocast(plan.device.value, plan.precision.value):

@@ -13,13 +13,19 @@ from sftplay import console
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.template import TEMPLATE_FILE
-from sftplay.errors import DataError, InterruptedSavedError, MachineError, NotFoundError, OutOfMemoryError
-from sftplay.files import read_json, write_bytes, write_json, write_text
+from sftplay.errors import (
+    DataError,
+    InterruptedSavedError,
+    MachineError,
+    NotFoundError,
+    RefusedError,
+)
+from sftplay.files import write_bytes, write_json, write_text
 from sftplay.freshness import read_stamp
 from sftplay.locks import hold
 from sftplay.model.backends import load_backend
 from sftplay.model.device import decide_device, use_one_gpu
-from sftplay.model.ending import finish
+from sftplay.model.ending import explain, finish, state_of
 from sftplay.model.guard import check_attention, choose_checkpoint
 from sftplay.model.handing_over import BackendUnusableError, Progress, accepted, handing_over
 from sftplay.model.plan import Plan
@@ -46,7 +52,10 @@ def run(job: Job) -> None:
     resume = bool(job.options.get("resume"))
     with hold(target.run_lock, who="a trainer"):
         handed = accepted(job, target)
-        _refuse_what_makes_no_sense(target, handed[0] if handed else None, resume=resume)
+        if handed and not any(one.has_begun for one in target.attempts() if one.number > handed[0].number):
+            resume = False  # what takes over begins at step 0
+        else:
+            _refuse_what_makes_no_sense(target, resume=resume)
         attempt = _attempt(job, target, handed[0] if handed else None, resume=resume)
         console.info(f"training run {target.name}: {job.settings.train.method} of {job.settings.model.name}")
         find_model(job.settings)  # before any work on the data
@@ -58,17 +67,22 @@ def run(job: Job) -> None:
             _train(plan, progress, resume=resume)
 
 
-def _refuse_what_makes_no_sense(target: Run, source: Attempt | None, *, resume: bool) -> None:
-    """A second start, a resume of nothing; an attempt that takes over from another is a start, and only the first one after it."""
-    if resume and not target.has_begun():
+def _refuse_what_makes_no_sense(target: Run, *, resume: bool) -> None:
+    """A second start, a resume of nothing, a resume of what can't be known any more."""
+    if not resume:
+        target.refuse_second_start()
+    elif not target.has_begun():
         raise NotFoundError(
             f"there is no run {target.name} to resume",
             where=str(target.folder),
             todo="start it: the same command without --resume",
         )
-    taken = source is not None and not any(a.has_begun for a in target.attempts() if a.number > source.number)
-    if not resume and not taken:
-        target.refuse_second_start()
+    elif not any(attempt.has_begun for attempt in target.attempts()):
+        raise RefusedError(
+            "the stamp of the attempt that trained is gone",
+            where=str(target.folder / "attempts"),
+            todo=f"restore it; or start a new run: the same command with --run {target.free_name()}",
+        )
 
 
 def _plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
@@ -147,7 +161,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         _write_start(plan, stamp)
     assembly = assemble(plan, model)
     done = checkpoint is not None and _is_last(plan, assembly, checkpoint)
-    if done and read_json(run.record).get("state") == "finished":
+    if done and state_of(run) == "finished":
         console.success(f"run {run.name} is finished: {assembly.trainer.planned_steps} steps; nothing is left to do")
         return
     opening = record.opening(plan, stamp, assembly, check_first_batch(assembly.trainer))
@@ -213,7 +227,7 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Pro
     except BaseException as error:
         progress.step = max(progress.step, trainer.state.global_step)
         run.record_event("failed", attempt=attempt.name, step=trainer.state.global_step, error=type(error).__name__)
-        explained = _explain(error)
+        explained = explain(error, checkpoint)
         if explained is error:
             raise  # as it came: its traceback says whose failure it is
         raise explained from error
@@ -227,15 +241,3 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Pro
             where=str(attempt.checkpoints),
             todo=f"go on: inv train --run {run.name} --resume",
         )
-
-
-def _explain(error: BaseException) -> BaseException:
-    import torch
-
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return OutOfMemoryError(
-            "out of GPU memory",
-            todo="halve train.batch_size and double train.gradient_accumulation_steps: the effective batch stays\n"
-            "or --set train.gradient_checkpointing=true, or a smaller model.max_length",
-        )
-    return error

@@ -19,6 +19,8 @@ from sftplay.model.order import EpochSampler
 from sftplay.model.plan import Batch
 from sftplay.settings import Settings
 
+_CALMER = "lower train.learning_rate, or use --set train.precision=fp32; then start a new run, or --resume from the last checkpoint"
+
 
 def trainer_config(
     settings: Settings, folder: Path, device: str, precision: str, batch: Batch, *, checkpointing: bool
@@ -43,8 +45,7 @@ def trainer_config(
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=device == "cpu",
-        gradient_checkpointing=checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
+        **_checkpointing(checkpointing),
         logging_steps=train.logging_steps,
         logging_nan_inf_filter=False,
         save_strategy="steps",
@@ -61,6 +62,12 @@ def trainer_config(
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
+
+
+def _checkpointing(on: bool) -> dict[str, Any]:
+    """Under the library's present name for it; Unsloth's transformers has the old one only."""
+    name = "activation_checkpointing" if hasattr(SFTConfig, "activation_checkpointing") else "gradient_checkpointing"
+    return {name: on, f"{name}_kwargs": {"use_reentrant": False} if on else None}
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
@@ -129,9 +136,22 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
             step = self.state.global_step + 1
             raise NonFiniteError(
                 f"the loss became {loss.item()} at step {step}; the last checkpoint is from before it",
-                todo="lower train.learning_rate, or use --set train.precision=fp32; then start a new run, or --resume from the last checkpoint",
+                todo=_CALMER,
             )
         return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The library's, asked before each optimizer step: what is not finite never reaches the weights.
+
+        In fp16 the scaler skips such a step by itself, and tries a smaller scale.
+        """
+        norm = super()._get_grad_norm(model, grad_norm)
+        if self.accelerator.scaler is None and not math.isfinite(float(norm)):
+            raise NonFiniteError(
+                f"the gradient became {float(norm)} at step {self.state.global_step + 1}; the last checkpoint is from before it",
+                todo=_CALMER,
+            )
+        return norm
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         return EpochSampler(self.lengths, self.args.seed, self.rows_per_step)
@@ -164,6 +184,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir)
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters() if p.requires_grad):
+            raise NonFiniteError(
+                f"the weights are not finite after step {self.state.global_step}: not saved; the last checkpoint is from before it",
+                todo=_CALMER,
+            )
         self.store_flos()
         self.state.best_model_checkpoint = None  # a path says nothing on another machine: best_global_step does
         for keeper in [*self.callback_handler.callbacks, self.control]:

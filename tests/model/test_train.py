@@ -204,6 +204,9 @@ def test_a_torn_checkpoint_is_passed_over_for_the_newest_whole_one(
     ran = box.run("train", "--run", "demo", "--resume", cwd=project)
     assert ran.code == 0, ran.err
     assert "checkpoint-8 is not whole" in ran.err and "resuming from checkpoint-6" in ran.err
+    assert (
+        torn.parent.parent / "damaged-checkpoint-8" / "adapter_model.safetensors"
+    ).is_file()  # nothing is thrown away
     assert _weights(project) == reference["lora-fp32"]
 
 
@@ -251,6 +254,25 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(project: 
     assert ran.code == 80, ran.err
     assert "step" in ran.err and "learning_rate" in ran.err
     assert _events(project)[-1]["event"] == "failed"
+
+
+def test_weights_that_are_not_finite_are_not_saved(project: Path, box: Box) -> None:
+    ran = box.run(
+        "train", "--config", "demo.yaml", "--set", "train.learning_rate=1e39", "--set", "train.lr_scheduler=constant",
+        "--set", "train.warmup_steps=0", "--set", "train.save_steps=1", cwd=project,
+    )  # fmt: skip
+    assert ran.code == 80 and "weights are not finite" in ran.err, ran.err
+    assert not list(project.rglob("checkpoint-*"))
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(project: Path, box: Box) -> None:
+    ran = box.run(
+        "train", "--config", "demo.yaml", "--set", "train.save_steps=1", cwd=project,
+        BOX_BREAK="tests.faults:gradient_overflows_in_step_three",
+    )  # fmt: skip
+    assert ran.code == 80 and "gradient" in ran.err and "step 3" in ran.err, ran.err
+    kept = [path.name for path in (project / "outputs/demo/attempts/01-bnb/checkpoints").glob("checkpoint-*")]
+    assert "checkpoint-2" in kept and "checkpoint-3" not in kept
 
 
 def test_early_stopping_keeps_the_best(project: Path, box: Box) -> None:

@@ -59,7 +59,7 @@ def _measure(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
 def test_loss_and_gradients_are_the_plain_models(tiny_model: Path, nf4: bool, checkpointing: bool) -> None:
     model = _model(tiny_model, nf4=nf4)
     if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     expected, wanted = _measure(model)
     done = slim(model)
     assert [name.split(" (")[0] for name in done.value] == ["low-rank adapters", "RMS norms", "rotary embeddings"]

@@ -1,0 +1,113 @@
+"""The resume guard against a hostile hand: stamps, checkpoints and templates that somebody changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sftplay.files import hash_json
+from sftplay.manifest import MANIFEST, seal
+from tests.box import Box
+
+Damage = Callable[[Path, Path], object]
+
+
+@pytest.fixture(scope="module")
+def begun(tokenized_project: Path, tmp_path_factory: pytest.TempPathFactory, box: Box) -> Path:
+    """A run with checkpoints of the steps 2 and 4."""
+    folder = tmp_path_factory.mktemp("begun") / "project"
+    shutil.copytree(tokenized_project, folder)
+    ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=4", cwd=folder)
+    assert ran.code == 0, ran.err
+    return folder
+
+
+@pytest.fixture
+def run(begun: Path, tmp_path: Path) -> Path:
+    shutil.copytree(begun, tmp_path / "project")
+    return tmp_path / "project" / "outputs" / "demo"
+
+
+def _forge(path: Path, **changes: Any) -> None:
+    """As one who knows that there is a hash."""
+    value = json.loads(path.read_text())
+    del value["hash"]
+    value.update(changes)
+    path.write_text(json.dumps({**value, "hash": hash_json(value)}))
+
+
+def _edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def _resealed(attempt: Path, change: Callable[[Path], object]) -> None:
+    checkpoint = attempt / "checkpoints" / "checkpoint-4"
+    change(checkpoint)
+    (checkpoint / MANIFEST).unlink()
+    seal(checkpoint, {"step": 4})
+
+
+class Trap:
+    """Leaves a file behind where somebody unpickles it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, ("sprung",))
+
+
+REFUSED: dict[str, tuple[Damage, str]] = {
+    "attempt's stamp edited": (
+        lambda run, attempt: _edit(attempt / "backend.json", precision="bf16"),
+        "edited or torn",
+    ),
+    "run's stamp forged": (lambda run, attempt: _forge(run / "backend.json", backend="unsloth"), "not that of 01-bnb"),
+    "both forged": (
+        lambda run, attempt: [_forge(path / "backend.json", backend="unsloth") for path in (run, attempt)],
+        "of another backend (unsloth)",
+    ),
+    "attempt's stamp gone": (lambda run, attempt: (attempt / "backend.json").unlink(), "is gone"),
+    "all stamps gone": (
+        lambda run, attempt: [(path / "backend.json").unlink() for path in (run, attempt)],
+        "is gone",
+    ),
+    "template edited": (lambda run, attempt: (run / "chat_template.jinja").write_text("x"), "put it back: cp"),
+    "template gone": (lambda run, attempt: (run / "chat_template.jinja").unlink(), "put it back: cp"),
+    "a pickle among the numbers": (
+        lambda run, attempt: _resealed(
+            attempt, lambda folder: (folder / "optimizer.pt").write_bytes(pickle.dumps(Trap()))
+        ),
+        "something else than numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", REFUSED)
+def test_what_was_changed_is_refused_and_never_repaired(run: Path, box: Box, damage: str) -> None:
+    change, said = REFUSED[damage]
+    change(run, run / "attempts" / "01-bnb")
+    before = {path: path.read_bytes() for path in run.glob("**/backend.json")}
+    ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=5", "--resume", cwd=run.parent.parent)
+    assert ran.code == 76 and said in ran.err and "next: " in ran.err, ran.err
+    assert {path: path.read_bytes() for path in run.glob("**/backend.json")} == before
+    assert not list(run.parent.parent.rglob("sprung"))
+
+
+def test_killed_between_the_two_stamps_the_run_gets_its_copy(run: Path, box: Box) -> None:
+    (run / "backend.json").unlink()
+    shutil.rmtree(run / "adapter")
+    ran = box.run("train", "--run", "demo", "--resume", cwd=run.parent.parent)
+    assert ran.code == 0, ran.err
+    assert (run / "backend.json").read_bytes() == (run / "attempts/01-bnb/backend.json").read_bytes()
+
+
+def test_a_whole_checkpoint_that_lacks_something_is_passed_over(run: Path, box: Box) -> None:
+    _resealed(run / "attempts" / "01-bnb", lambda folder: (folder / "adapter_model.safetensors").unlink())
+    ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=5", "--resume", cwd=run.parent.parent)
+    assert ran.code == 0, ran.err
+    assert "checkpoint-4 is not whole (it has no weights)" in ran.err and "resuming from checkpoint-2" in ran.err

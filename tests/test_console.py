@@ -1,0 +1,35 @@
+"""Lines for people: what is said reaches the log where there is one, and a log that can't be written stops nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sftplay import console
+from sftplay.errors import StorageError
+
+
+def test_what_is_said_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(console.LOG_VARIABLE, str(tmp_path / "train.log"))
+    console.failure(StorageError("the disk is full", where="x", todo="make room"))
+    assert "error: x: the disk is full" in (tmp_path / "train.log").read_text()
+
+
+@pytest.mark.parametrize("kind", ["full disk", "pipe", "link", "folder"])
+def test_a_log_that_cant_be_written_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    path = Path("/dev/full") if kind == "full disk" else tmp_path / "train.log"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to(tmp_path / "elsewhere")
+        case "folder":
+            path.mkdir()
+    monkeypatch.setenv(console.LOG_VARIABLE, str(path))
+    console.info("step 1")
+    assert "step 1" in capsys.readouterr().err
+    assert not (tmp_path / "elsewhere").exists()
