@@ -208,8 +208,7 @@ def test_after_ctrl_c_nothing_is_handed_over(project: Project) -> None:
     assert project.start_lines() == [UNSLOTH]
 
 
-@pytest.mark.parametrize("again", [(), ("--resume",)])
-@pytest.mark.parametrize("stamped", [False, True])
+@pytest.mark.parametrize(("stamped", "again"), [(False, ()), (True, ("--resume",))])
 def test_stopped_between_the_request_and_the_next_stamp_the_next_start_goes_on(
     project: Project, stamped: bool, again: tuple[str, ...]
 ) -> None:
@@ -225,12 +224,10 @@ def test_stopped_between_the_request_and_the_next_stamp_the_next_start_goes_on(
     project.sees(second, b"step 1")
     second.send_signal(signal.SIGTERM)  # BnB has no stamp yet either
     assert project.ends(second) == 143
-    third = project.start(*again, bnb="85", backend="unsloth")
-    assert project.ends(third) == 85, project.terminal(third).decode()
+    assert launch(project, "0", bnb="85", resume=bool(again)) == 85
     assert project.start_lines() == [UNSLOTH, BNB, BNB]
     stamp(project, "02-bnb")
-    assert project.ends(project.start(bnb="0", backend="unsloth")) == 76
-    assert project.ends(project.start("--resume", mode="0", bnb="0", backend="unsloth")) == 0
+    assert launch(project, "0", resume=True) == 0
     assert project.start_lines()[3:] == ["train --run demo --resume"]
 
 
