@@ -44,7 +44,9 @@ def contestants(task: Work) -> dict[str, Callable[[], Taken]]:
         "llamafactory": lambda: _llamafactory(task),
         "sftplay-qlora": lambda: sftplay_training(task, "qlora", "train.method=qlora", "train.precision=fp32"),
         "trl-same": lambda: _trl(task, task.in_order, "--no-checkpointing", "--in-order"),
-        "trl-bf16": lambda: _trl(task, task.in_order, "--no-checkpointing", "--in-order", "--dtype", "bfloat16", "--mixed"),
+        "trl-bf16": lambda: _trl(
+            task, task.in_order, "--no-checkpointing", "--in-order", "--dtype", "bfloat16", "--mixed"
+        ),
     }
 
 
