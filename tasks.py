@@ -9,7 +9,12 @@ import sys
 if __name__ == "__main__":
     from sftplay.host import bootstrap
 
-    sys.exit(bootstrap.main(sys.argv[1:]))
+    code = bootstrap.enter(sys.argv[1:])
+    if code is None:
+        from sftplay.host import menu
+
+        code = menu.main(sys.argv)
+    sys.exit(code)
 
 from invoke.collection import Collection
 from invoke.context import Context

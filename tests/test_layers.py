@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 import sftplay
@@ -37,6 +39,13 @@ def test_imports_with_torch_blocked(layer: str) -> None:
     program = PROGRAM.format(blocked=BLOCKED, modules=_modules(layer))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "ok\n", done.stderr
+
+
+def test_no_module_comes_back_to_itself() -> None:
+    """Imports inside functions and for type checkers count too; the sorter names the circle that it finds."""
+    graph = grimp.build_graph("sftplay")
+    files = [name for name in graph.modules if name != "sftplay"]
+    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in files}).prepare()
 
 
 def test_help_of_a_data_stage_is_light() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sftplay.errors import NotFoundError
 from sftplay.host import batch_work, runcompare
-from sftplay.host import report as reports
 from sftplay.host import report_parts as parts
 from sftplay.host.batch_expand import expand
 from sftplay.host.batch_file import read
@@ -40,7 +39,7 @@ def of_batch(file: Path) -> tuple[Path, str]:
         html.section("What differs", *_differences(begun)),
         html.section("Each run", *(_one(row) for row in begun[:_DETAILED]), *_more(begun)),
         lead=f"{len(rows)} experiments on {len(parsed.datasets)} datasets; base → tuned where two values stand in a cell.",
-        footer=reports.made_by(),
+        footer=parts.made_by(),
     )  # fmt: skip
     return folder / "report.html", page
 

@@ -31,12 +31,14 @@ UV_LOCK = CHECKOUT / "images" / "uv.lock"
 DOWNLOAD = "about 40 MB from PyPI: uv, Invoke, docker, pydantic, rich"
 
 
-def main(argv: Sequence[str]) -> int:
-    """`python3 tasks.py …`: make .venv where it is missing or old, go on in it, and run the menu."""
-    if Path(sys.prefix) == VENV and is_done():
-        from sftplay.host.menu import main as run_menu
+def enter(argv: Sequence[str]) -> int | None:
+    """`python3 tasks.py …`: make .venv where it is missing or old, and start tasks.py again in it.
 
-        return run_menu([str(CHECKOUT / "tasks.py"), *argv])
+    Returns:
+        None: this is .venv already, the menu can run; else the exit code of a set-up that failed.
+    """
+    if Path(sys.prefix) == VENV and is_done():
+        return None
     try:
         ensure()
     except SftplayError as problem:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path
 
-from sftplay import __version__, console
+from sftplay import console
 from sftplay.errors import UsageError
 from sftplay.files import human_size, write_text
 from sftplay.host import report_parts as parts
+from sftplay.host.batch_report import of_batch
 from sftplay.host.runview import View, require
 from sftplay.page import html
 
@@ -31,8 +31,6 @@ def write(run: str | None, *, batch: str | None = None, output: str | None = Non
         for problem in view.problems:
             console.warning(problem)
     else:
-        from sftplay.host.batch_report import of_batch
-
         assert batch is not None  # as checked above
         path, text = of_batch(Path(batch))
     path = Path(output) if output else path
@@ -52,10 +50,5 @@ def of_run(view: View) -> str:
         html.section("Data", *parts.data_page(view)),
         html.section("What trained it", *parts.provenance(view)),
         lead=parts.lead(view),
-        footer=made_by(),
+        footer=parts.made_by(),
     )
-
-
-def made_by() -> str:
-    """The last line of a page."""
-    return f"sftplay {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
+from sftplay import __version__
 from sftplay.files import human_size
 from sftplay.host import curves
 from sftplay.host.answers import user_words
@@ -33,6 +35,7 @@ __all__ = [
     "evaluation",
     "figures",
     "lead",
+    "made_by",
     "notices",
     "provenance",
     "training_curves",
@@ -190,6 +193,11 @@ def provenance(view: View) -> Iterator[html.Markup]:
     if view.events:
         lines = [event_line(event) for event in view.events[-200:]]
         yield html.details(f"History ({len(view.events)} events)", html.preformatted("\n".join(lines)))
+
+
+def made_by() -> str:
+    """The last line of a page."""
+    return f"sftplay {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
 def _shortened(words: str, limit: int) -> str:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from transformers import PreTrainedTokenizerFast
 
 from sftplay.files import write_bytes, write_json, write_text
 from sftplay.model.held_out import HeldOut
+from sftplay.model.measured import Measured
 from sftplay.model.metrics import METRICS, perplexity, score_row, summarize
 from sftplay.model.prompts import plain_text
-
-if TYPE_CHECKING:
-    from sftplay.model.evaluate import Measured
 
 SHOWN: Mapping[str, str] = {
     "loss": "loss (nats per token)",

@@ -6,7 +6,6 @@ import importlib.metadata
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sftplay import __version__, console
@@ -15,6 +14,7 @@ from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder, sweep
 from sftplay.model.held_out import SPLIT_FILES, HeldOut, changes_since, read_rows
+from sftplay.model.measured import Measured
 from sftplay.runs import Run
 from sftplay.stages import Job
 
@@ -24,21 +24,6 @@ if TYPE_CHECKING:
 
 LOSS_ROWS = 8  # rows a batch: the logits of every trained token are in memory at once
 STAMPED_VERSIONS = ("torch", "transformers", "peft", "rouge-score", "sacrebleu")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One model on all rows.
-
-    Attributes:
-        loss: mean cross entropy per trained token, in nats; tokens: how many there are.
-        texts, ended: its answer to each row, and whether it ended the answer itself.
-    """
-
-    loss: float
-    tokens: int
-    texts: list[str]
-    ended: list[bool]
 
 
 def run(job: Job) -> None:
