@@ -47,6 +47,8 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
         os.replace(tmp, path)
         fsync_dir(path.parent)
     except OSError as error:
+        if error.filename == str(tmp):
+            error.filename = str(path)
         raise explain_os_error(error, path) from error
     finally:
         tmp.unlink(missing_ok=True)

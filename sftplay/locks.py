@@ -53,7 +53,11 @@ def acquire(path: Path, *, who: str, todo: str = "") -> int:
         holder = _holder(fd)
         os.close(fd)
         raise BusyError(f"another process holds this run ({holder})", where=str(path.parent), todo=todo)
-    sign(fd, who)
+    try:
+        sign(fd, who)
+    except OSError as error:  # a full disk
+        os.close(fd)
+        raise explain_os_error(error, path) from error
     return fd
 
 

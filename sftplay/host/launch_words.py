@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 
 from sftplay import console
+from sftplay.errors import EXIT_MEANINGS
+from sftplay.files import free_space
 from sftplay.handover import HandOver
 from sftplay.host import records
 from sftplay.host.local import explain_end
@@ -39,6 +41,11 @@ def finish(order: Order, facts: Facts, move: Finish, wishes: Wishes) -> int:
     if end.lost:
         console.error("the training is gone: its container was removed, or its supervisor killed")
         console.info("next: the same command tells what is left, with --resume it goes on")
+    elif move.code == 74:  # the stage's own words may have found no room
+        console.error(f"train ended with 74: {EXIT_MEANINGS[74]}; {free_space(run.folder)} left in {run.folder}")
+        console.info(
+            "next: make room; the same command with --resume goes on, without it where nothing was trained yet"
+        )
     elif start.runner == "local":
         explain_end("train", move.code)
     return move.code

@@ -7,19 +7,24 @@ later knows it too.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
 from sftplay.errors import ProtocolError
-from sftplay.files import read_json, write_json
+from sftplay.files import TMP_PREFIX, read_json, write_json
 
 _START = re.compile(r"^start-(\d{3,})\.json$")
 _Record = TypeVar("_Record", "Start", "Exit")
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "int": int, "str": str, "bool": bool, "int | None": (int, type(None)), "tuple[str, ...]": tuple,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -133,10 +138,21 @@ def read_exit(folder: Path, start: Start) -> Exit | None:
 
 
 def write_exit(folder: Path, start: Start, *, code: int | None, asked: str, oom: bool = False) -> Exit:
-    """Write how `start` ended."""
+    """Write how `start` ended, also where the disk has been full since: some room was kept for it."""
+    _room(folder, start.number).unlink(missing_ok=True)
     end = Exit(start.number, start.nonce, code, asked, now(), oom)
     write_json(exit_file(folder, start.number), asdict(end))
     return end
+
+
+def keep_room(folder: Path, number: int) -> None:
+    """Hold a little of the disk until the end is written down: a training that ends for want of room can still say so."""
+    with contextlib.suppress(OSError), open(_room(folder, number), "wb") as room:
+        os.posix_fallocate(room.fileno(), 0, 1 << 14)
+
+
+def _room(folder: Path, number: int) -> Path:
+    return folder / f"{TMP_PREFIX}room-{number:03d}"
 
 
 def start_file(folder: Path, number: int) -> Path:
@@ -182,7 +198,11 @@ def _read(path: Path, value: object, kind: type[_Record]) -> _Record:
         assert isinstance(value, dict)
         if "argv" in value:
             value["argv"] = tuple(value["argv"])
-        return kind(**value)
+        record = kind(**value)
+        assert all(isinstance(getattr(record, field.name), _KINDS[str(field.type)]) for field in fields(kind))
+        assert all(isinstance(word, str) for word in getattr(record, "argv", ()))
+        assert re.findall(r"\d+", path.name) == [f"{record.number:03d}"]
+        return record
     except (AssertionError, TypeError) as error:
         raise ProtocolError(
             "not a record of a launch", where=str(path), todo="restore the file, or delete it"

@@ -101,6 +101,7 @@ def main(argv: Sequence[str]) -> int:
     locks.sign(int(lock), WHO)
     path = Path(start_file)
     start = records.read_start(path)
+    records.keep_room(path.parent, start.number)
     supervisor = Supervisor(command, records.output_file(path.parent, start.number), float(grace))
     code = supervisor.run()
     for _ in range(_WRITE_TRIES):

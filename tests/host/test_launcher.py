@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from random import Random
 
 import pytest
 
+from sftplay.errors import ProtocolError
+from sftplay.host import records
 from tests.host.standin import Project, wait_until
 
 
@@ -182,6 +185,61 @@ def test_a_run_that_has_begun_wants_resume(project: Project) -> None:
     assert project.ends(launcher) == 76
     assert b"--resume" in project.terminal(launcher)
     assert not (project.run / "starts").exists()
+
+
+@pytest.fixture
+def small_disk(project: Project) -> Iterator[Path]:
+    """outputs/ on a file system of its own."""
+    disk = project.folder / "outputs"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small tmpfs is not permitted here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_disk_that_is_full_at_the_end_hides_no_end(project: Project, small_disk: Path) -> None:
+    launcher = project.start(mode="run")
+    project.sees(launcher, b"step 1")
+    with pytest.raises(OSError, match="No space"), open(small_disk / "filler", "wb", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 512)
+    (project.run / "enough").touch()
+    assert project.ends(launcher) == 0
+    assert project.record("exit-001.json")["code"] == 0
+
+
+def test_a_disk_that_is_full_at_the_start_is_said(project: Project, small_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space"), open(small_disk / "filler", "wb", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 512)
+    launcher = project.start(mode="0")
+    assert project.ends(launcher) == 74
+    assert b"the disk is full" in project.terminal(launcher)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("start-001.json", {"number": "x"}),
+        ("start-001.json", {"number": 7}),
+        ("start-001.json", {"argv": [5]}),
+        ("start-001.json", {"nonce": "other"}),
+        ("exit-001.json", {"code": "0"}),
+        ("exit-001.json", {"nonce": "other"}),
+    ],
+)
+def test_a_record_that_was_edited_is_named(project: Project, name: str, content: dict[str, object]) -> None:
+    start = records.new_start(project.run / "launch", ["train", "--run", "demo"], stack="cpu", runner="local")
+    records.write_exit(project.run / "launch", start, code=65, asked="")
+    path = project.run / "launch" / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
+    with pytest.raises(ProtocolError) as caught:
+        found = records.newest(project.run / "launch")
+        assert found is not None
+        records.read_exit(project.run / "launch", found)
+    assert caught.value.code == 70 and caught.value.where.endswith(".json")
 
 
 def test_resume_without_a_run_leaves_nothing(project: Project) -> None:
