@@ -24,6 +24,13 @@ _NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"
 _TRAINER_FILES = (*_NEEDED, "scaler.pt")
 
 
+# safetensors says the first two; torch's zip writer the others, depending on where in the file the room ran out.
+_NO_ROOM = re.compile(
+    r"No space left on device|os error 28|PytorchStreamWriter failed writing|inline_container\.cc:\d+\] \. unexpected pos"
+    r"|basic_ios::clear: iostream error"
+)
+
+
 def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Path:
     """Everything that an exact resume needs, whole or not at all.
 
@@ -31,7 +38,7 @@ def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Pat
     numbers, read back with weights_only); no training_args.bin.
     """
     target = folder / f"checkpoint-{trainer.state.global_step}"
-    with sealed_folder(target, {"step": trainer.state.global_step, **facts}) as tmp, _disk_errors_as_such(tmp):
+    with sealed_folder(target, {"step": trainer.state.global_step, **facts}) as tmp, disk_errors_as_such(tmp):
         save_weights(trainer.model, tmp)
         trainer._save_optimizer_and_scheduler(str(tmp))
         trainer._save_scaler(str(tmp))
@@ -41,14 +48,14 @@ def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Pat
 
 
 @contextmanager
-def _disk_errors_as_such(folder: Path) -> Iterator[None]:
+def disk_errors_as_such(folder: Path) -> Iterator[None]:
     """Both safetensors and torch tell of a full disk in exceptions of their own: an OSError again, which has its exit code."""
     try:
         yield
     except OSError:
         raise
     except Exception as error:
-        if re.search(r"No space left on device|os error 28|PytorchStreamWriter failed writing", str(error)):
+        if _NO_ROOM.search(str(error)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         raise
 
