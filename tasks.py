@@ -270,7 +270,7 @@ def parity(
 
 @task(
     help={
-        "what": "data, train, eval, infer, start, end-to-end, or all",
+        "what": "data, train, step, eval, infer, start, end-to-end, or all",
         "gpu": "train: with the stacks of a GPU machine",
         "write": "put the tables into docs/benchmarks.md",
         "args": "more for it, as one word: --args='--rounds 3'",
