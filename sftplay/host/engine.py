@@ -129,7 +129,7 @@ def engine_errors(doing: str = "") -> Iterator[None]:
     """Errors of the SDK become ours.
 
     Args:
-        doing: what was being done, for the message.
+        doing: what was to be done, in the infinitive (`list images`), for the message.
     """
     import docker.errors
     import requests

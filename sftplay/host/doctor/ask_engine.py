@@ -45,7 +45,7 @@ def ask(root: Path, *, has_gpu: bool) -> Answers:
         return Answers()
     try:
         found = engines.connect()
-        with engine_errors("looking at it"):
+        with engine_errors("look at it"):
             info, version = found.api.info(), found.api.version()
             listed = found.api.images(filters={"label": image_names.STACK_LABEL})
             ports = _ports(found.api.containers(), project_of(str(root.absolute())))
@@ -109,7 +109,7 @@ def _try_gpu(api: Any, image: str | None) -> tuple[bool, SftplayError | None]:
         return True, trouble
     finally:
         if made is not None:
-            with engine_errors("removing the doctor's container"):
+            with engine_errors("remove the doctor's container"):
                 api.remove_container(made["Id"], force=True)
     if code:
         said = "the engine took the request for a GPU, and the container has none"

@@ -151,7 +151,7 @@ def _pull(engine: Engine, name: ImageName, entry: Published) -> None:
             where=entry.reference,
             todo=f"git checkout -- {published.PATH}, or inv image.build {name.stack}",
         )
-    with engine_errors("naming the image"):
+    with engine_errors("name the image"):
         for tag in (name.tag, image_names.alias(name.stack)):
             engine.api.tag(found.id, *tag.split(":"))
     console.success(f"{name.tag}: pulled and verified ({found.verified})")

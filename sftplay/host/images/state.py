@@ -63,7 +63,7 @@ def inspect(engine: Engine, name: str) -> Found:
     Raises:
         MachineError: it is not here (69).
     """
-    with engine_errors(f"looking for {name}"):
+    with engine_errors(f"look for {name}"):
         facts = engine.api.inspect_image(name)
     config = facts.get("Config") or {}
     return Found(
@@ -77,19 +77,24 @@ def inspect(engine: Engine, name: str) -> Found:
 
 def ours(engine: Engine) -> list[Found]:
     """Every image with sftplay's label, by stack and newest first."""
-    with engine_errors("listing images"):
+    with engine_errors("list images"):
         listed = engine.api.images(filters={"label": STACK_LABEL})
     found = [
         Found(
             id=one["Id"],
-            tags=tuple(tag for tag in one.get("RepoTags") or () if tag != "<none>:<none>"),
-            digests=tuple(one.get("RepoDigests") or ()),
+            tags=_names(one.get("RepoTags")),
+            digests=_names(one.get("RepoDigests")),
             labels=one.get("Labels") or {},
             size=int(one.get("Size") or 0),
         )
         for one in sorted(listed, key=lambda one: -int(one.get("Created") or 0))
     ]
     return sorted(found, key=lambda one: one.stack)
+
+
+def _names(listed: Sequence[str] | None) -> tuple[str, ...]:
+    """An image without a name is listed under `<none>:<none>` or `<none>@<none>`, which no other command takes."""
+    return tuple(name for name in listed or () if not name.startswith("<none>"))
 
 
 def judge(found: Found) -> str:
@@ -147,7 +152,7 @@ def prune(*, everything: bool = False, yes: bool = False) -> int:
     if not yes and not _agreed():
         console.info("nothing was removed")
         return 0
-    return _remove(engine, going)
+    return remove(engine, going)
 
 
 def _agreed() -> bool:
@@ -156,7 +161,8 @@ def _agreed() -> bool:
     return ask.yes("Remove these?", default=False)
 
 
-def _remove(engine: Engine, images: list[Found]) -> int:
+def remove(engine: Engine, images: Sequence[Found]) -> int:
+    """Remove these images, under all their names. 0, or 75 where one is in use."""
     kept = 0
     for one in images:
         try:
@@ -173,7 +179,7 @@ def forget(engine: Engine, name: str) -> None:
     """One of an image's names; with the last one the image goes. Names that went with another are no failure."""
     import docker.errors
 
-    with engine_errors(f"removing {name}"):
+    with engine_errors(f"remove {name}"):
         try:
             engine.api.remove_image(name)
         except docker.errors.ImageNotFound:

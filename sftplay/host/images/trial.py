@@ -39,7 +39,7 @@ def run(engine: Engine, spec: ContainerSpec) -> Outcome:
     """
     spec = dataclasses.replace(spec, name=f"{spec.name}-trial-{secrets.token_hex(4)}")
     begun = time.monotonic()
-    with stops("the trial"), container_run.made(engine, spec) as container, engine_errors(f"running {spec.image}"):
+    with stops("the trial"), container_run.made(engine, spec) as container, engine_errors(f"run {spec.image}"):
         container_run.start(engine, container)
         code = int(engine.api.wait(container, timeout=None)["StatusCode"])
         state = engine.api.inspect_container(container)["State"]

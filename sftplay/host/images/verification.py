@@ -65,7 +65,7 @@ def verify(engine: Engine, tool: client.Client, name: ImageName, candidate: str)
     """
     said = exercise(engine, name, candidate)
     _stamp(tool, name, candidate, said)
-    with engine_errors("naming the image"):
+    with engine_errors("name the image"):
         engine.api.tag(name.tag, *image_names.alias(name.stack).split(":"))
         if candidate != name.tag:
             engine.api.remove_image(candidate, noprune=True)

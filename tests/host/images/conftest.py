@@ -11,7 +11,7 @@ import tarfile
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,7 @@ class Toy:
     checkout: Path
     prefix: str
     engine: Engine
+    made: list[str] = field(default_factory=list)
 
     @property
     def tag(self) -> str:
@@ -47,6 +48,7 @@ class Toy:
         # Imported, not built: a layer in the build's cache would never be asked for in a registry.
         repository, _, tag = self.tag.partition(":")
         self.engine.api.import_image_from_data(_archive(), repository, tag, changes)
+        self.made.append(self.engine.api.inspect_image(self.tag)["Id"])
         return self.tag
 
     def images(self) -> list[str]:
@@ -56,7 +58,7 @@ class Toy:
         return sorted(name for name in names if self.prefix in name)
 
     def remove(self) -> None:
-        for name in self.images():
+        for name in (*self.images(), *self.made):  # by id too: a second build takes the first one's name away
             state.forget(self.engine, name)
 
 

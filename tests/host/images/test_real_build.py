@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.images import recipe
+from sftplay.host.images import recipe, state
 from tests.host.conftest import RunTask
 from tests.host.images.conftest import Toy
 
@@ -125,3 +125,13 @@ def test_prune_takes_what_is_old_and_leaves_what_is_todays(toy: Toy, run_image_t
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
     assert {old, todays} <= set(toy.images())
+
+
+def test_what_is_pruned_is_gone_also_an_image_that_lost_its_name(toy: Toy) -> None:
+    toy.build(verified="once")
+    toy.build(verified="now")
+    going = [found for found in state.ours(toy.engine) if found.id in toy.made]
+    assert sorted(found.tags for found in going) == [(), (toy.tag,)]
+    assert [found.digests for found in going] == [(), ()]
+    assert state.remove(toy.engine, going) == 0
+    assert [found for found in state.ours(toy.engine) if found.id in toy.made] == []
