@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import orjson
 
 from sftplay import console
 from sftplay.data import output, process
+from sftplay.data.blocks import Block, blocks
 from sftplay.data.progress import Progress, progress
 from sftplay.data.report import count_of
 from sftplay.errors import DataError, UsageError
@@ -114,26 +115,34 @@ def run(job: Job) -> None:
 def _style_file(source: Path, target: Path, style: Style, bar: Progress) -> int:
     count = 0
     with open(target, "wb") as out:
-        for line in styled_lines(source, style):
-            out.write(line)
-            bar.advance(len(line))
-            count += 1
+        for block in blocks(source):
+            rows, lines = styled_block(block, style)
+            out.write(lines)
+            bar.advance(len(lines))
+            count += rows
     return count
 
 
-def styled_lines(source: Path, style: Style) -> Iterator[bytes]:
-    """The lines of a processed file with the style in them. Rows without a system turn are not even parsed.
+def styled_block(block: Block, style: Style) -> tuple[int, bytes]:
+    """How many rows a block of a processed file holds, and its lines with the style in them.
+
+    A line feed ends a line and nothing else (inside a JSON text it is escaped), so a block in which no row has a system turn is
+    done by one replacement for all its rows: nothing is parsed.
 
     Raises:
         DataError: a line that is no processed row (65).
     """
     made = b'{"messages":[' + orjson.dumps({"role": "system", "content": style.prompt}) + b',{"role":"user",'
-    with open(source, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.startswith(_WITHOUT_SYSTEM):
-                yield made + line[len(_WITHOUT_SYSTEM) :]
-            elif line.strip():
-                yield _styled(line, style, f"{source}:{number}")
+    lines, rows = b"\n" + block.lines, block.lines.count(b"\n")
+    if block.lines.endswith(b"\n") and lines.count(b"\n" + _WITHOUT_SYSTEM) == rows:
+        return rows, lines.replace(b"\n" + _WITHOUT_SYSTEM, b"\n" + made)[1:]
+    done = []
+    for number, line in enumerate(BytesIO(block.lines), block.first):  # at line feeds only
+        if line.startswith(_WITHOUT_SYSTEM):
+            done.append(made + line[len(_WITHOUT_SYSTEM) :])
+        elif line.strip():
+            done.append(_styled(line, style, f"{block.file}:{number}"))
+    return len(done), b"".join(done)
 
 
 def _styled(line: bytes, style: Style, where: str) -> bytes:
