@@ -6,7 +6,6 @@ that leaves something out) can make two rows equal. So every rendered row is loo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import IO
 
 import orjson
@@ -41,21 +40,25 @@ class Leaks:
         self._before.take(self._own)
         self._own = SeenRows()
 
-    def without(self, done: Rendered, rejects: IO[bytes], tally: Tally) -> Iterator[bytes]:
+    def without(self, done: Rendered, rejects: IO[bytes], tally: Tally) -> bytes:
         """The lines of a block but for those that stand in an earlier split; these go to `rejects`."""
         leaked = set(self._before.known(done.keys))
         self.count = len(leaked)
+        repeated, same = self._own.duplicates(done.keys), self._ids.duplicates(done.ids)
+        if not (leaked or repeated or same):
+            return done.out
+        lines = done.lines()
         for number in sorted(leaked):
-            tally.add(LEAKED, _place(done, number))
-            row = orjson.Fragment(done.lines[number].strip())
+            tally.add(LEAKED, _place(done, lines, number))
+            row = orjson.Fragment(lines[number].strip())
             entry = {"file": done.file, "line": done.numbers[number], "reason": LEAKED.what, "row": row}
             rejects.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-        for number in self._own.duplicates(done.keys):
-            tally.add(REPEATED, _place(done, number))
-        for number in self._ids.duplicates(done.ids):
-            tally.add(SAME_ID, _place(done, number))
-        return (line for number, line in enumerate(done.lines) if number not in leaked)
+        for number in repeated:
+            tally.add(REPEATED, _place(done, lines, number))
+        for number in same:
+            tally.add(SAME_ID, _place(done, lines, number))
+        return b"".join(line for number, line in enumerate(lines) if number not in leaked)
 
 
-def _place(done: Rendered, number: int) -> str:
-    return f"{done.file}:{done.numbers[number]} ({orjson.loads(done.lines[number])['id']})"
+def _place(done: Rendered, lines: list[bytes], number: int) -> str:
+    return f"{done.file}:{done.numbers[number]} ({orjson.loads(lines[number])['id']})"

@@ -7,7 +7,7 @@ same cuts, and `render` compares the two on rows all along its way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
@@ -31,15 +31,17 @@ from sftplay.errors import DataError
 SHAPES = 256  # shapes learned for one template; rows of further ones are rendered in full
 
 
-Fill = Callable[[list[str]], str]  # values → text
+class Pattern:
+    """Constant text with the numbers of values between its parts: always one part more than numbers."""
 
+    def __init__(self, parts: Sequence[str], numbers: Sequence[int]) -> None:
+        self.parts, self.numbers = tuple(parts), tuple(numbers)
+        self._form = "%s".join(part.replace("%", "%%") for part in parts) if numbers else self.parts[0]
+        self._picked = itemgetter(*numbers) if numbers else None  # one value, or a tuple of several: what % takes
 
-def _filler(form: str, numbers: tuple[int, ...]) -> Fill:
-    """Put the values of these numbers into a %-format."""
-    if not numbers:
-        return lambda _: form
-    picked = itemgetter(*numbers)  # one value, or a tuple of several: what % takes
-    return lambda values: form % picked(values)
+    def fill(self, values: list[str]) -> str:
+        """The text with the values in it."""
+        return self._form % self._picked(values) if self._picked else self._form
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Plan:
     """
 
     eot: str
-    rows: tuple[tuple[tuple[tuple[Fill, Fill], ...], Fill], ...]
+    rows: tuple[tuple[tuple[tuple[Pattern, Pattern], ...], Pattern], ...]
     derived: tuple[tuple[int, tuple[Op, ...]], ...]
     guards: tuple[tuple[int, str, str | None, bool], ...]
 
@@ -66,15 +68,15 @@ class Plan:
                 return None
         cuts = []
         for pairs, tail in self.rows:
-            filled = tuple([(given(values), target(values)) for given, target in pairs])
+            filled = tuple([(given.fill(values), target.fill(values)) for given, target in pairs])
             for _, target in filled:
                 if target.find(self.eot) != len(target) - len(self.eot):
                     return None
-            cuts.append(Cut(filled, tail(values)))
+            cuts.append(Cut(filled, tail.fill(values)))
         return cuts
 
 
-@dataclass
+@dataclass(eq=False)
 class Planner:
     """The plans for one template, end-of-turn token and choice of turns; shapes are learned when they first come."""
 
@@ -91,11 +93,16 @@ class Planner:
         for message in messages:
             if len(message) != 2 or message.get("content") is None:
                 return None  # something else than role and text: tool calls, reasoning
-        roles = tuple([message["role"] for message in messages])
+        plan = self.plan(tuple([message["role"] for message in messages]))
+        return plan.cuts([message["content"] for message in messages]) if plan else None
+
+    def plan(self, roles: tuple[str, ...]) -> Plan | None:
+        """The plan for conversations of plain texts with these roles; None where they have to be rendered in full."""
+        if not self.traceable:
+            return None
         if roles not in self.plans and len(self.plans) < SHAPES:
             self.plans[roles] = self._learn(roles)
-        plan = self.plans.get(roles)
-        return plan.cuts([message["content"] for message in messages]) if plan else None
+        return self.plans.get(roles)
 
     def _learn(self, roles: tuple[str, ...]) -> Plan | None:
         notes = Notes()
@@ -128,14 +135,13 @@ def _plan(eot: str, cuts: list[Cut], notes: Notes, texts: int) -> Plan:
     def number_of(index: int, done: tuple[Op, ...]) -> int:
         return derived.setdefault((index, done), texts + len(derived)) if done else index
 
-    def pattern(text: str) -> Fill:
-        form, numbers, end = "", [], 0
+    def pattern(text: str) -> Pattern:
+        parts, numbers, end = [], [], 0
         for found in STAND_IN.finditer(text):
-            form += text[end : found.start()].replace("%", "%%") + "%s"
+            parts.append(text[end : found.start()])
             numbers.append(number_of(int(found[2]), ops[int(found[1])] if found[1] else ()))
             end = found.end()
-        rest = text[end:]
-        return _filler(form + rest.replace("%", "%%") if numbers else rest, tuple(numbers))
+        return Pattern([*parts, text[end:]], numbers)
 
     rows = tuple(
         (tuple((pattern(given), pattern(target)) for given, target in cut.pairs), pattern(cut.tail)) for cut in cuts

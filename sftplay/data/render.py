@@ -18,7 +18,7 @@ from sftplay.data.blocks import blocks
 from sftplay.data.datapage import write_page
 from sftplay.data.findings import Tally, todos
 from sftplay.data.leaks import Leaks
-from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
+from sftplay.data.output import hash_of, is_unedited, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.probe import TemplateTraits, find_traits
 from sftplay.data.progress import Progress, progress
@@ -100,7 +100,8 @@ def run(job: Job) -> None:
     console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
     folder = data_folder("rendered", settings)
     with new_files(folder, "render") as tmp:
-        counts = _render_files(_recipe(settings, template, traits, tokenizer), source, tmp, settings.data.workers)
+        recipe = _recipe(settings, template, traits, tokenizer, unedited=is_unedited(read_stamp(source), read))
+        counts = _render_files(recipe, source, tmp, settings.data.workers)
         _judge(counts, settings.data.max_reject_share, keep_rejects=lambda: _keep_rejects(tmp, folder))
         tally_additions(template, traits, counts.without_system, counts.tally)
         if job.options.get("strict"):
@@ -145,7 +146,9 @@ def _section(job: Job, template: ChatTemplate, tokenizer: TokenizerFacts) -> dic
     }
 
 
-def _recipe(settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts) -> Recipe:
+def _recipe(
+    settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts, *, unedited: bool
+) -> Recipe:
     merge = settings.data.system_unsupported == "merge_into_user"
     return Recipe(
         template=template,
@@ -154,6 +157,7 @@ def _recipe(settings: Settings, template: ChatTemplate, traits: TemplateTraits, 
         specials=tuple(tokenizer.special),
         keep_specials=settings.data.special_tokens_in_text == "keep",
         system="render" if traits.system_supported else "merge" if merge else "error",
+        unedited=unedited,
     )
 
 
@@ -169,7 +173,7 @@ def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int
             out = stack.enter_context(open(target / name, "wb"))
             workers = worker_count(asked_workers, size)
             for done in ordered_map(partial(render_block, recipe), blocks(source / name), workers):
-                out.writelines(leaks.without(done, rejects, counts.tally))
+                out.write(leaks.without(done, rejects, counts.tally))
                 rejects.write(done.rejects)
                 counts.add(split, done, leaks.count)
                 bar.advance(done.size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Literal
 
 import orjson
@@ -15,11 +16,14 @@ from sftplay.data.formats.tools import function_names, texts_in
 from sftplay.data.pairs import Cut, Turns, cut_rows
 from sftplay.data.plans import Planner, planner_for
 from sftplay.data.specials import may_spell_special, tally_specials
-from sftplay.data.split import row_key
+from sftplay.data.splice import Spliced, splicer_for
 from sftplay.data.template import ChatTemplate, RefusedConversationError
 from sftplay.errors import DataError
 
-COMPARE_EVERY = 100  # rows; a row put together from a plan is rendered in full as well, to see that both agree
+COMPARE_EVERY = (
+    1000  # rows of a block; one put together from a plan is rendered in full as well, to see that both agree
+)
+_64_BITS = (1 << 64) - 1
 _REWRITTEN = Finding(
     "rewritten_turns",
     "warning",
@@ -57,6 +61,7 @@ class Recipe:
         specials: the tokenizer's special tokens.
         keep_specials: whether text may spell one of them.
         system: what to do with a system turn: the template renders it, refuse the row, or merge it.
+        unedited: whether the rows are known to be as sftplay wrote them.
     """
 
     template: ChatTemplate
@@ -65,6 +70,7 @@ class Recipe:
     specials: tuple[str, ...]
     keep_specials: bool
     system: Literal["render", "error", "merge"]
+    unedited: bool = False
 
 
 @dataclass
@@ -72,6 +78,7 @@ class Rendered:
     """What came of a block: lines to write, lines set aside, counts, findings.
 
     Attributes:
+        out: the lines, joined; sizes: their lengths.
         keys: of each line, a hash of its text without the id: equal rows have equal ones.
         ids: of each line, a hash of its id. numbers: the line in `file` where its row stands.
     """
@@ -83,39 +90,80 @@ class Rendered:
     turns: int = 0
     rejected: int = 0
     without_system: int = 0
-    lines: list[bytes] = field(default_factory=list)
+    out: bytes = b""
+    sizes: array[int] = field(default_factory=lambda: array("L"))
     keys: array[int] = field(default_factory=lambda: array("Q"))
     ids: array[int] = field(default_factory=lambda: array("Q"))
     numbers: array[int] = field(default_factory=lambda: array("L"))
     rejects: bytes = b""
     tally: Tally = field(default_factory=Tally)
 
-    @property
-    def out(self) -> bytes:
-        """The lines, joined."""
-        return b"".join(self.lines)
+    def lines(self) -> list[bytes]:
+        """The lines one by one."""
+        ends = list(accumulate(self.sizes))
+        return [self.out[end - size : end] for end, size in zip(ends, self.sizes, strict=True)]
+
+
+class _Rows:
+    """Lines of a block while it is rendered: ids as they stand between the quotes, what follows each, and where the row stood."""
+
+    def __init__(self, result: Rendered) -> None:
+        self.result = result
+        self.ids: list[bytes] = []
+        self.bodies: list[bytes] = []
+        self.numbers: list[int] = []
+
+    def add(self, row_id: bytes, body: bytes, number: int) -> None:
+        """Add a line."""
+        self.ids.append(row_id)
+        self.bodies.append(body)
+        self.numbers.append(number)
+
+    def lines(self) -> list[bytes]:
+        return [b'{"id":"%b",%b' % line for line in zip(self.ids, self.bodies, strict=True)]
+
+    def done(self) -> Rendered:
+        """The result with all lines in it. Their keys are this run's: Python's hash of bytes (SipHash, 64 bits) has one seed for
+        a process and the workers forked from it.
+        """
+        result, lines = self.result, self.lines()
+        result.out, result.sizes = b"".join(lines), array("L", map(len, lines))
+        result.keys = array("Q", [hash(body) & _64_BITS for body in self.bodies])
+        result.ids = array("Q", [hash(row_id) & _64_BITS for row_id in self.ids])
+        result.numbers = array("L", self.numbers)
+        return result
 
 
 def render_block(recipe: Recipe, block: Block) -> Rendered:
     """Render every row of a block; rows that can't be are findings."""
     result = Rendered(block.file, len(block.lines))
-    rejects = []
+    rows, rejects = _Rows(result), []
     planner = planner_for(recipe.template, recipe.eot, recipe.turns)
-    may_spell = may_spell_special(recipe.specials, block.lines)
+    splicer = splicer_for(planner) if recipe.unedited else None
+    may_spell = may_spell_special(recipe.specials, block.lines, unedited=recipe.unedited)
     for number, line in enumerate(block.lines.split(b"\n"), block.first):
         if not line or line.isspace():
             continue
         result.read += 1
+        spells = may_spell and may_spell_special(recipe.specials, line, unedited=recipe.unedited)
+        spliced = splicer.splice(line) if splicer and not spells else None
+        if spliced and not (spliced.by.has_system and recipe.system != "render"):
+            result.rows += 1
+            result.turns += spliced.by.turns
+            result.without_system += not spliced.by.has_system
+            rows.add(spliced.id, spliced.body, number)
+            if result.read % COMPARE_EVERY == 1:
+                _compare(recipe, planner, line, spliced)
+            continue
         place = f"{block.file}:{number}"
         try:
             row = _read_row(line)
             place += f" ({row['id']})"
-            if may_spell and not tally_specials(
+            if spells and not tally_specials(
                 recipe.specials, _with_tool_texts(row), place, result.tally, keep=recipe.keep_specials
             ):
                 continue
-            _render_row(recipe, planner, row, place, result)
-            result.numbers.extend([number] * (len(result.lines) - len(result.numbers)))
+            _render_row(recipe, planner, row, place, number, rows)
         except RefusedConversationError as error:
             result.rejected += 1
             result.tally.add(Finding("rejected", "reject", error.what), place)
@@ -125,11 +173,19 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
         except DataError as error:
             result.tally.add(Finding("failed", "fatal", error.what, error.todo), place)
     result.rejects = b"".join(line + b"\n" for line in rejects)
-    return result
+    return rows.done()
 
 
-def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place: str, result: Rendered) -> None:
-    messages = row["messages"]
+def _compare(recipe: Recipe, planner: Planner, line: bytes, spliced: Spliced) -> None:
+    """Render a row in full and see that the splice gave the same bytes."""
+    full = _Rows(Rendered("", 0))
+    _render_row(recipe, planner, _read_row(line), "", 1, full)
+    same = (full.ids, full.bodies) == ([spliced.id], [spliced.body])
+    assert same, f"the splice of the chat template does not hold for {line.decode()}"
+
+
+def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place: str, number: int, rows: _Rows) -> None:
+    messages, result = row["messages"], rows.result
     has_system = "system" in [message["role"] for message in messages]
     if has_system and recipe.system != "render":
         if recipe.system == "error":
@@ -140,7 +196,7 @@ def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place:
     cuts = _cuts(recipe, planner, row, messages, compare=result.read % COMPARE_EVERY == 1)
     if "tools" in row or any("tool_calls" in message for message in messages):
         _check_tools(row, messages, cuts, place, result.tally)
-    for number, cut in enumerate(cuts, 1):
+    for part, cut in enumerate(cuts, 1):
         result.rows += 1
         result.turns += len(cut.pairs)
         result.without_system += not has_system
@@ -148,7 +204,7 @@ def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place:
             result.tally.add(_REWRITTEN, place, cut.rewritten)
         if cut.changed:
             result.tally.add(_CHANGED, place, cut.changed)
-        _add_line(f"{row['id']}-{number}" if recipe.turns == "unroll" else row["id"], cut, result)
+        _add_line(f"{row['id']}-{part}" if recipe.turns == "unroll" else row["id"], cut, number, rows)
 
 
 def _cuts(
@@ -190,7 +246,7 @@ def _with_tool_texts(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*messages, {"content": "\n".join(texts_in(other))}] if any(other) else messages
 
 
-def _add_line(row_id: str, cut: Cut, result: Rendered) -> None:
+def _add_line(row_id: str, cut: Cut, number: int, rows: _Rows) -> None:
     row: dict[str, Any] = {}
     if len(cut.pairs) == 1:
         row["input"], row["target"] = cut.pairs[0]
@@ -198,10 +254,7 @@ def _add_line(row_id: str, cut: Cut, result: Rendered) -> None:
         row["turns"] = [{"input": given, "target": target} for given, target in cut.pairs]
     if cut.tail:
         row["tail"] = cut.tail
-    text, name = orjson.dumps(row), orjson.dumps(row_id)
-    result.lines.append(b'{"id":%b,%b\n' % (name, text[1:]))
-    result.keys.append(int.from_bytes(row_key(text)))
-    result.ids.append(int.from_bytes(row_key(name)))
+    rows.add(orjson.dumps(row_id)[1:-1], orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)[1:], number)
 
 
 def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -22,13 +22,21 @@ def special_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)) or r"(?!)")
 
 
-def may_spell_special(specials: tuple[str, ...], lines: bytes) -> bool:
+def may_spell_special(specials: tuple[str, ...], lines: bytes, *, unedited: bool = False) -> bool:
     """Whether some row of a block may spell a special token: one search instead of one for each text.
 
-    JSON may write a character as an escape; then the texts themselves have to be looked at.
+    JSON may write a character as an escape; then the texts themselves have to be looked at. `unedited`: sftplay wrote the lines,
+    and it escapes no character that a token has (but those that have to be).
     """
-    always_escaped = any(not token.isprintable() or set('"\\') & set(token) for token in specials)
-    return always_escaped or b"\\u" in lines or b"\\/" in lines or bool(_bytes_pattern(specials).search(lines))
+    if _has_escapes(specials) or _bytes_pattern(specials).search(lines):
+        return True
+    return not unedited and (b"\\u" in lines or b"\\/" in lines)
+
+
+@lru_cache(maxsize=4)
+def _has_escapes(specials: tuple[str, ...]) -> bool:
+    """Whether a token has a character that JSON escapes, always or at times."""
+    return any(not token.isprintable() or set('"\\') & set(token) for token in specials)
 
 
 @lru_cache(maxsize=4)

@@ -61,7 +61,7 @@ class SeenRows:
     def known(self, keys: Sequence[int]) -> list[int]:
         """Positions in `keys` of those seen in earlier calls; nothing is remembered."""
         if not self._runs:
-            return [place for place, key in enumerate(keys) if key in self._few]
+            return [place for place, key in enumerate(keys) if key in self._few] if self._few else []
         import numpy
 
         given = numpy.frombuffer(array("Q", keys), numpy.uint64)
@@ -75,7 +75,11 @@ class SeenRows:
         other._runs, other._few = [], set()
 
     def _among_few(self, keys: Sequence[int]) -> list[int]:
-        seen, again = self._few, []
+        seen, fresh = self._few, set(keys)
+        if len(fresh) == len(keys) and seen.isdisjoint(fresh):
+            seen |= fresh
+            return []
+        again: list[int] = []
         for place, key in enumerate(keys):
             if key in seen:
                 again.append(place)

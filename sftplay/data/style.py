@@ -106,7 +106,11 @@ def run(job: Job) -> None:
             overrides=relevant(job.overrides, style.section),
             options={key: job.options.get(key) for key in ("style", "mode")},
             output=output.hash_of(files),
-            facts={"files": files, "rows": {Path(name).stem: count for name, count in rows.items()}},
+            facts={
+                "files": files,
+                "rows": {Path(name).stem: count for name, count in rows.items()},
+                "unedited": output.is_unedited(read_stamp(source), read),
+            },
         ).write(tmp)
     _preview(source, folder, style)
     console.success(f"{count_of(sum(rows.values()))} in {folder}, {source} is as it was")
