@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -17,6 +18,7 @@ from sftplay.data.odd import may_be_odd, tally_odd
 from sftplay.data.readers.piece import Piece
 from sftplay.data.rejects import BadRowError, Reject, reject
 from sftplay.data.split import Borders, row_key
+from sftplay.data.straight import straight_for
 from sftplay.places import SPLITS
 
 
@@ -86,45 +88,75 @@ def convert(work: Work) -> Converted:
     Raises:
         DataError: the file as a whole is bad: not UTF-8 (65).
     """
-    to_messages, split_of, tools_key = converter(work.plan), work.borders.split_of, work.plan.tools
-    parts = [_Part() for _ in SPLITS]
-    rejects: list[Reject] = []
-    dropped: dict[str, int] = {}
-    reasoning, findings = 0, Tally()
-    for line, text, row in work.piece.parsed(rejects, work.name):
-        mended: list[str] | None = [] if work.mend_turns else None
+    made, piece = _Made(work), work.piece
+    straight = straight_for(work.plan, piece.lines)
+    if straight is None:
+        for line, text, row in piece.parsed(made.rejects, work.name):
+            made.convert(line, text, row)
+        return made.done()
+    made.rejects.extend(piece.rejects)
+    for line, text in enumerate(piece.lines.split(b"\n"), piece.line):
+        carried = straight.row(text, made.dropped)
+        if carried is not None:
+            made.add(*carried)
+        elif (row := piece.parse(line, text, made.rejects, work.name)) is not None:
+            made.convert(line, text, row)
+    return made.done()
+
+
+class _Made:
+    """What comes of a piece while its rows are converted."""
+
+    def __init__(self, work: Work) -> None:
+        self._work, self._to_messages = work, converter(work.plan)
+        self._parts = [_Part() for _ in SPLITS]
+        self.rejects: list[Reject] = []
+        self.dropped: dict[str, int] = {}
+        self._reasoning, self._findings = 0, Tally()
+
+    def convert(self, line: int, text: bytes | None, row: Any) -> None:
+        """Convert a parsed row, or set it aside."""
+        mended: list[str] | None = [] if self._work.mend_turns else None
         try:
-            messages = to_messages(row, dropped, mended)
+            messages = self._to_messages(row, self.dropped, mended)
             content = orjson.dumps(messages)
             reasons = MARK in content and has_reasoning(messages)
-            if reasons and work.strip_reasoning:
+            if reasons and self._work.strip_reasoning:
                 messages = without_reasoning(messages)
                 content = orjson.dumps(messages)
             asked, answered = measure(messages)
+            tools_key = self._work.plan.tools
             tools = read_tools(row.get(tools_key)) if tools_key and type(row) is dict else []
             if tools:
                 asked += measure([{"role": "tools", "content": "".join(texts_in(tools))}])[0]
                 content += b',"tools":%b' % orjson.dumps(tools)
         except BadRowError as bad:
-            rejects.append(reject(line, bad, text, row))
-            continue
-        reasoning += reasons
-        key = row_key(content)
+            self.rejects.append(reject(line, bad, text, row))
+            return
+        self._reasoning += reasons
+        key = self.add(content, asked, answered)
         if mended or may_be_odd(content):
-            place = f"{work.name}:{line} ({key.hex()})"
-            tally_odd(messages, place, findings)
+            place = f"{self._work.name}:{line} ({key})"
+            tally_odd(messages, place, self._findings)
             for what in dict.fromkeys(mended or ()):
-                findings.add(Finding("mended_turns", "note", f"{what} (data.odd_turns: mend)"), place)
-        number = int.from_bytes(key)
-        parts[split_of(number)].add(
-            b'{"messages":%b,"id":"%b"}\n' % (content, key.hex().encode()), number, asked, answered
-        )
-    splits = tuple(part.rows() for part in parts)
-    seen = sum(len(rows.keys) for rows in splits) + len(rejects)
-    rejects.sort(key=lambda bad: bad.line)
-    return Converted(
-        work.file, work.piece.used, seen, splits, tuple(rejects), dropped, work.piece.note, reasoning, findings
-    )
+                self._findings.add(Finding("mended_turns", "note", f"{what} (data.odd_turns: mend)"), place)
+
+    def add(self, content: bytes, asked: int, answered: int) -> str:
+        """Put a row into its split; gives its id."""
+        key = row_key(content)
+        row_id, number = key.hex(), int.from_bytes(key)
+        part = self._parts[self._work.borders.split_of(number)]
+        part.add(b'{"messages":%b,"id":"%b"}\n' % (content, row_id.encode()), number, asked, answered)
+        return row_id
+
+    def done(self) -> Converted:
+        """All of it."""
+        splits = tuple(part.rows() for part in self._parts)
+        seen = sum(len(rows.keys) for rows in splits) + len(self.rejects)
+        self.rejects.sort(key=lambda bad: bad.line)
+        file, piece = self._work.file, self._work.piece
+        found = tuple(self.rejects), self.dropped, piece.note, self._reasoning, self._findings
+        return Converted(file, piece.used, seen, splits, *found)
 
 
 def measure(messages: list[Message]) -> tuple[int, int]:

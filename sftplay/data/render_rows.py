@@ -139,20 +139,22 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
     result = Rendered(block.file, len(block.lines))
     rows, rejects = _Rows(result), []
     planner = planner_for(recipe.template, recipe.eot, recipe.turns)
-    splicer = splicer_for(planner) if recipe.unedited else None
+    splicer = splicer_for(planner) if recipe.unedited and recipe.turns != "unroll" else None  # that gives other ids
     may_spell = may_spell_special(recipe.specials, block.lines, unedited=recipe.unedited)
     for number, line in enumerate(block.lines.split(b"\n"), block.first):
         if not line or line.isspace():
             continue
         result.read += 1
+        compare = result.read % COMPARE_EVERY == 1
         spells = may_spell and may_spell_special(recipe.specials, line, unedited=recipe.unedited)
         spliced = splicer.splice(line) if splicer and not spells else None
-        if spliced and not (spliced.by.has_system and recipe.system != "render"):
+        if spliced and not (spliced[2].has_system and recipe.system != "render"):
+            row_id, body, splice = spliced
             result.rows += 1
-            result.turns += spliced.by.turns
-            result.without_system += not spliced.by.has_system
-            rows.add(spliced.id, spliced.body, number)
-            if result.read % COMPARE_EVERY == 1:
+            result.turns += splice.turns
+            result.without_system += not splice.has_system
+            rows.add(row_id, body, number)
+            if compare:
                 _compare(recipe, planner, line, spliced)
             continue
         place = f"{block.file}:{number}"
@@ -163,7 +165,7 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
                 recipe.specials, _with_tool_texts(row), place, result.tally, keep=recipe.keep_specials
             ):
                 continue
-            _render_row(recipe, planner, row, place, number, rows)
+            _render_row(recipe, planner, row, place, number, rows, compare=compare)
         except RefusedConversationError as error:
             result.rejected += 1
             result.tally.add(Finding("rejected", "reject", error.what), place)
@@ -179,12 +181,14 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
 def _compare(recipe: Recipe, planner: Planner, line: bytes, spliced: Spliced) -> None:
     """Render a row in full and see that the splice gave the same bytes."""
     full = _Rows(Rendered("", 0))
-    _render_row(recipe, planner, _read_row(line), "", 1, full)
-    same = (full.ids, full.bodies) == ([spliced.id], [spliced.body])
+    _render_row(recipe, planner, _read_row(line), "", 1, full, compare=True)
+    same = (full.ids, full.bodies) == ([spliced[0]], [spliced[1]])
     assert same, f"the splice of the chat template does not hold for {line.decode()}"
 
 
-def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place: str, number: int, rows: _Rows) -> None:
+def _render_row(
+    recipe: Recipe, planner: Planner, row: Mapping[str, Any], place: str, number: int, rows: _Rows, *, compare: bool
+) -> None:
     messages, result = row["messages"], rows.result
     has_system = "system" in [message["role"] for message in messages]
     if has_system and recipe.system != "render":
@@ -193,7 +197,7 @@ def _render_row(recipe: Recipe, planner: Planner, row: Mapping[str, Any], place:
             return
         messages = merge_system(messages)
         result.tally.add(_MERGED, place)
-    cuts = _cuts(recipe, planner, row, messages, compare=result.read % COMPARE_EVERY == 1)
+    cuts = _cuts(recipe, planner, row, messages, compare=compare)
     if "tools" in row or any("tool_calls" in message for message in messages):
         _check_tools(row, messages, cuts, place, result.tally)
     for part, cut in enumerate(cuts, 1):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -21,14 +21,6 @@ from sftplay.data.plans import Pattern, Plan, Planner
 
 _HEAD, _TEXT, _NEXT, _ID, _END = b'{"messages":[{"role":"', b'","content":"', b'"},{"role":"', b'"}],"id":"', b'"}'
 _SHAPES = 1024  # kept in mind, those without a plan included
-
-
-class Spliced(NamedTuple):
-    """A rendered row. `body`: its line from behind the id on; `id` as it stands in the line, escaped."""
-
-    id: bytes
-    body: bytes
-    by: Splice
 
 
 @dataclass(frozen=True)
@@ -69,6 +61,11 @@ class Splice:
         return body if body.count(self.eot) == self.ends else None
 
 
+Spliced = tuple[
+    bytes, bytes, Splice
+]  # id as it stands in the line, escaped; the rendered line from behind the id on; by what
+
+
 class Splicer:
     """The splices of a planner, by the roles of the messages; shapes are learned when they first come."""
 
@@ -94,7 +91,7 @@ class Splicer:
         if splice is None:
             return None
         body = splice.body(line, texts)
-        return None if body is None else Spliced(row_id[:-2], body, splice)
+        return None if body is None else (row_id[:-2], body, splice)
 
     def _of(self, roles: tuple[bytes, ...]) -> Splice | None:
         if roles not in self._splices:

@@ -51,18 +51,27 @@ class Piece:
             yield line, None, value
         texts = self.texts if not self.lines else enumerate(self.lines.split(b"\n"), self.line)
         for line, text in texts:
-            try:
-                row = parse_row(text)
-            except BadRowError as bad:
-                if text.strip():
-                    rejects.append(reject(line, bad, text))
-                continue
-            except UnicodeDecodeError as error:
-                raise self._not_utf8(text, line, error, file) from None
-            if row is None:
-                rejects.append(reject(line, BadRowError("not an object", "it is null"), text))
-                continue
-            yield line, text, row
+            row = self.parse(line, text, rejects, file)
+            if row is not None:
+                yield line, text, row
+
+    def parse(self, line: int, text: bytes, rejects: list[Reject], file: str) -> Any:
+        """One row of the piece; None where it was added to `rejects`, or is blank.
+
+        Raises:
+            DataError: bytes that are not UTF-8, with their offset (65).
+        """
+        try:
+            row = parse_row(text)
+        except BadRowError as bad:
+            if text.strip():
+                rejects.append(reject(line, bad, text))
+            return None
+        except UnicodeDecodeError as error:
+            raise self._not_utf8(text, line, error, file) from None
+        if row is None:
+            rejects.append(reject(line, BadRowError("not an object", "it is null"), text))
+        return row
 
     def _not_utf8(self, text: bytes, line: int, error: UnicodeDecodeError, file: str) -> DataError:
         before = self.lines.split(b"\n")[: line - self.line] if self.lines else []
