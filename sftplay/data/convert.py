@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
+from binascii import hexlify
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import orjson
@@ -98,7 +101,7 @@ def convert(work: Work) -> Converted:
     for line, text in enumerate(piece.lines.split(b"\n"), piece.line):
         carried = straight.row(text, made.dropped)
         if carried is not None:
-            made.add(*carried)
+            made.add(carried)
         elif (row := piece.parse(line, text, made.rejects, work.name)) is not None:
             made.convert(line, text, row)
     return made.done()
@@ -109,10 +112,13 @@ class _Made:
 
     def __init__(self, work: Work) -> None:
         self._work, self._to_messages = work, converter(work.plan)
-        self._parts = [_Part() for _ in SPLITS]
+        self._rows: list[tuple[bytes, int, int]] = []
         self.rejects: list[Reject] = []
         self.dropped: dict[str, int] = {}
         self._reasoning, self._findings = 0, Tally()
+        self.add = (
+            self._rows.append
+        )  # a row: its messages (and tools) as JSON, characters of the other turns and of the answers
 
     def convert(self, line: int, text: bytes | None, row: Any) -> None:
         """Convert a parsed row, or set it aside."""
@@ -134,29 +140,40 @@ class _Made:
             self.rejects.append(reject(line, bad, text, row))
             return
         self._reasoning += reasons
-        key = self.add(content, asked, answered)
+        self.add((content, asked, answered))
         if mended or may_be_odd(content):
-            place = f"{self._work.name}:{line} ({key})"
+            place = f"{self._work.name}:{line} ({row_key(content).hex()})"
             tally_odd(messages, place, self._findings)
             for what in dict.fromkeys(mended or ()):
                 self._findings.add(Finding("mended_turns", "note", f"{what} (data.odd_turns: mend)"), place)
 
-    def add(self, content: bytes, asked: int, answered: int) -> str:
-        """Put a row into its split; gives its id."""
-        key = row_key(content)
-        row_id, number = key.hex(), int.from_bytes(key)
-        part = self._parts[self._work.borders.split_of(number)]
-        part.add(b'{"messages":%b,"id":"%b"}\n' % (content, row_id.encode()), number, asked, answered)
-        return row_id
-
     def done(self) -> Converted:
-        """All of it."""
-        splits = tuple(part.rows() for part in self._parts)
-        seen = sum(len(rows.keys) for rows in splits) + len(self.rejects)
+        """All of it, the rows put into their splits."""
         self.rejects.sort(key=lambda bad: bad.line)
         file, piece = self._work.file, self._work.piece
         found = tuple(self.rejects), self.dropped, piece.note, self._reasoning, self._findings
-        return Converted(file, piece.used, seen, splits, *found)
+        splits = _in_splits(self._rows, self._work.borders)
+        return Converted(file, piece.used, len(self._rows) + len(self.rejects), splits, *found)
+
+
+def _in_splits(rows: list[tuple[bytes, int, int]], borders: Borders) -> tuple[Rows, ...]:
+    contents, asked, answered = zip(*rows, strict=True) if rows else ((), (), ())
+    names = [row_key(content) for content in contents]
+    keys = array("Q", b"".join(names))
+    if sys.byteorder == "little":  # a key reads from its first byte on
+        keys.byteswap()
+    lines = [
+        b'{"messages":%b,"id":"%b"}\n' % (content, hexlify(name)) for content, name in zip(contents, names, strict=True)
+    ]
+    places = list(map(borders.split_of, keys))
+    splits = []
+    for split in range(len(SPLITS)):
+        chosen = [place == split for place in places]
+        mine = list(compress(lines, chosen))
+        counts = (array(kind, compress(of, chosen)) for kind, of in (("Q", keys), ("L", asked), ("L", answered)))
+        own_keys, own_asked, own_answered = counts
+        splits.append(Rows(b"".join(mine), own_keys, array("L", map(len, mine)), own_asked, own_answered))
+    return tuple(splits)
 
 
 def measure(messages: list[Message]) -> tuple[int, int]:
@@ -179,20 +196,3 @@ def measure(messages: list[Message]) -> tuple[int, int]:
         else:
             asked += len(text)
     return asked, answered
-
-
-class _Part:
-    """Rows of one split while a piece is converted."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.keys, self.asked, self.answered = array("Q"), array("L"), array("L")
-
-    def add(self, line: bytes, key: int, asked: int, answered: int) -> None:
-        self.lines.append(line)
-        self.keys.append(key)
-        self.asked.append(asked)
-        self.answered.append(answered)
-
-    def rows(self) -> Rows:
-        return Rows(b"".join(self.lines), self.keys, array("L", map(len, self.lines)), self.asked, self.answered)

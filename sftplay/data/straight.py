@@ -1,10 +1,11 @@
-"""Raw rows of named texts converted by carrying their texts over, escaped as they are: no text is written as JSON a second time.
+"""Raw rows of named texts converted on a straight way: by the keys of a row it is known which texts are carried where.
 
-A line is for this way where its texts, written as JSON by orjson, would be the very bytes that it holds. That is seen by its
-length: it parses to an object with nothing but texts, it has the separators of the first line with these keys, and it is as long
-as those and its texts with one backslash for each character that has to be escaped. JSON has no shorter way to write them, so
-there is no other escape in the line, no key that was lost to a second one, and no blank more. Every other line takes the usual
-way, which gives the same; so does one with reasoning or odd characters, which are to be reported.
+Mostly they are carried as they are escaped, and no text is written as JSON a second time. That is for lines whose texts, written
+as JSON by orjson, would be the very bytes that they hold, which is seen by a line's length: it parses to an object with nothing but
+texts, it has the separators of the first line with these keys, and it is as long as those and its texts with one backslash for each
+character that has to be escaped. JSON has no shorter way to write them, so there is no other escape in the line, no key that was
+lost to a second one, and no blank more. Rows with reasoning or odd characters, which are to be reported, and whatever is no plain
+row take the usual way; all ways give the same.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 import orjson
 
 from sftplay.data.formats.plan import FIELDS, Plan
-from sftplay.data.formats.reasoning import MARK
+from sftplay.data.formats.reasoning import MARK, MARK_TEXT
 from sftplay.data.odd import has_odd
+from sftplay.data.strict import has_keys_only
 
 _SHAPES = 64  # orders of keys known at a time
 _ALSO_ESCAPED = (
@@ -35,7 +37,7 @@ Row = tuple[
 class _Shape:
     """Lines with these keys in this order. `parts`: what stands before, between and behind their texts; `size`: of all parts.
 
-    The numbers say which text is which; -1 where there is none. `others`: keys that nobody reads.
+    The numbers say which text is which; -1 where there is none. `others`: keys that nobody reads. `has_more`: than two texts.
     """
 
     parts: tuple[bytes, ...]
@@ -45,49 +47,64 @@ class _Shape:
     extra: int
     system: int
     others: tuple[str, ...]
+    has_more: bool
 
     def row(self, line: bytes, texts: list[str]) -> Row | None:
-        """Convert a line with these texts; None where it is for the usual way."""
+        """Convert a line with these texts; None where it is for the usual way.
+
+        Raises:
+            TypeError: something else than a text among them.
+        """
         whole = "".join(texts)
+        ask, answer = texts[self.user], texts[self.assistant]
+        if not ask or not answer or ask.isspace() or answer.isspace():
+            return None
         is_ascii = whole.isascii()
         size = len(whole) if is_ascii else len(whole.encode("utf-8"))
-        if not is_ascii and has_odd(whole):
-            return None
         escaped = whole.count("\n")
         if escaped != line.count(b"\\"):
             escaped += sum(map(whole.count, _ALSO_ESCAPED))
-        if len(line) != self.size + size + escaped:
+        cells = self._carried(line) if len(line) == self.size + size + escaped else None
+        if cells is None:
+            cells = _written(line, texts, whole)
+        elif not is_ascii and has_odd(whole):
             return None
-        cells = self._cells(line)
-        return self._converted(texts, cells) if cells else None
+        if cells is None or self.has_more:
+            return self._with_more(texts, cells) if cells else None
+        return _USER % (cells[self.user], cells[self.assistant]), len(ask), len(answer)
 
-    def _cells(self, line: bytes) -> list[bytes]:
-        """The texts as they stand in the line; none where its parts are not where they should be."""
+    def _carried(self, line: bytes) -> list[bytes] | None:
+        """The texts as they stand in the line; None where its parts are not where they should be."""
         if not line.startswith(self.parts[0]) or not line.endswith(self.parts[-1]):
-            return []
+            return None
         cells, at = [], len(self.parts[0])
         for part in self.parts[1:-1]:
             end = line.find(part, at)
             if end < 0:
-                return []
+                return None
             cells.append(line[at:end])
             at = end + len(part)
-        return [*cells, line[at : -len(self.parts[-1])]]
+        cells.append(line[at : -len(self.parts[-1])])
+        return cells
 
-    def _converted(self, texts: list[str], cells: list[bytes]) -> Row | None:
-        ask, answer, ask_cell = texts[self.user], texts[self.assistant], cells[self.user]
-        if not ask or not answer or ask.isspace() or answer.isspace():
-            return None
-        asked = len(ask)
+    def _with_more(self, texts: list[str], cells: list[bytes]) -> Row | None:
+        asked, ask_cell, answer = len(texts[self.user]), cells[self.user], cells[self.assistant]
         if self.extra >= 0 and texts[self.extra]:
             if texts[self.extra].isspace():
                 return None
             asked += 2 + len(texts[self.extra])
             ask_cell += _JOINT + cells[self.extra]
         if self.system >= 0 and texts[self.system] and not texts[self.system].isspace():
-            content = _SYSTEM % (cells[self.system], ask_cell, cells[self.assistant])
-            return content, asked + len(texts[self.system]), len(answer)
-        return _USER % (ask_cell, cells[self.assistant]), asked, len(answer)
+            asked += len(texts[self.system])
+            return _SYSTEM % (cells[self.system], ask_cell, answer), asked, len(texts[self.assistant])
+        return _USER % (ask_cell, answer), asked, len(texts[self.assistant])
+
+
+def _written(line: bytes, texts: list[str], whole: str) -> list[bytes] | None:
+    """The texts written as JSON, for lines that escape them in another way; None where the row is for the usual way."""
+    if "\0" in whole or "\x7f" in whole or MARK_TEXT in whole or has_odd(whole) or not has_keys_only(line, len(texts)):
+        return None
+    return [orjson.dumps(text)[1:-1] for text in texts]
 
 
 class Straight:
@@ -100,9 +117,8 @@ class Straight:
     def __init__(self, plan: Plan, lines: bytes) -> None:
         self._plan = plan
         self._shapes: dict[tuple[str, ...], _Shape | None] = {}
-        self._rare = [
-            rare for rare in (MARK, b"\x7f") if rare in lines
-        ]  # reasoning, and a control character JSON lets pass
+        # reasoning, and a control character that JSON lets pass
+        self._rare = [rare for rare in (MARK, b"\x7f") if rare in lines]
 
     def row(self, line: bytes, dropped: dict[str, int]) -> Row | None:
         """Convert a line; None where it is for the usual way. `dropped` counts the keys that are not kept."""
@@ -149,4 +165,4 @@ def _shape(plan: Plan, keys: tuple[str, ...], line: bytes) -> _Shape | None:
         keys.index(key) if key and key in keys else -1 for key in (plan.user, plan.assistant, plan.extra, plan.system)
     )
     others = tuple(key for key in keys if key not in plan.known)
-    return _Shape(parts, sum(map(len, parts)), user, assistant, extra, system, others)
+    return _Shape(parts, sum(map(len, parts)), user, assistant, extra, system, others, max(extra, system) >= 0)
