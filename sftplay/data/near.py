@@ -14,14 +14,14 @@ import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from itertools import chain
+from functools import lru_cache
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
-from sftplay.data.blocks import Block, blocks
+from sftplay.data.blocks import blocks
 from sftplay.data.parallel import ordered_map, worker_count
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ _PLAIN = str.maketrans(dict.fromkeys("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", " "))
 _WORD = re.compile(
     r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+"
 )  # scripts without blanks: each character
-_ID_ENDS = -len('"}\n')
+_ID_TAIL = slice(-10, -2)  # the last eight digits of the id, in a line without its line feed
+_TOGETHER = 1000  # rows sketched in one go, or a block with more
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,16 @@ class Found:
 
 
 @dataclass(frozen=True)
+class _Lines:
+    """Lines that are looked at, where they begin in the file, and how many bytes of it were read for them."""
+
+    file: int
+    size: int
+    at: array[int]
+    lines: list[bytes]
+
+
+@dataclass(frozen=True)
 class _Sketched:
     """Rows of a block that are looked at.
 
@@ -69,6 +80,7 @@ class _Sketched:
         triples: hashes of their word triples one row after the other, uint32; counts: how many each has.
     """
 
+    file: int
     size: int
     at: array[int]
     sketches: NDArray[uint32]
@@ -90,16 +102,16 @@ def find_near(
     import numpy
 
     share = 1.0 if every_row or rows <= SAMPLE else SAMPLE / rows
-    processes = worker_count(workers, int(share * sum(path.stat().st_size for path in files)))
+    processes = worker_count(workers, sum(path.stat().st_size for path in files))
     places, sketches, counts = [], [], [numpy.zeros(1, numpy.int64)]
     with tempfile.TemporaryFile() as triples:  # on disk: with every row of a large file there are gigabytes
-        for number, path in enumerate(files):
-            for done in ordered_map(partial(_sketch, share), _placed(path), processes, apart=True):
-                places += [(number, at) for at in done.at]
-                sketches.append(done.sketches)
-                counts.append(done.counts)
-                triples.write(done.triples.data)
-                advance(done.size)
+        looked_at = chain.from_iterable(_looked_at(number, path, share) for number, path in enumerate(files))
+        for done in ordered_map(_sketch, looked_at, processes, apart=True):
+            places += [(done.file, at) for at in done.at]
+            sketches.append(done.sketches)
+            counts.append(done.counts)
+            triples.write(done.triples.data)
+            advance(done.size)
         if len(places) < 2:
             return Found(rows, len(places), ())
         sets = _Sets(triples, numpy.cumsum(numpy.concatenate(counts)))
@@ -108,24 +120,27 @@ def find_near(
         return Found(rows, len(places), pairs)
 
 
-def _placed(path: Path) -> Iterator[tuple[int, Block]]:
-    """Blocks of a file with the offset at which each begins."""
-    offset = 0
+def _looked_at(number: int, path: Path, share: float) -> Iterator[_Lines]:
+    """The lines of a file that are looked at, some from each block; a share of them is chosen by their ids."""
+    offset, limit = 0, b"%08x" % min(int(share * (1 << 32)), (1 << 32) - 1)
+    size, at, chosen = 0, array("q"), []
     for block in blocks(path):
-        yield offset, block
+        lines = block.lines.split(b"\n")
+        starts = accumulate(map(len, lines), lambda start, length: start + length + 1, initial=offset)
+        for start, line in zip(starts, lines, strict=False):
+            if line and (share == 1.0 or line[_ID_TAIL] < limit):
+                at.append(start)
+                chosen.append(line)
         offset += len(block.lines)
+        size += len(block.lines)
+        if len(chosen) >= _TOGETHER:
+            yield _Lines(number, size, at, chosen)
+            size, at, chosen = 0, array("q"), []
+    yield _Lines(number, size, at, chosen)
 
 
-def _sketch(share: float, placed: tuple[int, Block]) -> _Sketched:
-    offset, block = placed
-    limit = int(share * (1 << 32))
-    rows, at = [], array("q")
-    for line in block.lines.splitlines(keepends=True):  # bytes: at line feeds (and CR, which JSON escapes)
-        if share == 1.0 or int(line[_ID_ENDS - 8 : _ID_ENDS], 16) < limit:
-            at.append(offset)
-            rows.append(words_of(text_of(line)))
-        offset += len(line)
-    return _Sketched(len(block.lines), at, *_sketches(rows))
+def _sketch(some: _Lines) -> _Sketched:
+    return _Sketched(some.file, some.size, some.at, *_sketches([words_of(text_of(line)) for line in some.lines]))
 
 
 def _sketches(rows: list[list[str]]) -> tuple[NDArray[uint32], NDArray[uint32], NDArray[Any]]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -167,16 +168,21 @@ def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int
     with ExitStack() as stack:
         bar: Progress = stack.enter_context(progress(size, "B", "render"))
         rejects = stack.enter_context(open(target / REJECTS, "wb"))
-        leaks = Leaks()
-        for split, name in zip(SPLITS, FILES, strict=True):
-            leaks.next_split()
-            out = stack.enter_context(open(target / name, "wb"))
-            workers = worker_count(asked_workers, size)
-            for done in ordered_map(partial(render_block, recipe), blocks(source / name), workers):
-                out.write(leaks.without(done, rejects, counts.tally))
-                rejects.write(done.rejects)
-                counts.add(split, done, leaks.count)
-                bar.advance(done.size)
+        outs = {str(source / name): stack.enter_context(open(target / name, "wb")) for name in FILES}
+        leaks, before = Leaks(), ""
+        rendered = ordered_map(
+            partial(render_block, recipe),
+            chain.from_iterable(blocks(source / name) for name in FILES),
+            worker_count(asked_workers, size),
+        )
+        for done in rendered:
+            if done.file != before:
+                leaks.next_split()
+            before = done.file
+            outs[done.file].write(leaks.without(done, rejects, counts.tally))
+            rejects.write(done.rejects)
+            counts.add(Path(done.file).stem, done, leaks.count)
+            bar.advance(done.size)
     return counts
 
 
