@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command: seconds of wall time, peak resident memory in MB (of its largest process), exit code, what it said, CPU seconds."""
+    """Of one command: seconds of wall time, peak resident memory in MB (of its largest process), exit code, what it said, CPU seconds.
+
+    `tree_mb`: the most that it and its child processes held at one moment of those looked at (ten a second), what they share of
+    files counted once.
+    """
 
     seconds: float
     peak_mb: float
     code: int
     said: str
     cpu: float = 0.0
+    tree_mb: float = 0.0
 
     def checked(self) -> Cost:
         """Itself, where the command ended well.
@@ -51,11 +57,38 @@ def measure(argv: list[str], cwd: Path, **env: str) -> Cost:
         text=True,
     )
     assert process.stdout
+    held: list[float] = [0.0]
+    watcher = threading.Thread(target=_watch, args=(process.pid, held), daemon=True)
+    watcher.start()
     said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
+    watcher.join()
     cpu = usage.ru_utime + usage.ru_stime
-    return Cost(time.perf_counter() - began, usage.ru_maxrss / 1024, process.returncode, said, cpu)
+    return Cost(seconds, usage.ru_maxrss / 1024, process.returncode, said, cpu, max(held))
+
+
+def _watch(pid: int, held: list[float]) -> None:
+    while (now := _tree_mb(pid)) is not None:
+        held.append(max(now, held.pop()))
+        time.sleep(0.1)
+
+
+def _tree_mb(pid: int) -> float | None:
+    """What a process and its children hold now; pages that a fork still shares count for each. None: it has ended."""
+    page = os.sysconf("SC_PAGE_SIZE") / 2**20
+    own, shared, waiting, found = 0, 0, [pid], False
+    while waiting:
+        each = waiting.pop()
+        try:
+            _, resident, of_files, *_ = map(int, Path(f"/proc/{each}/statm").read_text().split())
+            waiting += map(int, Path(f"/proc/{each}/task/{each}/children").read_text().split())
+        except (OSError, ValueError):
+            continue
+        found = found or resident > 0
+        own, shared = own + resident - of_files, max(shared, of_files)
+    return (own + shared) * page if found else None
 
 
 def best_of(number: int, argv: list[str], cwd: Path, **env: str) -> Cost:
@@ -69,18 +102,32 @@ def stage(*words: str) -> list[str]:
 
 
 @contextmanager
-def project_with(argv: list[str], count: int) -> Iterator[Path]:
-    """A temporary project with the model fetched, and in data/raw the file that argv names, else `count` made rows."""
+def project_with(argv: list[str], count: int, *, repeat: str | None = None) -> Iterator[Path]:
+    """A temporary project with the model fetched, and in data/raw the file that argv names, else `count` rows: those of the
+    file `repeat`, as often as need be and all different, or made ones.
+    """
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
         (project / "data" / "raw").mkdir(parents=True)
         shutil.copytree(ROOT / "configs", project / "configs")
         if argv:
             shutil.copy(argv[0], project / "data" / "raw")
+        elif repeat:
+            repeat_rows(Path(repeat), project / "data" / "raw" / "rows.jsonl", count)
         else:
             write_rows(project / "data" / "raw" / "rows.jsonl", count)
         measure(stage("fetch"), project)
         yield project
+
+
+def repeat_rows(source: Path, path: Path, count: int) -> None:
+    """Question/answer rows of a file again and again; each copy says which one it is, so that no two are equal."""
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    with open(path, "w", encoding="utf-8") as out:
+        for number in range(count):
+            row, copy = rows[number % len(rows)], number // len(rows)
+            asked = f"{row['question']} (Case {copy}.)" if copy else row["question"]
+            out.write(json.dumps({"question": asked, "answer": row["answer"]}) + "\n")
 
 
 def write_rows(path: Path, count: int) -> None:
@@ -114,10 +161,3 @@ def write_rows(path: Path, count: int) -> None:
                 )
                 + "\n"
             )
-
-
-def table(title: str, rows: list[tuple[str, str, str]]) -> None:
-    """Print name, figure and goal."""
-    print(f"\n{title}")
-    for name, figure, goal in rows:
-        print(f"  {name:<52} {figure:>16}   {goal}")

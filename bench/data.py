@@ -1,11 +1,14 @@
-"""The data stages against the same work written otherwise, in turns on one machine: `inv bench data [--args='ROWS ROUNDS']`.
+"""The data stages against the same work written otherwise, in turns on one machine: `inv bench data [--write] [--args='…']`.
 
+`--rows N` (200,000), `--rounds N` (2), `--of FILE`: rows of a file, GSM8K's say, as often as need be and all different (made up
+else; of those there are 142,400 different ones at most), `--only sftplay,bare`: some contestants, and no tokenizing.
 Every figure is of whole processes, Python's start included. On a shared machine look at the ratios: the contestants take turns,
 and a ratio is formed within each turn. CPU is user and system time, of children too.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import statistics
 import sys
@@ -13,28 +16,40 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench._baselines import STYLE
-from bench._measure import Cost, measure, project_with, stage, table
+from bench._measure import Cost, measure, project_with, stage
+from bench._versus import show, write
 
 Turns = dict[str, list[Cost]]
+GOALS = {"bare": "at most 5 ×", "plain": "at least 4 ×", "datasets": "at least 4 ×"}
+TOKENIZED = 20_000  # rows
 
 
 def main(argv: list[str]) -> int:
-    rows = int(argv[0]) if argv else 200_000
-    rounds = int(argv[1]) if len(argv) > 1 else 2
+    parser = argparse.ArgumentParser(prog="inv bench data")
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--of", metavar="FILE")
+    parser.add_argument("--only", type=lambda text: text.split(","))
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args(argv)
+    rows, rounds, tables = options.rows, options.rounds, []
     small = min(rows, 10_000)
-    with project_with([], rows) as project:
-        turns, code = _in_turns(rounds, _three_steps(project))
-        _report(
-            f"process + style + render, {rows:,} rows",
-            turns,
-            {"bare": "at most 5", "plain": "at least 4", "datasets": "at least 4"},
-        )
-        few = _cost_of(rounds, small), _cost_of(rounds, 100)
-        _scale(rows, turns["sftplay"], small, *few)
-    with project_with([], min(rows, 20_000)) as project:
-        ours(project)
-        tokens, more = _in_turns(rounds, _tokenizing(project))
-        _report(f"tokenize, {min(rows, 20_000):,} rows", tokens, {"datasets": "at least 1.5"})
+    with project_with([], rows, repeat=options.of) as project:
+        size = sum(path.stat().st_size for path in (project / "data/raw").iterdir())
+        runs = _three_steps(project)
+        turns, code = _in_turns(rounds, {name: runs[name] for name in options.only or runs})
+        what = f"process + style + render, {rows:,} rows ({size / 1e6:.0f} MB)"
+        tables += _report(what, turns, GOALS)
+    few, none = (_cost_of(rounds, count, options.of) for count in (small, 100))
+    tables.append(_scale(rows, turns["sftplay"], small, few, none))
+    more = 0
+    if not options.only:
+        with project_with([], min(rows, TOKENIZED), repeat=options.of) as project:
+            ours(project)
+            tokens, more = _in_turns(rounds, _tokenizing(project))
+            tables += _report(f"tokenize, {min(rows, TOKENIZED):,} rows", tokens, {"datasets": "at least 1.5 ×"})
+    if options.write and not max(code, more):
+        write("data", tables)
     return max(code, more)
 
 
@@ -51,6 +66,7 @@ def ours(project: Path) -> Cost:
         max(cost.code for cost in costs),
         said,
         sum(cost.cpu for cost in costs),
+        max(cost.tree_mb for cost in costs),
     )
 
 
@@ -98,9 +114,19 @@ def _in_turns(rounds: int, contestants: dict[str, Callable[[], Cost]]) -> tuple[
     return turns, 0
 
 
-def _report(title: str, turns: Turns, goals: dict[str, str]) -> None:
-    lines = [(name, f"{_middle(costs, 'seconds'):.1f} s", _detail(costs)) for name, costs in turns.items()]
+def _report(title: str, turns: Turns, goals: dict[str, str]) -> list[str]:
+    costs = [
+        (
+            name,
+            *(f"{_middle(each, what):.1f} s" for what in ("seconds", "cpu")),
+            f"{max(one.tree_mb for one in each):.0f} MB",
+        )
+        for name, each in turns.items()
+    ]
+    lines = []
     for name, goal in goals.items():
+        if name not in turns:
+            continue
         for what, attribute in (("wall", "seconds"), ("CPU", "cpu")):
             pairs = zip(turns["sftplay"], turns[name], strict=False)
             ratios = [getattr(a, attribute) / getattr(b, attribute) for a, b in pairs]
@@ -109,36 +135,33 @@ def _report(title: str, turns: Turns, goals: dict[str, str]) -> None:
             label = (
                 "sftplay takes, in times of the bare pass" if name == "bare" else f"sftplay is faster than {name} by"
             )
-            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            lines.append((f"{label} ({what})", f"{statistics.median(ratios):.2f}", f"{spread}; goal: {goal}"))
-    table(title, lines)
+            spread = f"{statistics.median(ratios):.2f} × ({min(ratios):.2f} to {max(ratios):.2f})"
+            lines.append((f"{label} ({what})", spread, goal if what == "wall" else ""))
+    return [
+        show(title, ("who", "wall", "CPU", "peak memory, all its processes"), costs),
+        show(f"{title}: ratios, each within a turn", ("what", "median (smallest to largest)", "goal"), lines),
+    ]
 
 
 def _middle(costs: list[Cost], attribute: str) -> float:
     return statistics.median(getattr(cost, attribute) for cost in costs)
 
 
-def _detail(costs: list[Cost]) -> str:
-    return f"CPU {_middle(costs, 'cpu'):.1f} s, peak {max(cost.peak_mb for cost in costs):.0f} MB"
-
-
-def _cost_of(rounds: int, rows: int) -> list[Cost]:
-    with project_with([], rows) as project:
+def _cost_of(rounds: int, rows: int, of: str | None) -> list[Cost]:
+    with project_with([], rows, repeat=of) as project:
         return [ours(project) for _ in range(rounds)]
 
 
-def _scale(rows: int, many: list[Cost], small: int, few: list[Cost], none: list[Cost]) -> None:
+def _scale(rows: int, many: list[Cost], small: int, few: list[Cost], none: list[Cost]) -> str:
     """Cost of a row, Python's start (what a hundred rows cost) taken off."""
     start = _middle(none, "cpu")
     each = [(_middle(costs, "cpu") - start) / count * 1e6 for costs, count in ((few, small), (many, rows))]
-    table(
-        "CPU for each row, without the start",
-        [
-            (f"of {small:,} rows", f"{each[0]:.1f} µs", ""),
-            (f"of {rows:,} rows", f"{each[1]:.1f} µs", f"{each[1] / each[0] - 1:+.0%}; goal: at most +20 %"),
-            ("start of the three commands", f"{start:.1f} s", ""),
-        ],
-    )
+    lines = [
+        (f"of {small:,} rows", f"{each[0]:.1f} µs", ""),
+        (f"of {rows:,} rows", f"{each[1]:.1f} µs", f"{each[1] / each[0] - 1:+.0%}; goal: at most +20 %"),
+        ("start of the three commands", f"{start:.1f} s", f"{_middle(none, 'seconds'):.1f} s of wall time"),
+    ]
+    return show("CPU for each row of process + style + render, without the start", ("what", "CPU", ""), lines)
 
 
 if __name__ == "__main__":
