@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sftplay.data.lengths import Lengths
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.progress import progress
 from sftplay.data.render import FILES as RENDERED
+from sftplay.data.spelled import spelling_of
 from sftplay.data.tokenize_rows import Reader, Tokenized
 from sftplay.data.tokenizer import TokenizerFacts, load_backend, read_tokenizer
 from sftplay.errors import DataError, NotFoundError, RefusedError
@@ -115,8 +117,9 @@ def _section(job: Job, tokenizer: TokenizerFacts) -> dict[str, Any]:
 
 
 def _reader(tokenizer: TokenizerFacts, facts: Mapping[str, Any]) -> Reader:
-    bos = tokenizer.named.get("bos_token")
-    return Reader(load_backend(tokenizer.folder), facts["eot_id"], tokenizer.special.get(bos) if bos else None)
+    bos, backend = tokenizer.named.get("bos_token"), load_backend(tokenizer.folder)
+    bos_id = tokenizer.special.get(bos) if bos else None
+    return Reader(backend, facts["eot_id"], bos_id, spelling_of(backend))
 
 
 def _tokenize(
@@ -138,16 +141,19 @@ def _tokenize(
 
 
 def _read_ahead(reader: Reader, path: Path) -> Generator[Tokenized, None, None]:
-    """Blocks of a file, the next one being tokenized while the last one is written."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = None
+    """Blocks of a file, the next two being tokenized while one is written.
+
+    The tokenizer spreads a block over all processors and leaves them idle while its ids are gathered and checked: with two blocks
+    at work, one is encoded meanwhile.
+    """
+    waiting: deque[Future[Tokenized]] = deque()
+    with ThreadPoolExecutor(2) as pool:
         for block in blocks(path):
-            following = pool.submit(reader.read, block)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
+            waiting.append(pool.submit(reader.read, block))
+            if len(waiting) > 2:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _judge(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, model: Path) -> None:

@@ -16,6 +16,7 @@ import orjson
 from sftplay.data.artifact import IGNORED, Batch
 from sftplay.data.blocks import Block
 from sftplay.data.findings import Finding, Tally
+from sftplay.data.spelled import Spelling, spell
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -51,11 +52,13 @@ class Reader:
         backend: the fast tokenizer.
         eot_id: id that ends every target.
         bos_id: id that no row may begin with twice; None where there is none.
+        spelling: the bytes of each token, where they are known.
     """
 
     backend: Tokenizer
     eot_id: int
     bos_id: int | None
+    spelling: Spelling | None = None
 
     def read(self, block: Block) -> Tokenized:
         """Tokenize every row of a block and check every piece."""
@@ -77,6 +80,8 @@ class Reader:
 
     def _check_texts(self, rows: _Rows, ids: list[list[int]], tally: Tally) -> None:
         """Decoding each piece must give its text back."""
+        if self.spelling is not None and spell(self.spelling, rows.texts, ids):
+            return
         decoded = self.backend.decode_batch(ids, skip_special_tokens=False)
         if decoded == rows.texts:
             return
