@@ -474,6 +474,53 @@ def test_rows_in_are_rows_out_and_rejects_and_duplicates(lines: list[bytes]) -> 
     assert all(lines[entry["line"] - 1].strip() for entry in done["rejects"])
 
 
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "and",
+    "runs",
+    "back",
+    "to",
+    "its",
+    "den",
+    "before",
+    "the",
+    "night",
+    "falls",
+    "again",
+]
+alike = st.builds(  # rows that share nearly all of their words, or all
+    lambda gone, name: {
+        "question": f"{name}, what does it say?",
+        "answer": " ".join(WORDS[:gone] + WORDS[gone + 1 :] * 2),
+    },
+    st.sampled_from([3, 4, len(WORDS)]),
+    st.sampled_from(["Ann", "Bob"]),
+)
+
+
+@settings(quiet, max_examples=12)
+@given(st.lists(st.one_of(alike.map(line_of), good.map(line_of), bad.map(line_of), broken), max_size=25))
+def test_with_near_duplicates_left_out_the_numbers_still_add_up(lines: list[bytes]) -> None:
+    lines = [*CERTAIN, line_of(questions(1)[0]), *lines]
+    done = processed(b"\n".join(lines), "data.near_duplicates=drop")
+    rows = done["report"]["rows"]
+    kept = [row for split in ("train", "val", "test") for row in done[split]]
+    assert rows["in"] == sum(1 for line in lines if line.strip())
+    assert rows["in"] == rows["out"] + rows["rejected"] + rows["duplicates"] + rows["near_duplicates"]
+    assert (len(kept), len(done["rejects"])) == (rows["out"], rows["rejected"])
+    assert done["report"]["near_duplicates"]["found"] == rows["near_duplicates"]
+    asked = sum(count for *_, count in done["report"]["character_counts"]["input"])
+    assert asked == rows["out"]
+
+
 @quiet
 @given(st.lists(good, max_size=30, unique_by=str), st.randoms(use_true_random=False))
 def test_a_row_stays_in_its_split_when_the_file_grows_or_is_shuffled(rows: list[Any], chance: random.Random) -> None:
