@@ -249,6 +249,7 @@ def lint(c: Context, fix: bool = False) -> int:
 @task(
     help={
         "stacks": "two of bnb, unsloth, cpu; the same one twice shows how far it is from itself",
+        "runner": "local or docker for both, or one for each: local,docker",
         "steps": "optimizer steps that are compared",
         "config": "config file (default: configs/run_bnb.yaml)",
         "set": "change one config value; may be repeated",
@@ -258,6 +259,7 @@ def lint(c: Context, fix: bool = False) -> int:
 def parity(
     c: Context,
     stacks: str = "bnb,unsloth",
+    runner: str = "local",
     steps: str = "10",
     config: str | None = None,
     set_: list[str] | None = None,
@@ -265,7 +267,8 @@ def parity(
     """Train the same steps in two stacks and compare loss, gradient norm and trained tokens."""
     from sftplay.host import parity as twins
 
-    return twins.compare_stacks(stacks, steps=whole_number("--steps", steps) or 0, config=config, overrides=set_ or ())
+    count = whole_number("--steps", steps) or 0
+    return twins.compare_stacks(stacks, steps=count, config=config, overrides=set_ or (), runners=runner)
 
 
 @task(
