@@ -70,6 +70,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def refuse_pipe(path: Path) -> None:
+    """Reading a pipe would wait for ever for somebody to write.
+
+    Raises:
+        StorageError: a pipe, a folder or a device stands where a file should be (74).
+    """
+    if path.exists() and not path.is_file():
+        raise StorageError("not a regular file", where=str(path), todo="restore the file, or remove it")
+
+
 def read_json(path: Path) -> Any:
     """Read JSON that sftplay wrote; a torn or missing file is an error that names it. A pipe is not waited for.
 
@@ -77,8 +87,7 @@ def read_json(path: Path) -> Any:
         NotFoundError: no such file. StorageError: not JSON.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise StorageError("not a regular file", where=str(path), todo="restore the file, or remove it")
+        refuse_pipe(path)
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise NotFoundError("no such file", where=str(path)) from error
@@ -158,6 +167,7 @@ def hash_json(value: Any) -> str:
 
 def hash_file(path: Path) -> str:
     """`sha256:<hex>` of a file's content, read in 1 MiB pieces."""
+    refuse_pipe(path)
     try:
         with open(path, "rb") as source:
             return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from sftplay.files import explain_os_error
+from sftplay.files import explain_os_error, refuse_pipe
 
 _SAMPLES, _PIECE = 64, 65_536
 
@@ -18,6 +18,7 @@ def fingerprint(folder: Path) -> str:
         for path in sorted(
             [*folder.glob("*.safetensors"), *(folder / name for name in names if (folder / name).is_file())]
         ):
+            refuse_pipe(path)
             size = path.stat().st_size
             digest.update(f"{path.name}\0{size}\0".encode())
             with open(path, "rb") as source:

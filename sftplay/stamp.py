@@ -134,7 +134,9 @@ def read_stamp(path: Path) -> Stamp:
     from sftplay.files import hash_json
 
     if not os.path.lexists(path):
-        raise NotFoundError("no stamp", where=str(path), todo="this run never began: start it without --resume")
+        raise NotFoundError(
+            "no stamp", where=str(path), todo="restore it; a run that never began is started without --resume"
+        )
     todo = NEVER_REPAIRED
     if path.is_symlink() or not path.is_file():
         raise RefusedError("the stamp is not a regular file", where=str(path), todo=todo)

@@ -14,7 +14,7 @@ from sftplay.errors import RefusedError
 from sftplay.model.plan import Plan
 from sftplay.places import data_folder
 from sftplay.runs import Attempt, Run, newest_whole_checkpoint
-from sftplay.stamp import NEVER_REPAIRED, Stamp, compare, read_stamp, write_stamp
+from sftplay.stamp import NEVER_REPAIRED, VERDICTS, Stamp, compare, read_stamp, write_stamp
 
 
 def choose_checkpoint(plan: Plan) -> Path | None:
@@ -40,14 +40,16 @@ def choose_checkpoint(plan: Plan) -> Path | None:
         raise RefusedError(
             f"not the same training any more: {', '.join(refused)}",
             where=str(run.stamp),
-            todo=_put_back(refused, run) + f"\nor start a new run: --run {run.free_name()}",
+            todo=_put_back(refused, run, strict=strict) + f"\nor start a new run: --run {run.free_name()}",
         )
     _check_template(plan)
     return _newest_whole(plan)
 
 
-def _put_back(refused: Sequence[str], run: Run) -> str:
+def _put_back(refused: Sequence[str], run: Run, *, strict: bool) -> str:
     """How to come back to the training that it was."""
+    if strict and all(VERDICTS[field.partition(".")[0]] == "warn" for field in refused):
+        return "leave --strict out: it goes on then, with a warning"
     if "data_hash" in refused or "template_hash" in refused:
         return "put the raw files, and the settings of the data stages, back as they were; then the same command"
     if "weights_hash" in refused and "base_model" not in refused:

@@ -17,7 +17,7 @@ from sftplay.data.template import ChatTemplate, checked_template, choose_templat
 from sftplay.data.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
 from sftplay.errors import NotFoundError, RefusedError
-from sftplay.files import explain_os_error, read_json
+from sftplay.files import explain_os_error, read_json, refuse_pipe
 from sftplay.model.device import decide_device
 from sftplay.model.precision import decide_precision, torch_dtype
 from sftplay.places import find_model
@@ -87,14 +87,23 @@ def open_run(run: Run) -> RunFacts:
     """
     tuned = run.require_tuned()
     record = read_json(run.record)
-    facts = record["template"]
     try:
+        facts, method = dict(record["template"]), str(record["method"])
+        known, eot, eot_id = facts["hash"], facts["eot"], facts["eot_id"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RefusedError(
+            "run.json does not hold what training writes",
+            where=str(run.record),
+            todo="restore the file, or train again",
+        ) from error
+    try:
+        refuse_pipe(run.template)
         source = run.template.read_text(encoding="utf-8")
     except OSError as error:
         raise explain_os_error(error, run.template) from error
     tokenizer = load_tokenizer(tuned, None)
     template = checked_template(source, read_tokenizer(tuned).named, facts.get("date"), str(run.template))
-    if template.hash != facts["hash"]:
+    if template.hash != known:
         raise RefusedError(
             "the run's chat template was changed since training",
             where=str(run.template),
@@ -102,11 +111,11 @@ def open_run(run: Run) -> RunFacts:
         )
     return RunFacts(
         run=run,
-        method=record["method"],
+        method=method,
         tuned=tuned,
         template=template,
-        eot=facts["eot"],
-        eot_ids=stop_ids(tokenizer, facts["eot_id"]),
+        eot=eot,
+        eot_ids=stop_ids(tokenizer, eot_id),
         stamp=read_stamp(run.stamp).model_dump(mode="json"),
         record=record,
     )

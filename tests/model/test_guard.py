@@ -111,3 +111,21 @@ def test_a_whole_checkpoint_that_lacks_something_is_passed_over(run: Path, box: 
     ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=5", "--resume", cwd=run.parent.parent)
     assert ran.code == 0, ran.err
     assert "checkpoint-4 is not whole (it has no weights)" in ran.err and "resuming from checkpoint-2" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "said"),
+    [
+        ("run.json", "{}", 76, "does not hold what training writes"),
+        ("run.json", "[]", 76, "does not hold what training writes"),
+        ("backend.json", "{}", 76, "schema"),
+        ("chat_template.jinja", None, 74, "not a regular file"),
+    ],
+)
+def test_a_run_that_was_damaged_is_not_used(
+    run: Path, box: Box, name: str, content: str | None, code: int, said: str
+) -> None:
+    (run / name).unlink()
+    os.mkfifo(run / name) if content is None else (run / name).write_text(content)
+    ran = box.run("merge", "--config", "demo.yaml", cwd=run.parent.parent)
+    assert ran.code == code and said in ran.err and "next: " in ran.err, ran.err

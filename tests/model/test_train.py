@@ -331,4 +331,17 @@ def test_init_adapter_starts_from_another_runs_weights(project: Path, box: Box) 
     assert ran.code == 0, ran.err
     first, second = (json.loads((project / f"outputs/{name}/run.json").read_text()) for name in ("demo", "second"))
     assert second["first_loss"] < first["first_loss"]
+    words = ["train", "--config", "demo.yaml", "--run", "third", "--init-adapter"]
+    for more, said in (
+        (["--set", "lora.r=8"], "--set lora.r=4"),
+        (["--set", "lora.alpha=16"], "--set lora.alpha=8"),
+        (["--set", "lora.target_modules=[q_proj]"], "other modules"),
+    ):
+        ran = box.run(*words, "outputs/demo/adapter", *more, cwd=project)
+        assert ran.code == 76 and said in ran.err, ran.err
+    shutil.copytree(project / "outputs/demo/adapter", project / "torn")
+    (project / "torn" / "manifest.json").unlink()
+    (project / "torn" / "adapter_model.safetensors").write_bytes(b"x" * 50)
+    ran = box.run(*words, "torn", cwd=project)
+    assert ran.code == 76 and "can't be taken over" in ran.err, ran.err
     assert json.loads((project / "outputs/second/backend.json").read_text())["init_adapter"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from sftplay.errors import ConfigError, NotFoundError
+from sftplay.errors import ConfigError, NotFoundError, RefusedError
+from sftplay.files import read_json
+from sftplay.manifest import MANIFEST, problem_with
 from sftplay.model.load import load_weights
 from sftplay.settings import Settings
 
@@ -19,7 +22,7 @@ def load(settings: Settings, folder: Path, device: str, precision: str) -> Any:
 
 def prepare(model: Any, settings: Settings, init_adapter: Path | None) -> Any:
     """Add the adapter (or unfreeze all), trainable weights in fp32: what is saved is what was trained, bit for bit."""
-    from peft import PeftModel, get_peft_model
+    from peft import get_peft_model
 
     if settings.train.method == "full":
         model.requires_grad_(True)
@@ -27,25 +30,77 @@ def prepare(model: Any, settings: Settings, init_adapter: Path | None) -> Any:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     if init_adapter is not None:
-        if not (init_adapter / "adapter_config.json").is_file():
-            raise NotFoundError(
-                "no adapter there",
-                where=str(init_adapter),
-                todo="--init-adapter wants a folder with adapter_config.json",
-            )
-        model = PeftModel.from_pretrained(model, str(init_adapter), is_trainable=True)
-    else:
-        try:
-            model = get_peft_model(model, lora_config(settings))
-        except ValueError as error:
-            raise ConfigError(
-                f"lora.target_modules fits no module of this model ({str(error)[:200]})",
-                todo="use all-linear, or names that the model has",
-            ) from error
+        _check_shape(settings, init_adapter)
+    try:
+        model = get_peft_model(model, lora_config(settings))
+    except ValueError as error:
+        raise ConfigError(
+            f"lora.target_modules fits no module of this model ({str(error)[:200]})",
+            todo="use all-linear, or names that the model has",
+        ) from error
+    if init_adapter is not None:
+        _take_weights(model, init_adapter)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return model
+
+
+def _check_shape(settings: Settings, folder: Path) -> None:
+    """The adapter to start from has the shape that the config, the stamp and a later resume go by.
+
+    Raises:
+        NotFoundError: no adapter (66). RefusedError: changed, or of another shape (76).
+    """
+    if not (folder / "adapter_config.json").is_file():
+        raise NotFoundError(
+            "no adapter there", where=str(folder), todo="--init-adapter wants a folder with adapter_config.json"
+        )
+    problem = problem_with(folder) if (folder / MANIFEST).is_file() else None
+    found = read_json(folder / "adapter_config.json")
+    if problem or not isinstance(found, dict):
+        raise RefusedError(
+            f"the adapter was changed: {problem or 'no object'}", where=str(folder), todo="restore the file"
+        )
+    lora = settings.lora
+    wanted = {"r": lora.r, "lora_alpha": lora.alpha, "use_dora": lora.dora, "use_rslora": lora.rslora}
+    keys = {"r": "r", "lora_alpha": "alpha", "use_dora": "dora", "use_rslora": "rslora"}
+    other = {keys[name]: found.get(name) for name, value in wanted.items() if (found.get(name) or False) != value}
+    if other:
+        raise RefusedError(
+            f"the adapter has another shape than the config: {', '.join(f'{key} {value}' for key, value in other.items())}",
+            where=str(folder),
+            todo="take its shape: " + " ".join(f"--set lora.{key}={json.dumps(value)}" for key, value in other.items()),
+        )
+
+
+def _take_weights(model: Any, folder: Path) -> None:
+    """Its weights, every one of them, into the adapter that the config has made.
+
+    Raises:
+        RefusedError: they can't be read, or don't fit (76).
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(str(folder / "adapter_model.safetensors"))
+        result = set_peft_model_state_dict(model, state)
+    except (SafetensorError, RuntimeError, FileNotFoundError) as error:
+        raise RefusedError(
+            f"the adapter's weights can't be taken over ({str(error).splitlines()[0][:200]})",
+            where=str(folder),
+            todo="is it of this base model? else restore the file, or train it again",
+        ) from error
+    lacking = [name for name in result.missing_keys if ".lora_" in name]
+    if result.unexpected_keys or lacking:
+        names = [*result.unexpected_keys, *lacking]
+        raise RefusedError(
+            f"the adapter is for other modules than lora.target_modules: {len(names)} weights differ, the first is {names[0]}",
+            where=str(folder),
+            todo="name the modules that it was trained for: lora.target_modules",
+        )
 
 
 def lora_config(settings: Settings) -> Any:
