@@ -64,7 +64,7 @@ def seat(engine: Engine, call: Call, job: Job, facts: Machine, stack: str, devic
 
     def before() -> None:
         make_folders(caller)
-        _give(caller, target.folder, target.launch, target.launch_lock, *target.launch.iterdir())
+        _give(caller, target.folder, *target.folder.rglob("*"))  # the records, and what preflight wrote
 
     return ContainerSeat(engine, image, spec, before)
 

@@ -71,13 +71,16 @@ def test_from_raw_rows_to_a_merged_model(checkout: Path, tiny_model: Path, engin
         return end.stdout
 
     inv("full-pipeline", "--style", "Be brief.")
-    inv("train", "--run", "demo")
+    inv(
+        "train-unsloth", "--run", "demo", "--set", "train.device=cpu"
+    )  # preflight writes a hand-over, as whoever runs this
     assert inv("infer", "--run", "demo", "--prompt", "What is 2 + 2?").strip()
     inv("merge", "--run", "demo")
 
     stamp = json.loads((checkout / "outputs" / "demo" / "backend.json").read_text())
-    start = json.loads((checkout / "outputs" / "demo" / "launch" / "start-001.json").read_text())
+    start = json.loads((checkout / "outputs" / "demo" / "launch" / "start-002.json").read_text())
     assert (stamp["stack"], stamp["device"], stamp["image_digest"]) == ("cpu", "cpu", start["image"])
+    assert stamp["fallback"]["reason"] == "no_gpu"
     assert start["image"].startswith("sha256:")
     assert (checkout / "outputs" / "demo" / "merged" / "config.json").is_file()
     made = [path for name in ("data", "outputs", "cache") for path in (checkout / name).rglob("*")]
