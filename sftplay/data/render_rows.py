@@ -141,6 +141,8 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
     planner = planner_for(recipe.template, recipe.eot, recipe.turns)
     splicer = splicer_for(planner) if recipe.unedited and recipe.turns != "unroll" else None  # that gives other ids
     may_spell = may_spell_special(recipe.specials, block.lines, unedited=recipe.unedited)
+    if splicer and not may_spell and _splice_all(recipe, planner, block, rows):
+        return rows.done()
     for number, line in enumerate(block.lines.split(b"\n"), block.first):
         if not line or line.isspace():
             continue
@@ -176,6 +178,22 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
             result.tally.add(Finding("failed", "fatal", error.what, error.todo), place)
     result.rejects = b"".join(line + b"\n" for line in rejects)
     return rows.done()
+
+
+def _splice_all(recipe: Recipe, planner: Planner, block: Block, rows: _Rows) -> bool:
+    """Render a block at once, if all its rows are alike."""
+    spliced = splicer_for(planner).splice_all(block.lines)
+    if spliced is None or (spliced[2].has_system and recipe.system != "render"):
+        return False
+    rows.ids, rows.bodies, splice = spliced
+    count = len(rows.ids)
+    rows.numbers = list(range(block.first, block.first + count))
+    result = rows.result
+    result.rows = result.read = count
+    result.turns = count * splice.turns
+    result.without_system = 0 if splice.has_system else count
+    _compare(recipe, planner, block.lines[: block.lines.index(b"\n")], (rows.ids[0], rows.bodies[0], splice))
+    return True
 
 
 def _compare(recipe: Recipe, planner: Planner, line: bytes, spliced: Spliced) -> None:

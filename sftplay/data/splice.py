@@ -9,9 +9,11 @@ not plain is left to the full rendering, which gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -28,7 +30,8 @@ class Splice:
     """The plan of one shape for escaped texts.
 
     Attributes:
-        form: the line from behind the id on, a %-format; pick: takes the texts in it out of all.
+        form: the line from behind the id on, a %-format; pick: takes the texts in it out of all;
+            pattern: finds the texts and the id in a line that ends with a line feed.
         turns: trained turns; has_system: whether a system turn is among the messages.
         ends: how often the end-of-turn token stands in the constant text; in a line of more, a text spells it.
         trimmed: texts that the template strips: those with anything like white space at an end are not for the splice.
@@ -44,7 +47,8 @@ class Splice:
     trimmed: tuple[int, ...]
     needles: tuple[bytes, ...]
     unequal: tuple[tuple[int, bytes], ...]
-    pick: itemgetter[Any]
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]]
+    pattern: re.Pattern[bytes]
 
     def body(self, line: bytes, texts: list[bytes]) -> bytes | None:
         """The rendered line from behind the id on; None where the row has to be rendered in full."""
@@ -93,6 +97,29 @@ class Splicer:
         body = splice.body(line, texts)
         return None if body is None else (row_id[:-2], body, splice)
 
+    def splice_all(self, lines: bytes) -> tuple[list[bytes], list[bytes], Splice] | None:
+        """Render whole lines at once, if they all have the roles of the first one: ids and bodies; None where they are to be
+        rendered one by one.
+        """
+        first = lines[: lines.find(b"\n")].split(_TEXT)
+        roles = (first[0][len(_HEAD) :], *(turn.rpartition(_NEXT)[2] for turn in first[1:-1]))
+        splice = self._of(roles) if self.splice(lines[: lines.find(b"\n")]) else None
+        if splice is None or any(needle in lines for needle in splice.needles):
+            return None
+        rows = splice.pattern.findall(lines)
+        count = lines.count(b"\n")
+        if len(rows) != count or lines.count(b',"') != count * (len(roles) + 1) or not lines.endswith(b"\n"):
+            return None
+        *texts, ids = zip(*rows, strict=True)
+        if any(other in texts[number] for number, other in splice.unequal):
+            return None
+        if any(map(_may_be_stripped, chain.from_iterable(texts[number] for number in splice.trimmed))):
+            return None
+        bodies = list(map(splice.form.__mod__, zip(*splice.pick(texts), strict=True)))
+        if b"".join(bodies).count(splice.eot) != count * splice.ends:
+            return None
+        return list(ids), bodies, splice
+
     def _of(self, roles: tuple[bytes, ...]) -> Splice | None:
         if roles not in self._splices:
             if len(self._splices) >= _SHAPES or any(b"\\" in role for role in roles):
@@ -134,8 +161,19 @@ def splice_of(plan: Plan, roles: tuple[str, ...]) -> Splice | None:
         ends=(form % ((b"\x00",) * len(texts))).count(eot),
         trimmed=tuple(dict.fromkeys(text for text, _ in plan.derived)),
         needles=tuple(dict.fromkeys(_escaped(what) for _, asked, what, _ in guards if asked not in ("bool", "=="))),
-        pick=itemgetter(*texts),
+        pick=itemgetter(*texts) if len(texts) > 1 else lambda values: (values[texts[0]],),
+        pattern=_pattern_of(roles),
         unequal=tuple((text, _escaped(what)) for text, asked, what, _ in guards if asked in ("bool", "==")),
+    )
+
+
+def _pattern_of(roles: tuple[str, ...]) -> re.Pattern[bytes]:
+    """A text runs to a quote without a backslash before it; where it ends in a backslash itself, the pattern finds that out."""
+    names = [re.escape(_escaped(role)) for role in roles]
+    text = rb'([^"]*(?:(?<=\\)"[^"]*)*)'
+    turns = [name + re.escape(_TEXT) + text for name in names]
+    return re.compile(
+        b"^" + re.escape(_HEAD) + re.escape(_NEXT).join(turns) + re.escape(_ID) + text + re.escape(_END) + b"\n", re.M
     )
 
 
