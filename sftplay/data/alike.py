@@ -12,7 +12,7 @@ import orjson
 
 from sftplay.data.convert import measure
 from sftplay.data.findings import EXAMPLES, Finding, Tally
-from sftplay.data.near import LIKE, Found, Near, find_near
+from sftplay.data.near import LIKE, Found, Near, Sample, find_near
 from sftplay.settings import DataSettings
 
 PRECEDENCE = ("test", "val", "train")  # of two alike rows in different splits, the one to train on is the duplicate
@@ -65,12 +65,17 @@ class Alike:
 
 
 def near_duplicates(
-    folder: Path, rows: int, settings: DataSettings, findings: Tally, advance: Callable[[int], None]
+    folder: Path,
+    rows: int,
+    settings: DataSettings,
+    findings: Tally,
+    advance: Callable[[int], None],
+    sample: Sample | None = None,
 ) -> Alike:
     """Find near duplicates in `folder`'s files of rows, tally them, and take them out where that is asked for."""
     drop = settings.near_duplicates == "drop"
     files = [folder / f"{split}.jsonl" for split in PRECEDENCE]
-    found = find_near(files, rows, every_row=drop, workers=settings.workers, advance=advance)
+    found = find_near(files, rows, every_row=drop, workers=settings.workers, advance=advance, sample=sample)
     for pair in found.pairs:
         finding = _finding(pair, drop=drop)
         wants_example = len(findings.places.get(finding, ())) < EXAMPLES

@@ -38,6 +38,7 @@ _WORD = re.compile(
     r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+"
 )  # scripts without blanks: each character
 _ID_TAIL = slice(-10, -2)  # the last eight digits of the id, in a line without its line feed
+_TAILS = 1 << 32
 _TOGETHER = 1000  # rows sketched in one go, or a block with more
 
 
@@ -88,8 +89,52 @@ class _Sketched:
     counts: NDArray[Any]
 
 
+class Sample:
+    """Rows to look at, chosen while they are written: those whose ids end lowest, so it does not depend on the rows' order.
+
+    The number of all rows is not known yet, so some more are kept at first.
+    """
+
+    def __init__(self, files: int) -> None:
+        self._limit = _TAILS
+        self._ends = [0] * files
+        self._kept: list[tuple[int, NDArray[Any], NDArray[Any]]] = []  # file, tails of ids, where the lines begin
+        self._count = 0
+
+    def add(self, file: int, keys: array[int], sizes: array[int]) -> None:
+        """Rows that were written to a file, by their keys and the lengths of their lines."""
+        if not keys:
+            return
+        import numpy
+
+        lengths = numpy.array(sizes, numpy.int64)
+        ends = self._ends[file] + numpy.cumsum(lengths)
+        tails = numpy.frombuffer(keys, numpy.uint64).astype(numpy.uint32).astype(numpy.int64)
+        low = numpy.flatnonzero(tails < self._limit)
+        self._kept.append((file, tails[low], (ends - lengths)[low]))
+        self._ends[file] = int(ends[-1])
+        self._count += len(low)
+        while self._count > 4 * SAMPLE:
+            self._limit //= 2
+            self._kept = [(of, each[each < self._limit], at[each < self._limit]) for of, each, at in self._kept]
+            self._count = sum(len(at) for *_, at in self._kept)
+
+    def of(self, file: int, share: float) -> list[int] | None:
+        """Where the chosen share of a file's lines begins; None where that is not known."""
+        limit = int(share * _TAILS)
+        if limit > self._limit:
+            return None
+        return [start for of, tails, at in self._kept if of == file for start in at[tails < limit].tolist()]
+
+
 def find_near(
-    files: Sequence[Path], rows: int, *, every_row: bool, workers: int | None, advance: Callable[[int], None]
+    files: Sequence[Path],
+    rows: int,
+    *,
+    every_row: bool,
+    workers: int | None,
+    advance: Callable[[int], None],
+    sample: Sample | None = None,
 ) -> Found:
     """Near duplicates in files of processed rows.
 
@@ -98,6 +143,7 @@ def find_near(
         rows: how many there are in all.
         every_row: else a sample of SAMPLE rows, chosen by their ids, so that it does not depend on their order.
         advance: told the bytes read.
+        sample: rows chosen before, while they were written; it spares reading all of them again.
     """
     import numpy
 
@@ -105,7 +151,7 @@ def find_near(
     processes = worker_count(workers, sum(path.stat().st_size for path in files))
     places, sketches, counts = [], [], [numpy.zeros(1, numpy.int64)]
     with tempfile.TemporaryFile() as triples:  # on disk: with every row of a large file there are gigabytes
-        looked_at = chain.from_iterable(_looked_at(number, path, share) for number, path in enumerate(files))
+        looked_at = chain.from_iterable(_looked_at(number, path, share, sample) for number, path in enumerate(files))
         for done in ordered_map(_sketch, looked_at, processes, apart=True):
             places += [(done.file, at) for at in done.at]
             sketches.append(done.sketches)
@@ -120,9 +166,22 @@ def find_near(
         return Found(rows, len(places), pairs)
 
 
-def _looked_at(number: int, path: Path, share: float) -> Iterator[_Lines]:
-    """The lines of a file that are looked at, some from each block; a share of them is chosen by their ids."""
-    offset, limit = 0, b"%08x" % min(int(share * (1 << 32)), (1 << 32) - 1)
+def _looked_at(number: int, path: Path, share: float, sample: Sample | None) -> Iterator[_Lines]:
+    """The lines of a file that are looked at, some at a time; a share of them is chosen by their ids."""
+    starts = sample.of(number, share) if sample and share < 1.0 else None
+    if starts is None:
+        yield from _searched(number, path, share)
+        return
+    with open(path, "rb") as rows:
+        for first in range(0, len(starts), _TOGETHER):
+            some = starts[first : first + _TOGETHER]
+            lines = [rows.readline() for start in some if rows.seek(start) >= 0]
+            yield _Lines(number, 0, array("q", some), lines)
+    yield _Lines(number, path.stat().st_size, array("q"), [])
+
+
+def _searched(number: int, path: Path, share: float) -> Iterator[_Lines]:
+    offset, limit = 0, b"%08x" % min(int(share * _TAILS), _TAILS - 1)
     size, at, chosen = 0, array("q"), []
     for block in blocks(path):
         lines = block.lines.split(b"\n")

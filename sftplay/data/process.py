@@ -12,10 +12,11 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.data import output
-from sftplay.data.alike import near_duplicates
+from sftplay.data.alike import PRECEDENCE, near_duplicates
 from sftplay.data.convert import convert
 from sftplay.data.datapage import write_page
 from sftplay.data.findings import Finding
+from sftplay.data.near import Sample
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.progress import Progress, progress
 from sftplay.data.raw import work
@@ -79,10 +80,11 @@ def run(job: Job) -> None:
             bar.advance(amount // _HASHING)
 
         sources = {file.name: output.mark(file.path, hashed) for file in found.files}
-        tally = _write_rows(found.files, settings, worker_count(settings.workers, size), tmp, bar)
+        sample = None if settings.near_duplicates == "drop" else Sample(len(PRECEDENCE))  # else every row is looked at
+        tally = _write_rows(found.files, settings, worker_count(settings.workers, size), tmp, bar, sample)
         _refuse_changed(found.files, sources)
         _refuse_unusable(tally, settings, tmp, folder)
-        tally.add_alike(near_duplicates(tmp, tally.rows_out, settings, tally.findings, hashed))
+        tally.add_alike(near_duplicates(tmp, tally.rows_out, settings, tally.findings, hashed, sample))
         _note_empty(tally, settings)
         if job.options.get("strict"):
             _refuse_warnings(tally, tmp, folder)
@@ -92,7 +94,9 @@ def run(job: Job) -> None:
     write_page(job)
 
 
-def _write_rows(files: tuple[RawFile, ...], settings: DataSettings, workers: int, tmp: Path, bar: Progress) -> Tally:
+def _write_rows(
+    files: tuple[RawFile, ...], settings: DataSettings, workers: int, tmp: Path, bar: Progress, sample: Sample | None
+) -> Tally:
     tally, seen = Tally(), SeenRows()
     with ExitStack() as stack:
         splits = [stack.enter_context(open(tmp / name, "wb")) for name in ROW_FILES]
@@ -104,8 +108,10 @@ def _write_rows(files: tuple[RawFile, ...], settings: DataSettings, workers: int
                 again = seen.duplicates(rows.keys)
                 tally.add_duplicates(f"{rows.keys[place]:016x}" for place in again)
                 kept.append(rows.without(again))
-            for out, rows in zip(splits, kept, strict=True):
+            for split, out, rows in zip(SPLITS, splits, kept, strict=True):
                 out.write(rows.lines)
+                if sample is not None:
+                    sample.add(PRECEDENCE.index(split), rows.keys, rows.sizes)
             rejects.writelines(bad.to_json(files[done.file].name) for bad in done.rejects)
             tally.add(done, kept)
             bar.advance(done.used)

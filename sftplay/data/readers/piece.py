@@ -10,7 +10,7 @@ from sftplay.data.rejects import BadRowError, Reject, reject
 from sftplay.data.strict import parse_row
 from sftplay.errors import DataError
 
-PIECE_BYTES = 4 << 20
+PIECE_BYTES = 1 << 20
 PIECE_ROWS = 2000
 MAX_ROW_BYTES = 16 << 20
 TOO_LONG = "a row of over 16 MiB"
