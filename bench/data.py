@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
             tokens, more = _in_turns(rounds, _tokenizing(project))
             tables += _report(f"tokenize, {min(rows, TOKENIZED):,} rows", tokens, {"datasets": "at least 1.5 ×"})
     if options.write and not max(code, more):
-        write("data", tables)
+        write("data" if not options.only else f"data, {rows:,} rows", tables)
     return max(code, more)
 
 

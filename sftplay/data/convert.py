@@ -98,9 +98,15 @@ def convert(work: Work) -> Converted:
             made.convert(line, text, row)
         return made.done()
     made.rejects.extend(piece.rejects)
-    for line, text in enumerate(piece.lines.split(b"\n"), piece.line):
-        carried = straight.row(text, made.dropped)
-        if carried is not None:
+    lines = piece.lines.split(b"\n")
+    alike = [line for line in lines if line and b"\\u" not in line]
+    together = iter(straight.rows(alike, made.dropped) or ())
+    at_once = next(together, None)
+    for line, text in enumerate(lines, piece.line):
+        if at_once is not None and text and b"\\u" not in text:
+            made.add(at_once)
+            at_once = next(together, None)
+        elif (carried := straight.row(text, made.dropped)) is not None:
             made.add(carried)
         elif (row := piece.parse(line, text, made.rejects, work.name)) is not None:
             made.convert(line, text, row)

@@ -10,6 +10,7 @@ row take the usual way; all ways give the same.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import orjson
@@ -23,6 +24,8 @@ _SHAPES = 64  # orders of keys known at a time
 _ALSO_ESCAPED = (
     '\t"\\'  # by one backslash, as line feeds are; lines with others (carriage returns …) take the usual way
 )
+_CONTROLS = bytes({*range(32), 127} - {10})
+_BLANK = re.compile(rb"(?: |\\n|\\t)*").fullmatch
 _JOINT = rb"\n\n"  # between alpaca's instruction and its input
 _USER = b'[{"role":"user","content":"%b"},{"role":"assistant","content":"%b"}]'
 _SYSTEM = b'[{"role":"system","content":"%b"},{"role":"user","content":"%b"},{"role":"assistant","content":"%b"}]'
@@ -48,6 +51,7 @@ class _Shape:
     system: int
     others: tuple[str, ...]
     has_more: bool
+    pattern: re.Pattern[bytes]
 
     def row(self, line: bytes, texts: list[str]) -> Row | None:
         """Convert a line with these texts; None where it is for the usual way.
@@ -141,6 +145,32 @@ class Straight:
                 dropped[key] = dropped.get(key, 0) + 1
         return made
 
+    def rows(self, lines: list[bytes], dropped: dict[str, int]) -> list[Row] | None:
+        """Convert lines at once, if they all have the keys of the first one and nothing but plain texts in ASCII.
+
+        None where they are to be converted one by one. No text is decoded: that they are valid JSON is seen by what they hold.
+        """
+        joined = b"\n".join(lines) + b"\n"
+        if not lines or self._rare or not joined.isascii() or self.row(lines[0], {}) is None:
+            return None
+        shape = self._shapes[tuple(orjson.loads(lines[0]))]
+        if shape is None or shape.has_more or len(joined.translate(None, _CONTROLS)) != len(joined):
+            return None
+        backslashes = b"\\\\" in joined
+        single = joined.replace(b"\\\\", b"") if backslashes else joined
+        if b'\\\\"' in joined or single.count(b"\\") != sum(map(single.count, (b"\\n", b'\\"', b"\\t"))):
+            return None
+        cells = shape.pattern.findall(joined)
+        if len(cells) != len(lines):
+            return None
+        asks, answers = ([texts[number] for texts in cells] for number in (shape.user, shape.assistant))
+        if any(map(_BLANK, asks)) or any(map(_BLANK, answers)):
+            return None
+        for key in shape.others:
+            dropped[key] = dropped.get(key, 0) + len(lines)
+        asked, answered = (_characters(column, backslashes=backslashes) for column in (asks, answers))
+        return list(zip(map(_USER.__mod__, zip(asks, answers, strict=True)), asked, answered, strict=True))
+
     def _learn(self, keys: tuple[str, ...], line: bytes) -> _Shape | None:
         if len(self._shapes) >= _SHAPES:
             return None
@@ -148,9 +178,22 @@ class Straight:
         return self._shapes[keys]
 
 
+def _characters(cells: list[bytes], *, backslashes: bool) -> list[int]:
+    """How many characters the texts have, which are escaped in two bytes each where they are."""
+    if backslashes:
+        return [len(cell) - cell.count(b"\\") + cell.count(b"\\\\") for cell in cells]
+    return [len(cell) - cell.count(b"\\") for cell in cells]
+
+
 def straight_for(plan: Plan, lines: bytes) -> Straight | None:
     """What converts the lines of a piece; None where its plan wants more than two texts of a row."""
     return Straight(plan, lines) if lines and plan.shape == FIELDS and not plan.tools else None
+
+
+def _pattern_of(parts: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    """Finds the texts of a line in which every quote with a backslash before it belongs to a text."""
+    text = rb'([^"]*(?:(?<=\\)"[^"]*)*)'
+    return re.compile(b"^" + text.join(map(re.escape, parts)) + b"\n", re.MULTILINE)
 
 
 def _shape(plan: Plan, keys: tuple[str, ...], line: bytes) -> _Shape | None:
@@ -165,4 +208,6 @@ def _shape(plan: Plan, keys: tuple[str, ...], line: bytes) -> _Shape | None:
         keys.index(key) if key and key in keys else -1 for key in (plan.user, plan.assistant, plan.extra, plan.system)
     )
     others = tuple(key for key in keys if key not in plan.known)
-    return _Shape(parts, sum(map(len, parts)), user, assistant, extra, system, others, max(extra, system) >= 0)
+    return _Shape(
+        parts, sum(map(len, parts)), user, assistant, extra, system, others, max(extra, system) >= 0, _pattern_of(parts)
+    )
