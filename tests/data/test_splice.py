@@ -58,6 +58,17 @@ def rows(draw: Any) -> dict[str, Any]:
     return {"messages": messages, **draw(st.sampled_from([{}, {}, {}, tools])), "id": draw(IDS)}
 
 
+@st.composite
+def alike(draw: Any) -> list[dict[str, Any]]:
+    """Rows of one shape: a block of them is put together at once."""
+    roles = draw(st.sampled_from([("user", "assistant"), ("system", "user", "assistant"), ("user", "assistant") * 2]))
+    texts = draw(st.lists(st.tuples(*[TEXTS] * len(roles)), min_size=2, max_size=5))
+    return [
+        {"messages": [{"role": role, "content": text} for role, text in zip(roles, row, strict=True)], "id": draw(IDS)}
+        for row in texts
+    ]
+
+
 def both_ways(recipe: Recipe, lines: bytes) -> tuple[Rendered, Rendered]:
     block = Block("rows.jsonl", 1, lines)
     return render_block(replace(recipe, unedited=True), block), render_block(recipe, block)
@@ -72,7 +83,9 @@ def recipe_of(name: str, turns: Any = "all") -> Recipe:
 @pytest.mark.parametrize("name", ["chatml", "asking", "gemma", "odd end", "percent"])
 def test_the_short_way_gives_the_same_rows_counts_and_findings(name: str) -> None:
     @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(rows(), min_size=1, max_size=4), st.sampled_from(["all", "all", "last", "unroll"]))
+    @given(
+        st.one_of(st.lists(rows(), min_size=1, max_size=4), alike()), st.sampled_from(["all", "all", "last", "unroll"])
+    )
     def check(some: list[dict[str, Any]], turns: str) -> None:
         lines = b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in some)
         short, full = both_ways(recipe_of(name, turns), lines)
@@ -89,6 +102,19 @@ def test_plain_rows_take_the_short_way(name: str) -> None:
         line = orjson.dumps(row(*texts))
         several = len(texts) > 2 and name.startswith("qwen3")  # Qwen 3 writes an earlier answer in another way
         assert (splicer.splice(line) is None) == several, texts
+
+
+def test_a_block_of_rows_of_one_shape_is_put_together_at_once() -> None:
+    recipe = recipe_of("chatml")
+    splicer = Splicer(planner_for(recipe.template, recipe.eot, "all"))
+    some = [row(f'What is "{n}"?', f"It is\n{n} \\ é.") for n in range(20)]
+    made = splicer.splice_all(jsonl(some))
+    assert made is not None
+    ids, bodies, _ = made
+    each = [splicer.splice(line) for line in jsonl(some).splitlines()]
+    assert [(row_id, body) for row_id, body, _ in filter(None, each)] == list(zip(ids, bodies, strict=True))
+    for other in (row("a", "b", "c", "d"), row("a", "b", system="s"), {**some[0], "tools": [{"a": "b"}]}):
+        assert splicer.splice_all(jsonl([*some, other])) is None
 
 
 def test_rows_that_a_person_edited_are_parsed(project: Project) -> None:

@@ -108,6 +108,19 @@ def test_plain_lines_are_carried(line: str) -> None:
     assert straight.row(line.encode(), {}) is not None
 
 
+def test_lines_of_plain_texts_are_converted_at_once() -> None:
+    lines = [json.dumps({"question": f'"{n}"?', "answer": f"{n} is\n\\ \tit", "other": "o"}).encode() for n in range(9)]
+    straight = straight_for(PLANS["qa"], b"\n".join(lines))
+    assert straight is not None
+    dropped: dict[str, int] = {}
+    each: dict[str, int] = {}
+    assert straight.rows(lines, dropped) == [straight.row(line, each) for line in lines]
+    assert dropped == each == {"other": 9}
+    for odd in (b'"\x01"', b'"\\q"', b'"\\/"', b'" "', b'"\xc3\xa9"', b'"x\\\\"', b'"a", "question": "b"', b"1"):
+        line = b'{"question": "q", "answer": %b, "other": "o"}' % odd
+        assert straight.rows([*lines, line], {}) is None, line
+
+
 def test_a_lost_key_is_never_carried() -> None:
     """The blanks of one separator make up for a key that stands twice, as far as the length goes."""
     first = b'{"question": "a", "answer": "b"}'
