@@ -136,7 +136,8 @@ def _leave(job: Job, run: Run, attempt: Attempt, progress: Progress, verdict: Ve
 
 def _what_follows(job: Job, attempt: Attempt, *, launched: bool) -> str:
     """A launcher starts the other stack; without one (docker compose, or by hand) a person does."""
-    sets = "".join(f" --set {shlex.quote(override)}" for override in job.overrides)
+    said = [override for override in job.overrides if not override.startswith("run.name=")]  # --run says it
+    sets = "".join(f" --set {shlex.quote(override)}" for override in said)
     if not job.settings.backend_fallback.enabled:
         return f"backend_fallback.enabled is false: nothing more is started; inv train-bnb --config {job.config_file} would"
     if launched:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from sftplay.cli import parse_job
 from sftplay.errors import ConfigError, MachineError, ProtocolError
 from sftplay.handover import HandOver, read_untrusted, write
-from sftplay.model.handing_over import BackendUnusableError, accepted, handing_over
+from sftplay.model.handing_over import BackendUnusableError, _what_follows, accepted, handing_over
 from sftplay.model.probe import Verdict
 from sftplay.runs import Run
 from sftplay.settings import Settings
@@ -89,6 +90,13 @@ def test_under_docker_compose_it_is_a_command_of_compose(tmp_path: Path) -> None
     ended = _leave(tmp_path, failing, 0, nonce="", SFTPLAY_GOES_ON=goes_on)
     assert ended.returncode == 79
     assert f"{goes_on} --config demo.yaml --handed-over-from 01-unsloth" in ended.stderr
+
+
+def test_the_run_is_named_once_in_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    job = parse_job(["train", "--run", "mine", "--set", "train.seed=1"])[1]
+    said = _what_follows(job, Run("mine").attempt(1, "unsloth"), launched=False)
+    assert said.endswith("--run mine --set train.seed=1 --handed-over-from 01-unsloth")
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ def follow(events: Iterable[Mapping[str, Any]], what: str) -> list[Mapping[str, 
             bar.show(layers)
             if not bar.live and time.monotonic() - said > _EVERY:
                 said = time.monotonic()
-                console.info(f"{what}: {_amount(layers)} …")
+                unpacking = ", unpacking" if event.get("status") == "Extracting" else ""
+                console.info(f"{what}: {_amount(layers)}{unpacking} …")
     return aux
 
 
