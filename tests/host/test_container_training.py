@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,24 @@ from tests.host.standin import Project, image_with_python, wait_until
 
 pytestmark = pytest.mark.docker
 
+# Stands between a launcher and the engine: killed, the engine is gone for the launcher, and for nobody else.
+BETWEEN = """
+import asyncio, sys
+async def copy(reader, writer):
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.write_eof()
+async def serve(reader, writer):
+    inner, outer = await asyncio.open_unix_connection(sys.argv[1])
+    await asyncio.gather(copy(reader, outer), copy(inner, writer), return_exceptions=True)
+    outer.close()
+    writer.close()
+async def main():
+    async with await asyncio.start_unix_server(serve, sys.argv[2]) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
 UNSLOTH = "train --run demo --attempt=1"
 BNB = "train --run demo --handed-over-from=01-unsloth"
 
@@ -188,6 +207,28 @@ def test_without_the_engine_an_ended_run_goes_on_and_a_running_one_is_not_double
     assert project.starts() == 3
 
 
+def test_an_engine_that_is_lost_ends_the_watching_and_nothing_else(
+    engine: Engine, project: Project, tmp_path: Path
+) -> None:
+    if not engine.host.startswith("unix://"):
+        pytest.skip("the engine is not on a socket of this machine")
+    address = tmp_path / "s"
+    argv = [sys.executable, "-c", BETWEEN, engine.host.removeprefix("unix://"), str(address)]
+    with subprocess.Popen(argv) as between:
+        wait_until(address.exists, "the socket")
+        launcher = project.start(DOCKER_HOST=f"unix://{address}")
+        project.sees(launcher, b"step 1")
+        between.kill()
+    assert project.ends(launcher) == 69
+    assert b"the container engine is gone; the training may go on" in project.terminal(launcher)
+    again = project.start()
+    project.sees(again, b"watching it")
+    (project.run / "enough").touch()
+    assert project.ends(again) == 0
+    assert project.starts() == 1
+    assert containers(engine, project) == []
+
+
 def test_inv_ps_and_stop_find_what_nobody_watches(engine: Engine, project: Project) -> None:
     launcher = project.start()
     project.sees(launcher, b"step 1")
@@ -205,8 +246,6 @@ def test_inv_ps_and_stop_find_what_nobody_watches(engine: Engine, project: Proje
 
 def task(project: Project, call: str) -> str:
     """What a task of `sftplay.host.ps` prints."""
-    import sys
-
     end = subprocess.run(
         [sys.executable, "-c", f"from sftplay.host import ps; ps.{call}"],
         cwd=project.folder,
