@@ -208,7 +208,7 @@ def test_after_ctrl_c_nothing_is_handed_over(project: Project) -> None:
     assert project.start_lines() == [UNSLOTH]
 
 
-@pytest.mark.parametrize(("stamped", "again"), [(False, ()), (True, ("--resume",))])
+@pytest.mark.parametrize(("stamped", "again"), [(True, ()), pytest.param(False, ("--resume",), marks=pytest.mark.long)])
 def test_stopped_between_the_request_and_the_next_stamp_the_next_start_goes_on(
     project: Project, stamped: bool, again: tuple[str, ...]
 ) -> None:
