@@ -208,7 +208,9 @@ def _quantiles(unit: str, rows: Mapping[str, Mapping[str, int]]) -> Markup:
 
 def _template(rendered: Report) -> Markup:
     facts = rendered["facts"]
-    adds = facts.get("template_adds", {})
+    adds = dict(facts.get("template_adds", {}))
+    if not facts.get("rows_without_system", 1):  # every row has a system prompt: the template's own is in none
+        adds.pop("default_system", None)
     pairs = [
         ("end of turn", html.join((html.code(facts["eot"]), f" ({facts['eot_reason']})"))),
         (
