@@ -19,8 +19,10 @@ if __name__ == "__main__":
 from invoke.collection import Collection
 from invoke.context import Context
 
-from sftplay.host.menu import only, task, whole_number
+from sftplay.host.menu import adopt, only, task, whole_number
 from sftplay.host.stagetask import stage_task
+
+adopt()  # where `inv` reads this: wrong command lines end as they do here
 
 
 @task(name="help")

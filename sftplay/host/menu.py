@@ -17,6 +17,7 @@ from invoke.tasks import Task
 from sftplay import __version__, console
 from sftplay.errors import SftplayError, UsageError
 from sftplay.files import explain_os_error
+from sftplay.host import wrong_words
 from sftplay.host.bootstrap import CHECKOUT
 from sftplay.host.words import WordsTask
 
@@ -115,7 +116,7 @@ def only(words: Sequence[str]) -> str | None:
 
 
 class Menu(Program):
-    """Invoke's program with our exit code for a wrong command line: 2, as everywhere else."""
+    """Invoke's program with our message and exit code for a wrong command line: 2, as everywhere else."""
 
     def parse_core_args(self) -> None:
         self._or_usage(super().parse_core_args)
@@ -123,13 +124,23 @@ class Menu(Program):
     def parse_tasks(self) -> None:
         self._or_usage(super().parse_tasks)
 
+    def parse_cleanup(self) -> None:
+        self._or_usage(super().parse_cleanup)
+
     def _or_usage(self, parse: Callable[[], None]) -> None:
         try:
             parse()
         except ParseError as error:
-            todo = "tasks.py --list names the tasks, tasks.py TASK --help their options"
-            console.failure(SftplayError(str(error), todo=todo))
+            collection = getattr(self, "collection", None)
+            console.failure(wrong_words.explain(error, collection.task_names if collection else ()))
             raise Exit(code=2) from None
+
+
+def adopt() -> None:
+    """Make Invoke's own program a Menu, where that is what reads tasks.py (`inv`): the same messages and exit codes."""
+    invoke_main = sys.modules.get("invoke.main")
+    if invoke_main is not None:
+        invoke_main.program.__class__ = Menu
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,0 +1,57 @@
+"""A command line that no task understands: said in the words of the menu, with what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from invoke.exceptions import ParseError
+
+from sftplay.errors import UsageError
+
+_UNKNOWN = re.compile(r"No idea what '(.+)' is!")
+_ONE_WORD = ("run", "name", "what")  # arguments that are given as a word, without their option
+_OF_A_FLAG = re.compile(r"Flag <Argument: ([\w-]+)[^>]*> (needed value|doesn't take any value)")
+
+
+def explain(error: ParseError, tasks: Iterable[str]) -> UsageError:
+    """What Invoke's parser refuses, for people.
+
+    Args:
+        tasks: every name of a task.
+    """
+    said, context = str(error), error.context
+    name = context.name if context is not None and context.name else None
+    unknown = _UNKNOWN.search(said)
+    if unknown and unknown[1].startswith("-"):
+        return _no_option(unknown[1], name, list(context.flags) if name and context else [])
+    if unknown:
+        close = difflib.get_close_matches(unknown[1], list(tasks), n=1)
+        return UsageError(
+            f"there is no task {unknown[1]}",
+            todo=f"did you mean: inv {close[0]}?" if close else "inv --list names the tasks",
+        )
+    if name and context is not None and context.missing_positional_args:
+        missing = [argument.name for argument in context.missing_positional_args]
+        example = " ".join(one.upper() if one in _ONE_WORD else f"--{one} …" for one in missing)
+        more = "; inv runs lists the runs" if "run" in missing else f"; inv {name} --help says more"
+        return UsageError(f"inv {name} lacks {example.removesuffix(' …')}", todo=f"inv {name} {example}{more}")
+    of_flag = _OF_A_FLAG.search(said)
+    if name and of_flag:
+        wants = "wants a value" if of_flag[2] == "needed value" else "takes no value"
+        return UsageError(f"inv {name} --{of_flag[1]} {wants}", todo=f"inv {name} --help")
+    return UsageError(said, todo="inv --list names the tasks, inv TASK --help their options")
+
+
+def _no_option(option: str, task: str | None, known: list[str]) -> UsageError:
+    if task is None:
+        return UsageError(
+            f"there is no option {option}", todo="inv --list names the tasks, inv TASK --help their options"
+        )
+    word = option.partition("=")[0]
+    close = difflib.get_close_matches(word, known, n=1)
+    return UsageError(
+        f"inv {task} has no option {word}",
+        todo=f"did you mean {close[0]}?" if close else f"inv {task} --help names its options",
+    )
