@@ -133,7 +133,7 @@ def main(argv: Sequence[str]) -> int:
         module.run(job)
         sys.stdout.flush()  # a closed pipe is caught here; in Python's own last flush it would end in 120
         return 0
-    except SftplayError as problem:
+    except (SftplayError, StoppedError) as problem:
         console.failure(problem)
         return problem.code
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
-from sftplay.errors import SftplayError
+from sftplay.errors import SftplayError, StoppedError
 from sftplay.files import append_line
 
 _COLOURS = {"info": "34", "success": "32", "warning": "33", "error": "31"}
@@ -45,7 +45,7 @@ def error(text: str) -> None:
     _say("error", text)
 
 
-def failure(problem: SftplayError) -> None:
+def failure(problem: SftplayError | StoppedError) -> None:
     """An expected failure: what happened, where, and what to do next."""
     error(str(problem))
     if problem.todo:

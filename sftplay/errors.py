@@ -112,14 +112,24 @@ class InterruptedSavedError(SftplayError):
     code = 85
 
 
-class StoppedError(SftplayError):
-    """Stopped by the user or a signal with nothing to save yet: 130 for SIGINT, 143 for SIGTERM."""
+class StoppedError(KeyboardInterrupt):
+    """Stopped by the user or a signal with nothing to save yet: 130 for SIGINT, 143 for SIGTERM.
+
+    No SftplayError, though it is said like one: a signal may come anywhere, also inside a `try` that expects a damaged file
+    or a broken library, and must pass through every `except SftplayError` and `except Exception` there.
+    """
 
     code = 130
 
     def __init__(self, what: str, *, signum: int = 2, where: str = "", todo: str = "") -> None:
-        super().__init__(what, where=where, todo=todo)
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.todo = todo
         self.code = 128 + signum
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
 
 
 EXIT_MEANINGS: dict[int, str] = {

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
+from sftplay import cli
+from sftplay.errors import StoppedError
 from sftplay.manifest import problem_with, sealed_folder, sweep
 
 
@@ -79,3 +84,24 @@ def test_sweep_removes_what_a_kill_left(tmp_path: Path) -> None:
     _make(tmp_path / "checkpoint-3")
     sweep(tmp_path)
     assert os.listdir(tmp_path) == ["checkpoint-3"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_it_verifies_is_no_damage(tmp_path: Path, signum: signal.Signals) -> None:
+    size = 8 << 30  # sparse; many seconds of hashing, of which a fraction is done
+    with open(tmp_path / "weights.bin", "wb") as weights:
+        weights.truncate(size)
+    listed = {"weights.bin": {"size": size, "hash": "sha256:0"}}
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": listed}))
+    before = signal.signal(signum, cli._stop)
+    try:
+        threading.Timer(0.3, os.kill, (os.getpid(), signum)).start()
+        with pytest.raises(StoppedError) as stopped:
+            problem_with(tmp_path)
+    finally:
+        signal.signal(signum, before)
+    assert stopped.value.code == 128 + signum
+
+
+def test_no_clause_for_failures_catches_a_stop() -> None:
+    assert not issubclass(StoppedError, Exception)

@@ -15,7 +15,7 @@ from invoke.program import Program
 from invoke.tasks import Task
 
 from sftplay import __version__, console
-from sftplay.errors import SftplayError, UsageError
+from sftplay.errors import SftplayError, StoppedError, UsageError
 from sftplay.files import explain_os_error
 from sftplay.host import wrong_words
 from sftplay.host.bootstrap import CHECKOUT
@@ -70,7 +70,7 @@ def call(body: Body, *args: Any, **given: Any) -> int:
         given = {key: _from_root(value) if key in _PATHS and value else value for key, value in given.items()}
         os.chdir(CHECKOUT)
         return body(*args, **given) or 0
-    except SftplayError as problem:
+    except (SftplayError, StoppedError) as problem:
         console.failure(problem)
         return problem.code
     except KeyboardInterrupt:

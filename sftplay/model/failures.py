@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sftplay.errors import SftplayError
+from sftplay.errors import SftplayError, StoppedError
 from sftplay.handover import Reason
 
 # Packages that only the Unsloth stack trains through: a failure inside them says nothing about the BnB stack.
@@ -142,7 +142,7 @@ def describe(error: BaseException) -> Failure:
 
 def reason_of(error: BaseException) -> Reason | None:
     """`classify` for an exception of this process; an expected failure (a SftplayError) never hands over."""
-    return None if isinstance(error, SftplayError) else classify(describe(error))
+    return None if isinstance(error, (SftplayError, StoppedError)) else classify(describe(error))
 
 
 def _modules(error: BaseException) -> list[str]:

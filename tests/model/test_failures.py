@@ -173,7 +173,7 @@ def test_a_wrapper_does_not_hide_where_it_began() -> None:
     "error",
     [ConfigError("x"), DataError("x"), RefusedError("x"), NonFiniteError("Unsloth: No layers to finetune"), StoppedError("x")],
 )  # fmt: skip
-def test_our_own_failures_never_hand_over(error: Exception) -> None:
+def test_our_own_failures_never_hand_over(error: BaseException) -> None:
     assert reason_of(error) is None
 
 
