@@ -14,8 +14,9 @@ from sftplay.files import write_text
 from sftplay.host.batch_expand import Experiment
 from sftplay.host.batch_file import LOWER_IS_BETTER, BatchFile
 from sftplay.host.estimate import show_duration
-from sftplay.host.runlist import decimals, print_table
+from sftplay.host.runlist import decimals
 from sftplay.host.runview import View, look, number_in
+from sftplay.host.tables import print_table
 from sftplay.runs import Run
 
 METRICS = ("loss", "perplexity", "exact_match", "token_f1", "rouge_l", "chrf", "ended")
@@ -55,7 +56,9 @@ def rows_of(parsed: BatchFile, experiments: Sequence[Experiment], said: Mapping[
 def show(folder: Path, parsed: BatchFile, experiments: Sequence[Experiment], said: Mapping[str, str]) -> None:
     """Print the table, and write summary.csv and summary.md."""
     rows = rows_of(parsed, experiments, said)
-    print_table(*screen_table(rows))
+    columns, cells, numbers = screen_table(rows)
+    varied = columns[2 : columns.index("state")]
+    print_table(columns, cells, numbers, short=("dataset", *varied), least=("time", "steps", "train loss", "dataset"))
     header, lines = whole_table(rows)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *lines])

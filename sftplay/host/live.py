@@ -16,8 +16,9 @@ from sftplay import console
 from sftplay.errors import NotFoundError
 from sftplay.host import records
 from sftplay.host.estimate import show_duration
-from sftplay.host.runlist import decimals, print_table
+from sftplay.host.runlist import decimals
 from sftplay.host.runview import View, every_run, moment_of, number_in, require
+from sftplay.host.tables import print_table
 from sftplay.locks import is_held
 from sftplay.places import OUTPUTS
 from sftplay.runs import Run
@@ -34,7 +35,7 @@ def status() -> None:
     if not rows:
         console.info("nothing runs; inv runs lists what has run")
         return
-    print_table(COLUMNS, rows, COLUMNS[2:7])
+    print_table(COLUMNS, rows, COLUMNS[2:7], short=("now",), least=("val loss", "tokens/s"))
     console.info("inv logs RUN -f follows one")
 
 

@@ -17,8 +17,9 @@ from sftplay.files import write_text
 from sftplay.host import curves
 from sftplay.host.estimate import show_duration
 from sftplay.host.rundetail import shown
-from sftplay.host.runlist import before_after, decimals, print_table
+from sftplay.host.runlist import before_after, decimals
 from sftplay.host.runview import View, require
+from sftplay.host.tables import print_table
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
 from sftplay.places import OUTPUTS

@@ -13,8 +13,8 @@ from sftplay import console
 from sftplay.files import human_size
 from sftplay.host import records
 from sftplay.host.estimate import show_duration
-from sftplay.host.runlist import print_table
 from sftplay.host.runview import View, require
+from sftplay.host.tables import print_table
 from sftplay.runs import checkpoints_in
 
 LATEST = 12  # events shown

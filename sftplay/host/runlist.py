@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from sftplay import console
 from sftplay.files import human_size
 from sftplay.host.estimate import show_duration
 from sftplay.host.runview import View, every_run
+from sftplay.host.tables import print_table
 
 STYLES = {"running": "blue", "finished": "green", "interrupted": "yellow", "cut off": "yellow", "not begun": "dim"}
 COLUMNS = ("run", "state", "backend", "model", "method", "steps", "loss", "val loss", "ROUGE-L", "time", "size")
 _NUMBERS = COLUMNS[5:]
-_FITTED = 60  # rows
+_LEAST = ("size", "time", "method", "backend", "ROUGE-L", "steps")  # what a narrow terminal does without, in this order
 
 
 def show(*, as_json: bool = False) -> None:
@@ -32,7 +28,7 @@ def show(*, as_json: bool = False) -> None:
     if not views:
         console.info("no runs yet; next: inv train, or inv quickstart")
         return
-    print_table(COLUMNS, [cells(view) for view in views], _NUMBERS)
+    print_table(COLUMNS, [cells(view) for view in views], _NUMBERS, short=("model",), least=_LEAST)
     for view in views:
         for problem in view.problems:
             console.warning(f"{view.name}: {problem}")
@@ -74,34 +70,6 @@ def facts(view: View) -> dict[str, Any]:
         "began": view.began,
         "problems": list(view.problems),
     }
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers: Sequence[str] = ()) -> None:
-    """A table on stdout: fitted to a terminal; where it goes into a file or a pipe, and where it is long, one line a row."""
-    if not sys.stdout.isatty() or len(rows) > _FITTED:
-        _print_lines(columns, rows, numbers)
-        return
-    out = Console(highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    for column in columns:
-        right = column in numbers
-        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    out.print(table)
-
-
-def _print_lines(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers: Sequence[str]) -> None:
-    """The table as plain lines: rich takes seconds for hundreds of rows."""
-    lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    sides = [str.rjust if column in numbers else str.ljust for column in columns]
-    lines.insert(1, ["─" * width for width in widths])
-    text = "\n".join(
-        "  ".join(side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-    console.result(text)
 
 
 def before_after(view: View, metric: str, form: str) -> str:
