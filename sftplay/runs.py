@@ -204,9 +204,16 @@ class Run:
             raise RefusedError(
                 f"the trained weights were changed: {problem}",
                 where=str(folder),
-                todo="train again, or restore the file",
+                todo=self._how_to_mend(),
             )
         return folder
+
+    def _how_to_mend(self) -> str:
+        """What to do about published weights that were changed: the checkpoints may still hold them."""
+        begun = [attempt for attempt in self.attempts() if attempt.has_begun]
+        if begun and newest_whole_checkpoint(begun[-1].checkpoints)[0] is not None:
+            return f"restore the file, or publish it anew from the checkpoints: inv train --run {self.name} --resume"
+        return f"restore the file, or train again: inv train --config {self.config} --run {self.free_name()}"
 
     def refuse_second_start(self) -> None:
         """A run that has begun or finished is not started again: 76, offering a free name."""

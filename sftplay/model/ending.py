@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sftplay import console
 from sftplay.errors import OutOfMemoryError, RefusedError, SftplayError
 from sftplay.files import human_size, read_json, write_json
+from sftplay.manifest import problem_with
 from sftplay.model.plan import Plan
 from sftplay.runs import Run, checkpoints_in
 
@@ -35,11 +36,57 @@ def _publish(plan: Plan, assembly: Assembly) -> str:
     steps = dict(checkpoints_in(plan.attempt.checkpoints))
     best = assembly.trainer.state.best_global_step
     chosen = steps[best] if best in steps else steps[max(steps)]
-    target = plan.run.model if plan.settings.train.method == "full" else plan.run.adapter
+    target = _target(plan)
     publish(chosen, target, assembly.trainer.processing_class, {"run": plan.run.name, "checkpoint": chosen.name})
     size = human_size(sum(path.stat().st_size for path in target.iterdir()))
     console.success(f"{target} ({size}), from {chosen.name}{', the best val loss' if best in steps else ''}")
     return chosen.name
+
+
+def _target(plan: Plan) -> Path:
+    return plan.run.model if plan.settings.train.method == "full" else plan.run.adapter
+
+
+def nothing_is_left(plan: Plan, assembly: Assembly, checkpoint: Path, step: int) -> bool:
+    """Whether a run that is resumed is finished, with whole weights. Damaged ones are published anew.
+
+    Args:
+        checkpoint: the newest whole one, of `step`.
+    """
+    ended = _finished_at(plan.run)
+    damage = problem_with(_target(plan)) if ended is not None else None
+    if damage and step == ended:  # `ended` comes before the planned end where training stopped early
+        console.warning(
+            f"run {plan.run.name} is finished, but its weights are damaged ({damage}): publishing them anew"
+        )
+        _publish_again(plan, assembly, checkpoint)
+        return True
+    if ended is None or damage or step < assembly.trainer.planned_steps:
+        return False
+    console.success(f"run {plan.run.name} is finished: {ended} steps; nothing is left to do")
+    return True
+
+
+def _publish_again(plan: Plan, assembly: Assembly, checkpoint: Path) -> None:
+    """The weights of a finished run once more, from the checkpoint that they were made of.
+
+    Args:
+        checkpoint: the last one: it knows which was the best.
+
+    Raises:
+        RefusedError: the best checkpoint is damaged too (76).
+    """
+    assembly.restore_state(checkpoint)
+    best = dict(checkpoints_in(plan.attempt.checkpoints)).get(assembly.trainer.state.best_global_step, checkpoint)
+    problem = None if best == checkpoint else problem_with(best)
+    if problem:
+        raise RefusedError(
+            f"the checkpoint with the best val loss is damaged too: {problem}",
+            where=str(best),
+            todo=f"restore one of the two, or train again: inv train --config {plan.run.config} --run {plan.run.free_name()}",
+        )
+    name = _publish(plan, assembly)
+    plan.run.record_event("published", attempt=plan.attempt.name, checkpoint=name)
 
 
 def _say_result(result: dict[str, Any]) -> None:
@@ -51,12 +98,13 @@ def _say_result(result: dict[str, Any]) -> None:
     )
 
 
-def state_of(run: Run) -> str:
-    """`finished`, or whatever run.json says; empty where it says nothing any more, and is written anew."""
+def _finished_at(run: Run) -> int | None:
+    """The step that run.json says the run ended at; None where it is not finished, or run.json is to be written anew."""
     try:
-        return str(read_json(run.record)["state"])
-    except (SftplayError, KeyError, TypeError):
-        return ""
+        record = read_json(run.record)
+        return int(record["steps"]) if record["state"] == "finished" else None
+    except (SftplayError, KeyError, TypeError, ValueError):
+        return None
 
 
 def explain(error: BaseException, checkpoint: Path | None) -> BaseException:

@@ -25,7 +25,7 @@ from sftplay.freshness import read_stamp
 from sftplay.locks import hold
 from sftplay.model.backends import load_backend
 from sftplay.model.device import decide_device, use_one_gpu
-from sftplay.model.ending import explain, finish, state_of
+from sftplay.model.ending import explain, finish, nothing_is_left
 from sftplay.model.guard import check_attention, choose_checkpoint
 from sftplay.model.handing_over import BackendUnusableError, Progress, accepted, handing_over
 from sftplay.model.plan import Plan
@@ -160,9 +160,9 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     else:
         _write_start(plan, stamp)
     assembly = assemble(plan, model)
-    done = checkpoint is not None and _is_last(plan, assembly, checkpoint)
-    if done and state_of(run) == "finished":
-        console.success(f"run {run.name} is finished: {assembly.trainer.planned_steps} steps; nothing is left to do")
+    step = _step_of(plan, checkpoint)
+    done = checkpoint is not None and step >= assembly.trainer.planned_steps  # the library would train one step more
+    if checkpoint is not None and nothing_is_left(plan, assembly, checkpoint, step):
         return
     opening = record.opening(plan, stamp, assembly, check_first_batch(assembly.trainer))
     write_json(run.record, opening)
@@ -187,10 +187,8 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     finish(plan, assembly, opening, began)
 
 
-def _is_last(plan: Plan, assembly: Assembly, checkpoint: Path) -> bool:
-    """Whether the checkpoint is the last step's. The library's loop would train one step more from there."""
-    step = next(step for step, path in checkpoints_in(plan.attempt.checkpoints) if path == checkpoint)
-    return step >= assembly.trainer.planned_steps
+def _step_of(plan: Plan, checkpoint: Path | None) -> int:
+    return next((step for step, path in checkpoints_in(plan.attempt.checkpoints) if path == checkpoint), 0)
 
 
 def _probe(plan: Plan) -> None:

@@ -136,6 +136,14 @@ def test_resume_after_the_last_step_trains_nothing_more(project: Path, box: Box,
     ran = box.run("train", "--run", "demo", "--resume", cwd=project)
     assert ran.code == 0 and "nothing is left to do" in ran.err, ran.err
     assert json.loads((project / "outputs/demo/run.json").read_bytes()) == record
+    weights = project / "outputs/demo/adapter/adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    refused = box.run("infer", "--run", "demo", "--prompt", "Hello", cwd=project)
+    assert refused.code == 76 and "inv train --run demo --resume" in refused.err, refused.err
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 0 and "publishing them anew" in ran.err and "bytes, not" in ran.err, ran.err
+    assert _weights(project) == reference["lora-fp32"]
+    assert json.loads((project / "outputs/demo/run.json").read_bytes()) == record
     # Killed between its last checkpoint and the end: what was trained is published, and no more.
     (project / "outputs/demo/run.json").write_text(json.dumps({**record, "state": "running"}))
     shutil.rmtree(project / "outputs/demo/adapter")
