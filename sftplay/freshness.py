@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from sftplay import console
 from sftplay.config import load_config
 from sftplay.files import hash_json, read_json, write_json
+from sftplay.places import data_folder
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME, Job
 
@@ -24,6 +27,7 @@ FORMATS: Mapping[str, int] = {
     "render": 2,
     "tokenize": 2,
 }  # raised by hand when a stage's output changes
+_KINDS = {"process": "processed", "style": "processed_with_style", "render": "rendered", "tokenize": "tokenized"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,36 @@ def why_stale(stamp: Stamp | None, stage: str, source: str, section: Mapping[str
     if changed:
         return f"settings changed: {', '.join(changed)}"
     return None
+
+
+def behind(settings: Settings, *, until: str = "tokenize") -> tuple[str, str] | None:
+    """The first data folder that was made before what it is made of changed, by the stamps alone: what, and what to do.
+
+    None where all fit, or nothing says so: rows made or edited by hand are for the stages' own `freshness`.
+
+    Args:
+        until: the last stage to look at.
+    """
+    folders = {stage: data_folder(kind, settings) for stage, kind in _KINDS.items()}
+    stamps = {stage: read_stamp(folder) for stage, folder in folders.items()}
+    rendered = stamps["render"]
+    styled = rendered is not None and rendered.facts.get("from") == folders["style"].name
+    chain = [*(["process", "style"] if styled else ["process"]), "render", "tokenize"]
+    for before, stage in pairwise(chain):
+        made, source = stamps[stage], stamps[before]
+        if made and source and source.output != (made.facts.get("rendered") if stage == "tokenize" else made.source):
+            return f"{folders[stage]} was made before {folders[before]} changed", f"inv {stage}"
+        if stage == until:
+            break
+    return None
+
+
+def warn_if_behind(settings: Settings, *, until: str = "tokenize") -> bool:
+    """Say it where `behind` finds something."""
+    found = behind(settings, until=until)
+    if found:
+        console.warning(f"{found[0]}: {found[1]} (train does it itself)")
+    return found is not None
 
 
 def section_of(settings: Settings, *keys: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sftplay.data.artifact import IGNORED, batches_of, read_split
 from sftplay.data.specials import special_pattern
 from sftplay.data.tokenizer import load_backend, read_tokenizer
 from sftplay.errors import NotFoundError, RefusedError, UsageError
-from sftplay.freshness import read_stamp
+from sftplay.freshness import read_stamp, warn_if_behind
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.stages import Job
 
@@ -90,6 +90,8 @@ def _check(job: Job, folder: Path, tokenizer_hash: str) -> None:
             where=str(folder),
             todo="render and tokenize them again: inv render, inv tokenize",
         )
+    if warn_if_behind(job.settings):
+        return
     if reason := tokenize.freshness(job):
         console.warning(f"{folder} is not current ({reason}): `inv tokenize` makes it again, then repeat this")
 

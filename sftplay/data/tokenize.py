@@ -25,7 +25,7 @@ from sftplay.data.tokenize_rows import Reader, Tokenized
 from sftplay.data.tokenizer import TokenizerFacts, load_backend, read_tokenizer
 from sftplay.errors import DataError, NotFoundError, RefusedError
 from sftplay.files import hash_json, write_json
-from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.freshness import Stamp, behind, read_stamp, refreshed, relevant, section_of, warn_if_behind, why_stale
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.stages import Job
 
@@ -75,6 +75,7 @@ def run(job: Job) -> None:
     rendered = read_stamp(source)
     if rendered is None:
         raise NotFoundError("the rendered rows have no stamp", where=str(source), todo="render again: inv render")
+    _warn_if_behind(job)
     model = find_model(settings)
     tokenizer = read_tokenizer(model)
     if rendered.facts["tokenizer_hash"] != tokenizer.hash:
@@ -105,6 +106,13 @@ def run(job: Job) -> None:
         ).write(tmp)
     _say(splits, tally, lengths, folder)
     write_page(job)
+
+
+def _warn_if_behind(job: Job) -> None:
+    found = behind(job.settings, until="render")
+    if found and job.options.get("strict"):
+        raise DataError(f"--strict: {found[0]}", todo=f"{found[1]}, then repeat this")
+    warn_if_behind(job.settings, until="render")
 
 
 def _source(folder: Path, stamp: Stamp) -> str:

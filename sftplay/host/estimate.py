@@ -22,6 +22,7 @@ from sftplay.errors import (
     UsageError,
 )
 from sftplay.files import human_size
+from sftplay.freshness import warn_if_behind
 from sftplay.host import forecast, gpu, machine
 from sftplay.host.forecast import Amount
 from sftplay.host.plan import Plan, free_memory, gather, or_problem
@@ -64,6 +65,8 @@ def check(
     else:
         console.warning("the config can't be read: what follows is for the defaults")
     plan = gather(settings, facts, cards, problems)
+    if plan.rows and plan.rows.exact:
+        or_problem(lambda: warn_if_behind(settings), problems)
     for line in _report(plan, facts, cards):
         console.info(line)
     problems += _judge(plan, facts, cards)

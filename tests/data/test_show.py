@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 
 import pytest
 
+from sftplay.freshness import behind
 from tests.data.models import save_model
-from tests.data.project import ROOT, Project
-from tests.data.stages import put_rows, row, run, with_model
+from tests.data.project import ROOT, Project, jsonl, questions
+from tests.data.stages import job, put_rows, row, run, with_model
 
 
 @pytest.fixture
@@ -117,6 +119,34 @@ def test_an_empty_split_and_stale_rows_are_said(tokenized: Project) -> None:
     assert done.code == 0
     assert "the test split is empty" in done.said
     assert "is not current (settings changed: model.max_length)" in done.said
+
+
+def test_rows_from_before_other_rows_were_processed_are_said_to_be_old(project: Project) -> None:
+    with_model(project)
+    project.put("qa.jsonl", jsonl(questions(20)))
+    for stage in ("process", "render", "tokenize"):
+        run(project, stage)
+    project.put("qa.jsonl", jsonl(questions(30)))
+    run(project, "process")
+    old = "data/rendered was made before data/processed changed: inv render (train does it itself)"
+    shown, again = project.run("show"), project.run("tokenize")
+    assert shown.code == again.code == 0
+    assert old in shown.said and old in again.said
+    strict = project.run("tokenize", "--strict")
+    assert strict.code == 65 and "data/rendered was made before data/processed changed" in strict.said
+    assert "inv render, then repeat this" in strict.said
+    with contextlib.chdir(project.folder):
+        assert behind(job(project).settings) is not None
+        run(project, "render")
+        assert behind(job(project).settings) == ("data/tokenized was made before data/rendered changed", "inv tokenize")
+        run(project, "tokenize")
+        assert behind(job(project).settings) is None
+        for stage, options in (("style", {"style": "Rhyme."}), ("render", {}), ("tokenize", {})):
+            run(project, stage, **options)
+        assert behind(job(project).settings) is None
+        project.put("qa.jsonl", jsonl(questions(40)))
+        run(project, "process")
+        assert "processed_with_style was made before data/processed changed" in str(behind(job(project).settings))
 
 
 def _read(terminal: int) -> bytes:

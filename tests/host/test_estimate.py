@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sftplay.freshness import Stamp
 from sftplay.host import estimate, plan, samples
 from sftplay.host.machine import look
 from sftplay.settings import Settings
@@ -100,6 +101,25 @@ def test_nothing_is_written() -> None:
     before = sorted(os.walk("."))
     estimate.check()
     assert sorted(os.walk(".")) == before
+
+
+def test_rows_that_were_tokenized_before_the_data_changed_are_said_to_be_old(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tokens = {"rows": {"train": 9}, "tokens": {"train": 90}, "trained_tokens": {"train": 40}, "max_tokens": 20}
+    Stamp("process", "raw", {}, output="new").write(_folder("processed"))
+    Stamp("render", "old", {}, output="pairs", facts={"from": "processed"}).write(_folder("rendered"))
+    Stamp("tokenize", "x", {}, facts={**tokens, "rendered": "pairs"}).write(_folder("tokenized"))
+    assert estimate.check() == 0
+    said = capsys.readouterr().err
+    assert "data/rendered was made before data/processed changed: inv render" in said
+    assert said.index("was made before") < said.index("9 to train on")
+
+
+def _folder(kind: str) -> Path:
+    folder = Path("data", kind)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def test_a_hub_dataset_that_is_not_here_yet_is_no_problem(capsys: pytest.CaptureFixture[str]) -> None:
