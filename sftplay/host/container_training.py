@@ -19,7 +19,7 @@ from sftplay.host.container_spec import ContainerSpec, Image, project_of
 from sftplay.host.engine import Engine
 from sftplay.host.local_training import say_stopping
 from sftplay.host.records import Exit, Start
-from sftplay.host.wishes import GRACE, Wishes
+from sftplay.host.wishes import GRACE, Wishes, copy, settled
 from sftplay.runs import Run
 
 _TAIL = 40  # lines of earlier output shown when a launcher comes back
@@ -102,7 +102,7 @@ def adopt(engine: Engine, run: Run, start: Start, wishes: Wishes) -> Exit | None
         tail = engine.api.attach(found["Id"], stream=True, logs=False, demux=True)
         earlier = engine.api.logs(found["Id"], tail=_TAIL)
     console.info("its last lines:")
-    os.write(2, earlier)
+    copy(settled(earlier).encode())
     return _watch(engine, run, start, found["Id"], Output(tail), wishes, GRACE)
 
 

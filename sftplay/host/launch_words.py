@@ -14,7 +14,7 @@ from sftplay.host.local_training import TAIL
 from sftplay.host.next_start import Facts, Finish
 from sftplay.host.records import Exit, Start
 from sftplay.host.seats import Order
-from sftplay.host.wishes import Wishes, copy
+from sftplay.host.wishes import Wishes, copy, settled
 
 
 def finish(order: Order, facts: Facts, move: Finish, wishes: Wishes) -> int:
@@ -91,4 +91,4 @@ def before(order: Order, start: Start, end: Exit, *, handed: bool) -> None:
 def _show_tail(order: Order, start: Start) -> None:
     path = records.output_file(order.run.launch, start.number)
     if path.is_file():
-        copy(path.read_bytes()[-TAIL:].rpartition(b"\r")[2])
+        copy(settled(path.read_bytes()[-TAIL:]).encode())

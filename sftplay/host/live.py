@@ -19,6 +19,7 @@ from sftplay.host.estimate import show_duration
 from sftplay.host.runlist import decimals
 from sftplay.host.runview import View, every_run, moment_of, number_in, require
 from sftplay.host.tables import print_table
+from sftplay.host.wishes import settled
 from sftplay.locks import is_held
 from sftplay.places import OUTPUTS
 from sftplay.runs import Run
@@ -26,7 +27,9 @@ from sftplay.runs import Run
 COLUMNS = ("what", "stage", "step", "loss", "val loss", "tokens/s", "left", "now")
 _POLL = 0.2
 _LATEST = 20  # lines shown before following
-_STAMPED = re.compile(r"^\S+T\S+ (info: |success: |warning: )?")  # how a line of train.log begins
+_STAMPED = re.compile(
+    r"^\S+T\S+ (info: |success: |warning: )?|^[·✓!✗] "
+)  # how a line of train.log begins, or one of the screen
 
 
 def status() -> None:
@@ -116,11 +119,10 @@ def last_line(path: Path) -> str:
     try:
         with open(path, "rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
-            text = log.read().decode("utf-8", "replace")
+            text = settled(log.read())
     except OSError:
         return ""
-    lines = [line.rpartition("\r")[2].strip() for line in text.rstrip("\r\n ").splitlines()]
-    return next((line for line in reversed(lines) if line), "")
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def logs(name: str, *, follow: bool = False) -> int:
@@ -135,7 +137,7 @@ def logs(name: str, *, follow: bool = False) -> int:
         raise NotFoundError("this run has no log", where=str(view.run.folder), todo=f"inv runs.show {name}")
     if not follow:
         assert source is not None
-        console.result(_text(source.read_bytes()), end="")
+        console.result(settled(source.read_bytes()), end="")
         return 0
     try:
         _follow(view.run, source)
@@ -154,7 +156,7 @@ def _follow(run: Run, source: Path | None) -> None:
                 piece = log.read()
             whole = piece[: piece.rfind(b"\n") + 1] if not over else piece
             place += len(whole)
-            console.result(_text(whole), end="")
+            console.result(settled(whole), end="")
         newer = _source(run)
         if newer != source:  # a new attempt, or the first line of it
             source, place = newer, 0
@@ -173,9 +175,3 @@ def _tail_start(path: Path) -> int:
         if place < 0:
             return 0
     return place + 1
-
-
-def _text(content: bytes) -> str:
-    """A log as text; of a progress bar that was drawn over and over, the last state."""
-    lines = content.decode("utf-8", "replace").split("\n")
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)

@@ -18,7 +18,7 @@ from sftplay.host import records, supervise
 from sftplay.host.envs import Environment
 from sftplay.host.local import CHECKOUT
 from sftplay.host.records import Exit, Start
-from sftplay.host.wishes import GRACE, Wishes, copy
+from sftplay.host.wishes import GRACE, Wishes, copy, settled
 from sftplay.locks import is_held
 from sftplay.runs import Run
 
@@ -89,6 +89,7 @@ def watch(
     with open(records.output_file(run.launch, start.number), "rb") as log:
         if tail:
             log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL))
+            copy(settled(log.read()).encode())
         while True:
             over = not is_held(run.launch_lock)  # asked before the last look at the log: nothing is missed
             while piece := log.read(1 << 16):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Sequence
 from types import FrameType
 
+_CONTROL = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])"
+)  # colours, cursor, window title
 GRACE = 120  # seconds between the first stop and the kill: a checkpoint is saved in them
 
 
@@ -40,6 +44,12 @@ def copy(piece: bytes, to: int = 2) -> bool:
     except OSError:
         return False
     return True
+
+
+def settled(content: bytes) -> str:
+    """Earlier output as text, for whoever looks at it later: without colours, and of a progress bar its last state."""
+    lines = _CONTROL.sub("", content.decode("utf-8", "replace")).split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
 
 
 def same_training(one: Sequence[str], other: Sequence[str]) -> bool:

@@ -108,6 +108,22 @@ def test_a_progress_bar_is_shown_in_its_last_state(capsys: pytest.CaptureFixture
     assert live.last_line(run.launch / "output-001.log") == "done"
 
 
+def test_colours_meant_for_another_terminal_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run("a", finished=False)
+    log = run.attempts()[0].log
+    log.write_bytes(
+        b"\x1b[34m\xc2\xb7 reading the model\x1b[0m\r\n\x1b[2K 10%|#\r\x1b[2K\x1b[32m\xc2\xb7 loading weights\x1b[0m\n"
+    )
+    run.attempts()[0].progress.unlink()
+    with hold(run.run_lock, who="a trainer"):
+        live.status()
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "10%" not in out
+    assert out.splitlines()[2].endswith("  loading weights")
+    live.logs("a")
+    assert capsys.readouterr().out == "· reading the model\n· loading weights\n"
+
+
 def test_a_run_without_a_log() -> None:
     Path("outputs/a").mkdir(parents=True)
     with pytest.raises(NotFoundError, match="no log"):
