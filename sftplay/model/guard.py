@@ -11,6 +11,7 @@ from pathlib import Path
 from sftplay import console
 from sftplay.data.template import TEMPLATE_FILE
 from sftplay.errors import RefusedError
+from sftplay.model.other_rows import find_other_rows
 from sftplay.model.plan import Plan
 from sftplay.places import data_folder
 from sftplay.runs import Attempt, Run, newest_whole_checkpoint
@@ -40,21 +41,23 @@ def choose_checkpoint(plan: Plan) -> Path | None:
         raise RefusedError(
             f"not the same training any more: {', '.join(refused)}",
             where=str(run.stamp),
-            todo=_put_back(refused, run, strict=strict) + f"\nor start a new run: --run {run.free_name()}",
+            todo=_put_back(refused, plan, strict=strict) + f"\nor start a new run: --run {run.free_name()}",
         )
     _check_template(plan)
     return _newest_whole(plan)
 
 
-def _put_back(refused: Sequence[str], run: Run, *, strict: bool) -> str:
+def _put_back(refused: Sequence[str], plan: Plan, *, strict: bool) -> str:
     """How to come back to the training that it was."""
     if strict and all(VERDICTS[field.partition(".")[0]] == "warn" for field in refused):
         return "leave --strict out: it goes on then, with a warning"
     if "data_hash" in refused or "template_hash" in refused:
+        if other := find_other_rows(plan.run, plan.settings):
+            return f"{other}\n{other.todo}"
         return "put the raw files, and the settings of the data stages, back as they were; then the same command"
     if "weights_hash" in refused and "base_model" not in refused:
         return "put the base model's files back as they were; then the same command"
-    return f"resume with the settings it began with: inv train --run {run.name} --resume"
+    return f"resume with the settings it began with: inv train --run {plan.run.name} --resume"
 
 
 def _check_template(plan: Plan) -> None:

@@ -28,6 +28,7 @@ from sftplay.model.device import decide_device, use_one_gpu
 from sftplay.model.ending import explain, finish, nothing_is_left
 from sftplay.model.guard import check_attention, choose_checkpoint
 from sftplay.model.handing_over import BackendUnusableError, Progress, accepted, handing_over
+from sftplay.model.other_rows import refuse_other_rows
 from sftplay.model.plan import Plan
 from sftplay.model.precision import decide_precision
 from sftplay.model.probe import probe
@@ -59,6 +60,8 @@ def run(job: Job) -> None:
         attempt = _attempt(job, target, handed[0] if handed else None, resume=resume)
         console.info(f"training run {target.name}: {job.settings.train.method} of {job.settings.model.name}")
         find_model(job.settings)  # before any work on the data
+        if resume:
+            refuse_other_rows(job, target)
         tokenized = ensure_current(job, refuse=bool(job.options.get("no_auto")))
         with handing_over(job, target, attempt) as progress:
             progress.step = _steps_done(attempt) if resume else 0

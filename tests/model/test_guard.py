@@ -129,3 +129,33 @@ def test_a_run_that_was_damaged_is_not_used(
     os.mkfifo(run / name) if content is None else (run / name).write_text(content)
     ran = box.run("merge", "--config", "demo.yaml", cwd=run.parent.parent)
     assert ran.code == code and said in ran.err and "next: " in ran.err, ran.err
+
+
+def test_other_processed_rows_are_refused_before_anything_is_rewritten(run: Path, box: Box) -> None:
+    project = run.parent.parent
+    kept = {
+        path: path.read_bytes() for kind in ("rendered", "tokenized") for path in (project / "data" / kind).iterdir()
+    }
+    rows = (project / "data/raw/rows.jsonl").read_text().splitlines(keepends=True)
+    (project / "other.jsonl").write_text("".join(rows[:40]))
+    ran = box.run("process", "--config", "demo.yaml", "--set", "data.raw=other.jsonl", cwd=project)
+    assert ran.code == 0, ran.err
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 76, ran.err
+    assert "data/processed is made of other.jsonl now; this run was trained on rows of data/raw" in ran.err, ran.err
+    assert "inv process --config outputs/demo/config.yaml, then the same command" in ran.err
+    assert {path: path.read_bytes() for path in kept} == kept
+    ran = box.run("process", "--config", "outputs/demo/config.yaml", cwd=project)  # what it says
+    assert ran.code == 0, ran.err
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 0 and "nothing is left to do" in ran.err, ran.err
+
+
+def test_raw_rows_that_changed_since_are_told_with_what_to_put_back(run: Path, box: Box) -> None:
+    project = run.parent.parent
+    raw = project / "data/raw/rows.jsonl"
+    raw.write_text("".join(raw.read_text().splitlines(keepends=True)[:40]))
+    for _ in range(2):  # made anew by the first, which compares afterwards; the second sees it at once
+        ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+        assert ran.code == 76, ran.err
+        assert "holds other rows of data/raw" in ran.err and "put data/raw back as it was" in ran.err, ran.err
