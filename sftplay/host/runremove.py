@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from sftplay import console
-from sftplay.errors import UsageError
+from sftplay.errors import BusyError, UsageError
 from sftplay.files import human_size
 from sftplay.host import ask
 from sftplay.host.clean import Doomed, disk_size, remove
@@ -14,6 +15,9 @@ from sftplay.host.runview import require
 
 def run(names: Sequence[str], *, yes: bool = False) -> int:
     """Show what would go, ask, remove.
+
+    Returns:
+        75 where a run was left because a process holds it.
 
     Raises:
         UsageError: no names; or nobody can be asked and `yes` was not given (2). NotFoundError: no such run (66).
@@ -32,8 +36,13 @@ def run(names: Sequence[str], *, yes: bool = False) -> int:
     if not yes and not _agreed(len(doomed)):
         console.info("nothing was removed")
         return 0
-    console.success(f"removed {human_size(sum(remove(item) for item in doomed))}")
-    return 0
+    freed = sum(remove(item) for item in doomed)
+    left = [item.path.name for item in doomed if os.path.lexists(item.path)]
+    if len(left) < len(doomed):
+        console.success(f"removed {human_size(freed)}")
+    if left:
+        console.info(f"next: inv stop {left[0]}, then inv runs.rm {' '.join(left)}")
+    return BusyError.code if left else 0
 
 
 def _agreed(count: int) -> bool:

@@ -89,6 +89,20 @@ def test_the_menu_takes_several_names_and_one(
     assert [path.name for path in (checkout / "outputs").iterdir()] == ["b"]
 
 
+def test_a_run_that_is_held_is_left_and_the_others_go(capsys: pytest.CaptureFixture[str]) -> None:
+    busy, idle = write_run("busy"), write_run("idle")
+    with hold(busy.run_lock, who="a trainer"):
+        assert runremove.run(["busy"], yes=True) == 75
+        said = capsys.readouterr().err
+        assert "left: outputs/busy" in said
+        assert "next: inv stop busy" in said
+        assert "✓" not in said
+        assert runremove.run(["busy", "idle"], yes=True) == 75
+        assert "✓ removed" in capsys.readouterr().err
+    assert busy.config.is_file()
+    assert not idle.folder.exists()
+
+
 def test_compared_runs_differ_where_they_differ_and_nowhere_else() -> None:
     views = [runcompare.require(write_run(name, rate=rate).name) for name, rate in (("a", 0.001), ("b", 0.002))]
     assert runcompare.differences(views) == [["train.learning_rate", "0.001", "0.002"]]
