@@ -11,8 +11,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sftplay.errors import ConfigError, UsageError
-from sftplay.settings import Settings
+from sftplay.settings import NAME_PATTERN, Settings
 from sftplay.yamlfile import Marks, parse_scalar, read_yaml
+
+Said = dict[tuple[str, ...], str]  # key path → the option that set it, for messages
+_SHORT = {"run.name": "--run {}", "train.device": "--device {}"}  # options that stand for a key
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -26,12 +29,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Settings:
         ConfigError: every problem, one line each, with line numbers and the nearest name for unknown keys (78).
     """
     raw, marks = read_yaml(path)
+    said: Said = {}
     for override in overrides:
         apply_override(raw, override)
-    settings = validate(raw, str(path), marks)
+        key, _, value = override.partition("=")
+        place = tuple(key.strip().split("."))
+        said[place] = (
+            _SHORT[key.strip()].format(parse_scalar(value)) if key.strip() in _SHORT else f"--set {key.strip()}"
+        )
+        marks = {
+            loc: mark for loc, mark in marks.items() if loc[: len(place)] != place
+        }  # the file is not to blame for it
+    settings = validate(raw, str(path), marks, said)
     if settings.run.name is None:
         raw = {**raw, "run": {**(raw.get("run") or {}), "name": run_name_from(path)}}
-        settings = validate(raw, str(path), marks)
+        settings = validate(raw, str(path), marks, said)
     return settings
 
 
@@ -56,16 +68,25 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     place[parts[-1]] = parse_scalar(value)
 
 
-def validate(raw: dict[str, Any], name: str, marks: Marks) -> Settings:
-    """Check a raw mapping against the schema; all problems at once."""
+def validate(raw: dict[str, Any], name: str, marks: Marks, said: Said | None = None) -> Settings:
+    """Check a raw mapping against the schema; all problems at once.
+
+    Args:
+        marks: where the file says it; said: what the command line says instead of the file.
+    """
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        lines = [_describe(problem, marks) for problem in _merge_alternatives(error.errors())]
+        lines = [_describe(problem, marks, said or {}) for problem in _merge_alternatives(error.errors())]
+        typed = all(line.startswith("--") for line in lines)
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         listing = "\n".join(f"  {line}" for line in lines)
         raise ConfigError(
-            f"{count} in the config\n{listing}", where=name, todo="`inv config.show` prints every key with its default"
+            lines[0]
+            if typed and len(lines) == 1
+            else f"{count} {'on the command line' if typed else 'in the config'}\n{listing}",
+            where="" if typed else name,
+            todo="`inv config.show` prints every key with its default",
         ) from None
 
 
@@ -111,20 +132,37 @@ def _merge_alternatives(problems: Sequence[Any]) -> list[dict[str, Any]]:
     return list(merged.values())
 
 
-def _describe(problem: Any, marks: Marks) -> str:
+def _describe(problem: Any, marks: Marks, said: Said) -> str:
     loc = tuple(str(part) for part in problem["loc"])
+    origin = _origin(loc, marks, said)
+    if origin is not None and problem["type"] == "extra_forbidden":
+        key = "" if said.get(loc) == origin else f"{'.'.join(loc)} is an "
+        return f"{origin}: {key}unknown key{_nearest(loc, whole=True)}"
     key_loc = next((loc[:end] for end in range(len(loc), 0, -1) if loc[:end] in marks), loc)
     line = f"line {marks[key_loc][0]}: " if key_loc in marks else ""
     key = ".".join(loc)
     if problem["type"] == "extra_forbidden":
         return f"{line}{key}: unknown key{_nearest(loc)}"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == NAME_PATTERN:
+        message = "lower-case letters, digits, . _ - and no more than 63 of them, a letter or digit first"
+        if origin is not None and not origin.startswith("--set"):
+            return f"{origin}: {message}"  # the option shows its value
     shown = repr(problem.get("input"))
     got = "" if isinstance(problem.get("input"), dict) else f" (got {shown if len(shown) < 60 else shown[:57] + '…'})"
+    if origin is not None:
+        return f"{origin}: {message}{got}"
     return f"{line}{key}: {message}{got}" if key else f"{line}{message}"
 
 
-def _nearest(loc: tuple[str, ...]) -> str:
+def _origin(loc: tuple[str, ...], marks: Marks, said: Said) -> str | None:
+    """What on the command line put the value there: the key itself, one above it, or one below a section that the file lacks."""
+    above = [said[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in said]
+    below = [] if loc in marks or not loc else [origin for place, origin in said.items() if place[: len(loc)] == loc]
+    return next(iter([*above, *below]), None)
+
+
+def _nearest(loc: tuple[str, ...], *, whole: bool = False) -> str:
     known = [path for path, *_ in walk_settings()]
     siblings = {
         path.split(".")[len(loc) - 1]
@@ -133,7 +171,7 @@ def _nearest(loc: tuple[str, ...]) -> str:
     }
     close = difflib.get_close_matches(loc[-1], sorted(siblings), n=1, cutoff=0.6)
     if close:
-        return f"; did you mean `{close[0]}`?"
+        return f"; did you mean `{'.'.join((*loc[:-1], close[0])) if whole else close[0]}`?"
     elsewhere = [path for path in known if path.split(".")[-1] == loc[-1]]
     if elsewhere:
         return f"; did you mean `{elsewhere[0]}`?"

@@ -79,6 +79,34 @@ def test_override_without_value_is_a_usage_error(tmp_path: Path) -> None:
         load_config(_write(tmp_path, ""), ["train.epochs"])
 
 
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("train.max_step=6", "--set train.max_step: unknown key; did you mean `train.max_steps`?"),
+        ("modle.name=x", "--set modle.name: modle is an unknown key; did you mean `model`?"),
+        ("train.epochs=-1", "--set train.epochs: Input should be greater than"),
+        ("run.name=MyRun", "--run MyRun: lower-case letters, digits, . _ -"),
+        ("train.device=cdua", "--device cdua: Input should be"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_not_the_files(tmp_path: Path, override: str, text: str) -> None:
+    path = _write(tmp_path, "run: {name: x}\ntrain:\n  epochs: 1\n  device: cpu\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [override])
+    assert str(caught.value).startswith(text)
+    assert "line " not in str(caught.value)
+    assert path.name not in str(caught.value)
+
+
+def test_mistakes_of_file_and_command_line_come_together(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(_write(tmp_path, "train:\n  epochs: 1\n  seed: x\n"), ["train.epochs=none"])
+    text = str(caught.value)
+    assert "2 problems in the config" in text
+    assert "line 3: train.seed" in text
+    assert "  --set train.epochs: " in text
+
+
 def test_empty_sections_mean_defaults(tmp_path: Path) -> None:
     assert load_config(_write(tmp_path, "train:\nlora:\n")).train == Settings().train
 

@@ -109,7 +109,7 @@ def test_a_wrong_word_is_said_in_our_words_by_inv_and_by_tasks_py(
     [
         (["process", "--config", "nope.yaml"], 66, "nope.yaml"),
         (["process", "--set", "train.learning_rat=1"], 78, "learning_rate"),
-        (["train", "--run", "a/b"], 78, "run.name"),
+        (["train", "--run", "a/b"], 78, "--run a/b: lower-case letters"),
         (["process", "--runner", "docker"], 69, "no container engine answers"),
         (["train", "--device", "cuda", "--set", "model.name=./x"], 69, "NVIDIA"),
         (["train", "--resume", "--run", "never", "--set", "model.name=./x"], 66, "never"),
