@@ -76,7 +76,7 @@ def outcome(views: Sequence[View]) -> list[list[str]]:
 
 def differences(views: Sequence[View]) -> list[list[str]]:
     """Every key of config and stamp that is not the same in all runs; what the config says is not said again by the stamp."""
-    configs = [flat(read_config(view)) for view in views]
+    configs = [flat(read_config(view)) | _style(view) for view in views]
     stamps = [flat(view.stamp) for view in views]
     rows = _unlike([{key: v for key, v in one.items() if key != "run.name"} for one in configs])
     told = {row[0].rpartition(".")[2] for row in rows} | set(_NOT_COMPARED)
@@ -84,6 +84,14 @@ def differences(views: Sequence[View]) -> list[list[str]]:
         if row[0].rpartition(".")[2] not in told:
             rows.append(row)
     return rows
+
+
+def _style(view: View) -> dict[str, str]:
+    """The style that the data has, also where an option of the style stage gave it and the config knows nothing of it."""
+    if "style" not in view.record:
+        return {}
+    style = view.record["style"]
+    return flat(style, "style.") if isinstance(style, Mapping) else {"style.prompt": ""}
 
 
 def _unlike(sides: Sequence[Mapping[str, str]]) -> list[list[str]]:

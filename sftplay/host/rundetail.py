@@ -66,7 +66,13 @@ def sections(view: View) -> Iterator[tuple[str, list[tuple[str, str]]]]:
             ("optimization", shown(stamp.get("optimization"))),
         ],
     )
-    yield "settings that were in force", [(key, shown(value)) for key, value in (effective or {}).items()]
+    yield (
+        "settings that were in force",
+        [
+            (key, shown(value).removeprefix("OptimizerNames.").lower() if key == "optimizer" else shown(value))
+            for key, value in (effective or {}).items()
+        ],
+    )
     hashes = ("weights_hash", "data_hash", "template_hash", "lock_hash", "environment_hash")
     yield "what it stands on", [(key, shown(stamp.get(key))) for key in hashes]
     versions = stamp.get("versions")

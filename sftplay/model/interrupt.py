@@ -25,4 +25,4 @@ class Interrupt:
         if self.signum:
             os._exit(128 + signum)  # at once: every file that counts is written atomically
         self.signum = signum
-        console.warning(f"{signal.Signals(signum).name}: saving a checkpoint after this step; once more to leave now")
+        console.warning("stopping: saving a checkpoint after this step; once more to leave now")

@@ -52,7 +52,7 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
         "precision": str(plan.precision),
         "attention": plan.attention,
         "batch": str(plan.batch),
-        "optimizer": str(trainer.args.optim),
+        "optimizer": str(getattr(trainer.args.optim, "value", trainer.args.optim)),  # an enum that prints its class
         "trainable_dtype": sorted({str(p.dtype) for p in trained}),
         "trainable_parameters": sum(p.numel() for p in trained),
         "effective_batch": trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps,

@@ -113,6 +113,26 @@ def test_compared_runs_differ_where_they_differ_and_nowhere_else() -> None:
     ] or runcompare.differences(views) == [["data_hash", "sha256:d", "sha256:other"], ["versions.torch", "2.13.0", "9"]]
 
 
+def test_styles_that_the_data_has_are_compared_also_where_the_config_says_nothing() -> None:
+    for name, prompt in (("a", "Speak like a pirate."), ("b", "Answer in rhyme.")):
+        run = write_run(name)
+        record = json.loads(run.record.read_text())
+        run.record.write_text(json.dumps({**record, "style": {"prompt": prompt, "mode": "prepend"}}))
+    views = [runcompare.require(name) for name in ("a", "b")]
+    assert runcompare.differences(views) == [["style.prompt", "Speak like a pirate.", "Answer in rhyme."]]
+
+
+def test_an_optimizer_is_named_as_in_the_config(capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run("a")
+    record = json.loads(run.record.read_text())
+    record["effective"] = {**record.get("effective", {}), "optimizer": "OptimizerNames.ADAMW_TORCH_FUSED"}
+    run.record.write_text(json.dumps(record))
+    rundetail.show("a")
+    out = capsys.readouterr().out
+    assert "adamw_torch_fused" in out
+    assert "OptimizerNames" not in out
+
+
 def test_a_broken_run_is_compared_as_far_as_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
     write_run("a")
     broken = write_run("b")
