@@ -58,6 +58,11 @@ def result(text: str, end: str = "\n") -> None:
     print(text, end=end, flush=True)  # noqa: T201 - the one place that prints results
 
 
+def count_of(number: int, what: str = "row") -> str:
+    """`1 row`, `7,473 rows`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def log(text: str) -> None:
     """A line for the log file alone."""
     path = os.environ.get(LOG_VARIABLE)

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from sftplay import console
+from sftplay.console import count_of
 from sftplay.data import output
 from sftplay.data.alike import PRECEDENCE, near_duplicates
 from sftplay.data.convert import convert
@@ -21,7 +22,7 @@ from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.progress import Progress, progress
 from sftplay.data.raw import work
 from sftplay.data.readers.sources import RawFile, find
-from sftplay.data.report import Tally, count_of, say
+from sftplay.data.report import Tally, say
 from sftplay.data.split import SeenRows
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import write_json

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sftplay import console
+from sftplay.console import count_of
 from sftplay.data import findings
 from sftplay.data.alike import Alike
 from sftplay.data.bins import bins_of
@@ -247,8 +248,3 @@ def _advice(reason: str) -> str:
     return (
         mend if reason in TURNS_OUT_OF_ORDER else "the rows with their reasons are in rejects.jsonl: mend the raw file"
     )
-
-
-def count_of(number: int, what: str = "row") -> str:
-    """`1 row`, `7,473 rows`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 
 from sftplay import console
+from sftplay.console import count_of
 from sftplay.data import output, process
 from sftplay.data.blocks import Block, blocks
 from sftplay.data.progress import Progress, progress
-from sftplay.data.report import count_of
 from sftplay.errors import DataError, UsageError
 from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, why_stale
 from sftplay.places import data_folder

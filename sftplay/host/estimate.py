@@ -105,7 +105,7 @@ def _report(plan: Plan, facts: machine.Machine, cards: Sequence[gpu.Gpu]) -> Ite
         )
         count = forecast.steps(train, plan.rows.count)
         batch = train.rows_per_step
-        yield f"steps    {count:,} of {batch} rows; {about}{count * batch * plan.rows.trained:,.0f} trained tokens"
+        yield f"steps    {count:,} of {console.count_of(batch)}; {about}{count * batch * plan.rows.trained:,.0f} trained tokens"
     else:
         yield "rows     not known until the data is here; no steps, memory, disk or time without them"
     for name, amount, have in _needs(plan, facts, cards):

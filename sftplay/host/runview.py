@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from sftplay.console import count_of
 from sftplay.errors import NotFoundError, SftplayError, UsageError
 from sftplay.host.clean import disk_size
 from sftplay.locks import is_held
@@ -236,8 +237,3 @@ def moment_of(event: Mapping[str, Any]) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-
-
-def count_of(number: int, what: str) -> str:
-    """`1 line`, `3 lines`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

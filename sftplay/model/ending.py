@@ -94,7 +94,7 @@ def _say_result(result: dict[str, Any]) -> None:
     val = f", val loss {result['val_loss']:.3f}" if result["val_loss"] is not None else ""
     early = " (stopped early: the val loss no longer fell)" if result["stopped_early"] else ""
     console.success(
-        f"trained {result['steps']} steps{early} in {result['train_seconds']:.0f} s, {result['tokens_per_second']:.0f} tokens/s{loss}{val}"
+        f"trained {console.count_of(result['steps'], 'step')}{early} in {result['train_seconds']:.0f} s, {result['tokens_per_second']:.0f} tokens/s{loss}{val}"
     )
 
 

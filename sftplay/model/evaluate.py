@@ -56,7 +56,9 @@ def run(job: Job) -> None:
     for line in changed:
         console.warning(f"not the data of this run: {line}")
     places = " and ".join(f"{count:,} of {name}" for name, count in counts.items() if count)
-    console.info(f"evaluating run {target.name} on {len(rows):,} rows ({places}): the base model, then the tuned one")
+    console.info(
+        f"evaluating run {target.name} on {console.count_of(len(rows))} ({places}): the base model, then the tuned one"
+    )
     with hold(target.folder / "eval" / ".lock", who="an evaluation", todo="wait for it to end"):
         sweep(target.folder / "eval")
         loaded = load_for_inference(job.settings, facts, need_base=True)

@@ -176,8 +176,8 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     )
     effective = opening["effective"]
     console.info(
-        f"{plan.facts['rows']['train']:,} rows, {plan.facts['trained_tokens']['train']:,} trained tokens; "
-        f"{effective['steps']} steps of {effective['effective_batch']} rows; {effective['trainable_parameters']:,} trainable weights"
+        f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
+        f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
     )
 
     progress.phase = "train"

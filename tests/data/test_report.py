@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftplay.data.report import MAX_NAMES, Lengths, add_names, count_of
+from sftplay.console import count_of
+from sftplay.data.report import MAX_NAMES, Lengths, add_names
 
 
 def test_quantiles_of_short_texts_are_exact() -> None:
