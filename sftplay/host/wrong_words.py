@@ -50,8 +50,19 @@ def _no_option(option: str, task: str | None, known: list[str]) -> UsageError:
             f"there is no option {option}", todo="inv --list names the tasks, inv TASK --help their options"
         )
     word = option.partition("=")[0]
-    close = difflib.get_close_matches(word, known, n=1)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
+    if not close and "--set" in known:
+        close = [f"--set {key}=…" for key in _keys_like(word)]
     return UsageError(
         f"inv {task} has no option {word}",
         todo=f"did you mean {close[0]}?" if close else f"inv {task} --help names its options",
     )
+
+
+def _keys_like(option: str) -> list[str]:
+    """The config's key that an option of another tool probably is (`--max-steps`), if any."""
+    from sftplay.config import walk_settings
+
+    keys = {path.rpartition(".")[2]: path for path, *_ in walk_settings()}
+    wanted = option.lstrip("-").replace("-", "_")
+    return [keys[name] for name in difflib.get_close_matches(wanted, keys, n=1, cutoff=0.66)]

@@ -81,7 +81,8 @@ def test_a_wrong_command_line_is_2_and_names_the_word(argv: list[str], word: str
     [
         (["proces"], "there is no task proces", "did you mean: inv process?"),
         (["zzz"], "there is no task zzz", "inv --list names the tasks"),
-        (["train", "--stepps", "3"], "inv train has no option --stepps", "--"),
+        (["train", "--stepps", "3"], "inv train has no option --stepps", "did you mean --set train."),
+        (["train", "--max-steps", "3"], "inv train has no option --max-steps", "did you mean --set train.max_steps=…?"),
         (["eval", "--sampels=3"], "inv eval has no option --sampels", "did you mean --samples?"),
         (["status", "--json"], "inv status has no option --json", "inv status --help"),
         (["runs.show"], "inv runs.show lacks RUN", "inv runs.show RUN"),
