@@ -272,8 +272,6 @@ experiments:
     assert written["wrong"]["outcome"] == "train gave 80"
 
     config.write_text("\n".join(line for line in config.read_text().splitlines() if "wrong" not in line))
-    began = time.monotonic()
     again = run_task("batch")
     assert again.returncode == 0, again.stderr
-    assert time.monotonic() - began < 10  # nothing to do
     assert run_task("report", "--batch", "configs/batch.yaml").returncode == 0

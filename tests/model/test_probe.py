@@ -7,7 +7,6 @@ import os
 import signal
 import stat
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +91,8 @@ def test_a_segfault_ends_the_probe_and_not_the_stage(elsewhere: Path, monkeypatc
 def test_a_probe_that_hangs_is_ended(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", _interpreter(elsewhere, "echo $$ > pid; exec sleep 600"))
     monkeypatch.chdir(elsewhere)
-    began = time.monotonic()
     found = probe("bf16", log=elsewhere / "probe.log", limit=1)
-    assert found.reason == "unknown" and "did not end within 1 s" in found.message and time.monotonic() - began < 30
+    assert found.reason == "unknown" and "did not end within 1 s" in found.message
     with pytest.raises(ProcessLookupError):
         os.kill(int((elsewhere / "pid").read_text()), 0)
 
