@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import os
 import platform
@@ -15,6 +16,15 @@ from bench._measure import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
+
+
+def parser_of(name: str, rounds: int) -> argparse.ArgumentParser:
+    """The options of every benchmark whose contestants take turns; --rows is each one's own."""
+    parser = argparse.ArgumentParser(prog=f"inv bench {name}")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--only", type=lambda text: text.split(","), metavar="NAME,…", help="some of the contestants")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    return parser
 
 
 @dataclass(frozen=True)

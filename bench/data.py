@@ -8,7 +8,6 @@ and a ratio is formed within each turn. CPU is user and system time, of children
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from bench._baselines import STYLE
 from bench._measure import Cost, measure, project_with, stage
-from bench._versus import show, write
+from bench._versus import parser_of, show, write
 
 Turns = dict[str, list[Cost]]
 GOALS = {"bare": "at most 5 ×", "plain": "at least 4 ×", "datasets": "at least 4 ×"}
@@ -25,12 +24,9 @@ TOKENIZED = 20_000  # rows
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="inv bench data")
+    parser = parser_of("data", rounds=2)
     parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--of", metavar="FILE")
-    parser.add_argument("--only", type=lambda text: text.split(","))
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--of", metavar="FILE", help="repeat its rows with variations, instead of made-up ones")
     options = parser.parse_args(argv)
     rows, rounds, tables = options.rows, options.rounds, []
     small = min(rows, 10_000)

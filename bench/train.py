@@ -6,7 +6,6 @@ A step is four rows. Loops are compared: from the start of the loop to the end o
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import statistics
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from bench._measure import measure
 from bench._project import Work, script, sftplay_training, work
-from bench._versus import Taken, Turns, peak, ratios, seconds, show, take_turns, write
+from bench._versus import Taken, Turns, parser_of, peak, ratios, seconds, show, take_turns, write
 
 PLAIN = (
     "train.method=lora",
@@ -51,12 +50,9 @@ def contestants(task: Work) -> dict[str, Callable[[], Taken]]:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="inv bench train")
+    parser = parser_of("train", rounds=3)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", metavar="FILE")
-    parser.add_argument("--only", type=lambda text: text.split(","))
-    parser.add_argument("--write", action="store_true")
     parser.add_argument("--gpu", action="store_true", help="on a GPU machine: BnB, Unsloth, TRL, Unsloth's own script")
     options = parser.parse_args(argv)
     if options.gpu:

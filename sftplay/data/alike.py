@@ -12,7 +12,8 @@ import orjson
 
 from sftplay.data.convert import measure
 from sftplay.data.findings import EXAMPLES, Finding, Tally
-from sftplay.data.near import LIKE, Found, Near, Sample, find_near
+from sftplay.data.near import LIKE, Found, Near, find_near
+from sftplay.data.sampled import Sample
 from sftplay.settings import DataSettings
 
 PRECEDENCE = ("test", "val", "train")  # of two alike rows in different splits, the one to train on is the duplicate

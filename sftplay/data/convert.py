@@ -122,9 +122,8 @@ class _Made:
         self.rejects: list[Reject] = []
         self.dropped: dict[str, int] = {}
         self._reasoning, self._findings = 0, Tally()
-        self.add = (
-            self._rows.append
-        )  # a row: its messages (and tools) as JSON, characters of the other turns and of the answers
+        # A row: its messages (and tools) as JSON, characters of the other turns and of the answers.
+        self.add = self._rows.append
 
     def convert(self, line: int, text: bytes | None, row: Any) -> None:
         """Convert a parsed row, or set it aside."""

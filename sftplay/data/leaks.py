@@ -11,7 +11,7 @@ from typing import IO
 import orjson
 
 from sftplay.data.findings import Finding, Tally
-from sftplay.data.render_rows import Rendered
+from sftplay.data.rendered import Rendered
 from sftplay.data.split import SeenRows
 
 LEAKED = Finding(

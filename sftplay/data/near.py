@@ -15,31 +15,26 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
-from sftplay.data.blocks import blocks
 from sftplay.data.parallel import ordered_map, worker_count
+from sftplay.data.sampled import Lines, Sample, looked_at, share_of
 
 if TYPE_CHECKING:
     from numpy import uint32
     from numpy.typing import NDArray
 
 LIKE = 0.8  # Jaccard similarity from which on two rows are near duplicates
-SAMPLE = 10_000  # rows looked at where they are only counted: a second or two
 _SLOTS, _BANDS, _SEED = 64, 16, 1
 _WIDTH = _SLOTS // _BANDS
 _SURE = 0.6  # sketches that agree in a smaller share of their slots are no candidates: 4 standard errors below LIKE
 _PLAIN = str.maketrans(dict.fromkeys("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", " "))
-_WORD = re.compile(
-    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+"
-)  # scripts without blanks: each character
-_ID_TAIL = slice(-10, -2)  # the last eight digits of the id, in a line without its line feed
-_TAILS = 1 << 32
-_TOGETHER = 1000  # rows sketched in one go, or a block with more
+# Scripts without blanks: each character is a word.
+_WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
 
 
 @dataclass(frozen=True)
@@ -62,16 +57,6 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _Lines:
-    """Lines that are looked at, where they begin in the file, and how many bytes of it were read for them."""
-
-    file: int
-    size: int
-    at: array[int]
-    lines: list[bytes]
-
-
-@dataclass(frozen=True)
 class _Sketched:
     """Rows of a block that are looked at.
 
@@ -87,44 +72,6 @@ class _Sketched:
     sketches: NDArray[uint32]
     triples: NDArray[uint32]
     counts: NDArray[Any]
-
-
-class Sample:
-    """Rows to look at, chosen while they are written: those whose ids end lowest, so it does not depend on the rows' order.
-
-    The number of all rows is not known yet, so some more are kept at first.
-    """
-
-    def __init__(self, files: int) -> None:
-        self._limit = _TAILS
-        self._ends = [0] * files
-        self._kept: list[tuple[int, NDArray[Any], NDArray[Any]]] = []  # file, tails of ids, where the lines begin
-        self._count = 0
-
-    def add(self, file: int, keys: array[int], sizes: array[int]) -> None:
-        """Rows that were written to a file, by their keys and the lengths of their lines."""
-        if not keys:
-            return
-        import numpy
-
-        lengths = numpy.array(sizes, numpy.int64)
-        ends = self._ends[file] + numpy.cumsum(lengths)
-        tails = numpy.frombuffer(keys, numpy.uint64).astype(numpy.uint32).astype(numpy.int64)
-        low = numpy.flatnonzero(tails < self._limit)
-        self._kept.append((file, tails[low], (ends - lengths)[low]))
-        self._ends[file] = int(ends[-1])
-        self._count += len(low)
-        while self._count > 4 * SAMPLE:
-            self._limit //= 2
-            self._kept = [(of, each[each < self._limit], at[each < self._limit]) for of, each, at in self._kept]
-            self._count = sum(len(at) for *_, at in self._kept)
-
-    def of(self, file: int, share: float) -> list[int] | None:
-        """Where the chosen share of a file's lines begins; None where that is not known."""
-        limit = int(share * _TAILS)
-        if limit > self._limit:
-            return None
-        return [start for of, tails, at in self._kept if of == file for start in at[tails < limit].tolist()]
 
 
 def find_near(
@@ -147,12 +94,12 @@ def find_near(
     """
     import numpy
 
-    share = 1.0 if every_row or rows <= SAMPLE else SAMPLE / rows
+    share = share_of(rows, every_row=every_row)
     processes = worker_count(workers, sum(path.stat().st_size for path in files))
     places, sketches, counts = [], [], [numpy.zeros(1, numpy.int64)]
     with tempfile.TemporaryFile() as triples:  # on disk: with every row of a large file there are gigabytes
-        looked_at = chain.from_iterable(_looked_at(number, path, share, sample) for number, path in enumerate(files))
-        for done in ordered_map(_sketch, looked_at, processes, apart=True):
+        chosen = chain.from_iterable(looked_at(number, path, share, sample) for number, path in enumerate(files))
+        for done in ordered_map(_sketch, chosen, processes, apart=True):
             places += [(done.file, at) for at in done.at]
             sketches.append(done.sketches)
             counts.append(done.counts)
@@ -166,39 +113,7 @@ def find_near(
         return Found(rows, len(places), pairs)
 
 
-def _looked_at(number: int, path: Path, share: float, sample: Sample | None) -> Iterator[_Lines]:
-    """The lines of a file that are looked at, some at a time; a share of them is chosen by their ids."""
-    starts = sample.of(number, share) if sample and share < 1.0 else None
-    if starts is None:
-        yield from _searched(number, path, share)
-        return
-    with open(path, "rb") as rows:
-        for first in range(0, len(starts), _TOGETHER):
-            some = starts[first : first + _TOGETHER]
-            lines = [rows.readline() for start in some if rows.seek(start) >= 0]
-            yield _Lines(number, 0, array("q", some), lines)
-    yield _Lines(number, path.stat().st_size, array("q"), [])
-
-
-def _searched(number: int, path: Path, share: float) -> Iterator[_Lines]:
-    offset, limit = 0, b"%08x" % min(int(share * _TAILS), _TAILS - 1)
-    size, at, chosen = 0, array("q"), []
-    for block in blocks(path):
-        lines = block.lines.split(b"\n")
-        starts = accumulate(map(len, lines), lambda start, length: start + length + 1, initial=offset)
-        for start, line in zip(starts, lines, strict=False):
-            if line and (share == 1.0 or line[_ID_TAIL] < limit):
-                at.append(start)
-                chosen.append(line)
-        offset += len(block.lines)
-        size += len(block.lines)
-        if len(chosen) >= _TOGETHER:
-            yield _Lines(number, size, at, chosen)
-            size, at, chosen = 0, array("q"), []
-    yield _Lines(number, size, at, chosen)
-
-
-def _sketch(some: _Lines) -> _Sketched:
+def _sketch(some: Lines) -> _Sketched:
     return _Sketched(some.file, some.size, some.at, *_sketches([words_of(text_of(line)) for line in some.lines]))
 
 

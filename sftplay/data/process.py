@@ -17,12 +17,12 @@ from sftplay.data.alike import PRECEDENCE, near_duplicates
 from sftplay.data.convert import convert
 from sftplay.data.datapage import write_page
 from sftplay.data.findings import Finding
-from sftplay.data.near import Sample
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.progress import Progress, progress
 from sftplay.data.raw import work
 from sftplay.data.readers.sources import RawFile, find
 from sftplay.data.report import Tally, say
+from sftplay.data.sampled import Sample
 from sftplay.data.split import SeenRows
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import write_json

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -14,16 +13,17 @@ from typing import Any
 
 from sftplay import console
 from sftplay.data import process, style
-from sftplay.data.additions import ADDED, tally_additions
+from sftplay.data.additions import tally_additions
 from sftplay.data.blocks import blocks
 from sftplay.data.datapage import write_page
-from sftplay.data.findings import Tally, todos
+from sftplay.data.findings import todos
 from sftplay.data.leaks import Leaks
 from sftplay.data.output import hash_of, is_unedited, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.probe import TemplateTraits, find_traits
 from sftplay.data.progress import Progress, progress
-from sftplay.data.render_rows import Recipe, Rendered, render_block
+from sftplay.data.render_report import Counts, facts_of, report_of
+from sftplay.data.render_rows import Recipe, render_block
 from sftplay.data.template import TEMPLATE_FILE, ChatTemplate, choose_template
 from sftplay.data.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
@@ -36,28 +36,6 @@ from sftplay.stages import Job
 FILES = tuple(f"{split}.jsonl" for split in SPLITS)
 REJECTS, REPORT = "rejects.jsonl", "report.json"
 SECTION = ("data.turns", "data.eot", "data.chat_template", "data.system_unsupported", "data.special_tokens_in_text")
-
-
-@dataclass
-class _Counts:
-    """What came of all rows, by split where that matters."""
-
-    rows: dict[str, int] = field(default_factory=dict)
-    turns: dict[str, int] = field(default_factory=dict)
-    read: int = 0
-    rejected: int = 0
-    without_system: int = 0
-    leaked: int = 0
-    tally: Tally = field(default_factory=Tally)
-
-    def add(self, split: str, done: Rendered, leaked: int) -> None:
-        self.rows[split] = self.rows.get(split, 0) + done.rows - leaked
-        self.leaked += leaked
-        self.turns[split] = self.turns.get(split, 0) + done.turns
-        self.read += done.read
-        self.rejected += done.rejected
-        self.without_system += done.without_system
-        self.tally.merge(done.tally)
 
 
 def source_folder(job: Job) -> Path:
@@ -108,7 +86,7 @@ def run(job: Job) -> None:
         if job.options.get("strict"):
             counts.tally.refuse_warnings()
         write_text(tmp / TEMPLATE_FILE, template.source)
-        write_json(tmp / REPORT, _report(counts))
+        write_json(tmp / REPORT, report_of(counts))
         files = marks(tmp, (*FILES, TEMPLATE_FILE))
         Stamp(
             stage="render",
@@ -118,7 +96,7 @@ def run(job: Job) -> None:
             options={"no_style": job.options.get("no_style")},
             output=hash_of(files),
             facts={
-                **_facts(template, traits, tokenizer, counts, style.style_in(source)),
+                **facts_of(template, traits, tokenizer, counts, style.style_in(source)),
                 "from": source.name,
                 "files": files,
             },
@@ -162,8 +140,8 @@ def _recipe(
     )
 
 
-def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int | None) -> _Counts:
-    counts = _Counts()
+def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int | None) -> Counts:
+    counts = Counts()
     size = sum((source / name).stat().st_size for name in FILES)
     with ExitStack() as stack:
         bar: Progress = stack.enter_context(progress(size, "B", "render"))
@@ -186,7 +164,7 @@ def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int
     return counts
 
 
-def _judge(counts: _Counts, allowed: float, keep_rejects: Callable[[], Path]) -> None:
+def _judge(counts: Counts, allowed: float, keep_rejects: Callable[[], Path]) -> None:
     """Raise where rows can't be trained on as they are; warn about those that were set aside."""
     fatal, rejected = counts.tally.of("fatal"), counts.tally.of("reject")
     if fatal:
@@ -212,54 +190,7 @@ def _keep_rejects(tmp: Path, folder: Path) -> Path:
     return folder / REJECTS
 
 
-def _facts(
-    template: ChatTemplate,
-    traits: TemplateTraits,
-    tokenizer: TokenizerFacts,
-    counts: _Counts,
-    style: dict[str, str] | None,
-) -> Mapping[str, Any]:
-    """What later stages and runs want to know."""
-    adds = {key: text for key, text in asdict(traits).items() if isinstance(text, str) and text}
-    return {
-        "template_hash": template.hash,
-        "tokenizer_hash": tokenizer.hash,
-        "eot": traits.eot.value,
-        "eot_id": traits.eot_id,
-        "eot_reason": traits.eot.reason,
-        **({"date": template.date} if template.date else {}),
-        **({"style": style} if style else {}),
-        "template_adds": adds,
-        "system_supported": traits.system_supported,
-        "rows": counts.rows,
-        "turns": counts.turns,
-        "rejected": counts.rejected,
-        "rows_without_system": counts.without_system,
-        "leaked": counts.leaked,
-        "notes": {
-            finding.kind: counts.tally.count(finding.kind)
-            for severity in ("warning", "note")
-            for finding in counts.tally.of(severity)
-            if finding.kind != ADDED
-        },
-    }
-
-
-def _report(counts: _Counts) -> dict[str, Any]:
-    return {
-        "rows": {
-            "in": counts.read,
-            "out": sum(counts.rows.values()),
-            "rejected": counts.rejected,
-            "leaked": counts.leaked,
-        },
-        "splits": counts.rows,
-        "trained_turns": sum(counts.turns.values()),
-        "findings": counts.tally.to_json(),
-    }
-
-
-def _say_counts(counts: _Counts, source: Path, folder: Path) -> None:
+def _say_counts(counts: Counts, source: Path, folder: Path) -> None:
     counts.tally.say()
     rows = ", ".join(f"{split} {counts.rows.get(split, 0):,}" for split in SPLITS)
     console.success(f"rendered {source} → {folder}: {rows} rows, {sum(counts.turns.values()):,} trained turns")

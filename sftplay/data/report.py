@@ -16,7 +16,7 @@ from sftplay.data.bins import bins_of
 from sftplay.data.convert import Converted, Rows
 from sftplay.data.findings import Finding
 from sftplay.data.formats.conversation import TURNS_OUT_OF_ORDER
-from sftplay.data.near import SAMPLE
+from sftplay.data.sampled import SAMPLE
 from sftplay.places import SPLITS
 from sftplay.settings import DataSettings
 

@@ -12,8 +12,7 @@ from typing import Any
 from sftplay.errors import MachineError, SftplayError
 from sftplay.host import caller as callers
 from sftplay.host import container_run as containers
-from sftplay.host import engine as engines
-from sftplay.host import images_here, machine
+from sftplay.host import engine_problems, images_here, machine
 from sftplay.host.container_spec import BOARD_PORT, board_spec, project_of
 from sftplay.host.container_stage import make_folders
 from sftplay.host.engine import Engine
@@ -33,7 +32,7 @@ class Contained:
 def ours(engine: Engine) -> Contained | None:
     """The one that runs; one that has ended is removed."""
     labels = [f"sftplay.project={project_of(str(Path.cwd()))}", "sftplay.stage=tensorboard"]
-    with engines.engine_errors("look for TensorBoard"):
+    with engine_problems.engine_errors("look for TensorBoard"):
         listed = engine.api.containers(all=True, filters={"label": labels})
     for found in listed:
         if found["State"] == "running":
@@ -65,7 +64,7 @@ def stop(engine: Engine) -> Contained | None:
     """Stop and remove the one that runs; None where there is none."""
     found = ours(engine)
     if found is not None:
-        with engines.engine_errors("stop TensorBoard"):
+        with engine_problems.engine_errors("stop TensorBoard"):
             engine.api.stop(found.container, timeout=5)
         containers.remove(engine, found.container, force=True)
     return found
@@ -81,7 +80,7 @@ def _wait(engine: Engine, container: str, port: int) -> None:
             return
         time.sleep(0.2)
     try:
-        with engines.engine_errors("read its log"):
+        with engine_problems.engine_errors("read its log"):
             said = engine.api.logs(container, tail=3).decode(errors="replace").strip()
     except SftplayError:
         said = ""

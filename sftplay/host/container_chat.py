@@ -14,8 +14,7 @@ from types import FrameType
 from typing import Any
 
 from sftplay.host import container_run as containers
-from sftplay.host import container_stop
-from sftplay.host import engine as engines
+from sftplay.host import container_stop, engine_problems
 from sftplay.host.container_run import read_end
 from sftplay.host.container_spec import ContainerSpec
 from sftplay.host.engine import Engine
@@ -38,7 +37,7 @@ def run_interactive(engine: Engine, spec: ContainerSpec) -> int:
         SftplayError: the engine refused, or went away.
     """
     with containers.made(engine, spec) as container:
-        with engines.engine_errors("attach to the container"):
+        with engine_problems.engine_errors("attach to the container"):
             link = engine.api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
         sys.stdout.flush()
         containers.start(engine, container)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sftplay import console
 from sftplay.errors import EXIT_MEANINGS, SftplayError
-from sftplay.host import engine as engines
+from sftplay.host import engine_problems
 from sftplay.host.container_spec import ContainerSpec
 from sftplay.host.container_stop import passing_on, quietly
 from sftplay.host.engine import Engine
@@ -60,7 +60,7 @@ def made(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
     try:
         yield container
     except SftplayError as problem:
-        if not engines.is_gone(problem):
+        if not engine_problems.is_gone(problem):
             remove(engine, container, force=True)
         raise
     except BaseException:
@@ -71,13 +71,13 @@ def made(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
 
 def create(engine: Engine, spec: ContainerSpec) -> str:
     """Make it; nothing of it runs yet. Returns its id."""
-    with engines.engine_errors(f"start {spec.command[0]}"):
+    with engine_problems.engine_errors(f"start {spec.command[0]}"):
         return str(engine.api.create_container(**spec.create_arguments(engine.api.api_version))["Id"])
 
 
 def start(engine: Engine, container: str) -> None:
     """Start what was created."""
-    with engines.engine_errors("start the container"):
+    with engine_problems.engine_errors("start the container"):
         engine.api.start(container)
 
 
@@ -168,9 +168,9 @@ def read_end(engine: Engine, container: str, name: str, *, again: str) -> End:
     except docker.errors.NotFound:
         return End(137, vanished=True)
     except (requests.RequestException, docker.errors.DockerException) as error:
-        if engines.is_gone(error) or not isinstance(error, docker.errors.APIError):
-            raise engines.engine_gone(name, again) from error
-        raise engines.explain(error, f"wait for {name}") from error
+        if engine_problems.is_gone(error) or not isinstance(error, docker.errors.APIError):
+            raise engine_problems.engine_gone(name, again) from error
+        raise engine_problems.explain(error, f"wait for {name}") from error
     state = inspect(engine, container)
     if state is None:
         return End(code, vanished=True)
@@ -182,7 +182,7 @@ def inspect(engine: Engine, container: str) -> dict[str, Any] | None:
     import docker.errors
 
     try:
-        with engines.engine_errors("look at the container"):
+        with engine_problems.engine_errors("look at the container"):
             return dict(engine.api.inspect_container(container)["State"])
     except SftplayError as problem:
         if isinstance(problem.__cause__, docker.errors.NotFound):
@@ -211,7 +211,7 @@ def explain(name: str, end: End, *, asked: bool = False) -> None:
 
 def sweep(engine: Engine, project: str) -> None:
     """Remove containers whose launcher was killed before it could: ended for a minute, and not a training's, which is harvested."""
-    with engines.engine_errors("look for leftovers"):
+    with engine_problems.engine_errors("look for leftovers"):
         listed = engine.api.containers(all=True, filters={"label": f"sftplay.project={project}", "status": "exited"})
     for found in listed:
         state = None if found["Labels"].get("sftplay.stage") == "train" else inspect(engine, found["Id"])

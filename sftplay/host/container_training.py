@@ -12,8 +12,7 @@ from sftplay import console
 from sftplay.errors import ProtocolError
 from sftplay.files import TMP_PREFIX, write_text
 from sftplay.host import container_run as containers
-from sftplay.host import container_stop, records
-from sftplay.host import engine as engines
+from sftplay.host import container_stop, engine_problems, records
 from sftplay.host.container_run import End, Output
 from sftplay.host.container_spec import ContainerSpec, Image, project_of
 from sftplay.host.engine import Engine
@@ -98,7 +97,7 @@ def adopt(engine: Engine, run: Run, start: Start, wishes: Wishes) -> Exit | None
     found = next((one for one in of_run(engine, run) if one["Labels"].get("sftplay.nonce") == start.nonce), None)
     if found is None:
         return records.read_exit(run.launch, start) or _vanished(run, start)
-    with engines.engine_errors("watch the training"):
+    with engine_problems.engine_errors("watch the training"):
         tail = engine.api.attach(found["Id"], stream=True, logs=False, demux=True)
         earlier = engine.api.logs(found["Id"], tail=_TAIL)
     console.info("its last lines:")
@@ -109,7 +108,7 @@ def adopt(engine: Engine, run: Run, start: Start, wishes: Wishes) -> Exit | None
 def of_run(engine: Engine, run: Run) -> list[dict[str, Any]]:
     """Containers of this run's trainings, in any state, newest first, as the engine lists them."""
     labels = [f"sftplay.project={project_of(str(Path.cwd()))}", f"sftplay.run={run.name}", "sftplay.stage=train"]
-    with engines.engine_errors("look for the run's containers"):
+    with engine_problems.engine_errors("look for the run's containers"):
         return list(engine.api.containers(all=True, filters={"label": labels}))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sftplay.errors import MachineError, SftplayError
 from sftplay.host import engine as engines
-from sftplay.host import image_names
+from sftplay.host import engine_problems, image_names
 from sftplay.host.container_spec import Image
 from sftplay.host.engine import Engine
 
@@ -39,7 +39,7 @@ def look() -> Shelf:
         return Shelf(problem=_no_engine())
     try:
         engine = engines.connect()
-        with engines.engine_errors("list images"):
+        with engine_problems.engine_errors("list images"):
             listed = engine.api.images(filters={"label": image_names.STACK_LABEL})
     except SftplayError as problem:
         return Shelf(problem=problem)
@@ -69,7 +69,7 @@ def image_of(engine: Engine, stack: str) -> Image:
         MachineError: it is not here (69).
     """
     name = image_names.current(stack)
-    with engines.engine_errors(f"find the image {name.tag}"):
+    with engine_problems.engine_errors(f"find the image {name.tag}"):
         found = engine.api.inspect_image(name.tag)
     digests = found.get("RepoDigests") or []
     digest = str(digests[0]).partition("@")[2] if digests else str(found["Id"])
@@ -92,6 +92,6 @@ def get_it(stack: str) -> str:
 def _no_engine() -> MachineError:
     return MachineError(
         "no container engine here",
-        where=engines.wanted_host(),
+        where=engine_problems.wanted_host(),
         todo="install one (sudo apt install docker.io), or use --runner local: the same stages, the same locked versions",
     )

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from sftplay import console
 from sftplay.errors import BusyError, NotFoundError, ProtocolError, SftplayError
 from sftplay.handover import HandOver
-from sftplay.host import container_training, engine, launch_facts, launch_words, local_training, preflight, records
+from sftplay.host import (
+    container_training,
+    engine_problems,
+    launch_facts,
+    launch_words,
+    local_training,
+    preflight,
+    records,
+)
 from sftplay.host.next_start import Begin, Facts, Finish, decide
 from sftplay.host.records import Start
 from sftplay.host.seats import Order
@@ -158,7 +166,7 @@ def _attempt(order: Order, move: Begin) -> Attempt | None:
 
 def _not_started(order: Order, start: Start, problem: SftplayError) -> None:
     """A start that the engine refused has ended. Where the engine is gone nobody knows, and the next launcher looks."""
-    if not engine.is_gone(problem):
+    if not engine_problems.is_gone(problem):
         with contextlib.suppress(SftplayError):
             if records.read_exit(order.run.launch, start) is None:
                 records.write_exit(order.run.launch, start, code=problem.code, asked="")

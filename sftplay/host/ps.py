@@ -11,7 +11,7 @@ from typing import Any
 from sftplay import console
 from sftplay.errors import NotFoundError, SftplayError, UsageError
 from sftplay.host import container_run as containers
-from sftplay.host import container_stop, container_training, images_here, records, tensorboard
+from sftplay.host import container_stop, container_training, engine_problems, images_here, records, tensorboard
 from sftplay.host import engine as engines
 from sftplay.host.container_spec import project_of
 from sftplay.host.engine import Engine
@@ -109,7 +109,7 @@ def _local() -> Iterator[Running]:
 
 def _contained(engine: Engine) -> Iterator[Running]:
     label = f"sftplay.project={project_of(str(Path.cwd()))}"
-    with engines.engine_errors("list containers"):
+    with engine_problems.engine_errors("list containers"):
         listed: list[dict[str, Any]] = engine.api.containers(all=True, filters={"label": label})
     for found in listed:
         labels = found["Labels"]

@@ -24,7 +24,8 @@ from sftplay.data.blocks import Block
 from sftplay.data.pairs import Turns, cut_rows
 from sftplay.data.plans import planner_for
 from sftplay.data.probe import TemplateTraits, find_traits
-from sftplay.data.render_rows import Recipe, Rendered, render_block
+from sftplay.data.render_rows import Recipe, render_block
+from sftplay.data.rendered import Rendered
 from sftplay.data.template import ChatTemplate
 from sftplay.data.tokenize_rows import Reader
 from sftplay.data.tokenizer import TokenizerFacts

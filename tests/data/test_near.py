@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from sftplay.data import near
+from sftplay.data import near, sampled
 from tests.data.project import Project, jsonl, questions
 
 WORDS = [
@@ -93,7 +93,7 @@ def test_the_result_does_not_depend_on_workers(tmp_path: Path) -> None:
 
 
 def test_a_sample_is_the_same_whatever_the_order_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near, "SAMPLE", 100)
+    monkeypatch.setattr(sampled, "SAMPLE", 100)
     rows = [
         {
             "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "same words in all rows"}],
@@ -176,7 +176,7 @@ def test_a_sample_says_that_it_is_one(project: Project) -> None:
     project.put("qa.jsonl", jsonl(alike(300)))
 
     def fewer() -> None:
-        near.SAMPLE = 200  # in the fork that runs the command
+        sampled.SAMPLE = 200  # in the fork that runs the command
 
     assert project.run("process", first=fewer).code == 0
     found = project.report()["near_duplicates"]
@@ -202,11 +202,11 @@ def test_strict_fails_on_warnings_and_leaves_the_old_rows(project: Project) -> N
 def test_a_sample_chosen_while_rows_are_written_is_the_one_that_a_search_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(near, "SAMPLE", 100)
+    monkeypatch.setattr(sampled, "SAMPLE", 100)
     keys = [random.Random(n).getrandbits(64) for n in range(5000)]
     lines = [orjson.dumps({"messages": [], "id": f"{key:016x}", **{}}) + b"\n" for key in keys]
     paths = [tmp_path / name for name in ("a.jsonl", "b.jsonl")]
-    sample = near.Sample(2)
+    sample = sampled.Sample(2)
     for number, path in enumerate(paths):
         mine = slice(2000) if number == 0 else slice(2000, None)
         path.write_bytes(b"".join(lines[mine]))
@@ -214,7 +214,7 @@ def test_a_sample_chosen_while_rows_are_written_is_the_one_that_a_search_finds(
             part = slice(first, first + 300)
             sample.add(number, array("Q", keys[mine][part]), array("L", map(len, lines[mine][part])))
     for number, path in enumerate(paths):
-        searched = [at for some in near._searched(number, path, 100 / 5000) for at in some.at]
+        searched = [at for some in sampled.searched(number, path, 100 / 5000) for at in some.at]
         assert sample.of(number, 100 / 5000) == searched
         assert 20 < len(searched) < 120
         assert sample.of(number, 0.5) is None

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sftplay.data import render_rows
 from sftplay.data.blocks import Block
 from sftplay.data.plans import planner_for
-from sftplay.data.render_rows import Recipe, Rendered, render_block
+from sftplay.data.render_rows import Recipe, render_block
+from sftplay.data.rendered import Rendered
 from sftplay.data.splice import Splicer
 from sftplay.data.template import ChatTemplate
 from tests.data.models import CHATML, CHATML_NAMED, GEMMA_LIKE, NAMED, smollm2_template, trl_templates

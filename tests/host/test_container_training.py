@@ -77,6 +77,16 @@ def running(engine: Engine, project: Project) -> str:
     return str(next(c["Id"] for c in containers(engine, project) if c["State"] == "running"))
 
 
+def the_same_command_comes_back(engine: Engine, project: Project) -> None:
+    """It watches the training that still runs, to its end, and nothing is left."""
+    again = project.start()
+    project.sees(again, b"watching it")
+    (project.run / "enough").touch()
+    assert project.ends(again) == 0
+    assert project.starts() == 1
+    assert containers(engine, project) == []
+
+
 def test_the_end_is_passed_on_written_down_and_nothing_is_left(engine: Engine, project: Project) -> None:
     launcher = project.start(mode="65")
     assert project.ends(launcher) == 65
@@ -168,12 +178,7 @@ def test_a_closed_terminal_lets_it_go_on_and_the_same_command_comes_back(engine:
     assert project.ends(launcher) == 129
     other = project.start("--no-auto")
     assert project.ends(other) == 75
-    again = project.start()
-    project.sees(again, b"watching it")
-    (project.run / "enough").touch()
-    assert project.ends(again) == 0
-    assert project.starts() == 1
-    assert containers(engine, project) == []
+    the_same_command_comes_back(engine, project)
 
 
 def test_an_end_that_nobody_saw_is_harvested(engine: Engine, project: Project) -> None:
@@ -221,12 +226,7 @@ def test_an_engine_that_is_lost_ends_the_watching_and_nothing_else(
         between.kill()
     assert project.ends(launcher) == 69
     assert b"the container engine is gone; the training may go on" in project.terminal(launcher)
-    again = project.start()
-    project.sees(again, b"watching it")
-    (project.run / "enough").touch()
-    assert project.ends(again) == 0
-    assert project.starts() == 1
-    assert containers(engine, project) == []
+    the_same_command_comes_back(engine, project)
 
 
 def test_inv_ps_and_stop_find_what_nobody_watches(engine: Engine, project: Project) -> None:

@@ -12,7 +12,7 @@ import requests
 from urllib3.exceptions import ProtocolError as Aborted
 
 from sftplay.errors import MachineError, PermissionDeniedError, SftplayError
-from sftplay.host import engine
+from sftplay.host import engine, engine_problems
 
 
 def answer(status: int, text: str) -> docker.errors.APIError:
@@ -41,7 +41,7 @@ RECORDED = [
 
 @pytest.mark.parametrize(("status", "text", "code", "what", "todo"), RECORDED)
 def test_what_the_engine_answers(status: int, text: str, code: int, what: str, todo: str) -> None:
-    problem = engine.explain(answer(status, text))
+    problem = engine_problems.explain(answer(status, text))
     assert problem.code == code
     assert what in str(problem)
     assert todo in problem.todo
@@ -64,21 +64,21 @@ def test_no_answer_at_all(error: Exception, code: int, what: str) -> None:
     wrapped = docker.errors.DockerException(f"Error while fetching server API version: {error}")
     wrapped.__cause__ = error
     for each in (error, wrapped):
-        problem = engine.explain(each)
+        problem = engine_problems.explain(each)
         assert problem.code == code
         assert what in str(problem)
-    assert engine.is_gone(error)
+    assert engine_problems.is_gone(error)
 
 
 def test_an_answer_is_not_a_lost_engine() -> None:
-    assert not engine.is_gone(answer(404, "No such container: x"))
-    assert engine.status_of(answer(404, "No such container: x")) == 404
+    assert not engine_problems.is_gone(answer(404, "No such container: x"))
+    assert engine_problems.status_of(answer(404, "No such container: x")) == 404
 
 
 def test_a_name_in_use_is_a_conflict_in_podman_too() -> None:
     taken = 'creating container storage: the container name "x" is already in use by 1234'
-    assert engine.status_of(answer(500, taken)) == 409
-    assert engine.status_of(answer(500, "address already in use")) == 500
+    assert engine_problems.status_of(answer(500, taken)) == 409
+    assert engine_problems.status_of(answer(500, "address already in use")) == 500
 
 
 def test_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_an_engine_elsewhere_can_not_mount_this_folder(monkeypatch: pytest.Monke
 
 
 def test_a_lost_engine_says_how_to_come_back() -> None:
-    problem = engine.engine_gone("the training", "the same command finds it again")
+    problem = engine_problems.engine_gone("the training", "the same command finds it again")
     assert problem.code == 69
     assert "may go on" in str(problem)
     assert "finds it again" in problem.todo

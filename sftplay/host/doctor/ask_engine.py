@@ -13,7 +13,7 @@ from sftplay.host import engine as engines
 from sftplay.host import image_names
 from sftplay.host.container_spec import project_of
 from sftplay.host.doctor.facts import Engine, Place
-from sftplay.host.engine import engine_errors
+from sftplay.host.engine_problems import engine_errors
 from sftplay.host.images_here import State, states_of
 
 _PATIENCE = 30  # seconds for a container that only looks for a device file

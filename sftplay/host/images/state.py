@@ -10,7 +10,8 @@ from sftplay.errors import MachineError, UsageError
 from sftplay.files import human_size
 from sftplay.host import ask, image_names
 from sftplay.host import engine as engines
-from sftplay.host.engine import Engine, engine_errors
+from sftplay.host.engine import Engine
+from sftplay.host.engine_problems import engine_errors
 from sftplay.host.image_names import CONTEXT_LABEL, STACK_LABEL, VERIFIED_LABEL, ImageName
 from sftplay.host.images import recipe
 

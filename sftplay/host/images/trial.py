@@ -15,7 +15,8 @@ from sftplay import console
 from sftplay.errors import MachineError, StoppedError
 from sftplay.host import container_run
 from sftplay.host.container_spec import ContainerSpec
-from sftplay.host.engine import Engine, engine_errors
+from sftplay.host.engine import Engine
+from sftplay.host.engine_problems import engine_errors
 
 _SHOWN = 15  # lines of a failure
 

@@ -24,7 +24,8 @@ from sftplay.host.caller import Caller
 from sftplay.host.container_spec import ContainerSpec, Image, stage_spec
 from sftplay.host.container_stage import make_folders
 from sftplay.host.doctor.needs import cuda_of
-from sftplay.host.engine import Engine, engine_errors
+from sftplay.host.engine import Engine
+from sftplay.host.engine_problems import engine_errors
 from sftplay.host.image_names import VERIFIED_LABEL, ImageName
 from sftplay.host.images import client, state, trial
 from sftplay.host.local import Call
