@@ -41,7 +41,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _contestants(task: Work, model: Path) -> dict[str, Callable[[], Taken]]:
-    method = "train.method=qlora"
+    method, packing = "train.method=qlora", "train.packing=true"
     trl = [
         str(BASELINES / "trl_sft.py"),
         str(task.rows),
@@ -55,14 +55,16 @@ def _contestants(task: Work, model: Path) -> dict[str, Callable[[], Taken]]:
     return {
         "sftplay bnb, qlora": lambda: _sftplay(task, model, "bnb", method),
         "sftplay bnb, lora": lambda: _sftplay(task, model, "bnb", "train.method=lora"),
+        "sftplay bnb, qlora, packing": lambda: _sftplay(task, model, "bnb", method, packing),
         "sftplay unsloth, qlora": lambda: _sftplay(task, model, "unsloth", method),
+        "sftplay unsloth, qlora, packing": lambda: _sftplay(task, model, "unsloth", method, packing),
         "TRL, bf16": lambda: _script("bnb", task, trl, task.project / "trl.json"),
         "TRL, bf16, packing": lambda: _script("bnb", task, [*trl, "--packing"], task.project / "trl.json"),
         "Unsloth's script": lambda: _script("unsloth", task, own, task.project / "unsloth.json"),
     }  # fmt: skip
 
 
-def _sftplay(task: Work, model: Path, backend: str, method: str) -> Taken:
+def _sftplay(task: Work, model: Path, backend: str, *wanted: str) -> Taken:
     """One training in the backend's environment; a hand-over counts as failed: it would measure another backend."""
     from sftplay.host import envs
 
@@ -72,7 +74,7 @@ def _sftplay(task: Work, model: Path, backend: str, method: str) -> Taken:
         f"backend={backend}",
         f"model.name={model}",
         PRECISION,
-        method,
+        *wanted,
         "train.device=cuda",
         "data.val_share=0",
         "data.test_share=0",

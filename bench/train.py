@@ -31,6 +31,7 @@ GOALS = (
     ("tokens/s against LLaMA-Factory", "sftplay", "llamafactory", 1.8),
     ("tokens/s with checkpointing, against TRL's defaults", "sftplay-checkpointing", "trl", 1.5),
     ("tokens/s, QLoRA (NF4), against TRL in fp32", "sftplay-qlora", "trl", None),
+    ("tokens/s with packing, against padded rows", "sftplay-packing", "sftplay", None),
 )
 
 
@@ -41,6 +42,7 @@ def contestants(task: Work) -> dict[str, Callable[[], Taken]]:
         "trl": lambda: _trl(task, task.rows),
         "sftplay-checkpointing": lambda: sftplay_training(task, "checkpointing", *LEAN_MEMORY),
         "llamafactory": lambda: _llamafactory(task),
+        "sftplay-packing": lambda: sftplay_training(task, "packing", *PLAIN, "train.packing=true"),
         "sftplay-qlora": lambda: sftplay_training(task, "qlora", "train.method=qlora", "train.precision=fp32"),
         "trl-same": lambda: _trl(task, task.in_order, "--no-checkpointing", "--in-order"),
         "trl-bf16": lambda: _trl(

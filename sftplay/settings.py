@@ -176,10 +176,12 @@ class TrainSettings(Section):
     """Optimizer, by Hugging Face's names."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     """Seed of the adapter's start, the data order and dropout."""
+    packing: bool = False
+    """Lay the rows of a pass end to end, without padding; attention stays within each row. Refused where a model would mix them."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Trade time for memory by computing activations twice. auto: on for a GPU, off on the CPU."""
     logging_steps: Annotated[int, Field(ge=1)] = 5
-    """Steps between two points in TensorBoard and in train.log."""
+    """Steps between two points in TensorBoard and in train.log; the first and the last step have one too."""
     save_steps: Annotated[int, Field(ge=1)] = 100
     """Steps between two checkpoints; the last step is always saved."""
     save_total_limit: Annotated[int, Field(ge=1)] = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from sftplay.data.tokenizer import load_tokenizer
 from sftplay.decision import Decision
 from sftplay.errors import DataError, RefusedError
-from sftplay.model.collate import IGNORED
+from sftplay.model.collate import IGNORED, Packer
 from sftplay.model.interrupt import Interrupt
 from sftplay.model.lean import slim
 from sftplay.model.load import pad_id
@@ -112,14 +113,27 @@ def check_first_batch(trainer: Trainer) -> dict[str, int]:
     size = trainer.args.per_device_train_batch_size
     order = epoch_order(trainer.lengths, trainer.args.seed, 0, trainer.rows_per_step)[:size]
     batch = next(iter(trainer.get_train_dataloader()))
-    for number, row in enumerate(trainer.train_dataset[i] for i in order):
-        length = len(row["input_ids"])
-        same = all(batch[key][number, :length].tolist() == list(row[key]) for key in ("input_ids", "labels"))
-        rest = batch["labels"][number, length:]
-        if not same or int(batch["attention_mask"][number].sum()) != length or bool((rest != IGNORED).any()):
-            raise RefusedError(
-                "the trainer changed the tokenized rows: its first batch differs from data/tokenized",
-                todo="please report this with the versions in run.json",
-            )
-    trained = int((batch["labels"] != IGNORED).sum())
-    return {"rows": len(order), "longest": int(batch["input_ids"].shape[1]), "trained_tokens": trained}
+    rows = [trainer.train_dataset[i] for i in order]
+    lengths = [len(row["input_ids"]) for row in rows]
+    packed = isinstance(trainer.data_collator, Packer)
+    starts = [0, *accumulate(lengths)]
+    for number, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        line, start = (0, starts[number]) if packed else (number, 0)
+        ids, labels = (batch[key][line, start : start + length].tolist() for key in ("input_ids", "labels"))
+        # Nothing stands before a row's first token: packed, it has to be said.
+        wanted = [IGNORED, *row["labels"][1:]] if packed else list(row["labels"])
+        if ids != list(row["input_ids"]) or labels != wanted:
+            raise _changed()
+    trained = int((batch["labels"][:, 1:] != IGNORED).sum())
+    if trained != sum(label != IGNORED for row in rows for label in row["labels"][1:]) or int(
+        batch["attention_mask"].sum()
+    ) != sum(lengths):
+        raise _changed()
+    return {"rows": len(order), "longest": max(lengths), "trained_tokens": trained}
+
+
+def _changed() -> RefusedError:
+    return RefusedError(
+        "the trainer changed the tokenized rows: its first batch differs from data/tokenized",
+        todo="please report this with the versions in run.json",
+    )

@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sftplay.errors import MachineError
+from sftplay.model import packing
 from sftplay.model.loss import target_loss
 
 # Beginnings of operators' names → the name that is stamped.
@@ -35,7 +36,7 @@ class _Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def kernel_of(model: Any, batch: dict[str, torch.Tensor]) -> str:
+def kernel_of(model: Any, batch: dict[str, Any]) -> str:
     """Name of the kernel that one forward pass used; random state is left as it was.
 
     Args:
@@ -61,4 +62,4 @@ def name_of(operators: Iterable[str], implementation: str | None) -> str:
     for start, name in KERNELS:
         if any(operator.startswith(start) for operator in operators):
             return name
-    return "sdpa/math" if implementation == "sdpa" else "eager"
+    return "sdpa/math" if implementation in ("sdpa", packing.NAME) else "eager"

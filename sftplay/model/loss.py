@@ -14,34 +14,42 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from sftplay.model.collate import IGNORED, Collator
+from sftplay.model.collate import IGNORED, Collate, on_device
 from sftplay.model.head import has_plain_head, head_loss
+from sftplay.model.packing import within_rows
 
 
-def target_loss(model: Any, inputs: dict[str, torch.Tensor], *, plain_head: bool = False) -> tuple[torch.Tensor, int]:
+def target_loss(model: Any, inputs: dict[str, Any], *, plain_head: bool = False) -> tuple[torch.Tensor, int]:
     """Summed cross entropy (nats, fp32) over the trained tokens of a batch, and their number.
 
     Args:
         inputs: input_ids, attention_mask and labels of shape (rows, length), padded on the right; labels are aligned with
-            input_ids, so position t predicts label t + 1.
+            input_ids, so position t predicts label t + 1. Or rows end to end, as `Packer` lays them.
         plain_head: what `has_plain_head` said of this model.
     """
     shifted = inputs["labels"][:, 1:]
     keep = shifted != IGNORED
     targets = shifted[keep]
     with _only(model, keep, hold=plain_head) as held:
-        logits = model(input_ids=inputs["input_ids"], attention_mask=_mask(model, inputs), use_cache=False).logits
+        logits = model(input_ids=inputs["input_ids"], use_cache=False, **_sight(model, inputs)).logits
     if plain_head:
         return head_loss(held[0], model.get_output_embeddings().weight, targets), len(targets)
     return cross_entropy(logits[0].float(), targets, reduction="sum"), len(targets)
 
 
-def _mask(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
+def _sight(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What tells the model which positions see each other."""
+    if "row_lengths" in inputs:
+        return within_rows(model, inputs)
+    return {"attention_mask": _mask(model, inputs)}
+
+
+def _mask(model: Any, inputs: dict[str, Any]) -> torch.Tensor | None:
     """None where causal attention alone keeps padding out of sight: behind a row, nothing that counts looks at it.
 
     Without a mask the kernel skips the upper half of the attention matrix, and no mask is built.
     """
-    mask = inputs["attention_mask"]
+    mask: torch.Tensor = inputs["attention_mask"]
     on_the_right = bool((mask[:, 1:] <= mask[:, :-1]).all())
     config = model.config
     causal = getattr(config, "is_causal", True) and not getattr(config, "use_bidirectional_attention", False)
@@ -72,7 +80,7 @@ def _only(model: Any, keep: torch.Tensor, *, hold: bool) -> Iterator[list[torch.
 
 @torch.no_grad()
 def mean_target_loss(
-    model: Any, rows: Sequence[dict[str, Any]], collator: Collator, batch_size: int, advance: Any = None
+    model: Any, rows: Sequence[dict[str, Any]], collator: Collate, batch_size: int, advance: Any = None
 ) -> tuple[float, int]:
     """Mean loss per trained token over rows (every token weighs the same), and the number of tokens.
 
@@ -88,12 +96,10 @@ def mean_target_loss(
     try:
         for start in range(0, len(order), batch_size):
             batch = collator([rows[i] for i in order[start : start + batch_size]])
-            loss, count = target_loss(
-                model, {name: value.to(model.device) for name, value in batch.items()}, plain_head=plain_head
-            )
+            loss, count = target_loss(model, on_device(batch, model.device), plain_head=plain_head)
             total, tokens = total + loss.item(), tokens + count
             if advance:
-                advance(len(batch["input_ids"]))
+                advance(len(order[start : start + batch_size]))
     finally:
         model.train(was_training)
     return total / max(tokens, 1), tokens

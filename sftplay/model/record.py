@@ -12,6 +12,7 @@ from sftplay.data.pipeline import FOLDERS
 from sftplay.files import read_json
 from sftplay.freshness import STAMP
 from sftplay.model.assemble import Assembly
+from sftplay.model.collate import Packer
 from sftplay.model.memory import peak_memory
 from sftplay.model.plan import Plan
 from sftplay.places import data_folder
@@ -61,7 +62,7 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
         "steps": trainer.planned_steps,
         "max_length": plan.settings.model.max_length,
         "lean": str(assembly.lean),
-        "packing": bool(trainer.args.packing),
+        "packing": isinstance(trainer.data_collator, Packer),
         "first_batch": first_batch,
     }
 

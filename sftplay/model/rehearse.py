@@ -16,9 +16,10 @@ from sftplay.decision import Decision
 from sftplay.errors import OutOfMemoryError
 from sftplay.files import human_size
 from sftplay.model.attention import kernel_of
-from sftplay.model.collate import Collator
+from sftplay.model.collate import collate_for, on_device
 from sftplay.model.head import has_plain_head
 from sftplay.model.loss import target_loss
+from sftplay.model.packing import keep_rows_apart
 from sftplay.model.plan import Batch, Plan
 from sftplay.model.precision import autocast
 
@@ -30,15 +31,23 @@ PROBE_TOKENS = 64  # of the rows that show which kernel runs
 
 
 def attention_of(plan: Plan, model: Any) -> str:
-    """The kernel that ran, on the beginning of two rows, in the run's precision and with its padding."""
+    """The kernel that ran, on the beginning of two rows, in the run's precision and with its padding.
+
+    Raises:
+        ConfigError: the rows are to lie end to end, and this model would mix them (78).
+    """
     rows = _rows(plan, "train")
     ends = [next(i for i, label in enumerate(row["labels"]) if label != -100 and i > 0) + 1 for row in _first(rows, 2)]
     cut = [
         {key: row[key][: max(end, PROBE_TOKENS - 8 * n)] for key in ("input_ids", "labels")}
         for n, (row, end) in enumerate(zip(_first(rows, 2), ends, strict=True))
     ]
+    packed = plan.settings.train.packing
     with _as_in_training(plan, model):
-        return kernel_of(model, _batch(cut, model))
+        if packed:
+            keep_rows_apart(model, [cut[0], cut[-1]])
+        name = kernel_of(model, _batch(plan, cut, model))
+    return f"{name}, packed" if packed else name
 
 
 def fit_batches(plan: Plan, model: Any) -> Plan:
@@ -129,7 +138,7 @@ def _step(plan: Plan, model: Any, rows: list[dict[str, Any]]) -> None:
     with _as_in_training(plan, model):
         states = torch.empty(sum(p.numel() for p in trained) * bytes_each, dtype=torch.uint8, device=model.device)
         try:
-            loss, count = target_loss(model, _batch(rows, model), plain_head=has_plain_head(model))
+            loss, count = target_loss(model, _batch(plan, rows, model), plain_head=has_plain_head(model))
             (loss / count).backward()
         finally:
             del states
@@ -143,7 +152,7 @@ def _look(plan: Plan, model: Any, rows: list[dict[str, Any]]) -> None:
         was = model.training
         model.eval()
         try:
-            target_loss(model, _batch(rows, model), plain_head=has_plain_head(model))
+            target_loss(model, _batch(plan, rows, model), plain_head=has_plain_head(model))
         finally:
             model.train(was)
 
@@ -165,9 +174,9 @@ def _as_in_training(plan: Plan, model: Any) -> Iterator[None]:
         model.train(was)
 
 
-def _batch(rows: Sequence[Mapping[str, Any]], model: Any) -> dict[str, torch.Tensor]:
-    collated = Collator(pad_id=0)([dict(row) for row in rows])
-    return {name: value.to(model.device) for name, value in collated.items()}
+def _batch(plan: Plan, rows: Sequence[Mapping[str, Any]], model: Any) -> dict[str, Any]:
+    collate = collate_for(plan.settings, pad_id=0)
+    return on_device(collate([dict(row) for row in rows]), model.device)
 
 
 def _rows(plan: Plan, split: str) -> Any:

@@ -12,7 +12,7 @@ from trl import SFTConfig, SFTTrainer
 
 from sftplay.errors import NonFiniteError
 from sftplay.model import checkpoints
-from sftplay.model.collate import Collator
+from sftplay.model.collate import collate_for
 from sftplay.model.head import has_plain_head
 from sftplay.model.loss import mean_target_loss, target_loss
 from sftplay.model.order import EpochSampler
@@ -47,6 +47,7 @@ def trainer_config(
         use_cpu=device == "cpu",
         **_checkpointing(checkpointing),
         logging_steps=train.logging_steps,
+        logging_first_step=True,
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=train.save_steps,
@@ -218,7 +219,7 @@ def make_trainer(
         args=args,
         train_dataset=rows,
         processing_class=tokenizer,
-        data_collator=Collator(pad_id),
+        data_collator=collate_for(settings, pad_id),
         callbacks=callbacks,
         lengths=lengths_of(rows),
         eval_rows=eval_rows,
