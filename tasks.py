@@ -518,6 +518,7 @@ MENU = {
     "Developers": (test, lint, bench, parity),
 }
 namespace = Collection(*(entry for group in MENU.values() for entry in group))
+namespace.default = "help"  # no task named
 namespace.add_collection(Collection("config", schema, show))
 namespace.add_collection(Collection("data", data_show))
 namespace.add_collection(

@@ -26,7 +26,7 @@ class Progress:
 
     Args:
         total: how much there is to do, None where nobody knows.
-        unit: what is counted; `B` (bytes) is shown as kB, MB, GB.
+        unit: what is counted, one of it; `B` (bytes) is shown as kB, MB, GB.
         title: what is going on, one or two words.
         done: how much was done before (a resumed run); the rate counts only what is done now.
     """
@@ -87,7 +87,7 @@ class Progress:
         self._bar = None
 
     def _amount(self, amount: float) -> str:
-        return human_size(amount) if self.unit == "B" else f"{amount:,.0f} {self.unit}"
+        return human_size(amount) if self.unit == "B" else console.count_of(round(amount), self.unit)
 
     def _open_bar(self, columns: int, now: float) -> None:
         from tqdm import tqdm  # 0.1 s, and most work is over sooner

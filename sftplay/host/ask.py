@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from sftplay import console
+
 
 def somebody_is_there() -> bool:
     """Whether questions can be seen and answered: both ends are a terminal."""
@@ -25,3 +27,4 @@ def yes(question: str, *, default: bool) -> bool:
         answer = text(f"{question} [{'Y/n' if default else 'y/N'}]", "y" if default else "n").lower()
         if answer in ("y", "yes", "n", "no"):
             return answer.startswith("y")
+        console.info("please answer y or n, or Enter for the one in capitals")

@@ -15,7 +15,7 @@ from sftplay.files import TMP_PREFIX, explain_os_error, human_size
 from sftplay.host import ask
 from sftplay.host import envs as environments
 from sftplay.host.procinfo import users_of
-from sftplay.locks import hold
+from sftplay.locks import hold, is_held
 from sftplay.places import DATA_FOLDERS, OUTPUTS
 from sftplay.runs import Run
 
@@ -29,6 +29,7 @@ class Doomed:
     Attributes:
         path: what a person knows it by; size: bytes on disk; locks: the ones that its users hold.
         parts: what is removed: the path itself, or what is in it where the folder stays.
+        readers: runs that may be reading it; one that a process holds keeps it.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Doomed:
     parts: tuple[Path, ...]
     locks: tuple[Path, ...] = ()
     environment: bool = False
+    readers: tuple[Run, ...] = ()
 
 
 def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
@@ -80,12 +82,13 @@ def _agreed() -> bool:
 
 
 def _find(*, runs: bool, envs: bool) -> Iterator[Doomed]:
+    readers = tuple(Run(path.name) for path in _inside(OUTPUTS))
     for path in _inside(DATA):
         if path.name in DATA_FOLDERS and not path.is_symlink():
             parts = _inside(path)
-            yield from [_doomed(path, path / ".lock", parts=parts)] if parts else []
+            yield from [_doomed(path, path / ".lock", parts=parts, readers=readers)] if parts else []
         elif path.name.startswith(tuple(f"{kind}_" for kind in DATA_FOLDERS)) or path.name in DATA_FOLDERS:
-            yield _doomed(path, path / ".lock")
+            yield _doomed(path, path / ".lock", readers=readers)
     for path in _inside(OUTPUTS) if runs else ():
         run = Run(path.name)
         yield _doomed(path, run.launch_lock, run.run_lock)
@@ -101,11 +104,11 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".") or p.name.startswith(TMP_PREFIX))
 
 
-def _doomed(path: Path, *locks: Path, parts: Sequence[Path] = ()) -> Doomed:
+def _doomed(path: Path, *locks: Path, parts: Sequence[Path] = (), readers: tuple[Run, ...] = ()) -> Doomed:
     """A lock file that is not there was never held, and one behind a link is not ours to touch."""
     usable = tuple(lock for lock in locks if lock.is_file() and not path.is_symlink())
     what = tuple(parts) or (path,)
-    return Doomed(path, sum(disk_size(part) for part in what), what, usable)
+    return Doomed(path, sum(disk_size(part) for part in what), what, usable, readers=readers)
 
 
 def disk_size(path: Path) -> int:
@@ -128,6 +131,10 @@ def remove(item: Doomed) -> int:
     users = users_of(item.path) if item.environment else []
     if users:
         console.warning(f"left: {item.path} is in use by process {users[0]}")
+        return 0
+    reading = [run.name for run in item.readers if is_held(run.run_lock)]
+    if reading:
+        console.warning(f"left: {item.path} may be in use: a process works on the run {reading[0]}")
         return 0
     with ExitStack() as stack:
         try:

@@ -155,7 +155,7 @@ def _answer(answerer: Any, source: Path, out: IO[bytes], done: int, total: int, 
     asked: dict[int, Prompt] = {}
     ready: dict[int, bytes] = {}
     following = done
-    with progress(total, "prompts", "answers", done) as bar:
+    with progress(total, "prompt", "answers", done) as bar:
         requests = _requests(answerer, source, done, _WINDOW * size, asked)
         for key, answer in answers(
             answerer.model, requests, answerer.sampling, answerer.stop_ids, answerer.pad_id, size

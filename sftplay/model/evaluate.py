@@ -82,7 +82,7 @@ def _measure(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[Hel
 
     settings = job.settings.eval
     try:
-        with progress(len(rows), "rows", f"{name}: loss") as bar:
+        with progress(len(rows), "row", f"{name}: loss") as bar:
             tokens = [{"input_ids": row.ids, "labels": row.labels} for row in rows]
             size = min(LOSS_ROWS, settings.batch_size)
             loss, count = mean_target_loss(model, tokens, Collator(loaded.pad_id), size, bar.advance)
@@ -108,7 +108,7 @@ def _answer(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[Held
     requests.sort(key=lambda request: (-len(request.ids), request.key))
     found: dict[int, Answer] = {}
     sampling = Sampling(settings.max_new_tokens)
-    with progress(len(rows), "rows", f"{name}: answers") as bar:
+    with progress(len(rows), "row", f"{name}: answers") as bar:
         made = answers(model, requests, sampling, loaded.stop_ids, loaded.pad_id, settings.batch_size)
         for key, answer in made:
             found[key] = answer

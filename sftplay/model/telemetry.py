@@ -79,8 +79,9 @@ class Telemetry(TrainerCallback):
             self._write(state)
         if self.interrupt.signum and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
-        if state.global_step >= state.max_steps and self.trainer.eval_dataset is not None:
-            control.should_evaluate = True
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # a curve ends with the run, whatever logging_steps is
+            control.should_evaluate = control.should_evaluate or self.trainer.eval_dataset is not None
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:

@@ -66,7 +66,7 @@ def test_the_line_counts_only_what_was_done_now(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module.time, "monotonic", lambda: 100.0)
     bar = Progress(1000, "step", "training", done=500)
     bar.done += 100
-    assert bar.line(110.0, {}) == "training: 60% of 1,000 step, 10 step/s, 0:40 left"
+    assert bar.line(110.0, {}) == "training: 60% of 1,000 steps, 10 steps/s, 0:40 left"
 
 
 def test_bytes_are_shown_in_units(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,17 @@ def test_a_run_that_somebody_holds_is_left(capsys: pytest.CaptureFixture[str]) -
         clean.run(runs=True, yes=True)
     assert Path("outputs/first/adapter/adapter_model.safetensors").is_file()
     assert "train 01-bnb" in capsys.readouterr().err
+    clean.run(yes=True)
+    assert not Path("data/processed/train.jsonl").exists()
+
+
+def test_the_data_of_a_run_that_is_worked_on_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    put("outputs/second/run.json")
+    with hold(Path("outputs/first/.run.lock"), who="train 01-bnb"):
+        clean.run(runs=True, yes=True)
+    assert Path("data/processed/train.jsonl").is_file() and Path("data/tokenized_mine/train.arrow").is_file()
+    assert not Path("outputs/second").exists()
+    assert "a process works on the run first" in capsys.readouterr().err
 
 
 def test_an_environment_that_is_in_use_is_left(capsys: pytest.CaptureFixture[str]) -> None:
