@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -120,9 +121,15 @@ def project_with(argv: list[str], count: int, *, repeat: str | None = None) -> I
         yield project
 
 
+def read_rows(path: Path) -> list[Any]:
+    """The values of a jsonl file. Not by splitlines(): that cuts strings too, at U+2028 and others."""
+    with open(path, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def repeat_rows(source: Path, path: Path, count: int) -> None:
     """Question/answer rows of a file again and again; each copy says which one it is, so that no two are equal."""
-    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(source)
     with open(path, "w", encoding="utf-8") as out:
         for number in range(count):
             row, copy = rows[number % len(rows)], number // len(rows)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from bench._measure import Cost, measure, project_with, stage
+from bench._measure import Cost, measure, project_with, read_rows, stage
 from bench._versus import Taken
 
 BATCH = 4
@@ -78,8 +78,8 @@ def work(rows_file: str | None, steps: int) -> Iterator[Work]:
         tokenized = Dataset.from_file(str(project / "data" / "tokenized" / "train.arrow"))
         lengths = [len(ids) for ids in tokenized["input_ids"]]
         made = [json.dumps({name: row[name] for name in ("input_ids", "labels")}) + "\n" for row in tokenized]
-        lines = (project / "data" / "processed" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-        plain = [json.dumps(_pair(json.loads(line)["messages"])) + "\n" for line in lines]
+        processed = read_rows(project / "data" / "processed" / "train.jsonl")
+        plain = [json.dumps(_pair(row["messages"])) + "\n" for row in processed]
         order = epoch_order(lengths, settings.train.seed, 0, BATCH)
         rows, in_order = project / "rows.jsonl", project / "in_order.jsonl"
         rows.write_text("".join(plain), encoding="utf-8")
@@ -101,7 +101,7 @@ def choose_rows(rows_file: str | None, target: Path, count: int) -> None:
         return
     if not Path(rows_file).is_file():
         raise SystemExit(f"--rows {rows_file}: no such file (jsonl with question and answer, as GSM8K's)")
-    lines = [line for line in Path(rows_file).read_text(encoding="utf-8").splitlines() if len(line) < 1200]
+    lines = [line for line in Path(rows_file).read_text(encoding="utf-8").split("\n") if 0 < len(line) < 1200]
     target.write_text("\n".join(random.Random(0).sample(lines, count)) + "\n", encoding="utf-8")
 
 
@@ -116,10 +116,10 @@ def sftplay_training(work: Work, run: str, *settings: str) -> Taken:
 
 def take_losses(folder: Path) -> tuple[float, list[float]]:
     """Seconds from `started` in a run's history to the end of its last step, and the loss of each step."""
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    events = read_rows(folder / "events.jsonl")
     began = next(datetime.fromisoformat(event["time"]).timestamp() for event in events if event["event"] == "started")
     (steps,) = (folder / "attempts").glob("*/steps.jsonl")
-    points = {point["step"]: point for point in map(json.loads, steps.read_text().splitlines()) if "loss" in point}
+    points = {point["step"]: point for point in read_rows(steps) if "loss" in point}
     return points[max(points)]["time"] - began, [points[step]["loss"] for step in sorted(points)]
 
 

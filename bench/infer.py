@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench._measure import read_rows
 from bench._project import run_stage, script, sets
 from bench._versus import Taken, ratios, seconds, show, take_turns, write
 from bench.eval import options_of, trained, write_held_out
@@ -19,7 +20,7 @@ def main(argv: list[str]) -> int:
     with trained(options.rows, options.samples) as (project, model):
         rows, prompts = project / "eval_rows.jsonl", project / "prompts.jsonl"
         write_held_out(project, rows, options.samples)
-        questions = [json.loads(line) for line in (project / "data/processed/val.jsonl").read_text().splitlines()]
+        questions = read_rows(project / "data/processed/val.jsonl")
         prompts.write_text(
             "".join(
                 json.dumps({"prompt": row["messages"][0]["content"]}) + "\n" for row in questions[: options.samples]
@@ -37,10 +38,19 @@ def main(argv: list[str]) -> int:
             words = [str(rows), str(model), str(project / "outputs/bench/adapter"), str(project / "padded.json")]
             return script(project, "padded_infer", *words, "--max-new-tokens", limit)
 
-        turns = take_turns({"sftplay": ours, "padded batches": theirs}, options.rounds)
+        def continuous() -> Taken:
+            words = [str(rows), str(model), str(project / "outputs/bench/adapter"), str(project / "continuous.json")]
+            return script(project, "continuous_infer", *words, "--max-new-tokens", limit)
+
+        turns = take_turns(
+            {"sftplay": ours, "padded batches": theirs, "continuous batching": continuous}, options.rounds
+        )
         first = _first_token(model)
         tables = [
-            show("infer-batch, whole process", ("what", "ratio"), [(f"{options.samples} prompts against one padded batch after another", ratios(turns, "sftplay", "padded batches", seconds))]),
+            show("infer-batch, whole process", ("what", "ratio"), [
+                (f"{options.samples} prompts against one padded batch after another", ratios(turns, "sftplay", "padded batches", seconds)),
+                ("against transformers' continuous batching", ratios(turns, "sftplay", "continuous batching", seconds)),
+            ]),
             show("A chat's first token, model loaded", ("what", "milliseconds"), first),
         ]  # fmt: skip
     if options.write:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench._measure import measure
+from bench._measure import measure, read_rows
 from bench._project import Work, script, sftplay_training, work
 from bench._versus import Taken, Turns, parser_of, peak, ratios, seconds, show, take_turns, write
 
@@ -113,7 +113,7 @@ def report(task: Work, turns: Turns) -> list[str]:
                 ("step", "sftplay", "TRL", "apart"),
                 rows,
                 [
-                    f"largest difference {max(apart):.2%}; goal: within 1 %. The adapters start from different random numbers. TRL counted {turns['trl-same'][0].facts['tokens']:,.0f} tokens, sftplay {task.tokens:,}"
+                    f"largest difference {max(apart):.2%}; goal: within 1 %. TRL counted {turns['trl-same'][0].facts['tokens']:,.0f} tokens, sftplay {task.tokens:,}"
                 ],
             )
         )
@@ -132,7 +132,7 @@ def _llamafactory(task: Work) -> Taken:
     home = task.project / "llamafactory"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
-    rows = [json.loads(line) for line in task.rows.read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(task.rows)
     alpaca = [{"instruction": row["prompt"][-1]["content"], "output": row["completion"][0]["content"]} for row in rows]
     (home / "rows.json").write_text(json.dumps(alpaca), encoding="utf-8")
     (home / "dataset_info.json").write_text(
@@ -151,7 +151,7 @@ def _llamafactory(task: Work) -> Taken:
     environ = {"PYTHONPATH": str(home), "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
     cost = measure([str(cli), "train", str(home / "train.yaml")], home, **environ).checked()
     result = json.loads((home / "out" / "all_results.json").read_text())
-    log = [json.loads(line) for line in (home / "out" / "trainer_log.jsonl").read_text().splitlines()]
+    log = read_rows(home / "out" / "trainer_log.jsonl")
     return Taken(
         result["train_runtime"], cost.peak_mb, cost.cpu, {"losses": [point["loss"] for point in log if "loss" in point]}
     )

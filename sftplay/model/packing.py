@@ -59,7 +59,7 @@ def keep_rows_apart(model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         ]
     except (TypeError, ValueError, NotImplementedError) as error:
         raise _not_here(
-            f"its forward pass does not take rows end to end ({str(error).splitlines()[0][:120]})"
+            f"its forward pass does not take rows end to end ({(str(error).splitlines() or [type(error).__name__])[0][:120]})"
         ) from error
     rest, leak = float((together - alone).norm()), float((mixed - alone).norm())
     if not rest <= APART * leak:
