@@ -34,17 +34,16 @@ def main(argv: list[str]) -> int:
             cost = run_stage(project, "infer", "--run", "bench", "--input", str(prompts), "--output", str(out), *sets(f"infer.max_new_tokens={limit}"))  # fmt: skip
             return Taken(cost.seconds, cost.peak_mb, cost.cpu)
 
-        def theirs() -> Taken:
-            words = [str(rows), str(model), str(project / "outputs/bench/adapter"), str(project / "padded.json")]
-            return script(project, "padded_infer", *words, "--max-new-tokens", limit)
+        def theirs(*way: str) -> Taken:
+            words = [str(rows), str(model), str(project / "outputs/bench/adapter"), str(project / "plain.json")]
+            return script(project, "plain_infer", *words, "--max-new-tokens", limit, *way)
 
-        def continuous() -> Taken:
-            words = [str(rows), str(model), str(project / "outputs/bench/adapter"), str(project / "continuous.json")]
-            return script(project, "continuous_infer", *words, "--max-new-tokens", limit)
-
-        turns = take_turns(
-            {"sftplay": ours, "padded batches": theirs, "continuous batching": continuous}, options.rounds
-        )
+        contestants = {
+            "sftplay": ours,
+            "padded batches": theirs,
+            "continuous batching": lambda: theirs("--continuous"),
+        }
+        turns = take_turns(contestants, options.rounds)
         first = _first_token(model)
         tables = [
             show("infer-batch, whole process", ("what", "ratio"), [

@@ -92,9 +92,9 @@ def _child(words: list[str], steps: int) -> None:
     from sftplay.model.backends import load_backend
     from sftplay.model.collate import Collator
     from sftplay.model.lean import slim
-    from sftplay.model.load import quiet_libraries
     from sftplay.model.loss import target_loss
     from sftplay.model.order import epoch_order
+    from sftplay.model.quiet import quiet_libraries
     from sftplay.places import find_model
 
     settings = load_config(Path("configs/run_bnb.yaml"), ["train.method=lora", "train.gradient_checkpointing=false"])

@@ -1,4 +1,7 @@
-"""A run's folder: its files by name, its attempts, its history."""
+"""A run's folder: its files by name, its attempts, its history.
+
+It is long because every file of a run is named here, and nowhere else.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from sftplay.host.images_here import Shelf, get_it, lacking
 from sftplay.host.machine import Machine
 from sftplay.places import DEFAULT_MODEL
 from sftplay.settings import Settings
-from sftplay.stages import Stage
+from sftplay.stages import BY_NAME, Stage
 
 Runner = Literal["docker", "local"]
 Stack = Literal["bnb", "unsloth", "cpu"]
@@ -46,6 +46,13 @@ def choose_runner(asked: str, stack: str, shelf: Shelf) -> Decision[Runner]:
     if asked == "docker":
         raise MachineError(f"--runner docker: {lacking(stack, state)}", todo=f"{get_it(stack)}; or use --runner local")
     return Decision("local", f"{lacking(stack, state)}: {get_it(stack)}")
+
+
+def choose_training_stack(settings: Settings, machine: Machine, backend: str, *, preflight: bool) -> Decision[Stack]:
+    """The stack of a training. Without preflight the Unsloth stack starts on a machine without a GPU as well."""
+    if backend == "unsloth" and not preflight:
+        return Decision("unsloth", "--no-preflight")
+    return choose_stack(BY_NAME["train"], settings, machine, frozenset(), backend)
 
 
 def choose_device(settings: Settings, machine: Machine) -> Decision[Device]:

@@ -203,7 +203,7 @@ def _order(prepared: Prepared) -> Order:
 def _seat(prepared: Prepared, backend: str) -> Seat:
     """Where an attempt of `backend` runs. After a hand-over that may be another runner than the one before it had."""
     settings, facts, call = prepared.settings, prepared.facts, prepared.call
-    stack = _backend_stack(settings, facts, backend, preflight=prepared.preflight)
+    stack = choose.choose_training_stack(settings, facts, backend, preflight=prepared.preflight)
     runner = choose.choose_runner(prepared.asked, stack.value, prepared.shelf)
     chosen = replace(prepared, runner=runner)
     _say(chosen, stack)
@@ -235,17 +235,8 @@ def _stack(
 ) -> Decision[choose.Stack]:
     backend = _backend_of(Run(str(settings.run.name))) if call.stage.run else ""
     if call.stage.name == "train":
-        return _backend_stack(settings, facts, backend or settings.backend, preflight=preflight)
+        return choose.choose_training_stack(settings, facts, backend or settings.backend, preflight=preflight)
     return choose.choose_stack(call.stage, settings, facts, present, backend)
-
-
-def _backend_stack(
-    settings: Settings, facts: machine.Machine, backend: str, *, preflight: bool
-) -> Decision[choose.Stack]:
-    """The stack of a training. Without preflight the Unsloth stack starts on a machine without a GPU as well."""
-    if backend == "unsloth" and not preflight:
-        return Decision("unsloth", "--no-preflight")
-    return choose.choose_stack(BY_NAME["train"], settings, facts, frozenset(), backend)
 
 
 def _backend_of(run: Run) -> str:

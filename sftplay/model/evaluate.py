@@ -45,7 +45,8 @@ def run(job: Job) -> None:
         return
     rows, counts = read_rows(job.settings, split, samples or job.settings.eval.samples)
     from sftplay.model.fuse import fused
-    from sftplay.model.load import load_for_inference, open_run, quiet_libraries
+    from sftplay.model.load import load_for_inference, open_run
+    from sftplay.model.quiet import quiet_libraries
     from sftplay.model.same_base import require_same_base
 
     quiet_libraries()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from sftplay import console
 from sftplay.data.template import ChatTemplate, checked_template, choose_template
 from sftplay.data.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
@@ -20,6 +17,7 @@ from sftplay.errors import NotFoundError, RefusedError
 from sftplay.files import explain_os_error, read_json, refuse_pipe
 from sftplay.model.device import decide_device
 from sftplay.model.precision import decide_precision, torch_dtype
+from sftplay.model.quiet import quiet_libraries
 from sftplay.places import find_model
 from sftplay.runs import Run
 from sftplay.settings import Settings
@@ -207,46 +205,3 @@ def attach(base: PreTrainedModel, adapter: Path) -> Any:
     from peft import PeftModel
 
     return PeftModel.from_pretrained(base, str(adapter), is_trainable=False, autocast_adapter_dtype=True).eval()
-
-
-def quiet_libraries() -> None:
-    """Silence what the libraries print about themselves; our own lines say what matters."""
-    import logging
-    import warnings
-
-    from transformers.utils import logging as hf_logging
-
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    for name in ("bitsandbytes", "trl", "peft", "accelerate", "torch.utils.checkpoint"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|transformers|peft|bitsandbytes|trl)\b.*")
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    console.log("library chatter is silenced")
-    _import_bitsandbytes()
-
-
-def _import_bitsandbytes() -> None:
-    """Where torch has no CUDA, without its compiler: an eighth of all import time of a training start.
-
-    bitsandbytes compiles its fallback kernels while it is imported, and takes them uncompiled where that fails; on the CPU
-    it has kernels in C++ and uses none of those. PEFT imports it whether it is needed or not.
-    """
-    import torch
-
-    if torch.version.cuda is not None or importlib.util.find_spec("bitsandbytes") is None:
-        return
-    compiler = torch.compile
-    torch.compile = _no_compiler
-    try:
-        importlib.import_module("bitsandbytes")
-    finally:
-        torch.compile = compiler
-
-
-def _no_compiler(*args: Any, **kwargs: Any) -> Any:
-    raise RuntimeError("not while bitsandbytes is imported")
-
-
-__all__ = ["Loaded", "RunFacts", "attach", "load_for_inference", "load_weights", "open_run", "pad_id", "stop_ids"]

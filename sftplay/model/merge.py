@@ -34,7 +34,8 @@ def run(job: Job) -> None:
     target.require_tuned()  # before anything slow
     dtype = str(job.options.get("dtype") or job.settings.merge.dtype)
     console.info(f"merging run {target.name} with {job.settings.model.name}, in {dtype}")
-    from sftplay.model.load import open_run, quiet_libraries
+    from sftplay.model.load import open_run
+    from sftplay.model.quiet import quiet_libraries
     from sftplay.model.same_base import require_same_base
 
     quiet_libraries()

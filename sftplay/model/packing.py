@@ -27,12 +27,12 @@ def within_rows(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         inputs: a batch of `Packer`.
     """
     positions, lengths = inputs["position_ids"], inputs["row_lengths"]
+    given = {"position_ids": positions, "attention_mask": None}
     if model.config._attn_implementation == NAME:
-        return {"position_ids": positions, "attention_mask": None, "row_lengths": lengths}
+        return {**given, "row_lengths": lengths}
     if _is_unsloth():
-        counted = torch.tensor(lengths, dtype=torch.int32, device=positions.device)
-        return {"position_ids": positions, "attention_mask": None, "packed_seq_lengths": counted}
-    return {"position_ids": positions, "attention_mask": None}
+        return {**given, "packed_seq_lengths": torch.tensor(lengths, dtype=torch.int32, device=positions.device)}
+    return given
 
 
 def keep_rows_apart(model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -54,13 +54,12 @@ def keep_rows_apart(model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     places = slice(len(first["input_ids"]), None)
     try:
         together = _hidden(model, both)[places]
-        mixed = _hidden(model, {**both, "row_lengths": [len(both["input_ids"][0])], "position_ids": _counted(both)})[
+        mixed = _hidden(model, Packer()([{key: [*first[key], *second[key]] for key in ("input_ids", "labels")}]))[
             places
         ]
     except (TypeError, ValueError, NotImplementedError) as error:
-        raise _not_here(
-            f"its forward pass does not take rows end to end ({(str(error).splitlines() or [type(error).__name__])[0][:120]})"
-        ) from error
+        said = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise _not_here(f"its forward pass does not take rows end to end ({said})") from error
     rest, leak = float((together - alone).norm()), float((mixed - alone).norm())
     if not rest <= APART * leak:
         raise _not_here("its attention, or another part of it, would mix rows that lie end to end")
@@ -77,11 +76,6 @@ def _not_here(why: str) -> ConfigError:
 def _is_unsloth() -> bool:
     """Whether Unsloth computes in this process: it replaces transformers' models for all of it."""
     return "unsloth" in sys.modules
-
-
-def _counted(batch: Mapping[str, Any]) -> torch.Tensor:
-    """Positions as those of one row."""
-    return torch.arange(batch["input_ids"].shape[1]).unsqueeze(0)
 
 
 @torch.no_grad()

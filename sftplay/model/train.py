@@ -141,7 +141,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     progress.phase = "load"
     backend = load_backend(attempt.backend)  # before transformers: Unsloth has to be imported first
 
-    from sftplay.model.load import quiet_libraries
+    from sftplay.model.quiet import quiet_libraries
 
     quiet_libraries()
     from transformers import set_seed

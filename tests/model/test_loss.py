@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
 from sftplay.model.collate import IGNORED, Collator
 from sftplay.model.head import has_plain_head
 from sftplay.model.loss import mean_target_loss, target_loss
+from tests.model.oracle import one_by_one
 
 ROWS: list[dict[str, Any]] = [
     {"input_ids": [5, 6, 7, 8, 2], "labels": [IGNORED, IGNORED, 7, 8, 2]},
@@ -27,17 +27,6 @@ def model(tiny_model: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).train()
 
 
-def _oracle(model: Any, rows: list[dict[str, Any]]) -> tuple[torch.Tensor, int]:
-    """Row by row, no padding, full logits."""
-    total, count = torch.zeros(()), 0
-    for row in rows:
-        logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1].float()
-        labels = torch.tensor(row["labels"])[1:]
-        total = total + cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-        count += int((labels != IGNORED).sum())
-    return total, count
-
-
 def test_padding_is_masked_by_position_though_the_pad_token_is_trained() -> None:
     batch = Collator(pad_id=2)(ROWS)
     assert batch["labels"][0].tolist() == [-100, -100, 7, 8, 2, -100, -100, -100]
@@ -46,7 +35,7 @@ def test_padding_is_masked_by_position_though_the_pad_token_is_trained() -> None
 
 
 def test_loss_and_gradients_equal_full_logits(model: Any) -> None:
-    expected, count = _oracle(model, ROWS)
+    expected, count = one_by_one(model, ROWS)
     expected.backward()
     wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
@@ -66,7 +55,7 @@ def test_the_hook_leaves_nothing_behind(model: Any) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_mean_loss_weighs_every_token_the_same(model: Any, batch_size: int) -> None:
-    total, count = _oracle(model.eval(), ROWS)
+    total, count = one_by_one(model.eval(), ROWS)
     loss, tokens = mean_target_loss(model, ROWS, Collator(2), batch_size)
     assert tokens == count
     assert loss == pytest.approx(total.item() / count, rel=1e-5)
@@ -83,7 +72,7 @@ def test_soft_capped_logits_keep_their_cap() -> None:
     )  # fmt: skip
     capped = Gemma2ForCausalLM(config).eval()
     assert not has_plain_head(capped)
-    expected, _ = _oracle(capped, ROWS)
+    expected, _ = one_by_one(capped, ROWS)
     total, _ = target_loss(capped, Collator(0)(ROWS))
     assert torch.allclose(total, expected, rtol=1e-4)
 

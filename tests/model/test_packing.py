@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
 from sftplay.errors import ConfigError
 from sftplay.model.collate import IGNORED, Packer, on_device
 from sftplay.model.loss import mean_target_loss, target_loss
 from sftplay.model.packing import keep_rows_apart
 from tests.box import Box
+from tests.model.oracle import one_by_one
 
 CHANCE = torch.Generator().manual_seed(7)
 SMALL: dict[str, Any] = {
@@ -54,17 +54,6 @@ def _gradients(model: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-def _one_by_one(model: Any) -> tuple[torch.Tensor, int]:
-    """PyTorch's own loss over the full logits of each row alone."""
-    total, count = torch.zeros(()), 0
-    for row in ROWS:
-        logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1].float()
-        labels = torch.tensor(row["labels"])[1:]
-        total = total + cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-        count += int((labels != IGNORED).sum())
-    return total, count
-
-
 def test_a_pass_is_one_sequence_without_padding() -> None:
     rows = [{"input_ids": [5, 6, 7], "labels": [5, IGNORED, 7]}, {"input_ids": [8, 9], "labels": [8, 9]}]
     batch = Packer()(rows)
@@ -86,7 +75,7 @@ def test_a_pass_is_one_sequence_without_padding() -> None:
 )  # fmt: skip
 def test_loss_and_gradients_are_those_of_single_rows(family: str, attention: str, checkpointing: bool) -> None:
     model = _family(family, attention)
-    expected, count = _one_by_one(model)
+    expected, count = one_by_one(model, ROWS)
     expected.backward()
     wanted = _gradients(model)
     keep_rows_apart(model, ROWS[:2])
@@ -105,7 +94,7 @@ def test_loss_and_gradients_are_those_of_single_rows(family: str, attention: str
 def test_positions_that_go_on_would_leak() -> None:
     """What the equality above is worth: without what keeps rows apart, the loss is another one."""
     model = _family("Llama", "sdpa")
-    expected, _ = _one_by_one(model)
+    expected, _ = one_by_one(model, ROWS)
     batch = Packer()(ROWS)
     total, _ = target_loss(model, {key: batch[key] for key in ("input_ids", "labels", "attention_mask")})
     assert abs(total.item() / expected.item() - 1) > 1e-3
@@ -114,7 +103,7 @@ def test_positions_that_go_on_would_leak() -> None:
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_the_val_loss_is_the_same(batch_size: int) -> None:
     model = _family("Llama", "sdpa")
-    expected, count = _one_by_one(model.eval())
+    expected, count = one_by_one(model.eval(), ROWS)
     keep_rows_apart(model, ROWS[:2])
     loss, tokens = mean_target_loss(model, ROWS, Packer(), batch_size)
     assert tokens == count and loss == pytest.approx(expected.item() / count, rel=1e-5)

@@ -1,0 +1,49 @@
+"""The libraries without their chatter, and without an import that costs more than it gives."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import Any
+
+from sftplay import console
+
+
+def quiet_libraries() -> None:
+    """Silence what the libraries print about themselves; our own lines say what matters."""
+    import logging
+    import warnings
+
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    for name in ("bitsandbytes", "trl", "peft", "accelerate", "torch.utils.checkpoint"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|transformers|peft|bitsandbytes|trl)\b.*")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    console.log("library chatter is silenced")
+    _import_bitsandbytes()
+
+
+def _import_bitsandbytes() -> None:
+    """Where torch has no CUDA, without its compiler: an eighth of all import time of a training start.
+
+    bitsandbytes compiles its fallback kernels while it is imported, and takes them uncompiled where that fails; on the CPU
+    it has kernels in C++ and uses none of those. PEFT imports it whether it is needed or not.
+    """
+    import torch
+
+    if torch.version.cuda is not None or importlib.util.find_spec("bitsandbytes") is None:
+        return
+    compiler = torch.compile
+    torch.compile = _no_compiler
+    try:
+        importlib.import_module("bitsandbytes")
+    finally:
+        torch.compile = compiler
+
+
+def _no_compiler(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("not while bitsandbytes is imported")
