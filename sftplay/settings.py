@@ -138,6 +138,7 @@ class LoraSettings(Section):
     """Rank-stabilized scaling (arXiv:2312.03732)."""
 
 
+LOSS_ROWS = 8  # of a pass for the loss alone: the logits of every trained token are in memory at once
 AUTO_ROWS = 16  # of an optimizer step, where `batch_size: auto` leaves them to sftplay
 
 
@@ -228,8 +229,13 @@ class EvalSettings(Section):
     """Rows for which answers are written (loss is over the same rows). None: all."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 256
     """Longest answer in tokens."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Rows that are answered at once; halved where the GPU's memory does not suffice."""
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    """Rows that are answered at once; fewer where they are so long that memory would not suffice."""
+
+    @property
+    def loss_rows(self) -> int:
+        """Rows of a pass that only wants their loss."""
+        return min(LOSS_ROWS, self.batch_size)
 
 
 class InferSettings(Section):
@@ -243,8 +249,8 @@ class InferSettings(Section):
     """0: greedy, the same answer every time."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling, where temperature is above 0."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Prompts that infer-batch answers at once; halved where the GPU's memory does not suffice."""
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    """Prompts that infer-batch answers at once; fewer where they are so long that memory would not suffice."""
 
 
 class MergeSettings(Section):

@@ -13,11 +13,12 @@ from sftplay.data.style import Style
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
 from sftplay.model.fuse import fused
-from sftplay.model.generate import Sampling, Stream
+from sftplay.model.generate import Sampling
 from sftplay.model.load import RunFacts, load_for_inference, open_run
 from sftplay.model.prompts import Messages, Prompter, make_prompter, plain_text, window_of
 from sftplay.model.quiet import quiet_libraries
 from sftplay.model.same_base import require_same_base
+from sftplay.model.stream import Stream
 from sftplay.places import find_model
 from sftplay.runs import Run
 from sftplay.stages import Job

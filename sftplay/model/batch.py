@@ -20,7 +20,7 @@ from sftplay.model.prompt_file import Prompt, read_prompts, stem
 from sftplay.runs import Run
 from sftplay.stages import Job
 
-_WINDOW = 4  # batches whose prompts are sorted by length together
+_WINDOW = 2  # batches whose prompts are sorted by length together
 _OTHER = "name another file: --output FILE\nor move {} away to begin anew"
 
 

@@ -13,7 +13,7 @@ from types import FrameType
 from sftplay import console
 from sftplay.errors import DataError, StoppedError
 from sftplay.model.answerer import Answerer, open_answerer
-from sftplay.model.generate import Stream
+from sftplay.model.stream import Stream
 from sftplay.stages import Job
 
 HELP = """/reset         forget the conversation

@@ -21,11 +21,15 @@ _ROOM = 64  # positions that a buffer grows by
 
 
 class _GrowingLayer(DynamicLayer):
-    """Keys and values of one layer, each (rows, heads, positions, size), at the front of longer buffers."""
+    """Keys and values of one layer, each (rows, heads, positions, size): a part of buffers with room for more positions.
+
+    Rows that leave, and padding that nobody needs, are left out of the part: hardly anything is moved.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._buffers: list[torch.Tensor] = []
+        self._rows = self._begin = 0
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
         """Add positions and return all of them."""
@@ -35,10 +39,10 @@ class _GrowingLayer(DynamicLayer):
             return self.keys, self.values
         old = self.get_seq_length()
         new = old + key_states.shape[-2]
-        if new > self._buffers[0].shape[-2]:
+        if self._begin + new > self._buffers[0].shape[-2]:
             self.hold(self.states, room=max(_ROOM, new - old))
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, old:new] = states
+            buffer[: self._rows, :, self._begin + old : self._begin + new] = states
         self.show(new)
         return self.keys, self.values
 
@@ -54,11 +58,21 @@ class _GrowingLayer(DynamicLayer):
         self._buffers = [each.new_empty((*each.shape[:2], length + room, each.shape[3])) for each in states]
         for buffer, each in zip(self._buffers, states, strict=True):
             buffer[:, :, :length] = each
+        self._rows, self._begin = states[0].shape[0], 0
         self.show(length)
 
     def show(self, length: int) -> None:
         """Count the first `length` positions and no others."""
-        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+        end = self._begin + length
+        self.keys, self.values = (buffer[: self._rows, :, self._begin : end] for buffer in self._buffers)
+
+    def shrink(self, rows: int, moved: torch.Tensor, places: torch.Tensor, start: int) -> None:
+        """Go on with the first `rows` rows, once the `moved` ones have taken free `places`, and without the first `start` positions."""
+        for each in self.states:
+            each[places] = each[moved]
+        length = self.get_seq_length() - start
+        self._rows, self._begin = rows, self._begin + start
+        self.show(length)
 
 
 class Batch:
@@ -83,6 +97,13 @@ class Batch:
         self._layers: list[_GrowingLayer] = []
         self._cache: Cache | None = None
         self._mask = torch.ones((0, 0), dtype=torch.long, device=self.device)
+
+    def position_bytes(self) -> int:
+        """Bytes of keys and values that a position of one row takes; seen, not reckoned: architectures differ."""
+        self.join([[self.pad_id]])
+        taken = sum(each.numel() * each.element_size() for layer in self._layers for each in layer.states)
+        self.clear()
+        return taken
 
     def join(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Add rows behind those that are there; logits for their first tokens, (new rows, vocabulary), fp32.
@@ -114,19 +135,23 @@ class Batch:
         return self._forward(new)
 
     def keep(self, rows: Sequence[int]) -> Sequence[int]:
-        """Let all other rows leave, and padding that no row needs any more; gives the rows that are still there."""
+        """Let all other rows leave, and padding that no row needs any more; gives the rows that are still there, in their new order."""
+        if not self.flexible and rows:
+            return range(self._mask.shape[0])
         if not rows:
             self.clear()
-        elif not self.flexible:
-            return range(self._mask.shape[0])
-        else:
-            index = torch.tensor(rows, device=self.device)
-            mask = self._mask[index]
-            start = int(mask.argmax(dim=1).min())
-            self._mask = mask[:, start:]
-            for layer in self._layers:
-                layer.hold([each[index, :, start:] for each in layer.states])
-        return rows
+            return rows
+        order, free = _closed_up(rows)
+        mask = self._mask[torch.tensor(order, device=self.device)]
+        start = int(mask.argmax(dim=1).min())
+        self._mask = mask[:, start:]
+        moved, places = (
+            torch.tensor(each, dtype=torch.long, device=self.device)
+            for each in ([order[place] for place in free], free)
+        )
+        for layer in self._layers:
+            layer.shrink(len(order), moved, places, start)
+        return order
 
     def crop(self, length: int) -> None:
         """Go back to the first `length` positions. For a flexible batch of one row."""
@@ -163,6 +188,16 @@ class Batch:
             given["logits_to_keep"] = 1
         logits: torch.Tensor = self.model(**given, use_cache=True).logits
         return logits[:, -1].float()
+
+
+def _closed_up(rows: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Rows that stay, the hindmost moved into the places of those that leave; and which places those are."""
+    count = len(rows)
+    free = sorted({*range(count)} - {*rows})
+    order = list(range(count))
+    for place, row in zip(free, (row for row in sorted(rows) if row >= count), strict=True):
+        order[place] = row
+    return order, free
 
 
 def _padded(states: torch.Tensor, length: int) -> torch.Tensor:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sftplay.model.generate import Answer
     from sftplay.model.load import Loaded, RunFacts
 
-LOSS_ROWS = 8  # rows a batch: the logits of every trained token are in memory at once
 STAMPED_VERSIONS = ("torch", "transformers", "peft", "rouge-score", "sacrebleu")
 
 
@@ -85,8 +84,7 @@ def _measure(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[Hel
     try:
         with progress(len(rows), "row", f"{name}: loss") as bar:
             tokens = [{"input_ids": row.ids, "labels": row.labels} for row in rows]
-            size = min(LOSS_ROWS, settings.batch_size)
-            loss, count = mean_target_loss(model, tokens, Collator(loaded.pad_id), size, bar.advance)
+            loss, count = mean_target_loss(model, tokens, Collator(loaded.pad_id), settings.loss_rows, bar.advance)
         answers = _answer(job, loaded, model, name, rows)
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError("out of GPU memory", todo="try --set eval.batch_size=1") from error

@@ -1,7 +1,8 @@
-"""Answers: many prompts through one batch that is refilled as rows end, or one prompt as a stream of tokens."""
+"""Answers to many prompts, through one batch that is refilled as rows end."""
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ import torch
 from sftplay import console
 from sftplay.errors import OutOfMemoryError
 from sftplay.model.decoding import Batch
+from sftplay.model.memory import for_answers
 
-_PREFILL_TOKENS = 8192  # tokens of new prompts that go through the model at once, padding included
+_GPU_PREFILL, _CPU_PREFILL = 8192, 2048  # tokens of new prompts that go through the model at once, padding included
+_TOGETHER = 32  # rows at most of a model whose rows start and end together: what their states take is not known
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,11 @@ class _Row:
     def done(self) -> bool:
         return self.ended or self.length >= self.limit
 
+    @property
+    def whole(self) -> int:
+        """Positions at the end, if it takes its longest answer."""
+        return len(self.request.ids) + self.limit
+
     def ends_with(self, token: int, stop_ids: Sequence[int]) -> bool:
         """Take the next token; whether it is the last one. A row that is done takes what it is given as filler."""
         was_done = self.done
@@ -83,6 +91,41 @@ class _Row:
         self.ended = token in stop_ids
         self.length += not self.ended
         return self.done
+
+
+@dataclass
+class _Room:
+    """What can be in flight.
+
+    Attributes:
+        rows: at most so many.
+        positions: what memory holds of all rows together, each as long as it may become.
+        prefill: tokens of new prompts that go through the model at once.
+    """
+
+    rows: int
+    positions: int
+    prefill: int
+
+    def most(self, rows: Sequence[_Row]) -> int:
+        """How many rows as long as the longest of these."""
+        return min(self.rows, max(1, self.positions // max((row.whole for row in rows), default=1)))
+
+    def take(self, waiting: deque[_Row], source: Iterator[_Row], rows: Sequence[_Row]) -> list[_Row]:
+        """The next rows to join those in flight: as many as there is room for, and as go through the model at once."""
+        taken: list[_Row] = []
+        read, whole = 0, max((row.whole for row in rows), default=0)
+        while (count := len(rows) + len(taken) + 1) <= self.rows:
+            row = waiting.popleft() if waiting else next(source, None)
+            if row is None:
+                break
+            read, whole = max(read, len(row.request.ids) + len(row.ids)), max(whole, row.whole)
+            too_much_to_read = taken and read * (len(taken) + 1) > self.prefill
+            if too_much_to_read or (count > 1 and whole * count > self.positions):
+                waiting.appendleft(row)
+                break
+            taken.append(row)
+        return taken
 
 
 @torch.inference_mode()
@@ -100,7 +143,8 @@ def answers(
         sampling: how tokens are chosen.
         stop_ids: tokens that end an answer.
         pad_id: filler; masked by position.
-        size: rows in flight at most. Halved where the GPU's memory does not suffice.
+        size: rows in flight at most. Fewer where their keys and values would take more than `memory.for_answers`; halved where
+            the GPU's memory does not suffice all the same.
 
     Raises:
         OutOfMemoryError: not even one row fits (81). NonFiniteError: the model computes nonsense (80).
@@ -108,9 +152,11 @@ def answers(
     source = (_row(request, sampling) for request in requests)
     waiting: deque[_Row] = deque()
     batch, rows, new = Batch(model, pad_id), list[_Row](), list[_Row]()
+    room = _room_of(batch, size)
     while True:
-        free = size - len(rows)
-        new = _take(waiting, source, free) if not rows or (batch.flexible and free >= max(1, size // 4)) else []
+        most = room.most(rows)
+        wanted = not rows or (batch.flexible and most - len(rows) >= max(1, most // 4))
+        new = room.take(waiting, source, rows) if wanted else []
         if not rows and not new:
             return
         try:
@@ -119,7 +165,7 @@ def answers(
             else:
                 ended = _add(rows, batch.step([row.ids[-1] for row in rows]), sampling, stop_ids)
         except torch.OutOfMemoryError:
-            size = _smaller(len(rows) + len(new))
+            room.rows = _smaller(len(rows) + len(new))
             waiting.extendleft(row for row in reversed(rows + new) if not row.done)
             rows = []
             batch.clear()
@@ -133,30 +179,26 @@ def answers(
 
 def _row(request: Request, sampling: Sampling) -> _Row:
     limit = min(sampling.max_new_tokens, request.limit or sampling.max_new_tokens)
-    return _Row(request, limit, _stream_of(sampling, request.key))
+    return _Row(request, limit, stream_of(sampling, request.key))
 
 
-def _stream_of(sampling: Sampling, key: int) -> torch.Generator | None:
+def stream_of(sampling: Sampling, key: int) -> torch.Generator | None:
     """The random stream of one prompt; None where nothing is left to chance."""
     if sampling.temperature == 0:
         return None
     return torch.Generator().manual_seed((sampling.seed * 1_000_003 + key) % 2**63)
 
 
-def _take(waiting: deque[_Row], source: Iterator[_Row], free: int) -> list[_Row]:
-    """The next rows to join: as many as there is room for, and as go through the model at once."""
-    taken: list[_Row] = []
-    longest = 0
-    while len(taken) < free:
-        row = waiting.popleft() if waiting else next(source, None)
-        if row is None:
-            break
-        longest = max(longest, len(row.request.ids) + len(row.ids))
-        if taken and longest * (len(taken) + 1) > _PREFILL_TOKENS:
-            waiting.appendleft(row)
-            break
-        taken.append(row)
-    return taken
+def _room_of(batch: Batch, size: int) -> _Room:
+    """What a model has room for, before anything is in flight."""
+    prefill = _GPU_PREFILL if batch.device.type == "cuda" else _CPU_PREFILL
+    try:
+        each = batch.position_bytes()
+    except torch.OutOfMemoryError:
+        return _Room(_smaller(1), 0, prefill)
+    if not batch.flexible:
+        return _Room(min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL)  # who is not read now waits for the end of all
+    return _Room(size, for_answers(batch.device) // each, prefill)
 
 
 def _add(rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_ids: Sequence[int]) -> list[_Row]:
@@ -189,44 +231,3 @@ def choose(logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.
         int(torch.multinomial(row, 1, generator=generator))
         for row, generator in zip(probabilities, generators, strict=True)
     ]
-
-
-class Stream:
-    """One conversation's tokens as they are written. What a new prompt has in common with the last one is not computed again.
-
-    Attributes:
-        ended: the model ended its last answer itself.
-    """
-
-    def __init__(self, model: Any, stop_ids: Sequence[int], pad_id: int) -> None:
-        self._batch, self._stop_ids = Batch(model, pad_id), stop_ids
-        self._seen: list[int] = []  # tokens whose keys and values are at hand
-        self._turn = 0
-        self.ended = False
-
-    @torch.inference_mode()
-    def tokens(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
-        """Answer one prompt, token by token, without the one that ends it."""
-        self._turn, self.ended = self._turn + 1, False
-        generators = [_stream_of(sampling, self._turn)]
-        logits = self._read(list(ids))
-        for _ in range(sampling.max_new_tokens):
-            token = choose(logits, sampling, generators)[0]
-            self.ended = token in self._stop_ids
-            if self.ended:
-                return
-            yield token
-            self._seen.append(token)
-            logits = self._batch.step([token])
-
-    def _read(self, ids: list[int]) -> torch.Tensor:
-        """Logits behind the prompt; (1, vocabulary)."""
-        shared = 0
-        while shared < min(len(self._seen), len(ids) - 1) and self._seen[shared] == ids[shared]:
-            shared += 1
-        self._seen = ids
-        if not self._batch.flexible or not shared:
-            self._batch.clear()
-            return self._batch.join([ids])
-        self._batch.crop(shared)
-        return self._batch.extend([ids[shared:]])

@@ -16,6 +16,7 @@ from sftplay.decision import Decision
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.files import explain_os_error, read_json, refuse_pipe
 from sftplay.model.device import decide_device
+from sftplay.model.lean import quicken
 from sftplay.model.precision import decide_precision, torch_dtype
 from sftplay.model.quiet import quiet_libraries
 from sftplay.places import find_model
@@ -142,6 +143,7 @@ def load_for_inference(settings: Settings, facts: RunFacts | None, *, need_base:
         template = choose_template(settings.data.chat_template, read_tokenizer(folder))
         tokenizer = load_tokenizer(folder, template.source)
         model = load_weights(folder, settings, device.value, precision.value)
+        quicken(model)
         return Loaded(
             model, None, tokenizer, template, device, precision, stop_ids(tokenizer, None), pad_id(tokenizer), False
         )
@@ -154,6 +156,9 @@ def load_for_inference(settings: Settings, facts: RunFacts | None, *, need_base:
         quantize = facts.method == "qlora" and device.value == "cuda"
         base = load_weights(find_model(settings), settings, device.value, precision.value, quantize=quantize)
         model = attach(base, facts.tuned)
+    quicken(model)
+    if plain is not None:
+        quicken(plain)
     return Loaded(model, plain, tokenizer, facts.template, device, precision, facts.eot_ids, pad_id(tokenizer), True)
 
 

@@ -1,4 +1,4 @@
-"""Memory of a training: the GPU's where one is used, else this process's."""
+"""Memory: the GPU's where one is used, else this process's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+_ANSWERS = 2 << 30  # bytes; a fixed number, so that the CPU's answers do not depend on what else is running
 _STATM = Path("/proc/self/statm")  # pages: all, resident, …
 
 
@@ -23,3 +24,8 @@ def memory_in_use() -> int:
     if torch.cuda.is_available():
         return int(torch.cuda.memory_reserved())
     return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def for_answers(device: torch.device) -> int:
+    """Bytes that keys and values of rows which are answered together may take."""
+    return int(torch.cuda.mem_get_info(device)[0] // 2) if device.type == "cuda" else _ANSWERS

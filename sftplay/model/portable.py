@@ -50,9 +50,9 @@ def check(run: Run, settings: Settings) -> dict[str, Any]:
     _refuse_strangers(model, facts.tuned)
     collator = Collator(pad_id(load_tokenizer(facts.tuned, None)))
     with autocast(device, precision):
-        loss, _ = mean_target_loss(model, rows, collator, settings.eval.batch_size)
+        loss, _ = mean_target_loss(model, rows, collator, settings.eval.loss_rows)
         with model.disable_adapter():
-            plain, _ = mean_target_loss(model, rows, collator, settings.eval.batch_size)
+            plain, _ = mean_target_loss(model, rows, collator, settings.eval.loss_rows)
     found = {
         "loss_in_training": seen,
         "loss_in_peft": loss,

@@ -56,7 +56,7 @@ def fit_batches(plan: Plan, model: Any) -> Plan:
     Raises:
         OutOfMemoryError: not even one row fits (81).
     """
-    train, evaluation = plan.settings.train, plan.settings.eval.batch_size
+    train, evaluation = plan.settings.train, plan.settings.eval.loss_rows
     asked = train.batch_size
     if plan.device.value != "cuda":
         rows = asked if isinstance(asked, int) else train.guessed_rows

@@ -1,4 +1,4 @@
-"""The same arithmetic with fewer passes over memory, for training in fp32 on the CPU.
+"""The same arithmetic in less time, in fp32 on the CPU: for training with fewer passes over memory, for answers see `few_rows`.
 
 Half of a plain training step on a CPU is not matrix products but the small operations around them, each of which reads and
 writes whole activations. Here some of them are done in one go, with their derivative written by hand. Every replacement is
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from sftplay.decision import Decision
-from sftplay.model.lean import lowrank, norm, rotary
+from sftplay.model.lean import few_rows, lowrank, norm, rotary
 
 PARTS = (lowrank, norm, rotary)
 
@@ -29,3 +29,8 @@ def slim(model: Any) -> Decision[list[str]]:
     replaced = {part.NAME: part.replace(model) for part in PARTS}
     done = [f"{name} ({count})" for name, count in replaced.items() if count]
     return Decision(done, "each was compared with what it replaces")
+
+
+def quicken(model: Any) -> int:
+    """Replace what answers are made faster without, in place; gives the number of layers."""
+    return few_rows.replace(model)

@@ -1,0 +1,55 @@
+"""Small models with random weights of several families, prompts for them, and what transformers' own generate answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+VOCABULARY, PAD = 96, 0
+STOPS = [7, 20, 33, 46, 59, 72]  # several, so that some answers of a random model end
+SHAPE = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 128, "initializer_range": 0.3, "bos_token_id": 1, "eos_token_id": STOPS,
+    "pad_token_id": PAD,
+}  # fmt: skip
+FAMILIES = {
+    "Llama": {},
+    "Qwen3": {},
+    "Mistral": {"sliding_window": 8},
+    "Gemma3Text": {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]},
+    "Phi3": {},
+    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "n_inner": 48},  # learned positions
+    "Bloom": {"n_layer": 2, "n_head": 4},  # no position ids at all
+    "Qwen3_5Text": {
+        "layer_types": ["linear_attention", "full_attention"],
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    },  # a state instead of keys and values
+}
+
+
+def random_model(family: str) -> Any:
+    torch.manual_seed(3)
+    config = getattr(transformers, f"{family}Config")(**{**SHAPE, **FAMILIES[family]})
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+def some_prompts(count: int = 9) -> list[list[int]]:
+    """Prompts of 2 to 30 tokens."""
+    stream = torch.Generator().manual_seed(1)
+    lengths = torch.randint(2, 31, (count,), generator=stream).tolist()
+    return [torch.randint(8, VOCABULARY, (length,), generator=stream).tolist() for length in lengths]
+
+
+def alone(model: Any, prompt: list[int], new: int) -> list[int]:
+    """What transformers' generate writes to one prompt, without the stop token."""
+    ids = torch.tensor([prompt])
+    made = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, eos_token_id=STOPS, pad_token_id=PAD
+    )  # fmt: skip
+    return [token for token in made[0, len(prompt) :].tolist() if token not in STOPS]
