@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from sftplay import __version__, console
+from sftplay.collector import loading
 from sftplay.errors import EXIT_MEANINGS, NotFoundError, SftplayError, StoppedError, UsageError
 from sftplay.files import TMP_PREFIX, explain_os_error, write_text
 from sftplay.places import OUTPUTS
@@ -129,8 +130,8 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(signal.SIGHUP, _stop)
     try:
         stage_name, job = parse_job(argv)
-        module = importlib.import_module(BY_NAME[stage_name].module)
-        module.run(job)
+        with loading():
+            importlib.import_module(BY_NAME[stage_name].module).run(job)
         sys.stdout.flush()  # a closed pipe is caught here; in Python's own last flush it would end in 120
         return 0
     except (SftplayError, StoppedError) as problem:

@@ -33,28 +33,31 @@ class Progress:
 
     def __init__(self, total: int | None, unit: str, title: str, done: int = 0) -> None:
         self.total, self.unit, self.title = total, unit, title
-        self.done = self._first = done
+        self.done: float = done
+        self._first = done
         self._start = time.monotonic()
         self._next_look = self._start + SHOW_AFTER
         self._bar: Any = None
 
-    def advance(self, amount: int = 1, **shown: Any) -> None:
-        """Count `amount` more; `shown` are values to show beside the bar (loss="1.93")."""
+    def advance(self, amount: float = 1, **shown: Any) -> None:
+        """Count `amount` more, or a part of one; `shown` are values to show beside the bar (loss="1.93")."""
         self.done += amount
         if self._bar is not None:
-            self._draw(amount, shown)
+            self._draw(shown)
             return
         now = time.monotonic()
         if now < self._next_look:
             return
         columns = terminal_columns()
+        if columns is None and self._whole() == self._first:
+            return  # no line yet: the time left would be a guess
         if columns is None:
             console.info(self.line(now, shown))
             self._next_look = now + PLAIN_EVERY
         else:
             self._next_look = math.inf
             self._open_bar(columns, now)
-            self._draw(0, shown)
+            self._draw(shown)
 
     def line(self, now: float, shown: dict[str, Any]) -> str:
         """What a plain line says: share, rate, time left."""
@@ -106,15 +109,19 @@ class Progress:
                 file=sys.stderr,
             )
             self._bar.start_t -= now - self._start
-            self._bar.update(self.done - self._first)
+            self._bar.update(self._whole() - self._first)
             self._bar.refresh()
 
-    def _draw(self, amount: int, shown: dict[str, Any]) -> None:
+    def _whole(self) -> int:
+        """What is done, in whole ones; parts that add up to one are one."""
+        return int(self.done + 1e-6)
+
+    def _draw(self, shown: dict[str, Any]) -> None:
         with self._terminal_may_be_gone():
             if self._bar is not None:
                 if shown:
                     self._bar.set_postfix(shown, refresh=False)
-                self._bar.update(amount)
+                self._bar.update(self._whole() - self._bar.n)
 
     @contextmanager
     def _terminal_may_be_gone(self) -> Iterator[None]:

@@ -158,12 +158,11 @@ def _answer(answerer: Any, source: Path, out: IO[bytes], done: int, total: int, 
     with progress(total, "prompt", "answers", done) as bar:
         requests = _requests(answerer, source, done, _WINDOW * size, asked)
         for key, answer in answers(
-            answerer.model, requests, answerer.sampling, answerer.stop_ids, answerer.pad_id, size
+            answerer.model, requests, answerer.sampling, answerer.stop_ids, answerer.pad_id, size, bar.advance
         ):
             text = answerer.prompter.text(answer.ids)
             row = {**_question(asked.pop(key)), "answer": text, "ended": answer.ended, "tokens": len(answer.ids)}
             ready[key] = orjson.dumps(row) + b"\n"
-            bar.advance()
             if following in ready:
                 while following in ready:
                     out.write(ready.pop(following))

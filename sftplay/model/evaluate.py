@@ -105,13 +105,11 @@ def _answer(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[Held
         for place, row in enumerate(rows)
     ]
     requests.sort(key=lambda request: (-len(request.ids), request.key))
-    found: dict[int, Answer] = {}
     sampling = Sampling(settings.max_new_tokens)
     with progress(len(rows), "row", f"{name}: answers") as bar:
-        made = answers(model, requests, sampling, loaded.stop_ids, loaded.pad_id, settings.batch_size)
-        for key, answer in made:
-            found[key] = answer
-            bar.advance()
+        found = dict(
+            answers(model, requests, sampling, loaded.stop_ids, loaded.pad_id, settings.batch_size, bar.advance)
+        )
     return [found[place] for place in range(len(rows))]
 
 

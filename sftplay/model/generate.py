@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,7 @@ class _Row:
     ids: list[int] = field(default_factory=list)  # chosen so far; all but the last have gone through the model
     length: int = 0  # how many of them are its answer
     ended: bool = False
+    counted: float = 0.0  # share of its work that was told
 
     @property
     def done(self) -> bool:
@@ -81,6 +82,11 @@ class _Row:
     def whole(self) -> int:
         """Positions at the end, if it takes its longest answer."""
         return len(self.request.ids) + self.limit
+
+    def gained(self) -> float:
+        """Share of its work that was done since this was last asked; an answer that ends early jumps to the end."""
+        before, self.counted = self.counted, 1.0 if self.done else self.length / self.limit
+        return self.counted - before
 
     def ends_with(self, token: int, stop_ids: Sequence[int]) -> bool:
         """Take the next token; whether it is the last one. A row that is done takes what it is given as filler."""
@@ -130,7 +136,13 @@ class _Room:
 
 @torch.inference_mode()
 def answers(
-    model: Any, requests: Iterable[Request], sampling: Sampling, stop_ids: Sequence[int], pad_id: int, size: int
+    model: Any,
+    requests: Iterable[Request],
+    sampling: Sampling,
+    stop_ids: Sequence[int],
+    pad_id: int,
+    size: int,
+    advance: Callable[[float], None] = lambda share: None,
 ) -> Iterator[tuple[int, Answer]]:
     """Answer every prompt; the answers come as they are ready, each with its request's key.
 
@@ -145,6 +157,7 @@ def answers(
         pad_id: filler; masked by position.
         size: rows in flight at most. Fewer where their keys and values would take more than `memory.for_answers`; halved where
             the GPU's memory does not suffice all the same.
+        advance: told after each pass how much was done, a whole answer being 1.
 
     Raises:
         OutOfMemoryError: not even one row fits (81). NonFiniteError: the model computes nonsense (80).
@@ -172,6 +185,7 @@ def answers(
             torch.cuda.empty_cache()
             continue
         rows += new
+        advance(sum(row.gained() for row in rows))
         yield from ((row.request.key, Answer(row.ids[: row.length], row.ended)) for row in ended)
         if ended:
             rows = [rows[place] for place in batch.keep([i for i, row in enumerate(rows) if not row.done])]

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from sftplay.collector import loaded
 from sftplay.data.template import ChatTemplate, checked_template, choose_template
 from sftplay.data.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
@@ -31,6 +32,7 @@ class RunFacts:
 
     Attributes:
         tuned: folder of the adapter, or of the tuned weights of a `full` run.
+        tokenizer: the run's, with its frozen template.
         template: the run's frozen chat template.
         eot: end-of-turn token; eot_ids: every id that ends an answer.
         stamp: backend.json; record: run.json.
@@ -39,6 +41,7 @@ class RunFacts:
     run: Run
     method: str
     tuned: Path
+    tokenizer: PreTrainedTokenizerFast
     template: ChatTemplate
     eot: str
     eot_ids: list[int]
@@ -100,7 +103,7 @@ def open_run(run: Run) -> RunFacts:
         source = run.template.read_text(encoding="utf-8")
     except OSError as error:
         raise explain_os_error(error, run.template) from error
-    tokenizer = load_tokenizer(tuned, None)
+    tokenizer = load_tokenizer(tuned, source)
     template = checked_template(source, read_tokenizer(tuned).named, facts.get("date"), str(run.template))
     if template.hash != known:
         raise RefusedError(
@@ -112,6 +115,7 @@ def open_run(run: Run) -> RunFacts:
         run=run,
         method=method,
         tuned=tuned,
+        tokenizer=tokenizer,
         template=template,
         eot=eot,
         eot_ids=stop_ids(tokenizer, eot_id),
@@ -144,10 +148,10 @@ def load_for_inference(settings: Settings, facts: RunFacts | None, *, need_base:
         tokenizer = load_tokenizer(folder, template.source)
         model = load_weights(folder, settings, device.value, precision.value)
         quicken(model)
+        loaded()
         return Loaded(
             model, None, tokenizer, template, device, precision, stop_ids(tokenizer, None), pad_id(tokenizer), False
         )
-    tokenizer = load_tokenizer(facts.tuned, None)
     plain = None
     if facts.method == "full":
         model = load_weights(facts.tuned, settings, device.value, precision.value)
@@ -159,7 +163,10 @@ def load_for_inference(settings: Settings, facts: RunFacts | None, *, need_base:
     quicken(model)
     if plain is not None:
         quicken(plain)
-    return Loaded(model, plain, tokenizer, facts.template, device, precision, facts.eot_ids, pad_id(tokenizer), True)
+    loaded()
+    return Loaded(
+        model, plain, facts.tokenizer, facts.template, device, precision, facts.eot_ids, pad_id(facts.tokenizer), True
+    )
 
 
 def load_weights(

@@ -59,14 +59,13 @@ def _sweep(target: Run) -> None:
 
 def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[str, Any]:
     """Fill `folder` with the merged model, tokenizer, proof and card; gives the proof."""
-    from sftplay.data.tokenizer import load_tokenizer
     from sftplay.fingerprint import fingerprint
     from sftplay.model.card import metrics_of, model_card
     from sftplay.model.load import pad_id
     from sftplay.model.prompts import make_prompter
     from sftplay.model.proof import PROMPTS, differ, logits_of
 
-    tokenizer = load_tokenizer(facts.tuned, facts.template.source)
+    tokenizer = facts.tokenizer
     prompter = make_prompter(facts.tuned, facts.template, tokenizer, job.settings.data, facts.eot)
     prompts = [prompter.ids([{"role": "user", "content": text}]) for text in PROMPTS]
     model, merged_logits, arithmetic, effect = _merged(job, facts, base, prompts)

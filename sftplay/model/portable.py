@@ -8,7 +8,6 @@ from typing import Any
 from datasets import Dataset
 
 from sftplay import console
-from sftplay.data.tokenizer import load_tokenizer
 from sftplay.errors import DataError, RefusedError
 from sftplay.files import read_json, write_json
 from sftplay.model.collate import Collator
@@ -48,7 +47,7 @@ def check(run: Run, settings: Settings) -> dict[str, Any]:
     base = load_weights(find_model(settings), settings, device, precision, quantize=facts.method == "qlora")
     model = attach(base, facts.tuned)
     _refuse_strangers(model, facts.tuned)
-    collator = Collator(pad_id(load_tokenizer(facts.tuned, None)))
+    collator = Collator(pad_id(facts.tokenizer))
     with autocast(device, precision):
         loss, _ = mean_target_loss(model, rows, collator, settings.eval.loss_rows)
         with model.disable_adapter():

@@ -16,7 +16,7 @@ from sftplay.decision import Decision
 from sftplay.errors import OutOfMemoryError
 from sftplay.files import human_size
 from sftplay.model.attention import kernel_of
-from sftplay.model.collate import collate_for, on_device
+from sftplay.model.collate import IGNORED, collate_for, on_device
 from sftplay.model.head import has_plain_head
 from sftplay.model.loss import target_loss
 from sftplay.model.packing import keep_rows_apart
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SHARE = 0.85  # of the free memory that `auto` counts on; allocators need some air
-PROBE_TOKENS = 64  # of the rows that show which kernel runs
+PROBE_TOKENS = 64  # of a row that shows which kernel runs, or whether rows stay apart
+CPU_PROBE_TOKENS = 16  # the CPU's kernels do not go by length, and its time does
 
 
 def attention_of(plan: Plan, model: Any) -> str:
@@ -36,18 +37,20 @@ def attention_of(plan: Plan, model: Any) -> str:
     Raises:
         ConfigError: the rows are to lie end to end, and this model would mix them (78).
     """
-    rows = _rows(plan, "train")
-    ends = [next(i for i, label in enumerate(row["labels"]) if label != -100 and i > 0) + 1 for row in _first(rows, 2)]
-    cut = [
-        {key: row[key][: max(end, PROBE_TOKENS - 8 * n)] for key in ("input_ids", "labels")}
-        for n, (row, end) in enumerate(zip(_first(rows, 2), ends, strict=True))
-    ]
     packed = plan.settings.train.packing
+    tokens = PROBE_TOKENS if packed or plan.device.value == "cuda" else CPU_PROBE_TOKENS
+    rows = [_beginning(row, tokens - 8 * number) for number, row in enumerate(_first(_rows(plan, "train"), 2))]
     with _as_in_training(plan, model):
         if packed:
-            keep_rows_apart(model, [cut[0], cut[-1]])
-        name = kernel_of(model, _batch(plan, cut, model))
+            keep_rows_apart(model, [rows[0], rows[-1]])
+        name = kernel_of(model, _batch(plan, rows, model))
     return f"{name}, packed" if packed else name
+
+
+def _beginning(row: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+    """The first tokens of a row, the last of them trained."""
+    ids = row["input_ids"][:tokens]
+    return {"input_ids": ids, "labels": [IGNORED] * (len(ids) - 1) + ids[-1:]}
 
 
 def fit_batches(plan: Plan, model: Any) -> Plan:

@@ -63,6 +63,7 @@ class Telemetry(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar; a resumed run starts where it was."""
         self._began = time.monotonic()
+        self.recall(state.log_history)
         self._recent.append((self._began, 0))
         self._bar = self._stack.enter_context(progress(state.max_steps, "step", "train", done=state.global_step))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftplay import console
+from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.template import TEMPLATE_FILE
@@ -223,6 +224,7 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Pro
     """
     run, attempt, trainer = plan.run, plan.attempt, assembly.trainer
     assembly.interrupt.install()
+    loaded()
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except BaseException as error:

@@ -54,6 +54,30 @@ def test_a_launcher_that_copies_to_a_terminal_gets_a_bar_of_its_width() -> None:
     assert "bad=3" in err
 
 
+PARTS = """
+import time
+from sftplay.data import progress as module
+module.SHOW_AFTER, module.PLAIN_EVERY = 0.01, 0.0
+with module.progress(3, "row", "answers") as bar:
+    for _ in range(30):
+        time.sleep(0.02)
+        bar.advance(0.1)
+"""
+
+
+def test_parts_add_up_to_whole_ones() -> None:
+    _, err = child(PARTS, SFTPLAY_TERMINAL="60")
+    counts = [piece.split("/3")[0].rsplit(" ", 1)[-1] for piece in err.split("\r") if "/3" in piece]
+    assert counts[0] == "0"
+    assert {"1", "2"} <= {*counts} <= {"0", "1", "2", "3"}
+
+
+def test_no_plain_line_before_the_first_whole_one() -> None:
+    _, err = child(PARTS)
+    assert 1 <= len(err.splitlines()) <= 21
+    assert "33% of 3 rows" in err.splitlines()[0]
+
+
 def test_a_closed_terminal_does_not_stop_the_work() -> None:
     code = (
         SLOW.replace("with module", "import os; os.close(2)\nwith module", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import shutil
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from sftplay.cli import parse_job
 from sftplay.data.artifact import read_split
 from sftplay.manifest import problem_with
+from sftplay.stages import BY_NAME
 from tests.box import Box
 
 
@@ -193,3 +196,15 @@ def test_a_full_run_is_measured_against_its_base(trained: Path, box: Box) -> Non
     )
     assert of_full["base"] == pytest.approx(of_adapter["base"], rel=1e-6)
     assert of_full["tuned"] < of_full["base"]
+
+
+@pytest.mark.parametrize("argv", [("eval", "--samples", "2"), ("infer", "--prompt", "What is 2 + 3?")])
+def test_tokenizer_and_model_are_loaded_once(trained: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str]) -> None:
+    read = []
+    for name, kind in {"tokenizer": PreTrainedTokenizerFast, "model": AutoModelForCausalLM}.items():
+        load = kind.from_pretrained
+        monkeypatch.setattr(kind, "from_pretrained", lambda *a, n=name, f=load, **b: read.append(n) or f(*a, **b))
+    monkeypatch.chdir(trained)
+    stage, job = parse_job([*argv, "--run", "demo"])
+    importlib.import_module(BY_NAME[stage].module).run(job)
+    assert sorted(read) == ["model", "tokenizer"]

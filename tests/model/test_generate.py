@@ -57,6 +57,15 @@ def test_prompts_are_taken_as_there_is_room(llama: Any) -> None:
     assert first in range(4 + 1) and len(taken) <= 5
 
 
+def test_what_is_done_is_told_on_the_way(llama: Any) -> None:
+    told: list[float] = []
+    requests = [Request(key, ids) for key, ids in enumerate(some_prompts(13))]
+    for count, _ in enumerate(answers(llama, requests, Sampling(16), STOPS, PAD, 5, told.append), 1):
+        assert sum(told) >= count - 1e-6
+    assert sum(told) == pytest.approx(13)
+    assert len(told) > 13 and min(told) >= 0
+
+
 def test_a_request_may_want_a_shorter_answer(llama: Any) -> None:
     requests = [Request(key, ids, limit=2) for key, ids in enumerate(some_prompts(3))]
     for key, answer in answers(llama, requests, Sampling(16), STOPS, PAD, 2):

@@ -236,9 +236,12 @@ def test_resume_refuses_another_training(project: Path, box: Box, change: str, f
 
 def test_resume_with_more_steps_goes_on(project: Path, box: Box) -> None:
     assert box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=2", cwd=project).code == 0
+    before = json.loads((project / "outputs/demo/run.json").read_text())
     ran = box.run("train", "--run", "demo", "--resume", "--set", "train.max_steps=4", cwd=project)
     assert ran.code == 0, ran.err
-    assert json.loads((project / "outputs/demo/run.json").read_text())["steps"] == 4
+    record = json.loads((project / "outputs/demo/run.json").read_text())
+    assert record["steps"] == 4
+    assert record["first_loss"] == before["first_loss"] != record["last_loss"]  # of the run, not of its last process
 
 
 def test_resume_of_nothing(project: Path, box: Box) -> None:
