@@ -22,7 +22,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "b
 CUT = (
     "What was done to cut them: nothing heavy before the first line; the data stages, the menu and the launcher never import torch (a contract of "
     "import-linter); a stage imports its part of the package when its turn comes; bitsandbytes without torch's compiler where there is no CUDA, "
-    "an eighth of the sum; bytecode in the images. pandas comes with datasets, the rest with torch and transformers"
+    "an eighth of the sum; the garbage collector looks rarely until the model stands; bytecode in the images. pandas comes with datasets, the rest with torch and transformers"
 )
 
 
