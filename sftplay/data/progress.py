@@ -105,6 +105,8 @@ class Progress:
                 desc=self.title,
                 ncols=columns or None,
                 dynamic_ncols=not columns,
+                miniters=0,  # the clock goes on while a slow one is not whole yet,
+                smoothing=0,  # and the rate is that of all the time
                 leave=False,
                 file=sys.stderr,
             )
