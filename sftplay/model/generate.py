@@ -205,14 +205,13 @@ def stream_of(sampling: Sampling, key: int) -> torch.Generator | None:
 
 def _room_of(batch: Batch, size: int) -> _Room:
     """What a model has room for, before anything is in flight."""
-    prefill = _GPU_PREFILL if batch.device.type == "cuda" else _CPU_PREFILL
-    try:
-        each = batch.position_bytes()
-    except torch.OutOfMemoryError:
-        return _Room(_smaller(1), 0, prefill)
     if not batch.flexible:
         return _Room(min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL)  # who is not read now waits for the end of all
-    return _Room(size, for_answers(batch.device) // each, prefill)
+    prefill = _GPU_PREFILL if batch.device.type == "cuda" else _CPU_PREFILL
+    try:
+        return _Room(size, for_answers(batch.device) // batch.position_bytes(), prefill)
+    except torch.OutOfMemoryError as error:
+        raise _no_room() from error
 
 
 def _add(rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_ids: Sequence[int]) -> list[_Row]:
@@ -223,12 +222,16 @@ def _add(rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_id
 
 def _smaller(rows: int) -> int:
     if rows <= 1:
-        raise OutOfMemoryError(
-            "out of GPU memory with one row at a time",
-            todo="free the GPU (nvidia-smi shows who uses it), or use --set train.device=cpu",
-        )
+        raise _no_room()
     console.warning(f"out of GPU memory with {rows} rows at a time: going on with {rows // 2}")
     return rows // 2
+
+
+def _no_room() -> OutOfMemoryError:
+    return OutOfMemoryError(
+        "out of GPU memory with one row at a time",
+        todo="free the GPU (nvidia-smi shows who uses it), or use --set train.device=cpu",
+    )
 
 
 def choose(logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator | None]) -> list[int]:

@@ -17,7 +17,7 @@ from sftplay.decision import Decision
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.files import explain_os_error, read_json, refuse_pipe
 from sftplay.model.device import decide_device
-from sftplay.model.lean import quicken
+from sftplay.model.lean import few_rows
 from sftplay.model.precision import decide_precision, torch_dtype
 from sftplay.model.quiet import quiet_libraries
 from sftplay.places import find_model
@@ -147,8 +147,7 @@ def load_for_inference(settings: Settings, facts: RunFacts | None, *, need_base:
         template = choose_template(settings.data.chat_template, read_tokenizer(folder))
         tokenizer = load_tokenizer(folder, template.source)
         model = load_weights(folder, settings, device.value, precision.value)
-        quicken(model)
-        loaded()
+        _ready(model)
         return Loaded(
             model, None, tokenizer, template, device, precision, stop_ids(tokenizer, None), pad_id(tokenizer), False
         )
@@ -160,13 +159,18 @@ def load_for_inference(settings: Settings, facts: RunFacts | None, *, need_base:
         quantize = facts.method == "qlora" and device.value == "cuda"
         base = load_weights(find_model(settings), settings, device.value, precision.value, quantize=quantize)
         model = attach(base, facts.tuned)
-    quicken(model)
-    if plain is not None:
-        quicken(plain)
-    loaded()
+    _ready(model, plain)
     return Loaded(
         model, plain, facts.tokenizer, facts.template, device, precision, facts.eot_ids, pad_id(facts.tokenizer), True
     )
+
+
+def _ready(*models: Any) -> None:
+    """Make models answer faster, and let the collector work as usual; None where there is no second one."""
+    for model in models:
+        if model is not None:
+            few_rows.replace(model)
+    loaded()
 
 
 def load_weights(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from sftplay.decision import Decision
-from sftplay.model.lean import few_rows, lowrank, norm, rotary
+from sftplay.model.lean import lowrank, norm, rotary
 
 PARTS = (lowrank, norm, rotary)
 
@@ -29,8 +29,3 @@ def slim(model: Any) -> Decision[list[str]]:
     replaced = {part.NAME: part.replace(model) for part in PARTS}
     done = [f"{name} ({count})" for name, count in replaced.items() if count]
     return Decision(done, "each was compared with what it replaces")
-
-
-def quicken(model: Any) -> int:
-    """Replace what answers are made faster without, in place; gives the number of layers."""
-    return few_rows.replace(model)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-NAME = "products of few rows"
 FEWEST, MOST = 12, 48
 
 

@@ -10,8 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sftplay.model.generate import Request, Sampling, answers
-from sftplay.model.lean import quicken
-from sftplay.model.lean.few_rows import FEWEST, MOST
+from sftplay.model.lean.few_rows import FEWEST, MOST, replace
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkl.is_available(), reason="PyTorch without MKL: nothing is replaced"
@@ -26,7 +25,7 @@ def test_the_products_are_the_plain_layers(shape: tuple[int, ...], bias: bool) -
     layer = torch.nn.Linear(24, 40, bias=bias)
     x = torch.randn(*shape, 24, generator=chance)
     wanted = layer(x)
-    assert quicken(torch.nn.Sequential(layer)) == 1
+    assert replace(torch.nn.Sequential(layer)) == 1
     assert layer(x).shape == wanted.shape
     assert layer(x).is_contiguous()
     assert torch.allclose(layer(x), wanted, rtol=1e-5, atol=1e-6)
@@ -41,11 +40,11 @@ def test_answers_stay_as_they_are(tiny_model: Path) -> None:
         return dict(answers(model, requests, Sampling(12), [2], 2, 20))
 
     wanted = all_answers()
-    assert quicken(model)
+    assert replace(model)
     assert all_answers() == wanted
 
 
 def test_other_layers_are_left_alone(tiny_model: Path) -> None:
     from bitsandbytes.nn import Linear4bit
 
-    assert quicken(torch.nn.Sequential(Linear4bit(8, 8), torch.nn.Linear(8, 8, dtype=torch.bfloat16))) == 0
+    assert replace(torch.nn.Sequential(Linear4bit(8, 8), torch.nn.Linear(8, 8, dtype=torch.bfloat16))) == 0
