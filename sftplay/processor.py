@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 # Instruction sets by which torch, oneDNN, MKL and bitsandbytes choose their kernels.
 _CHOOSING = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "amx_tile")
 

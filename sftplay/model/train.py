@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sftplay import console
 from sftplay.collector import loaded
@@ -139,18 +139,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     progress.device = plan.device.reason if plan.device.value == "cuda" else "cpu"
     if attempt.backend == "unsloth":
         _probe(plan)
-    progress.phase = "load"
-    backend = load_backend(attempt.backend)  # before transformers: Unsloth has to be imported first
-
-    from sftplay.model.quiet import quiet_libraries
-
-    quiet_libraries()
-    from transformers import set_seed
-
-    console.info(f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}")
-    model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
-    set_seed(settings.train.seed)  # the adapter's start depends on it
-    model = backend.prepare(model, settings, plan.init_adapter)
+    model = _load(plan, progress)
 
     from sftplay.model import record
     from sftplay.model.assemble import assemble, check_first_batch
@@ -197,6 +186,23 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     else:
         _loop(plan, assembly, checkpoint, progress)
     finish(plan, assembly, {**opening, "numerics": proof.found}, began)
+
+
+def _load(plan: Plan, progress: Progress) -> Any:
+    """Load the base, quantized where the method says so, and make trainable what is to be trained."""
+    progress.phase = "load"
+    settings = plan.settings
+    backend = load_backend(plan.attempt.backend)  # before transformers: Unsloth has to be imported first
+
+    from sftplay.model.quiet import quiet_libraries
+
+    quiet_libraries()
+    from transformers import set_seed
+
+    console.info(f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}")
+    model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
+    set_seed(settings.train.seed)  # the adapter's start depends on it
+    return backend.prepare(model, settings, plan.init_adapter)
 
 
 def _step_of(plan: Plan, checkpoint: Path | None) -> int:

@@ -16,7 +16,19 @@ from sftplay.processor import processor_flags, processor_name
 from sftplay.stamp import surroundings
 
 # Variables by which libraries choose kernels, by their beginnings.
-_SWITCHES = ("ATEN_", "BNB_", "CUBLAS_", "DNNL_", "KMP_", "MKL_", "NVIDIA_TF32", "OMP_", "ONEDNN_", "TORCH_", "XFORMERS_")
+_SWITCHES = (
+    "ATEN_",
+    "BNB_",
+    "CUBLAS_",
+    "DNNL_",
+    "KMP_",
+    "MKL_",
+    "NVIDIA_TF32",
+    "OMP_",
+    "ONEDNN_",
+    "TORCH_",
+    "XFORMERS_",
+)
 
 
 def where_it_ran(device: str) -> dict[str, Any]:

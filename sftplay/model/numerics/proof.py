@@ -91,7 +91,9 @@ def prove(
         except _CANNOT as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
-            console.log(f"no plain pass of this model ({type(error).__name__}: {error}): the slope of the loss is measured")
+            console.log(
+                f"no plain pass of this model ({type(error).__name__}: {error}): the slope of the loss is measured"
+            )
             _drop_gradients(named)
         return compare_slope(named, training, LIMITS[precision], scale, refresh)
 

@@ -83,9 +83,7 @@ def check_adapters(model: Any, init_adapter: str | None) -> None:
     dead = [
         name
         for name, module in layers
-        if not any(
-            bool(weights[key].weight.any()) for weights in (module.lora_A, module.lora_B) for key in weights
-        )
+        if not any(bool(weights[key].weight.any()) for weights in (module.lora_A, module.lora_B) for key in weights)
     ]
     if dead and len(dead) == len(layers):
         raise RefusedError(

@@ -17,7 +17,11 @@ from sftplay.model.numerics.gradients import Comparison, Loss, backward
 
 STEP = 0.05  # of the loss: what one step is to change, far above the rounding of 16-bit numbers
 MOVE = 0.05  # of a parameter's norm: further away, the loss is no longer straight
-LIMITS: Mapping[str, float] = {"fp32": 0.2, "bf16": 0.3, "fp16": 0.3}  # relative difference of predicted and measured slope
+LIMITS: Mapping[str, float] = {
+    "fp32": 0.2,
+    "bf16": 0.3,
+    "fp16": 0.3,
+}  # relative difference of predicted and measured slope
 ORACLE = "slope of the loss"
 
 
@@ -41,7 +45,9 @@ def compare_slope(
     whole = math.sqrt(sum(norm * norm for norm in norms.values()))
     if not reached or problems:
         _drop(parameters)
-        return Comparison(loss, loss, whole, 0.0, math.inf, len(norms), ORACLE, unreached, problems or ["no gradient at all"])
+        return Comparison(
+            loss, loss, whole, 0.0, math.inf, len(norms), ORACLE, unreached, problems or ["no gradient at all"]
+        )
     predicted = sum(norms[name] for name in reached) / math.sqrt(len(reached))
     sizes = sorted(float(torch.linalg.vector_norm(parameters[name].detach())) for name in reached)
     step = min(STEP * max(abs(loss), 0.1) / predicted, MOVE * sizes[len(sizes) // 2] * math.sqrt(len(reached)))
@@ -64,7 +70,9 @@ def compare_slope(
             f"the gradient predicts a slope of {predicted:.4g} along its own direction, the loss has {measured:.4g}"
             f" (allowed difference: {limit:.0%})"
         )
-    return Comparison(loss, loss, whole, whole * measured / predicted, difference, len(norms), ORACLE, unreached, problems)
+    return Comparison(
+        loss, loss, whole, whole * measured / predicted, difference, len(norms), ORACLE, unreached, problems
+    )
 
 
 def _drop(parameters: Mapping[str, Any]) -> None:

@@ -36,7 +36,9 @@ class Proof:
         refresh: tells the model that weights were changed in place.
     """
 
-    def __init__(self, plan: Plan, stamp: Stamp, assembly: Assembly, refresh: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, plan: Plan, stamp: Stamp, assembly: Assembly, refresh: Callable[[], None] = lambda: None
+    ) -> None:
         self.plan, self.trainer, self.refresh = plan, assembly.trainer, refresh
         rows = Dataset.from_file(str(plan.tokenized / "train.arrow")).select_columns(["input_ids", "labels"])
         self.rows = sample_rows(rows)
@@ -114,7 +116,11 @@ class Proof:
         console.log(f"gradients {when}:\n" + "\n".join(result.problems))
         named = result.problems[:_SHOWN]
         rest = len(result.problems) - len(named)
-        what = f"training computes a wrong gradient here ({when}): " + "; ".join(named) + (f"; and {rest} more" if rest else "")
+        what = (
+            f"training computes a wrong gradient here ({when}): "
+            + "; ".join(named)
+            + (f"; and {rest} more" if rest else "")
+        )
         if self.plan.attempt.backend == "unsloth" and when.startswith("before"):
             reason: Reason = "kernel"
             raise BackendUnusableError(Verdict(reason, "GradientError", what))
