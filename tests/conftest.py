@@ -35,7 +35,7 @@ def _no_containers(config: pytest.Config) -> str:
     if not config.getoption("--docker"):
         return "needs a container engine: inv test --docker"
     from sftplay.errors import SftplayError
-    from sftplay.host import engine
+    from sftplay.host.containers import engine
 
     try:
         engine.connect()
