@@ -237,14 +237,15 @@ def quickstart(
     help={
         "long": "the long tests too (minutes each)",
         "docker": "the tests that start containers too (an engine and the cpu image are needed)",
+        "acceptance": "the first run with the real model too (about two minutes)",
         "args": "more for pytest, as one word: --args='-k process -x'",
     }
 )
-def test(c: Context, long: bool = False, docker: bool = False, args: str = "") -> int:
+def test(c: Context, long: bool = False, docker: bool = False, acceptance: bool = False, args: str = "") -> int:
     """Run the tests (developers)."""
     from sftplay.host import develop
 
-    return develop.test(long=long, docker=docker, args=args)
+    return develop.test(long=long, docker=docker, acceptance=acceptance, args=args)
 
 
 @task(help={"fix": "repair what can be repaired"})
