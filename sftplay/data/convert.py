@@ -21,7 +21,6 @@ from sftplay.data.odd import may_be_odd, tally_odd
 from sftplay.data.readers.piece import Piece
 from sftplay.data.rejects import BadRowError, Reject, reject
 from sftplay.data.split import Borders, row_key
-from sftplay.data.straight import straight_for
 from sftplay.places import SPLITS
 
 
@@ -92,24 +91,8 @@ def convert(work: Work) -> Converted:
         DataError: the file as a whole is bad: not UTF-8 (65).
     """
     made, piece = _Made(work), work.piece
-    straight = straight_for(work.plan, piece.lines)
-    if straight is None:
-        for line, text, row in piece.parsed(made.rejects, work.name):
-            made.convert(line, text, row)
-        return made.done()
-    made.rejects.extend(piece.rejects)
-    lines = piece.lines.split(b"\n")
-    alike = [line for line in lines if line and b"\\u" not in line]
-    together = iter(straight.rows(alike, made.dropped) or ())
-    at_once = next(together, None)
-    for line, text in enumerate(lines, piece.line):
-        if at_once is not None and text and b"\\u" not in text:
-            made.add(at_once)
-            at_once = next(together, None)
-        elif (carried := straight.row(text, made.dropped)) is not None:
-            made.add(carried)
-        elif (row := piece.parse(line, text, made.rejects, work.name)) is not None:
-            made.convert(line, text, row)
+    for line, text, row in piece.parsed(made.rejects, work.name):
+        made.convert(line, text, row)
     return made.done()
 
 
@@ -118,12 +101,11 @@ class _Made:
 
     def __init__(self, work: Work) -> None:
         self._work, self._to_messages = work, converter(work.plan)
+        # A row: its messages (and tools) as JSON, characters of the other turns and of the answers.
         self._rows: list[tuple[bytes, int, int]] = []
         self.rejects: list[Reject] = []
         self.dropped: dict[str, int] = {}
         self._reasoning, self._findings = 0, Tally()
-        # A row: its messages (and tools) as JSON, characters of the other turns and of the answers.
-        self.add = self._rows.append
 
     def convert(self, line: int, text: bytes | None, row: Any) -> None:
         """Convert a parsed row, or set it aside."""
@@ -145,7 +127,7 @@ class _Made:
             self.rejects.append(reject(line, bad, text, row))
             return
         self._reasoning += reasons
-        self.add((content, asked, answered))
+        self._rows.append((content, asked, answered))
         if mended or may_be_odd(content):
             place = f"{self._work.name}:{line} ({row_key(content).hex()})"
             tally_odd(messages, place, self._findings)

@@ -169,7 +169,7 @@ def _stamp(job: Job, tally: Tally, sources: output.Marks, files: output.Marks) -
         section=section,
         overrides=relevant(job.overrides, section),
         output=output.hash_of(files),
-        facts={"files": files, "sources": sources, "rows": tally.splits, "unedited": True},
+        facts={"files": files, "sources": sources, "rows": tally.splits},
     )
 
 

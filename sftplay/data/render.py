@@ -18,7 +18,7 @@ from sftplay.data.blocks import blocks
 from sftplay.data.datapage import write_page
 from sftplay.data.findings import todos
 from sftplay.data.leaks import Leaks
-from sftplay.data.output import hash_of, is_unedited, lost_file, marks, new_files, require_rows, source_of
+from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.probe import TemplateTraits, find_traits
 from sftplay.data.progress import Progress, progress
@@ -79,7 +79,7 @@ def run(job: Job) -> None:
     console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
     folder = data_folder("rendered", settings)
     with new_files(folder, "render") as tmp:
-        recipe = _recipe(settings, template, traits, tokenizer, unedited=is_unedited(read_stamp(source), read))
+        recipe = _recipe(settings, template, traits, tokenizer)
         counts = _render_files(recipe, source, tmp, settings.data.workers)
         _judge(counts, settings.data.max_reject_share, keep_rejects=lambda: _keep_rejects(tmp, folder))
         tally_additions(template, traits, counts.without_system, counts.tally)
@@ -125,9 +125,7 @@ def _section(job: Job, template: ChatTemplate, tokenizer: TokenizerFacts) -> dic
     }
 
 
-def _recipe(
-    settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts, *, unedited: bool
-) -> Recipe:
+def _recipe(settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts) -> Recipe:
     merge = settings.data.system_unsupported == "merge_into_user"
     return Recipe(
         template=template,
@@ -136,7 +134,6 @@ def _recipe(
         specials=tuple(tokenizer.special),
         keep_specials=settings.data.special_tokens_in_text == "keep",
         system="render" if traits.system_supported else "merge" if merge else "error",
-        unedited=unedited,
     )
 
 

@@ -14,7 +14,6 @@ from sftplay.data.pairs import Cut, Turns, cut_rows
 from sftplay.data.plans import Planner, planner_for
 from sftplay.data.rendered import Rendered, Rows
 from sftplay.data.specials import may_spell_special, tally_specials
-from sftplay.data.splice import Spliced, splicer_for
 from sftplay.data.template import ChatTemplate, RefusedConversationError
 from sftplay.data.tool_checks import check_tools, with_tool_texts
 from sftplay.errors import DataError
@@ -51,7 +50,6 @@ class Recipe:
         specials: the tokenizer's special tokens.
         keep_specials: whether text may spell one of them.
         system: what to do with a system turn: the template renders it, refuse the row, or merge it.
-        unedited: whether the rows are known to be as sftplay wrote them.
     """
 
     template: ChatTemplate
@@ -60,7 +58,6 @@ class Recipe:
     specials: tuple[str, ...]
     keep_specials: bool
     system: Literal["render", "error", "merge"]
-    unedited: bool = False
 
 
 def render_block(recipe: Recipe, block: Block) -> Rendered:
@@ -68,26 +65,13 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
     result = Rendered(block.file, len(block.lines))
     rows, rejects = Rows(result), []
     planner = planner_for(recipe.template, recipe.eot, recipe.turns)
-    splicer = splicer_for(planner) if recipe.unedited and recipe.turns != "unroll" else None  # that gives other ids
-    may_spell = may_spell_special(recipe.specials, block.lines, unedited=recipe.unedited)
-    if splicer and not may_spell and _splice_all(recipe, planner, block, rows):
-        return rows.done()
+    may_spell = may_spell_special(recipe.specials, block.lines)
     for number, line in enumerate(block.lines.split(b"\n"), block.first):
         if not line or line.isspace():
             continue
         result.read += 1
         compare = result.read % COMPARE_EVERY == 1
-        spells = may_spell and may_spell_special(recipe.specials, line, unedited=recipe.unedited)
-        spliced = splicer.splice(line) if splicer and not spells else None
-        if spliced and not (spliced[2].has_system and recipe.system != "render"):
-            row_id, body, splice = spliced
-            result.rows += 1
-            result.turns += splice.turns
-            result.without_system += not splice.has_system
-            rows.add(row_id, body, number)
-            if compare:
-                _compare(recipe, planner, line, spliced)
-            continue
+        spells = may_spell and may_spell_special(recipe.specials, line)
         place = f"{block.file}:{number}"
         try:
             row = _read_row(line)
@@ -107,30 +91,6 @@ def render_block(recipe: Recipe, block: Block) -> Rendered:
             result.tally.add(Finding("failed", "fatal", error.what, error.todo), place)
     result.rejects = b"".join(line + b"\n" for line in rejects)
     return rows.done()
-
-
-def _splice_all(recipe: Recipe, planner: Planner, block: Block, rows: Rows) -> bool:
-    """Render a block at once, if all its rows are alike."""
-    spliced = splicer_for(planner).splice_all(block.lines)
-    if spliced is None or (spliced[2].has_system and recipe.system != "render"):
-        return False
-    rows.ids, rows.bodies, splice = spliced
-    count = len(rows.ids)
-    rows.numbers = list(range(block.first, block.first + count))
-    result = rows.result
-    result.rows = result.read = count
-    result.turns = count * splice.turns
-    result.without_system = 0 if splice.has_system else count
-    _compare(recipe, planner, block.lines[: block.lines.index(b"\n")], (rows.ids[0], rows.bodies[0], splice))
-    return True
-
-
-def _compare(recipe: Recipe, planner: Planner, line: bytes, spliced: Spliced) -> None:
-    """Render a row in full and see that the splice gave the same bytes."""
-    full = Rows(Rendered("", 0))
-    _render_row(recipe, planner, _read_row(line), "", 1, full, compare=True)
-    same = (full.ids, full.bodies) == ([spliced[0]], [spliced[1]])
-    assert same, f"the splice of the chat template does not hold for {line.decode()}"
 
 
 def _render_row(

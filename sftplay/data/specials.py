@@ -22,15 +22,14 @@ def special_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)) or r"(?!)")
 
 
-def may_spell_special(specials: tuple[str, ...], lines: bytes, *, unedited: bool = False) -> bool:
-    """Whether some row of a block may spell a special token: one search instead of one for each text.
+def may_spell_special(specials: tuple[str, ...], lines: bytes) -> bool:
+    """Tell whether a row of a block may spell a special token: one search instead of one for each text.
 
-    JSON may write a character as an escape; then the texts themselves have to be looked at. `unedited`: sftplay wrote the lines,
-    and it escapes no character that a token has (but those that have to be).
+    JSON may write a character as an escape; then the texts themselves have to be searched.
     """
     if _has_escapes(specials) or _bytes_pattern(specials).search(lines):
         return True
-    return not unedited and (b"\\u" in lines or b"\\/" in lines)
+    return b"\\u" in lines or b"\\/" in lines
 
 
 @lru_cache(maxsize=4)

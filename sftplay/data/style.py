@@ -109,7 +109,6 @@ def run(job: Job) -> None:
             facts={
                 "files": files,
                 "rows": {Path(name).stem: count for name, count in rows.items()},
-                "unedited": output.is_unedited(read_stamp(source), read),
             },
         ).write(tmp)
     _preview(source, folder, style)
