@@ -13,16 +13,16 @@ from pathlib import Path
 from sftplay import console
 from sftplay.console import count_of
 from sftplay.data import output
-from sftplay.data.alike import PRECEDENCE, near_duplicates
-from sftplay.data.convert import convert
-from sftplay.data.datapage import write_page
+from sftplay.data.conversion.convert import convert
+from sftplay.data.conversion.raw_files import work
+from sftplay.data.conversion.report import ProcessCounts, say
 from sftplay.data.findings import Finding
+from sftplay.data.near_duplicates.count import PRECEDENCE, near_duplicates
+from sftplay.data.near_duplicates.sample import Sample
 from sftplay.data.parallel import ordered_map, worker_count
-from sftplay.data.progress import Progress, progress
-from sftplay.data.raw import work
+from sftplay.data.progress import ProgressBar, progress
 from sftplay.data.readers.sources import RawFile, find
-from sftplay.data.report import Tally, say
-from sftplay.data.sampled import Sample
+from sftplay.data.report_page import write_page
 from sftplay.data.split import SeenRows
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import write_json
@@ -43,7 +43,7 @@ _HASHING = 8  # input and output are hashed, a byte in about an eighth of the ti
 def freshness(job: Job) -> str | None:
     """Why data/processed has to be made again; None where it is current.
 
-    Rows whose raw files are gone are current: there is nothing to make them from again.
+    SplitRows whose raw files are gone are current: there is nothing to make them from again.
     """
     folder = data_folder("processed", job.settings)
     stamp = read_stamp(folder)
@@ -96,9 +96,9 @@ def run(job: Job) -> None:
 
 
 def _write_rows(
-    files: tuple[RawFile, ...], settings: DataSettings, workers: int, tmp: Path, bar: Progress, sample: Sample | None
-) -> Tally:
-    tally, seen = Tally(), SeenRows()
+    files: tuple[RawFile, ...], settings: DataSettings, workers: int, tmp: Path, bar: ProgressBar, sample: Sample | None
+) -> ProcessCounts:
+    tally, seen = ProcessCounts(), SeenRows()
     with ExitStack() as stack:
         splits = [stack.enter_context(open(tmp / name, "wb")) for name in ROW_FILES]
         rejects = stack.enter_context(open(tmp / REJECTS, "wb"))
@@ -126,7 +126,7 @@ def _refuse_changed(files: tuple[RawFile, ...], sources: output.Marks) -> None:
             raise DataError("the file changed while it was read", where=file.name, todo="run it again")
 
 
-def _refuse_unusable(tally: Tally, settings: DataSettings, tmp: Path, folder: Path) -> None:
+def _refuse_unusable(tally: ProcessCounts, settings: DataSettings, tmp: Path, folder: Path) -> None:
     """Raise DataError where the rows can't be used. The rejects are put in place even so: they say why."""
     if not tally.rows_in:
         raise DataError("no rows in any file", where=str(settings.raw), todo="put your rows there")
@@ -147,7 +147,7 @@ def _refuse_unusable(tally: Tally, settings: DataSettings, tmp: Path, folder: Pa
         raise DataError(f"none of {count_of(tally.rows_out)} is in the train split", where=str(settings.raw), todo=todo)
 
 
-def _refuse_warnings(tally: Tally, tmp: Path, folder: Path) -> None:
+def _refuse_warnings(tally: ProcessCounts, tmp: Path, folder: Path) -> None:
     """What --strict does. The rejects are put in place even so: they say why."""
     try:
         tally.findings.refuse_warnings()
@@ -161,7 +161,7 @@ def _share_above(share: float) -> float:
     return min(1.0, int(share * 100 + 1) / 100)
 
 
-def _stamp(job: Job, tally: Tally, sources: output.Marks, files: output.Marks) -> Stamp:
+def _stamp(job: Job, tally: ProcessCounts, sources: output.Marks, files: output.Marks) -> Stamp:
     section = section_of(job.settings, *SECTION)
     return Stamp(
         stage="process",
@@ -173,7 +173,7 @@ def _stamp(job: Job, tally: Tally, sources: output.Marks, files: output.Marks) -
     )
 
 
-def _note_empty(tally: Tally, settings: DataSettings) -> None:
+def _note_empty(tally: ProcessCounts, settings: DataSettings) -> None:
     for split, share in (("val", settings.val_share), ("test", settings.test_share)):
         if share and not tally.splits[split]:
             what = f"the {split} split is empty, so nothing can be evaluated on it"

@@ -13,19 +13,19 @@ from typing import Any
 
 from sftplay import console
 from sftplay.data import process, style
-from sftplay.data.additions import tally_additions
 from sftplay.data.blocks import blocks
-from sftplay.data.datapage import write_page
 from sftplay.data.findings import todos
-from sftplay.data.leaks import Leaks
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.parallel import ordered_map, worker_count
-from sftplay.data.probe import TemplateTraits, find_traits
-from sftplay.data.progress import Progress, progress
-from sftplay.data.render_report import Counts, facts_of, report_of
-from sftplay.data.render_rows import Recipe, render_block
-from sftplay.data.template import TEMPLATE_FILE, ChatTemplate, choose_template
-from sftplay.data.tokenizer import TokenizerFacts, read_tokenizer
+from sftplay.data.progress import ProgressBar, progress
+from sftplay.data.rendering.additions import tally_additions
+from sftplay.data.rendering.leaks import Leaks
+from sftplay.data.rendering.probe import TemplateTraits, find_traits
+from sftplay.data.rendering.report import Counts, facts_of, report_of
+from sftplay.data.rendering.rows import RenderSettings, render_block
+from sftplay.data.rendering.template import TEMPLATE_FILE, ChatTemplate, choose_template
+from sftplay.data.report_page import write_page
+from sftplay.data.tokenizing.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
 from sftplay.files import write_json, write_text
 from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
@@ -125,9 +125,11 @@ def _section(job: Job, template: ChatTemplate, tokenizer: TokenizerFacts) -> dic
     }
 
 
-def _recipe(settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts) -> Recipe:
+def _recipe(
+    settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts
+) -> RenderSettings:
     merge = settings.data.system_unsupported == "merge_into_user"
-    return Recipe(
+    return RenderSettings(
         template=template,
         eot=traits.eot.value,
         turns=settings.data.turns,
@@ -137,11 +139,11 @@ def _recipe(settings: Settings, template: ChatTemplate, traits: TemplateTraits, 
     )
 
 
-def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int | None) -> Counts:
+def _render_files(recipe: RenderSettings, source: Path, target: Path, asked_workers: int | None) -> Counts:
     counts = Counts()
     size = sum((source / name).stat().st_size for name in FILES)
     with ExitStack() as stack:
-        bar: Progress = stack.enter_context(progress(size, "B", "render"))
+        bar: ProgressBar = stack.enter_context(progress(size, "B", "render"))
         rejects = stack.enter_context(open(target / REJECTS, "wb"))
         outs = {str(source / name): stack.enter_context(open(target / name, "wb")) for name in FILES}
         leaks, before = Leaks(), ""

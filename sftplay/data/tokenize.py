@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from sftplay import console
-from sftplay.data.artifact import Writer, writing
 from sftplay.data.blocks import blocks
-from sftplay.data.datapage import write_page
-from sftplay.data.findings import Finding, Tally, todos
-from sftplay.data.lengths import Lengths
+from sftplay.data.findings import Finding, Findings, todos
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.progress import progress
 from sftplay.data.render import FILES as RENDERED
-from sftplay.data.spelled import spelling_of
-from sftplay.data.tokenize_rows import Reader, Tokenized
-from sftplay.data.tokenizer import TokenizerFacts, load_backend, read_tokenizer
+from sftplay.data.report_page import write_page
+from sftplay.data.tokenizing.artifact import Writer, writing
+from sftplay.data.tokenizing.byte_decode import token_bytes_of
+from sftplay.data.tokenizing.length_limit import LengthLimit
+from sftplay.data.tokenizing.rows import RowTokenizer, TokenizedBlock
+from sftplay.data.tokenizing.tokenizer import TokenizerFacts, load_backend, read_tokenizer
 from sftplay.errors import DataError, NotFoundError, RefusedError
 from sftplay.files import hash_json, write_json
 from sftplay.freshness import Stamp, behind, read_stamp, refreshed, relevant, section_of, warn_if_behind, why_stale
@@ -86,7 +86,7 @@ def run(job: Job) -> None:
         )
     read, section = _source(source, rendered), _section(job, tokenizer)
     folder = data_folder("tokenized", settings)
-    lengths = Lengths(settings.model.max_length, settings.data.on_too_long)
+    lengths = LengthLimit(settings.model.max_length, settings.data.on_too_long)
     with new_files(folder, "tokenize") as tmp:
         splits, tally = _tokenize(_reader(tokenizer, rendered.facts), source, tmp, lengths, settings.data.workers)
         _judge(splits, tally, lengths, model)
@@ -124,16 +124,16 @@ def _section(job: Job, tokenizer: TokenizerFacts) -> dict[str, Any]:
     return {**section_of(job.settings, *SECTION), "tokenizer": tokenizer.hash}
 
 
-def _reader(tokenizer: TokenizerFacts, facts: Mapping[str, Any]) -> Reader:
+def _reader(tokenizer: TokenizerFacts, facts: Mapping[str, Any]) -> RowTokenizer:
     bos, backend = tokenizer.named.get("bos_token"), load_backend(tokenizer.folder)
     bos_id = tokenizer.special.get(bos) if bos else None
-    return Reader(backend, facts["eot_id"], bos_id, spelling_of(backend))
+    return RowTokenizer(backend, facts["eot_id"], bos_id, token_bytes_of(backend))
 
 
 def _tokenize(
-    reader: Reader, source: Path, target: Path, lengths: Lengths, workers: int | None
-) -> tuple[dict[str, Writer], Tally]:
-    splits, tally = {}, Tally()
+    reader: RowTokenizer, source: Path, target: Path, lengths: LengthLimit, workers: int | None
+) -> tuple[dict[str, Writer], Findings]:
+    splits, tally = {}, Findings()
     if workers is not None:
         os.environ["RAYON_NUM_THREADS"] = str(workers)
     size = sum((source / name).stat().st_size for name in RENDERED)
@@ -148,13 +148,13 @@ def _tokenize(
     return splits, tally
 
 
-def _read_ahead(reader: Reader, path: Path) -> Generator[Tokenized, None, None]:
+def _read_ahead(reader: RowTokenizer, path: Path) -> Generator[TokenizedBlock, None, None]:
     """Blocks of a file, the next two being tokenized while one is written.
 
     The tokenizer spreads a block over all processors and leaves them idle while its ids are gathered and checked: with two blocks
     at work, one is encoded meanwhile.
     """
-    waiting: deque[Future[Tokenized]] = deque()
+    waiting: deque[Future[TokenizedBlock]] = deque()
     with ThreadPoolExecutor(2) as pool:
         for block in blocks(path):
             waiting.append(pool.submit(reader.read, block))
@@ -164,7 +164,7 @@ def _read_ahead(reader: Reader, path: Path) -> Generator[Tokenized, None, None]:
             yield waiting.popleft().result()
 
 
-def _judge(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, model: Path) -> None:
+def _judge(splits: Mapping[str, Writer], tally: Findings, lengths: LengthLimit, model: Path) -> None:
     """Raise where the rows can't be trained on as they are."""
     if fatal := tally.of("fatal"):
         listing = "\n".join(f"  {tally.line(finding)}" for finding in fatal)
@@ -180,7 +180,7 @@ def _judge(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, model: 
         )
 
 
-def _tally_lengths(lengths: Lengths, tally: Tally) -> None:
+def _tally_lengths(lengths: LengthLimit, tally: Findings) -> None:
     finding = lengths.finding()
     for row_id, length in lengths.examples:
         tally.add(finding, f"{row_id} ({length:,})")
@@ -190,7 +190,7 @@ def _tally_lengths(lengths: Lengths, tally: Tally) -> None:
         tally.add(_UNTRAINED, count=untrained)
 
 
-def _report(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths) -> dict[str, Any]:
+def _report(splits: Mapping[str, Writer], tally: Findings, lengths: LengthLimit) -> dict[str, Any]:
     return {
         "rows": {split: out.rows for split, out in splits.items()},
         "tokens": {split: out.tokens for split, out in splits.items()},
@@ -215,7 +215,7 @@ def _readable(model: Path) -> int | None:
 
 
 def _facts(
-    rendered: Mapping[str, Any], splits: Mapping[str, Writer], tally: Tally, lengths: Lengths
+    rendered: Mapping[str, Any], splits: Mapping[str, Writer], tally: Findings, lengths: LengthLimit
 ) -> Mapping[str, Any]:
     """What training and runs want to know; the rendering's facts are handed on."""
     return {
@@ -234,7 +234,7 @@ def _facts(
     }
 
 
-def _say(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, folder: Path) -> None:
+def _say(splits: Mapping[str, Writer], tally: Findings, lengths: LengthLimit, folder: Path) -> None:
     tally.say(but="too_long")
     if lengths.too_long:
         console.warning(

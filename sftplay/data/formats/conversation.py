@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Any
 
-from sftplay.data.formats.plan import Message
+from sftplay.data.formats.row_format import Message
 from sftplay.data.formats.tools import read_calls
 from sftplay.data.rejects import BadRowError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sftplay.data.formats.conversation import check_turns, kind_of, read_messages, read_text
-from sftplay.data.formats.plan import CONVERSATION, PAIRS, Message, Plan
+from sftplay.data.formats.row_format import CONVERSATION, PAIRS, Message, RowFormat
 from sftplay.data.rejects import BadRowError
 
 Dropped = dict[str, int]
@@ -16,7 +16,7 @@ ANSWER_KEYS = ("answer", "assistant", "response", "output", "completion", "conte
 ASK_KEYS = ("user", "question", "prompt", "instruction", "content", "text", "value")
 
 
-def converter(plan: Plan) -> ToMessages:
+def converter(plan: RowFormat) -> ToMessages:
     """The function that turns a parsed row of this plan into messages; it raises BadRowError."""
     if plan.shape == PAIRS:
         return _from_pair
@@ -25,7 +25,7 @@ def converter(plan: Plan) -> ToMessages:
     return _fields(plan)
 
 
-def _fields(plan: Plan) -> ToMessages:
+def _fields(plan: RowFormat) -> ToMessages:
     user, assistant, system, extra, known = plan.user, plan.assistant, plan.system, plan.extra, plan.known
 
     def to_messages(row: Any, dropped: Dropped, mended: Mended = None) -> list[Message]:
@@ -51,7 +51,7 @@ def _fields(plan: Plan) -> ToMessages:
     return to_messages
 
 
-def _conversation(plan: Plan) -> ToMessages:
+def _conversation(plan: RowFormat) -> ToMessages:
     key, system, known = plan.messages, plan.system, plan.known
 
     def to_messages(row: Any, dropped: Dropped, mended: Mended = None) -> list[Message]:
@@ -69,7 +69,7 @@ def _conversation(plan: Plan) -> ToMessages:
     return to_messages
 
 
-def _joined(row: dict[str, Any], plan: Plan, dropped: Dropped, mended: Mended) -> list[Message]:
+def _joined(row: dict[str, Any], plan: RowFormat, dropped: Dropped, mended: Mended) -> list[Message]:
     """Prompt and completion as messages: one conversation (TRL's conversational prompt-completion format)."""
     ask, answer = row.get(plan.user), row.get(plan.assistant)
     head = ask if type(ask) is list else [{"role": "user", "content": _text(row, plan.user, "user text")}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sftplay.data.formats.plan import Message
+from sftplay.data.formats.row_format import Message
 from sftplay.data.rejects import BadRowError
 
 MARK = b"think>"  # in the JSON of every row that can have some
