@@ -134,13 +134,13 @@ def _refuse_unusable(tally: ProcessCounts, settings: DataSettings, tmp: Path, fo
     if share > settings.max_reject_share:
         os.replace(tmp / REJECTS, folder / REJECTS)
         listing = "\n".join(f"  {line}" for line in tally.first_rejects)
-        mend = "\nor have the turns mended: --set data.odd_turns=mend" if tally.out_of_order else ""
+        fix = "\nor have the turns fixed: --set data.odd_turns=fix" if tally.out_of_order else ""
         raise DataError(
             f"{count_of(tally.rejected)} of {tally.rows_in:,} can't be used ({tally.reasons_text()}); "
             f"data.max_reject_share allows {settings.max_reject_share:.3g}\n{listing}",
             where=tally.first_place,
-            todo=f"look at them in {folder / REJECTS}, then mend them, or leave them out: "
-            f"--set data.max_reject_share={_share_above(share)}{mend}",
+            todo=f"look at them in {folder / REJECTS}, then fix them, or leave them out: "
+            f"--set data.max_reject_share={_share_above(share)}{fix}",
         )
     if not tally.splits["train"]:
         todo = "add rows, or put fewer aside: --set data.val_share=0 --set data.test_share=0"

@@ -35,7 +35,7 @@ class ConversionTask:
     borders: Borders
     piece: Piece
     strip_reasoning: bool = False
-    mend_turns: bool = False
+    fix_turns: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class _Made:
 
     def convert(self, line: int, text: bytes | None, row: Any) -> None:
         """Convert a parsed row, or set it aside."""
-        mended: list[str] | None = [] if self._work.mend_turns else None
+        fixed: list[str] | None = [] if self._work.fix_turns else None
         try:
-            messages = self._to_messages(row, self.dropped, mended)
+            messages = self._to_messages(row, self.dropped, fixed)
             content = orjson.dumps(messages)
             reasons = MARK in content and has_reasoning(messages)
             if reasons and self._work.strip_reasoning:
@@ -129,11 +129,11 @@ class _Made:
             return
         self._reasoning += reasons
         self._rows.append((content, asked, answered))
-        if mended or may_be_suspicious(content):
+        if fixed or may_be_suspicious(content):
             place = f"{self._work.name}:{line} ({row_key(content).hex()})"
             tally_suspicious_characters(messages, place, self._findings)
-            for what in dict.fromkeys(mended or ()):
-                self._findings.add(Finding("mended_turns", "note", f"{what} (data.odd_turns: mend)"), place)
+            for what in dict.fromkeys(fixed or ()):
+                self._findings.add(Finding("fixed_turns", "note", f"{what} (data.odd_turns: fix)"), place)
 
     def done(self) -> ConvertedPiece:
         """All of it, the rows put into their splits."""

@@ -43,7 +43,7 @@ def work(files: tuple[RawFile, ...], settings: DataSettings, reports: list[FileR
         entry.format, entry.evidence = plan.format, plan.evidence
         for piece in chain(first, pieces):
             yield ConversionTask(
-                number, file.name, plan, edges, piece, settings.reasoning == "strip", settings.odd_turns == "mend"
+                number, file.name, plan, edges, piece, settings.reasoning == "strip", settings.odd_turns == "fix"
             )
 
 

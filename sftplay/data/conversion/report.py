@@ -27,7 +27,7 @@ DUPLICATE = Finding(
     "exact duplicates of an earlier row, removed",
     "take them out of the raw files where they are not meant (a row that is to weigh more wants train.epochs)",
 )
-_SAID_AS_THEY_ARE = ("odd_characters", "mended_turns", "near_duplicates", "near_leaks", "empty_split")
+_SAID_AS_THEY_ARE = ("suspicious_characters", "fixed_turns", "near_duplicates", "near_leaks", "empty_split")
 MAX_NAMES = 100  # keys that are dropped, by name; some data has a new name in every row
 
 
@@ -109,7 +109,7 @@ class ProcessCounts:
 
     @property
     def out_of_order(self) -> int:
-        """Rejects whose turns could be mended."""
+        """Rejects whose turns could be fixed."""
         return sum(self.reasons[reason] for reason in TURNS_OUT_OF_ORDER)
 
     @property
@@ -244,7 +244,5 @@ def _say_alike(alike: NearDuplicateCount | None) -> None:
 
 
 def _advice(reason: str) -> str:
-    mend = "mend the turns in the raw rows, or have it done: --set data.odd_turns=mend"
-    return (
-        mend if reason in TURNS_OUT_OF_ORDER else "the rows with their reasons are in rejects.jsonl: mend the raw file"
-    )
+    fix = "fix the turns in the raw rows, or have it done: --set data.odd_turns=fix"
+    return fix if reason in TURNS_OUT_OF_ORDER else "the rows with their reasons are in rejects.jsonl: fix the raw file"

@@ -9,15 +9,15 @@ from sftplay.data.findings import Finding, Findings
 
 
 def _suspicious(what: str, todo: str = "", severity: Any = "warning") -> Finding:
-    return Finding("odd_characters", severity, what, todo)
+    return Finding("suspicious_characters", severity, what, todo)
 
 
-_MEND = "convert the raw file from its true encoding, or mend these rows"
+_FIX = "convert the raw file from its true encoding, or fix these rows"
 _KINDS = (
-    (re.compile("\ufffd"), _suspicious("U+FFFD stands where a character was lost in an earlier conversion", _MEND)),
+    (re.compile("\ufffd"), _suspicious("U+FFFD stands where a character was lost in an earlier conversion", _FIX)),
     (
         re.compile("Ã[\u0080-\u00bf]|Â[\u00a0-\u00bf]|â€[\u0080-\u00bf™œžš¢¦“”]"),
-        _suspicious("UTF-8 that was read in another encoding (as in `Ã©` for é)", _MEND),
+        _suspicious("UTF-8 that was read in another encoding (as in `Ã©` for é)", _FIX),
     ),
     (
         re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"),

@@ -56,7 +56,7 @@ def test_they_stand_in_the_report_with_their_rows_and_stay(project: Project) -> 
     project.put("qa.jsonl", jsonl(rows))
     done = project.run("process")
     assert done.code == 0, done.said
-    (finding,) = [each for each in project.report()["findings"] if each["kind"] == "odd_characters"]
+    (finding,) = [each for each in project.report()["findings"] if each["kind"] == "suspicious_characters"]
     assert (finding["severity"], finding["count"]) == ("warning", 1)
     assert finding["rows"][0].startswith("data/raw/qa.jsonl:41 (")
     assert "In a cafÃ©." in [row["messages"][1]["content"] for row in project.rows()]
