@@ -18,7 +18,7 @@ from sftplay.data.findings import todos
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.progress import ProgressBar, progress
-from sftplay.data.rendering.additions import tally_additions
+from sftplay.data.rendering.additions import count_additions
 from sftplay.data.rendering.leaks import Leaks
 from sftplay.data.rendering.probe import TemplateTraits, find_traits
 from sftplay.data.rendering.report import Counts, facts_of, report_of
@@ -82,9 +82,9 @@ def run(job: Job) -> None:
         recipe = _recipe(settings, template, traits, tokenizer)
         counts = _render_files(recipe, source, tmp, settings.data.workers)
         _judge(counts, settings.data.max_reject_share, keep_rejects=lambda: _keep_rejects(tmp, folder))
-        tally_additions(template, traits, counts.without_system, counts.tally)
+        count_additions(template, traits, counts.without_system, counts.findings)
         if job.options.get("strict"):
-            counts.tally.refuse_warnings()
+            counts.findings.refuse_warnings()
         write_text(tmp / TEMPLATE_FILE, template.source)
         write_json(tmp / REPORT, report_of(counts))
         files = marks(tmp, (*FILES, TEMPLATE_FILE))
@@ -156,7 +156,7 @@ def _render_files(recipe: RenderSettings, source: Path, target: Path, asked_work
             if done.file != before:
                 leaks.next_split()
             before = done.file
-            outs[done.file].write(leaks.without(done, rejects, counts.tally))
+            outs[done.file].write(leaks.without(done, rejects, counts.findings))
             rejects.write(done.rejects)
             counts.add(Path(done.file).stem, done, leaks.count)
             bar.advance(done.size)
@@ -165,12 +165,12 @@ def _render_files(recipe: RenderSettings, source: Path, target: Path, asked_work
 
 def _judge(counts: Counts, allowed: float, keep_rejects: Callable[[], Path]) -> None:
     """Raise where rows can't be trained on as they are; warn about those that were set aside."""
-    fatal, rejected = counts.tally.of("fatal"), counts.tally.of("reject")
+    fatal, rejected = counts.findings.of("fatal"), counts.findings.of("reject")
     if fatal:
-        listing = "\n".join(f"  {counts.tally.line(finding)}" for finding in fatal)
+        listing = "\n".join(f"  {counts.findings.line(finding)}" for finding in fatal)
         raise DataError(f"rows can't be rendered\n{listing}", todo=todos(fatal))
     if rejected:
-        listing = "\n".join(f"  {counts.tally.line(finding)}" for finding in rejected)
+        listing = "\n".join(f"  {counts.findings.line(finding)}" for finding in rejected)
         share = f"{counts.rejected:,} of {counts.read:,} rows can't be rendered"
         if counts.rejected > allowed * counts.read:
             raise DataError(
@@ -190,6 +190,6 @@ def _keep_rejects(tmp: Path, folder: Path) -> Path:
 
 
 def _say_counts(counts: Counts, source: Path, folder: Path) -> None:
-    counts.tally.say()
+    counts.findings.say()
     rows = ", ".join(f"{split} {counts.rows.get(split, 0):,}" for split in SPLITS)
     console.success(f"rendered {source} → {folder}: {rows} rows, {sum(counts.turns.values()):,} trained turns")

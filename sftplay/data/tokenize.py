@@ -23,6 +23,7 @@ from sftplay.data.tokenizing.byte_decode import token_bytes_of
 from sftplay.data.tokenizing.length_limit import LengthLimit
 from sftplay.data.tokenizing.rows import RowTokenizer, TokenizedBlock
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts, load_backend, read_tokenizer
+from sftplay.data.tokenizing.word_cache import WordCache, split_rule_of
 from sftplay.errors import DataError, NotFoundError, RefusedError
 from sftplay.files import hash_json, write_json
 from sftplay.freshness import Stamp, behind, read_stamp, refreshed, relevant, section_of, warn_if_behind, why_stale
@@ -88,12 +89,12 @@ def run(job: Job) -> None:
     folder = data_folder("tokenized", settings)
     lengths = LengthLimit(settings.model.max_length, settings.data.on_too_long)
     with new_files(folder, "tokenize") as tmp:
-        splits, tally = _tokenize(_reader(tokenizer, rendered.facts), source, tmp, lengths, settings.data.workers)
-        _judge(splits, tally, lengths, model)
-        _tally_lengths(lengths, tally)
+        splits, findings = _tokenize(_reader(tokenizer, rendered.facts), source, tmp, lengths, settings.data.workers)
+        _judge(splits, findings, lengths, model)
+        _count_lengths(lengths, findings)
         if job.options.get("strict"):
-            tally.refuse_warnings()
-        write_json(tmp / REPORT, _report(splits, tally, lengths))
+            findings.refuse_warnings()
+        write_json(tmp / REPORT, _report(splits, findings, lengths))
         files = marks(tmp, FILES)
         Stamp(
             stage="tokenize",
@@ -102,9 +103,9 @@ def run(job: Job) -> None:
             overrides=relevant(job.overrides, SECTION),
             options={},
             output=hash_of(files),
-            facts={**_facts(rendered.facts, splits, tally, lengths), "files": files, "rendered": rendered.output},
+            facts={**_facts(rendered.facts, splits, findings, lengths), "files": files, "rendered": rendered.output},
         ).write(tmp)
-    _say(splits, tally, lengths, folder)
+    _say(splits, findings, lengths, folder)
     write_page(job)
 
 
@@ -127,13 +128,15 @@ def _section(job: Job, tokenizer: TokenizerFacts) -> dict[str, Any]:
 def _reader(tokenizer: TokenizerFacts, facts: Mapping[str, Any]) -> RowTokenizer:
     bos, backend = tokenizer.named.get("bos_token"), load_backend(tokenizer.folder)
     bos_id = tokenizer.special.get(bos) if bos else None
-    return RowTokenizer(backend, facts["eot_id"], bos_id, token_bytes_of(backend))
+    token_bytes, rule = token_bytes_of(backend), split_rule_of(backend)
+    words = WordCache(backend, rule, token_bytes) if rule and token_bytes else None
+    return RowTokenizer(backend, facts["eot_id"], bos_id, token_bytes, words)
 
 
 def _tokenize(
     reader: RowTokenizer, source: Path, target: Path, lengths: LengthLimit, workers: int | None
 ) -> tuple[dict[str, Writer], Findings]:
-    splits, tally = {}, Findings()
+    splits, findings = {}, Findings()
     if workers is not None:
         os.environ["RAYON_NUM_THREADS"] = str(workers)
     size = sum((source / name).stat().st_size for name in RENDERED)
@@ -142,10 +145,10 @@ def _tokenize(
             with writing(target / name) as out, closing(_read_ahead(reader, source / rendered)) as pieces:
                 for done in pieces:
                     out.write(lengths.apply(done.batch))
-                    tally.merge(done.tally)
+                    findings.merge(done.findings)
                     bar.advance(done.size)
             splits[split] = out
-    return splits, tally
+    return splits, findings
 
 
 def _read_ahead(reader: RowTokenizer, path: Path) -> Generator[TokenizedBlock, None, None]:
@@ -164,10 +167,10 @@ def _read_ahead(reader: RowTokenizer, path: Path) -> Generator[TokenizedBlock, N
             yield waiting.popleft().result()
 
 
-def _judge(splits: Mapping[str, Writer], tally: Findings, lengths: LengthLimit, model: Path) -> None:
+def _judge(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit, model: Path) -> None:
     """Raise where the rows can't be trained on as they are."""
-    if fatal := tally.of("fatal"):
-        listing = "\n".join(f"  {tally.line(finding)}" for finding in fatal)
+    if fatal := findings.of("fatal"):
+        listing = "\n".join(f"  {findings.line(finding)}" for finding in fatal)
         raise DataError(f"rows can't be tokenized\n{listing}", todo=todos(fatal))
     if lengths.too_long and lengths.policy == "error":
         raise lengths.refuse(_readable(model))
@@ -180,17 +183,17 @@ def _judge(splits: Mapping[str, Writer], tally: Findings, lengths: LengthLimit, 
         )
 
 
-def _tally_lengths(lengths: LengthLimit, tally: Findings) -> None:
+def _count_lengths(lengths: LengthLimit, findings: Findings) -> None:
     finding = lengths.finding()
     for row_id, length in lengths.examples:
-        tally.add(finding, f"{row_id} ({length:,})")
+        findings.add(finding, f"{row_id} ({length:,})")
     if lengths.too_long > len(lengths.examples):
-        tally.add(finding, count=lengths.too_long - len(lengths.examples))
+        findings.add(finding, count=lengths.too_long - len(lengths.examples))
     if untrained := lengths.untrained():
-        tally.add(_UNTRAINED, count=untrained)
+        findings.add(_UNTRAINED, count=untrained)
 
 
-def _report(splits: Mapping[str, Writer], tally: Findings, lengths: LengthLimit) -> dict[str, Any]:
+def _report(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit) -> dict[str, Any]:
     return {
         "rows": {split: out.rows for split, out in splits.items()},
         "tokens": {split: out.tokens for split, out in splits.items()},
@@ -204,7 +207,7 @@ def _report(splits: Mapping[str, Writer], tally: Findings, lengths: LengthLimit)
         },
         "lengths": {"row": lengths.quantiles(), "trained": lengths.quantiles(lengths.trained)},
         "length_counts": {"row": lengths.bars(lengths.seen), "trained": lengths.bars(lengths.trained)},
-        "findings": tally.to_json(),
+        "findings": findings.to_json(),
     }
 
 
@@ -215,7 +218,7 @@ def _readable(model: Path) -> int | None:
 
 
 def _facts(
-    rendered: Mapping[str, Any], splits: Mapping[str, Writer], tally: Findings, lengths: LengthLimit
+    rendered: Mapping[str, Any], splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit
 ) -> Mapping[str, Any]:
     """What training and runs want to know; the rendering's facts are handed on."""
     return {
@@ -230,12 +233,12 @@ def _facts(
         "too_long": lengths.too_long,
         "dropped": lengths.dropped,
         "truncated": lengths.truncated,
-        "notes": {finding.kind: tally.count(finding.kind) for finding in tally.of("note")},
+        "notes": {finding.kind: findings.count(finding.kind) for finding in findings.of("note")},
     }
 
 
-def _say(splits: Mapping[str, Writer], tally: Findings, lengths: LengthLimit, folder: Path) -> None:
-    tally.say(but="too_long")
+def _say(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit, folder: Path) -> None:
+    findings.say(but="too_long")
     if lengths.too_long:
         console.warning(
             f"{lengths.line()}\n  {lengths.dropped:,} dropped, {lengths.truncated:,} cut "

@@ -24,19 +24,19 @@ def test_blocks_add_up(found: list[Finding], cut: int) -> None:
 
 
 def test_lines_and_advice() -> None:
-    tally = Findings()
+    findings = Findings()
     for number in range(7):
-        tally.add(BAD, f"rows:{number}")
-    tally.add(ODD, "rows:9", count=3)
-    assert tally.line(BAD) == "7 × a bad thing: rows:0, rows:1, rows:2, rows:3, rows:4, …"
-    assert tally.line(ODD) == "3 × an odd thing: rows:9, …"
-    assert tally.of("fatal") == [BAD]
+        findings.add(BAD, f"rows:{number}")
+    findings.add(ODD, "rows:9", count=3)
+    assert findings.line(BAD) == "7 × a bad thing: rows:0, rows:1, rows:2, rows:3, rows:4, …"
+    assert findings.line(ODD) == "3 × an odd thing: rows:9, …"
+    assert findings.of("fatal") == [BAD]
     assert todos([BAD, ODD]) == "do this"
 
 
 def test_a_reason_for_every_row_does_not_grow_without_end() -> None:
-    tally = Findings()
+    findings = Findings()
     for number in range(1000):
-        tally.add(Finding("rejected", "reject", f"reason {number}"), f"rows:{number}")
-    assert len(tally.counts) == KINDS + 1
-    assert tally.count("rejected") == 1000
+        findings.add(Finding("rejected", "reject", f"reason {number}"), f"rows:{number}")
+    assert len(findings.counts) == KINDS + 1
+    assert findings.count("rejected") == 1000

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from sftplay.data.conversion.suspicious_characters import may_be_suspicious, tally_suspicious_characters
+from sftplay.data.conversion.suspicious_characters import count_suspicious_characters, may_be_suspicious
 from sftplay.data.findings import Finding, Findings
 from sftplay.data.formats.fields import converter
 from sftplay.data.formats.measure import measure
@@ -131,7 +131,7 @@ class _Made:
         self._rows.append((content, asked, answered))
         if fixed or may_be_suspicious(content):
             place = f"{self._work.name}:{line} ({row_key(content).hex()})"
-            tally_suspicious_characters(messages, place, self._findings)
+            count_suspicious_characters(messages, place, self._findings)
             for what in dict.fromkeys(fixed or ()):
                 self._findings.add(Finding("fixed_turns", "note", f"{what} (data.odd_turns: fix)"), place)
 

@@ -201,34 +201,34 @@ def add_names(total: dict[str, int], more: Mapping[str, int]) -> None:
         total[place] = total.get(place, 0) + count
 
 
-def say(tally: ProcessCounts, folder: str, settings: DataSettings) -> None:
+def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
     """The summary on the screen."""
-    for file in tally.files[:SHOWN_FILES]:
+    for file in counts.files[:SHOWN_FILES]:
         console.info(f"{file.file}: {count_of(file.rows)}, {file.format} ({file.evidence})")
         if file.dropped_keys:
             names = ", ".join(f"`{name}`" for name in list(file.dropped_keys)[:6])
             more = " and more" if len(file.dropped_keys) > 6 else ""
             console.info(f"{file.file}: not kept: {names}{more} (counts are in report.json)")
-    if len(tally.files) > SHOWN_FILES:
-        console.info(f"… and {len(tally.files) - SHOWN_FILES} more files, in report.json")
-    if tally.reasoning:
+    if len(counts.files) > SHOWN_FILES:
+        console.info(f"… and {len(counts.files) - SHOWN_FILES} more files, in report.json")
+    if counts.reasoning:
         reasoning = settings.reasoning
         done = "taken out" if reasoning == "strip" else "kept, and trained where the chat template prints it"
-        console.info(f"reasoning (<think>) in {count_of(tally.reasoning)}: {done} (data.reasoning: {reasoning})")
-    if tally.duplicates:
-        console.warning(f"{count_of(tally.duplicates, 'exact duplicate')} removed")
-    _say_alike(tally.alike)
-    if tally.rejected:
-        console.warning(f"{count_of(tally.rejected)} of {tally.rows_in:,} set aside: {tally.reasons_text()}")
-        for line in tally.first_rejects:
+        console.info(f"reasoning (<think>) in {count_of(counts.reasoning)}: {done} (data.reasoning: {reasoning})")
+    if counts.duplicates:
+        console.warning(f"{count_of(counts.duplicates, 'exact duplicate')} removed")
+    _say_alike(counts.alike)
+    if counts.rejected:
+        console.warning(f"{count_of(counts.rejected)} of {counts.rows_in:,} set aside: {counts.reasons_text()}")
+        for line in counts.first_rejects:
             console.warning(line)
         console.info(f"they are in {folder}/rejects.jsonl")
-    for finding in (*tally.findings.of("warning"), *tally.findings.of("note")):
+    for finding in (*counts.findings.of("warning"), *counts.findings.of("note")):
         if finding.kind in _SAID_AS_THEY_ARE:
             tell = console.warning if finding.severity == "warning" else console.info
-            tell(tally.findings.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
-    counts = ", ".join(f"{split} {count:,}" for split, count in tally.splits.items())
-    console.success(f"{count_of(tally.rows_out)} in {folder}: {counts}")
+            tell(counts.findings.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
+    shown = ", ".join(f"{split} {count:,}" for split, count in counts.splits.items())
+    console.success(f"{count_of(counts.rows_out)} in {folder}: {shown}")
 
 
 def _say_alike(alike: NearDuplicateCount | None) -> None:

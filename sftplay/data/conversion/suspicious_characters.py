@@ -62,11 +62,11 @@ def has_suspicious_characters(text: str) -> bool:
     return bool(_FIRST.search(text)) and any(pattern.search(text) for pattern, _ in _KINDS)
 
 
-def tally_suspicious_characters(messages: list[dict[str, Any]], place: str, tally: Findings) -> None:
+def count_suspicious_characters(messages: list[dict[str, Any]], place: str, findings: Findings) -> None:
     """Count what is odd in a row's texts, each kind once a row."""
     text = "\n".join(message["content"] for message in messages)
     if not has_suspicious_characters(text):
         return
     for pattern, finding in _KINDS:
         if pattern.search(text):
-            tally.add(finding, place)
+            findings.add(finding, place)

@@ -73,7 +73,7 @@ def near_duplicates(
     advance: Callable[[int], None],
     sample: Sample | None = None,
 ) -> NearDuplicateCount:
-    """Find near duplicates in `folder`'s files of rows, tally them, and take them out where that is asked for."""
+    """Find near duplicates in `folder`'s files of rows, findings them, and take them out where that is asked for."""
     drop = settings.near_duplicates == "drop"
     files = [folder / f"{split}.jsonl" for split in PRECEDENCE]
     found = find_near(files, rows, every_row=drop, workers=settings.workers, advance=advance, sample=sample)

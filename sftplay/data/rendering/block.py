@@ -38,7 +38,7 @@ class RenderedBlock:
     ids: array[int] = field(default_factory=lambda: array("Q"))
     numbers: array[int] = field(default_factory=lambda: array("L"))
     rejects: bytes = b""
-    tally: Findings = field(default_factory=Findings)
+    findings: Findings = field(default_factory=Findings)
 
     def lines(self) -> list[bytes]:
         """The lines one by one."""

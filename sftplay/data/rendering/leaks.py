@@ -40,7 +40,7 @@ class Leaks:
         self._before.take(self._own)
         self._own = SeenRows()
 
-    def without(self, done: RenderedBlock, rejects: IO[bytes], tally: Findings) -> bytes:
+    def without(self, done: RenderedBlock, rejects: IO[bytes], findings: Findings) -> bytes:
         """The lines of a block but for those that stand in an earlier split; these go to `rejects`."""
         leaked = set(self._before.known(done.keys))
         self.count = len(leaked)
@@ -49,14 +49,14 @@ class Leaks:
             return done.out
         lines = done.lines()
         for number in sorted(leaked):
-            tally.add(LEAKED, _place(done, lines, number))
+            findings.add(LEAKED, _place(done, lines, number))
             row = orjson.Fragment(lines[number].strip())
             entry = {"file": done.file, "line": done.numbers[number], "reason": LEAKED.what, "row": row}
             rejects.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
         for number in repeated:
-            tally.add(REPEATED, _place(done, lines, number))
+            findings.add(REPEATED, _place(done, lines, number))
         for number in same:
-            tally.add(SAME_ID, _place(done, lines, number))
+            findings.add(SAME_ID, _place(done, lines, number))
         return b"".join(line for number, line in enumerate(lines) if number not in leaked)
 
 

@@ -24,7 +24,7 @@ class Counts:
     rejected: int = 0
     without_system: int = 0
     leaked: int = 0
-    tally: Findings = field(default_factory=Findings)
+    findings: Findings = field(default_factory=Findings)
 
     def add(self, split: str, done: RenderedBlock, leaked: int) -> None:
         """Add a block of a split, of which so many rows were left out."""
@@ -34,7 +34,7 @@ class Counts:
         self.read += done.read
         self.rejected += done.rejected
         self.without_system += done.without_system
-        self.tally.merge(done.tally)
+        self.findings.merge(done.findings)
 
 
 def facts_of(
@@ -62,9 +62,9 @@ def facts_of(
         "rows_without_system": counts.without_system,
         "leaked": counts.leaked,
         "notes": {
-            finding.kind: counts.tally.count(finding.kind)
+            finding.kind: counts.findings.count(finding.kind)
             for severity in ("warning", "note")
-            for finding in counts.tally.of(severity)
+            for finding in counts.findings.of(severity)
             if finding.kind != ADDED
         },
     }
@@ -81,5 +81,5 @@ def report_of(counts: Counts) -> dict[str, Any]:
         },
         "splits": counts.rows,
         "trained_turns": sum(counts.turns.values()),
-        "findings": counts.tally.to_json(),
+        "findings": counts.findings.to_json(),
     }

@@ -13,7 +13,7 @@ from sftplay.data.findings import Finding
 from sftplay.data.rendering.block import RenderedBlock, RenderedLines
 from sftplay.data.rendering.cut import Cut, Turns, cut_rows
 from sftplay.data.rendering.plans import Planner, planner_for
-from sftplay.data.rendering.special_tokens import may_spell_special, tally_specials
+from sftplay.data.rendering.special_tokens import count_specials, may_spell_special
 from sftplay.data.rendering.template import ChatTemplate, RefusedConversationError
 from sftplay.data.rendering.tool_checks import check_tools, with_tool_texts
 from sftplay.errors import DataError
@@ -76,19 +76,19 @@ def render_block(recipe: RenderSettings, block: Block) -> RenderedBlock:
         try:
             row = _read_row(line)
             place += f" ({row['id']})"
-            if spells and not tally_specials(
-                recipe.specials, with_tool_texts(row), place, result.tally, keep=recipe.keep_specials
+            if spells and not count_specials(
+                recipe.specials, with_tool_texts(row), place, result.findings, keep=recipe.keep_specials
             ):
                 continue
             _render_row(recipe, planner, row, place, number, rows, compare=compare)
         except RefusedConversationError as error:
             result.rejected += 1
-            result.tally.add(Finding("rejected", "reject", error.what), place)
+            result.findings.add(Finding("rejected", "reject", error.what), place)
             rejects.append(
                 orjson.dumps({"file": block.file, "line": number, "reason": error.what, "row": orjson.Fragment(line)})
             )
         except DataError as error:
-            result.tally.add(Finding("failed", "fatal", error.what, error.todo), place)
+            result.findings.add(Finding("failed", "fatal", error.what, error.todo), place)
     result.rejects = b"".join(line + b"\n" for line in rejects)
     return rows.done()
 
@@ -107,21 +107,21 @@ def _render_row(
     has_system = "system" in [message["role"] for message in messages]
     if has_system and recipe.system != "render":
         if recipe.system == "error":
-            result.tally.add(_NO_SYSTEM, place)
+            result.findings.add(_NO_SYSTEM, place)
             return
         messages = merge_system(messages)
-        result.tally.add(_MERGED, place)
+        result.findings.add(_MERGED, place)
     cuts = _cuts(recipe, planner, row, messages, compare=compare)
     if "tools" in row or any("tool_calls" in message for message in messages):
-        check_tools(row, messages, cuts, place, result.tally)
+        check_tools(row, messages, cuts, place, result.findings)
     for part, cut in enumerate(cuts, 1):
         result.rows += 1
         result.turns += len(cut.pairs)
         result.without_system += not has_system
         if cut.rewritten:
-            result.tally.add(_REWRITTEN, place, cut.rewritten)
+            result.findings.add(_REWRITTEN, place, cut.rewritten)
         if cut.changed:
-            result.tally.add(_CHANGED, place, cut.changed)
+            result.findings.add(_CHANGED, place, cut.changed)
         rows.add_cut(f"{row['id']}-{part}" if recipe.turns == "unroll" else row["id"], cut, number)
 
 

@@ -43,13 +43,13 @@ def _bytes_pattern(tokens: tuple[str, ...]) -> re.Pattern[bytes]:
     return re.compile(special_pattern(tokens).pattern.encode())
 
 
-def tally_specials(
-    tokens: tuple[str, ...], messages: Sequence[Mapping[str, Any]], place: str, tally: Findings, *, keep: bool
+def count_specials(
+    tokens: tuple[str, ...], messages: Sequence[Mapping[str, Any]], place: str, findings: Findings, *, keep: bool
 ) -> bool:
     """Count the special tokens that a row's texts spell, each by itself; gives whether the row may stay."""
     found = {token for message in messages for token in special_pattern(tokens).findall(message.get("content") or "")}
     for token in sorted(found):
-        tally.add(_spelled(token, keep), place)
+        findings.add(_spelled(token, keep), place)
     return keep or not found
 
 

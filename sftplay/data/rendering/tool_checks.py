@@ -19,7 +19,7 @@ _TOOLS_IGNORED = Finding(
 
 
 def check_tools(
-    row: Mapping[str, Any], messages: list[dict[str, Any]], cuts: list[Cut], place: str, tally: Findings
+    row: Mapping[str, Any], messages: list[dict[str, Any]], cuts: list[Cut], place: str, findings: Findings
 ) -> None:
     """Count tools that the rendering lacks.
 
@@ -28,7 +28,7 @@ def check_tools(
     """
     text = "".join("".join(part for pair in cut.pairs for part in pair) + cut.tail for cut in cuts)
     if any(name not in text for name in function_names(row.get("tools") or [])):
-        tally.add(_TOOLS_IGNORED, place)
+        findings.add(_TOOLS_IGNORED, place)
     targets = [target for cut in cuts for _, target in cut.pairs]
     answers = [each for each in messages if each["role"] == "assistant" and each.get("train") is not False]
     for message, target in zip(answers[-len(targets) :], targets, strict=True):  # data.turns: last has one target

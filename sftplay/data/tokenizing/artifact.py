@@ -71,12 +71,8 @@ class Writer:
         """Append rows."""
         if not len(batch.lengths):
             return
-        offsets = np.concatenate(([0], np.cumsum(batch.lengths))).astype(np.int32)
-        columns = [
-            pa.array(batch.ids, pa.string()),
-            pa.ListArray.from_arrays(offsets, pa.array(batch.tokens, pa.int32())),
-            pa.ListArray.from_arrays(offsets, pa.array(batch.labels, pa.int32())),
-        ]
+        offsets = _offsets_of(batch.lengths)
+        columns = [_texts(batch.ids), _lists(offsets, batch.tokens), _lists(offsets, batch.labels)]
         self._stream.write_batch(pa.record_batch(columns, schema=SCHEMA))
         self._hash.add(batch)
         self.rows += len(batch.lengths)
@@ -88,6 +84,25 @@ class Writer:
     def values_hash(self) -> str:
         """Hash of everything written so far."""
         return self._hash.value()
+
+
+# Columns are made of their buffers: pyarrow.array() would import pandas for them, which takes a second.
+
+
+def _offsets_of(lengths: np.ndarray) -> pa.Buffer:
+    return pa.py_buffer(np.concatenate(([0], np.cumsum(lengths))).astype(np.int32))
+
+
+def _lists(offsets: pa.Buffer, values: np.ndarray) -> pa.ListArray:
+    flat = pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int32))])
+    count = offsets.size // 4 - 1
+    return pa.Array.from_buffers(pa.list_(pa.int32()), count, [None, offsets], children=[flat])
+
+
+def _texts(texts: Sequence[str]) -> pa.StringArray:
+    encoded = [text.encode("utf-8") for text in texts]
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    return pa.StringArray.from_buffers(len(texts), _offsets_of(lengths), pa.py_buffer(b"".join(encoded)))
 
 
 @contextmanager

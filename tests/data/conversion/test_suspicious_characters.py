@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from sftplay.data.conversion.suspicious_characters import may_be_suspicious, tally_suspicious_characters
+from sftplay.data.conversion.suspicious_characters import count_suspicious_characters, may_be_suspicious
 from sftplay.data.findings import Findings
 from tests.data.project import Project, jsonl, questions
 
@@ -24,9 +24,9 @@ ODD = {
 def test_each_kind_by_its_name(what: str, text: str) -> None:
     messages = [{"role": "user", "content": "plain"}, {"role": "assistant", "content": text}]
     assert may_be_suspicious(orjson.dumps(messages))
-    tally = Findings()
-    tally_suspicious_characters(messages, "rows:1", tally)
-    ((finding, count),) = tally.counts.items()
+    findings = Findings()
+    count_suspicious_characters(messages, "rows:1", findings)
+    ((finding, count),) = findings.counts.items()
     assert count == 1
     assert what in finding.what
 
@@ -46,9 +46,9 @@ def test_each_kind_by_its_name(what: str, text: str) -> None:
     ],
 )
 def test_texts_that_are_fine(text: str) -> None:
-    tally = Findings()
-    tally_suspicious_characters([{"role": "user", "content": text}], "rows:1", tally)
-    assert not tally.counts
+    findings = Findings()
+    count_suspicious_characters([{"role": "user", "content": text}], "rows:1", findings)
+    assert not findings.counts
 
 
 def test_they_stand_in_the_report_with_their_rows_and_stay(project: Project) -> None:

@@ -169,7 +169,7 @@ def rendered(name: str, messages: Messages, turns: Turns = "all", *, keep: bool 
 def trained_texts(name: str, done: RenderedBlock) -> list[list[str]]:
     """Tokenize rendered lines and decode what is trained: for each row, the text of each run of trained tokens."""
     tokenized = reader(name).read(Block("rows.jsonl", 1, done.out))
-    assert not tokenized.tally.counts
+    assert not tokenized.findings.counts
     batch, rows, end = tokenized.batch, [], 0
     for length in batch.lengths:
         tokens, labels = batch.tokens[end : end + length], batch.labels[end : end + length]
@@ -256,7 +256,7 @@ def test_what_is_trained_is_the_answer_and_its_end_of_turn(name: str) -> None:
     def check(messages: Messages) -> None:
         messages = without_system(name, messages)
         done = rendered(name, messages)
-        assert not done.tally.of("fatal"), done.tally
+        assert not done.findings.of("fatal"), done.findings
         assert not done.rejected
         answers = [message["content"] for message in messages if message["role"] == "assistant"]
         ways = [*[answer.earlier or answer] * (len(answers) - 1), answer]
@@ -350,7 +350,7 @@ def test_templates_that_cannot_be_cut_are_refused_by_name(name: str) -> None:
 def test_templates_that_rewrite_earlier_turns_are_refused_with_advice(name: str) -> None:
     messages = [{"role": role, "content": f"{role} {n}"} for n in range(2) for role in ("user", "assistant")]
     done = rendered(name, messages)
-    (finding,) = done.tally.of("fatal")
+    (finding,) = done.findings.of("fatal")
     assert "data.turns: last" in finding.todo
     assert "unroll" in finding.todo
     close = entry(ANSWERS, name).close
@@ -366,10 +366,10 @@ def test_a_template_that_writes_earlier_answers_differently_is_reported() -> Non
     """Qwen 3 takes the reasoning out of earlier turns: trained as it stands, and said."""
     messages = [{"role": role, "content": f"{role} {n}"} for n in range(2) for role in ("user", "assistant")]
     done = rendered("qwen3", messages)
-    (note,) = done.tally.of("warning")
-    assert done.tally.counts[note] == 1
+    (note,) = done.findings.of("warning")
+    assert done.findings.counts[note] == 1
     assert "unroll" in note.todo
-    assert not rendered("qwen3", messages, "unroll").tally.counts
+    assert not rendered("qwen3", messages, "unroll").findings.counts
 
 
 PLANNED = {"smollm2", "qwen2_5", "llama3", "phi3", "phi3_5", "lfm2", "qwen3", "gemma", "cohere"}
