@@ -11,14 +11,15 @@ from sftplay.host.cli.task import task, whole_number
     help={
         "long": "the long tests too (minutes each)",
         "docker": "the tests that start containers too (an engine and the cpu image are needed)",
+        "acceptance": "the first run with the real model too (about two minutes)",
         "args": "more for pytest, as one word: --args='-k process -x'",
     }
 )
-def test(c: Context, long: bool = False, docker: bool = False, args: str = "") -> int:
+def test(c: Context, long: bool = False, docker: bool = False, acceptance: bool = False, args: str = "") -> int:
     """Run the tests (developers)."""
     from sftplay.host.dev import tools
 
-    return tools.test(long=long, docker=docker, args=args)
+    return tools.test(long=long, docker=docker, acceptance=acceptance, args=args)
 
 
 @task(help={"fix": "repair what can be repaired"})
