@@ -20,7 +20,7 @@ from sftplay.host.dev.schema import Key, every_key
 from sftplay.host.system.checkout import CHECKOUT
 
 README = Path("README.md")
-_WIDTH = 32  # of the file tree's first column
+_WIDTH = 44  # of the file tree's first column
 _FOLDERS = {  # order of the file tree, and a line for each folder of the package
     "": "(the kernel: standard library, PyYAML, pydantic; importable everywhere)",
     "page": "(kernel: pages for people, in HTML and SVG)",
