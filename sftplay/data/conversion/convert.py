@@ -27,7 +27,7 @@ from sftplay.places import SPLITS
 
 @dataclass(frozen=True)
 class ConversionTask:
-    """What a worker gets: a piece of a file and how to read it."""
+    """A piece of a file for a worker, and how to read it."""
 
     file: int
     name: str
@@ -49,7 +49,7 @@ class SplitRows:
     answered: array[int]  # characters of the trained answers
 
     def without(self, places: list[int]) -> SplitRows:
-        """The same rows but those at `places`."""
+        """Return the same rows but those at `places`."""
         if not places:
             return self
         gone, kept, at = set(places), [], 0
@@ -66,7 +66,7 @@ class SplitRows:
 
 @dataclass(frozen=True)
 class ConvertedPiece:
-    """What came of a piece.
+    """The result of converting one piece.
 
     Attributes:
         seen: its rows, good and bad.
@@ -98,7 +98,7 @@ def convert(work: ConversionTask) -> ConvertedPiece:
 
 
 class _Made:
-    """What comes of a piece while its rows are converted."""
+    """The growing result of one piece."""
 
     def __init__(self, work: ConversionTask) -> None:
         self._work, self._to_messages = work, converter(work.plan)
@@ -136,7 +136,7 @@ class _Made:
                 self._findings.add(Finding("fixed_turns", "note", f"{what} (data.odd_turns: fix)"), place)
 
     def done(self) -> ConvertedPiece:
-        """All of it, the rows put into their splits."""
+        """Return all of it, the rows put into their splits."""
         self.rejects.sort(key=lambda bad: bad.line)
         file, piece = self._work.file, self._work.piece
         found = tuple(self.rejects), self.dropped, piece.note, self._reasoning, self._findings

@@ -1,4 +1,4 @@
-"""What `process` did, counted: report.json and a few lines for the screen. Rows in = out + rejected + duplicates, always."""
+"""Counts of what `process` did: report.json and a few lines for the screen. Rows in = out + rejected + duplicates, always."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class CharacterCounts:
         self._counts += Counter()
 
     def bars(self) -> list[list[int]]:
-        """[from, to, rows] for a histogram."""
+        """Return [from, to, rows] for a histogram."""
         return bins_of(sorted(self._counts.items()))
 
     def quantiles(self) -> dict[str, int]:
-        """min, p50, p90, p99, max; empty where nothing was counted."""
+        """Return min, p50, p90, p99, max; empty where nothing was counted."""
         total = self._counts.total()
         if not total:
             return {}
@@ -168,7 +168,7 @@ class ProcessCounts:
         return sum(file.reasoning for file in self.files)
 
     def to_json(self, skipped: Iterable[str], settings: DataSettings) -> dict[str, Any]:
-        """The report as plain values: the same input gives the same bytes."""
+        """Return the report as plain values: the same input gives the same bytes."""
         return {
             "rows": {
                 "in": self.rows_in,
@@ -189,7 +189,7 @@ class ProcessCounts:
         }
 
     def reasons_text(self) -> str:
-        """`2 no answer, 1 not valid JSON`, most frequent first."""
+        """Return `2 no answer, 1 not valid JSON`, most frequent first."""
         shown = [f"{count:,} {reason}" for reason, count in self.reasons.most_common(4)]
         return ", ".join(shown + ["…"] * (len(self.reasons) > 4))
 
@@ -202,7 +202,7 @@ def add_names(total: dict[str, int], more: Mapping[str, int]) -> None:
 
 
 def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
-    """The summary on the screen."""
+    """Print the summary."""
     for file in counts.files[:SHOWN_FILES]:
         console.info(f"{file.file}: {count_of(file.rows)}, {file.format} ({file.evidence})")
         if file.dropped_keys:
@@ -232,7 +232,7 @@ def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
 
 
 def _say_alike(alike: NearDuplicateCount | None) -> None:
-    """How many near duplicates there are; which ones, the findings say."""
+    """Print how many near duplicates there are; the findings name them."""
     if alike is None or not alike.found.pairs:
         return
     sample = (

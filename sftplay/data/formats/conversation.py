@@ -91,7 +91,7 @@ def check_turns(messages: list[Message]) -> None:
 
 
 def fix_turns(messages: list[Message], fixed: list[str]) -> list[Message]:
-    """The conversation from its first user turn on, plain turns of one speaker in a row joined by a blank line."""
+    """Return the conversation from its first user turn on, plain turns of one speaker in a row joined by a blank line."""
     system = messages[:1] if messages and messages[0]["role"] == "system" else []
     turns = messages[len(system) :]
     while turns and turns[0]["role"] == "assistant":
@@ -139,7 +139,7 @@ def _read_message(item: Any, dropped: dict[str, int]) -> Message:
 
 
 def _read_more(item: dict[str, Any], role: str, read: set[str], dropped: dict[str, int]) -> Message:
-    """What a message holds beside role and text: calls, whose result it is, whether it is trained."""
+    """Read what a message holds next to role and text: calls, whose result it is, whether it is trained."""
     more: Message = {}
     calls = item.get("tool_calls") or item.get("function_call")
     if calls:
@@ -167,7 +167,7 @@ def _is_trained(item: dict[str, Any]) -> bool:
 
 
 def read_text(value: Any, what: str) -> str:
-    """A text, or a list of text parts (joined by nothing, as templates do).
+    """Return a text, or a list of text parts (joined by nothing, as templates do).
 
     Raises:
         BadRowError: missing, a number, an image part and so on; `what` names it ("user text").
@@ -186,7 +186,7 @@ def read_text(value: Any, what: str) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """`a number`, `a list` …: what JSON calls a value."""
+    """Return `a number`, `a list` …: what JSON calls a value."""
     names = {
         str: "a text",
         bool: "true or false",

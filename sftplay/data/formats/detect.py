@@ -1,4 +1,4 @@
-"""Which format a file is in, judged by the keys of its first rows, with the evidence in words."""
+"""Detection of a file's format, judged by the keys of its first rows, with the evidence in words."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
 
 
 def plans_for(row: Any) -> Iterator[RowFormat]:
-    """Every format whose keys the row has, most telling first."""
+    """Yield every format whose keys the row has, most telling first."""
     if type(row) is list:
         if row and all(type(item) is dict for item in row) and _dialect(row):
             yield RowFormat(_dialect(row), CONVERSATION)
@@ -96,7 +96,7 @@ def plans_for(row: Any) -> Iterator[RowFormat]:
 
 
 def _dialect(items: list[Any]) -> str:
-    """`messages` (OpenAI: role, content) or `sharegpt` (from, value), by the first message; empty where it is neither."""
+    """Return `messages` (OpenAI: role, content) or `sharegpt` (from, value), by the first message; empty where it is neither."""
     first = items[0] if items and type(items[0]) is dict else {}
     for name, role, text in zip(("messages", "sharegpt"), ROLE_KEYS, TEXT_KEYS, strict=True):
         if role in first and (text in first or "tool_calls" in first):

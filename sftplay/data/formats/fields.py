@@ -17,7 +17,7 @@ ASK_KEYS = ("user", "question", "prompt", "instruction", "content", "text", "val
 
 
 def converter(plan: RowFormat) -> ToMessages:
-    """The function that turns a parsed row of this plan into messages; it raises BadRowError."""
+    """Return the function that turns a parsed row of this format into messages; it raises BadRowError."""
     if plan.shape == PAIRS:
         return _from_pair
     if plan.shape == CONVERSATION:
@@ -113,7 +113,7 @@ def _text(row: dict[str, Any], key: str, what: str) -> str:
 
 
 def _with_system(turns: list[Message], system: Any) -> list[Message]:
-    """A system text beside the turns becomes the first one; an empty one is none."""
+    """Put a system text from outside the turns first; an empty one is none."""
     if system is None or (type(system) is str and not system.strip()):
         return turns
     if turns[0]["role"] == "system":

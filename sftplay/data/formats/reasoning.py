@@ -14,12 +14,12 @@ _BLOCK = re.compile(r"<think>(?:(?!<think>).)*?</think>\s*", re.DOTALL)
 
 
 def has_reasoning(messages: Sequence[Message]) -> bool:
-    """Whether an answer holds a tag of reasoning."""
+    """Tell whether an answer holds a tag of reasoning."""
     return any(message["role"] == "assistant" and _TAG.search(message["content"]) for message in messages)
 
 
 def without_reasoning(messages: Sequence[Message]) -> list[Message]:
-    """The conversation without the reasoning in its answers, and without the white space behind it; other texts as they are.
+    """Return the conversation without the reasoning in its answers, and without the white space behind it; other texts as they are.
 
     Raises:
         BadRowError: a tag without its other half, or an answer of which nothing is left.

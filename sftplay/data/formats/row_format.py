@@ -1,4 +1,4 @@
-"""What was decided for a file: its format, which keys hold what, and why. Small enough to travel to a worker."""
+"""The decision about a file: its format, which keys hold what, and why. Small enough to travel to a worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CONVERSATION, FIELDS, PAIRS = "conversation", "fields", "pairs"
 
 @dataclass(frozen=True)
 class RowFormat:
-    """How the rows of one file are read.
+    """The way in which the rows of one file are read.
 
     Attributes:
         format: its name in `data.format`, or `fields` where data.fields says it all.

@@ -17,7 +17,7 @@ Call = dict[str, Any]
 
 
 def read_calls(value: Any) -> list[Call]:
-    """Calls in OpenAI's form, or as a bare `{"name", "arguments"}`, one or a list of them, JSON text or parsed.
+    """Return calls in OpenAI's form, or as a bare `{"name", "arguments"}`, one or a list of them, JSON text or parsed.
 
     Raises:
         BadRowError: not a call of a tool.
@@ -47,7 +47,7 @@ def _read_call(call: Any) -> Call:
 
 
 def read_tools(value: Any) -> list[dict[str, Any]]:
-    """A row's tools, JSON text or parsed; empty where it has none. A bare function is wrapped as OpenAI does it.
+    """Return a row's tools, JSON text or parsed; empty where it has none. A bare function is wrapped as OpenAI does it.
 
     Raises:
         BadRowError: no list of tools.
@@ -69,12 +69,12 @@ def _read_tool(tool: Any) -> dict[str, Any]:
 
 
 def function_names(entries: list[dict[str, Any]]) -> list[str]:
-    """The names of called or offered functions, out of calls or tools."""
+    """Return the names of called or offered functions, out of calls or tools."""
     return [str(entry["function"].get("name", "")) for entry in entries if type(entry.get("function")) is dict]
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Every text in a parsed value, keys included."""
+    """Yield every text in a parsed value, keys included."""
     waiting = [value]
     while waiting:
         one = waiting.pop()

@@ -37,7 +37,7 @@ def parse_row(raw: bytes) -> Any:
 
 
 def count_keys(value: Any) -> int:
-    """Keys of all objects in a parsed object or list."""
+    """Count the keys of all objects in a parsed object or list."""
     keys, waiting = 0, [value]
     while waiting:
         item = waiting.pop()
@@ -49,7 +49,7 @@ def count_keys(value: Any) -> int:
 
 
 def has_keys_only(raw: bytes, keys: int) -> bool:
-    """Whether a text certainly has no more keys than these; where a text in it has colons, it may not be certain."""
+    """Tell whether a text certainly has no more keys than these; where a text in it has colons, it may not be certain."""
     if raw.count(b":") == keys:
         return True
     # a key's colon follows its quote directly, or a blank: every other colon belongs to a text
