@@ -191,7 +191,7 @@ def _lengths(done: Report, tokenized: Report | None) -> Iterator[Markup]:
 
 
 def _histogram(title: str, bars: list[list[int]], x: str, marks: list[tuple[float, str]] | None = None) -> Markup:
-    """Return the last bar is drawn as wide as the others, whatever it reaches to."""
+    """Draw a histogram, its last bar as wide as the others, whatever it reaches to."""
     if not bars:
         return charts.histogram(title, [], x=x)
     width, (start, end, count) = bars[0][1] - bars[0][0], bars[-1]

@@ -36,7 +36,7 @@ class Leaks:
         self.count = 0
 
     def next_split(self) -> None:
-        """Return the rows that follow belong to another split."""
+        """Begin another split."""
         self._before.take(self._own)
         self._own = SeenRows()
 

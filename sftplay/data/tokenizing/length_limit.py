@@ -58,7 +58,7 @@ class LengthLimit:
         return _select(kept, keep)
 
     def untrained(self) -> int:
-        """Return rows without a trained token, before the limit."""
+        """Count the rows without a trained token, before the limit."""
         return sum(int(np.count_nonzero(counts == 0)) for counts in self.trained)
 
     def bars(self, of: list[np.ndarray]) -> list[list[int]]:
