@@ -13,13 +13,16 @@ from sftplay.host.local import explain_end, run_foreground
 _SOURCES = ("sftplay", "tests", "bench", "tasks.py")
 
 
-def test(*, long: bool = False, docker: bool = False, args: str = "") -> int:
-    """pytest: the everyday selection, with `long` the tests that take minutes, with `docker` those that start containers.
+def test(*, long: bool = False, docker: bool = False, acceptance: bool = False, args: str = "") -> int:
+    """pytest: the everyday selection, with `long` the tests that take minutes, with `docker` those that start containers, with
+    `acceptance` the first run with the real model.
 
     The whole suite runs in two processes of half the cores each, file by file: most tests keep one core busy. With `args` it
     runs as pytest alone would run it. Returns its code.
     """
-    selection = [*([] if long else ["-m", "not long"]), *(["--docker"] if docker else [])]
+    left_out = [name for name, asked in (("long", long), ("acceptance", acceptance or long)) if not asked]
+    selection = ["-m", " and ".join(f"not {name}" for name in left_out)] if left_out else []
+    selection += ["--docker"] if docker else []
     cores = len(os.sched_getaffinity(0))
     side_by_side = ["-n", "2", "--dist", "loadfile"] if cores > 1 and not args else []
     threads = {"OMP_NUM_THREADS": str(cores // 2)} if side_by_side else {}

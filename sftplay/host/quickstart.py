@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sftplay import console
 from sftplay.cli import make_job
 from sftplay.errors import NotFoundError, StorageError
-from sftplay.files import human_size
+from sftplay.files import human_size, read_json
 from sftplay.freshness import read_stamp
 from sftplay.host import answers, ask, choose, envs, folders, images_here, machine, samples
 from sftplay.host.estimate import show_duration
@@ -26,6 +26,10 @@ from sftplay.settings import DataSettings
 from sftplay.stages import BY_NAME
 
 CONFIG = "configs/quickstart.yaml"
+BETTER_BY = 0.1  # of the base's val loss: less is no clear gain, even for a few steps
+SAMPLE_LOSS = (
+    1.2  # nats per token on the sample's val rows, reached by the defaults on processors with and without bf16
+)
 NEEDED_DISK = 500_000_000  # bytes besides the environment: the model in the cache, the data, the run
 
 
@@ -63,6 +67,8 @@ def run(
     except Ended as end:
         return end.code
     answers.show(target, tour.settings)
+    for doubt in learned_too_little(target, only_sample=_only_sample(tour)):
+        console.warning(doubt)
     console.success(f"done in {show_duration(time.monotonic() - began)}: the run is in {target.folder}")
     _next_steps(target, styled.prompt)
     return 0
@@ -191,6 +197,30 @@ def _evaluate(tour: Tour, target: Run) -> None:
         return
     head(8, title, command_for(tour, "eval", target))
     console.success(f"evaluated already: {target.eval('val')}")
+
+
+def _only_sample(tour: Tour) -> bool:
+    return tour.settings.data.raw == DataSettings().raw and samples.FILE.exists() and not samples.own_files()
+
+
+def learned_too_little(target: Run, *, only_sample: bool) -> list[str]:
+    """Return what speaks against the training, judged by the loss on rows that it was not trained on.
+
+    Args:
+        only_sample: the rows are the sample's, of which the loss is known that the defaults reach.
+    """
+    loss = read_json(target.eval("val") / "metrics.json")["metrics"]["loss"]
+    base, tuned = float(loss["base"]), float(loss["tuned"])
+    look = (
+        f"look at the loss curve (inv report {target.name}), at the arithmetic of this machine (inv check --numerics),"
+        " and at what is trained (inv data.show); more steps: --set train.max_steps=100"
+    )
+    if not tuned <= (1 - BETTER_BY) * base:
+        return [f"the tuned model is hardly better than the base: val loss {tuned:.2f} against {base:.2f}; {look}"]
+    if only_sample and tuned > SAMPLE_LOSS:
+        said = f"val loss {tuned:.2f}; with the default settings the sample rows reach less than {SAMPLE_LOSS:g}"
+        return [f"the tuned model learned less than it should: {said}; {look}"]
+    return []
 
 
 def _next_steps(target: Run, style: str) -> None:

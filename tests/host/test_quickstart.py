@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from sftplay.host import quickstart
+from sftplay.runs import Run
 from tests.host.conftest import NO_ENGINE, RunTask
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -91,3 +93,41 @@ def test_at_a_terminal_it_asks_about_style_and_render(checkout: Path) -> None:
     code, screen = at_a_terminal(checkout, questions, "--set", "model.name=./nowhere", colour=True)
     assert code == 66 and "no style prompt" in screen and "--no-style" in screen
     assert "\x1b[34m" in screen and "\x1b[32m" in screen and "\x1b[31m" in screen  # blue, green, red
+
+
+def _evaluated(folder: Path, base: float, tuned: float) -> Run:
+    run = Run("judged")
+    path = folder / run.eval("val")
+    path.mkdir(parents=True)
+    (path / "metrics.json").write_text(json.dumps({"metrics": {"loss": {"base": base, "tuned": tuned}}}))
+    return run
+
+
+@pytest.mark.parametrize(("base", "tuned", "only_sample", "doubt"), [
+    (4.37, 0.98, True, None),  # what the defaults reach
+    (4.37, 3.13, True, "learned less than it should"),  # what they reached while the gradient stopped at 4-bit layers
+    (1.50, 1.20, False, None),
+    (1.50, 1.45, False, "hardly better than the base"),
+    (1.50, float("nan"), False, "hardly better than the base"),
+])  # fmt: skip
+def test_a_training_that_learned_too_little_is_doubted(
+    base: float, tuned: float, only_sample: bool, doubt: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = quickstart.learned_too_little(_evaluated(tmp_path, base, tuned), only_sample=only_sample)
+    assert [doubt in line for line in found] == ([True] if doubt else [])
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    "precision", ["auto", "fp32"]
+)  # as on a processor with bf16 instructions, and as on one without
+def test_the_defaults_teach_the_real_model_the_samples_voice(precision: str, checkout: Path, run_task: RunTask) -> None:
+    done = run_task("quickstart", "--yes", "--set", f"train.precision={precision}")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((checkout / "outputs/quickstart/run.json").read_text())
+    assert record["val_loss"] < quickstart.SAMPLE_LOSS
+    assert "learned less" not in done.stderr and "hardly better" not in done.stderr
+    answers = re.split(r"^after ", done.stdout, flags=re.MULTILINE)[1:]
+    assert len(answers) == 3
+    assert all(answer.strip().startswith("Pip here!") for answer in answers)
