@@ -211,9 +211,25 @@ def load_weights(
         raise NotFoundError(
             f"the model can't be loaded: {str(error).splitlines()[0][:300]}", where=str(folder)
         ) from error
+    if quantize:
+        keep_layout(model)
     model.config.use_cache = True
     model.eval()
     return model
+
+
+def keep_layout(model: Any) -> None:
+    """Keep 4-bit weights in the layout that has a derivative.
+
+    On a processor with AVX512-BF16, a `Linear4bit` repacks its weights the first time that it runs in evaluation mode without
+    gradients. Every later forward, training included, then goes through `gemv_4bit`, which has no derivative: the gradient
+    stops at that layer. (bitsandbytes 0.50, `Linear4bit.forward`.) Elsewhere this changes nothing.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def attach(base: PreTrainedModel, adapter: Path) -> Any:

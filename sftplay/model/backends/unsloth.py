@@ -17,6 +17,7 @@ from sftplay import console  # noqa: E402
 from sftplay.errors import ConfigError  # noqa: E402
 from sftplay.files import read_json  # noqa: E402
 from sftplay.model.backends import bnb  # noqa: E402
+from sftplay.model.load import keep_layout  # noqa: E402
 from sftplay.model.quiet import quiet_libraries  # noqa: E402
 from sftplay.model.precision import torch_dtype  # noqa: E402
 from sftplay.settings import Settings  # noqa: E402
@@ -48,6 +49,8 @@ def load(settings: Settings, folder: Path, device: str, precision: str) -> Any:
         **_placed(device),
     )
     _keep_vocabulary(model, folder)
+    if method == "qlora":
+        keep_layout(model)
     model.config.use_cache = True
     return model
 
