@@ -240,12 +240,27 @@ def test(c: Context, long: bool = False, docker: bool = False, args: str = "") -
     return develop.test(long=long, docker=docker, args=args)
 
 
-@task(help={"fix": "repair what can be repaired"})
-def lint(c: Context, fix: bool = False) -> int:
-    """Check style, types and the layers' contracts (developers)."""
-    from sftplay.host import develop
+@task(
+    words="checks",
+    help={
+        "checks": "any of style, format, types, layers, spelling, links (default: all)",
+        "fix": "repair what can be repaired",
+    },
+)
+def lint(c: Context, checks: list[str], fix: bool = False) -> int:
+    """Check style, types, layers, spelling and links (developers)."""
+    from sftplay.host.dev import lint as linting
 
-    return develop.lint(fix=fix)
+    return linting.run(checks, fix=fix)
+
+
+@task(help={"build-only": "build into site/ and stop", "port": "port on 127.0.0.1 (default: 8000)"})
+def docs(c: Context, build_only: bool = False, port: str | None = None) -> int:
+    """Build the documentation and serve it on 127.0.0.1 (developers)."""
+    from sftplay.host.dev import docs as documentation
+
+    number = whole_number("--port", port)
+    return documentation.run(MENU, namespace, build_only=build_only, port=number)
 
 
 @task(
@@ -515,7 +530,7 @@ MENU = {
     ),
     "Many runs": (batch, report, replay, status, logs),
     "Around it": (tensorboard, stop_tb, ps, stop, clean),
-    "Developers": (test, lint, bench, parity),
+    "Developers": (test, lint, docs, bench, parity),
 }
 namespace = Collection(*(entry for group in MENU.values() for entry in group))
 namespace.default = "help"  # no task named
