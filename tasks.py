@@ -73,6 +73,8 @@ def clean(c: Context, runs: bool = False, envs: bool = False, yes: bool = False)
         "run": "name of the run (default: the config's)",
         "set": "change one value for this look, as in --set train.batch_size=8; may be repeated",
         "resume": "look at going on with a run that was stopped",
+        "numerics": "instead: train each method and precision next to plain PyTorch on this machine (seconds)",
+        "runner": "where --numerics runs: auto, docker or local",
     },
     iterable=["set_"],
 )
@@ -82,9 +84,14 @@ def check(
     run: str | None = None,
     set_: list[str] | None = None,
     resume: bool = False,
+    numerics: bool = False,
+    runner: str = "auto",
 ) -> int:
     """Look at config, data and machine before training: will it fit, and how long?"""
-    from sftplay.host import estimate
+    from sftplay.host import estimate, stage
+
+    if numerics:
+        return stage.start("numerics", config=config, run=run, overrides=set_ or (), runner=runner)
 
     return estimate.check(config=config, run=run, overrides=set_ or (), resume=resume)
 

@@ -1,7 +1,7 @@
 """Every expected failure: one class, one exit code, one message that says what to do next.
 
 A failure is raised anywhere and caught once (in `cli.main` inside a stage, in `host.menu` on the host). The codes are
-those of sysexits.h where one fits; 79 to 81 and 85 are ours, chosen outside the ranges that shells, docker and signals use.
+those of sysexits.h where one fits; 79 to 82 and 85 are ours, chosen outside the ranges that shells, docker and signals use.
 """
 
 from __future__ import annotations
@@ -106,6 +106,12 @@ class OutOfMemoryError(SftplayError):
     code = 81
 
 
+class GradientError(SftplayError):
+    """Training's gradient is not that of an independent pass: it would learn nothing, or something wrong."""
+
+    code = 82
+
+
 class InterruptedSavedError(SftplayError):
     """Stopped by a signal after a checkpoint was written: `--resume` goes on."""
 
@@ -148,6 +154,7 @@ EXIT_MEANINGS: dict[int, str] = {
     79: "this backend cannot run here: hand over",
     80: "loss or gradient not finite",
     81: "out of GPU memory",
+    82: "the gradient is wrong on this machine: training would learn nothing",
     85: "stopped by a signal, checkpoint written: --resume goes on",
     130: "stopped by the user, nothing to save yet",
     134: "native code aborted (SIGABRT)",

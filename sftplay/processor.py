@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+# Instruction sets by which torch, oneDNN, MKL and bitsandbytes choose their kernels.
+_CHOOSING = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "amx_tile")
+
 
 def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    """Return whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(processor_flags())
+
+
+def processor_flags() -> list[str]:
+    """Return the instruction sets of this processor by which libraries choose kernels."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             flags = next((line for line in lines if line.startswith("flags")), "").split()
     except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return []
+    return [name for name in _CHOOSING if name in flags]
 
 
 def processor_name() -> str:

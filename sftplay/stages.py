@@ -54,6 +54,7 @@ class Stage:
     raw: bool = False  # reads data.raw: `fetch` runs before it where a hub dataset named there is missing
     model: bool = False  # reads the model cache: `fetch` runs before it where the model is missing
     run: bool = False  # works on a run folder
+    writes_cache: bool = False  # writes into the cache without needing the network
     writes_data: bool = False  # writes below data/ (never into data/raw); every other stage sees it read-only
     interactive: bool = False
     options: tuple[Option, ...] = ()
@@ -208,6 +209,14 @@ STAGES: tuple[Stage, ...] = (
             Option("--no-style", "without the style prompt that the run was trained with"),
             Option("--base", "talk to the model as it was before training"),
         ),
+    ),
+    Stage(
+        "numerics",
+        "sftplay.model.numerics.check",
+        "compare each method and precision with plain PyTorch on this machine",
+        "the cache",
+        gpu=True,
+        writes_cache=True,
     ),
     Stage(
         "merge",

@@ -220,7 +220,7 @@ def _binds(stage: Stage, caller: Caller, started_run: str) -> tuple[Bind, ...]:
     found += [bind("outputs", read_only=False)]  # every stage: the traceback of a bug is kept there
     found += [bind(f"outputs/{started_run}/launch", read_only=True)] if started_run else []
     found += [bind("configs", read_only=True)]
-    return (*found, Bind(caller.cache, CACHE, read_only=not stage.network))
+    return (*found, Bind(caller.cache, CACHE, read_only=not (stage.network or stage.writes_cache)))
 
 
 def _environment(

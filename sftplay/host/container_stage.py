@@ -106,7 +106,11 @@ def give_back(folder: Path) -> None:
 
 def _caller(engine: Engine, call: Call, facts: Machine) -> Caller:
     """For fetch run by root, the owner of the cache counts: that is what it writes."""
-    return callers.look(facts, rootless=engine.rootless, writes=cache_folder() if call.stage.network else Path())
+    return callers.look(
+        facts,
+        rootless=engine.rootless,
+        writes=cache_folder() if call.stage.network or call.stage.writes_cache else Path(),
+    )
 
 
 def _named(call: Call, job: Job, caller: Caller) -> tuple[Bind, ...]:

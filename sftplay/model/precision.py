@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from sftplay.decision import Decision
 from sftplay.errors import MachineError
+from sftplay.numerics import failing_here, machine_name, precisions_failing
 from sftplay.processor import cpu_has_bf16
 from sftplay.settings import Settings
+from sftplay.stamp import surroundings
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +25,25 @@ def decide_precision(settings: Settings, device: str) -> Decision[str]:
     """
     asked = settings.train.asked_precision
     if device == "cpu":
-        return _on_cpu(asked, cpu_has_bf16())
+        return _not_failing(_on_cpu(asked, cpu_has_bf16()), settings, None)
     import torch
 
-    return _on_gpu(asked, torch.cuda.get_device_capability(), torch.cuda.get_device_name())
+    name = torch.cuda.get_device_name()
+    return _not_failing(_on_gpu(asked, torch.cuda.get_device_capability(), name), settings, name)
+
+
+def _not_failing(chosen: Decision[str], settings: Settings, gpu: str | None) -> Decision[str]:
+    """Pass over what `inv check --numerics` has found wrong on this machine, where the choice is sftplay's."""
+    if settings.train.asked_precision != "auto":
+        return chosen
+    place = surroundings()
+    rows = failing_here(str(place["stack"]), place["lock_hash"], machine_name(gpu))
+    failing = precisions_failing(rows, settings.train.method, dora=settings.lora.dora)
+    offered = (chosen.value, *(() if gpu is None else ("fp16",)), "fp32")
+    better = next((name for name in offered if name not in failing), None)
+    if better is None or better == chosen.value:
+        return chosen
+    return Decision(better, f"inv check --numerics found {chosen.value} wrong here: {failing[chosen.value]}")
 
 
 def _on_cpu(asked: str, has_bf16: bool) -> Decision[str]:

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sftplay import console
 from sftplay.collector import loaded
@@ -36,7 +36,7 @@ from sftplay.model.probe import probe
 from sftplay.places import data_folder, find_model
 from sftplay.runs import Attempt, Run, checkpoints_in
 from sftplay.stages import Job
-from sftplay.stamp import Stamp, write_stamp
+from sftplay.stamp import write_stamp
 
 if TYPE_CHECKING:
     from sftplay.model.assemble import Assembly
@@ -139,21 +139,11 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     progress.device = plan.device.reason if plan.device.value == "cuda" else "cpu"
     if attempt.backend == "unsloth":
         _probe(plan)
-    progress.phase = "load"
-    backend = load_backend(attempt.backend)  # before transformers: Unsloth has to be imported first
-
-    from sftplay.model.quiet import quiet_libraries
-
-    quiet_libraries()
-    from transformers import set_seed
-
-    console.info(f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}")
-    model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
-    set_seed(settings.train.seed)  # the adapter's start depends on it
-    model = backend.prepare(model, settings, plan.init_adapter)
+    model = _load(plan, progress)
 
     from sftplay.model import record
     from sftplay.model.assemble import assemble, check_first_batch
+    from sftplay.model.numerics.start import Proof
     from sftplay.model.rehearse import attention_of, fit_batches
 
     plan = replace(plan, attention=attention_of(plan, model))
@@ -162,13 +152,20 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     if resume:
         check_attention(plan)
     else:
-        _write_start(plan, stamp)
+        _write_start(plan)
     assembly = assemble(plan, model)
     step = _step_of(plan, checkpoint)
     done = checkpoint is not None and step >= assembly.trainer.planned_steps  # the library would train one step more
     if checkpoint is not None and nothing_is_left(plan, assembly, checkpoint, step):
         return
-    opening = record.opening(plan, stamp, assembly, check_first_batch(assembly.trainer))
+    first_batch = check_first_batch(assembly.trainer)
+    proof = Proof(plan, stamp, assembly)
+    if not done:
+        proof.before_training()
+    if not resume:
+        write_stamp(attempt.stamp, stamp)
+        write_stamp(run.stamp, stamp)
+    opening = {**record.opening(plan, stamp, assembly, first_batch), "numerics": proof.found}
     write_json(run.record, opening)
     if not resume:
         write_json(run.data_record, record.data_record(plan, assembly.trainer.lengths))
@@ -188,7 +185,24 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         assembly.restore_state(checkpoint)
     else:
         _loop(plan, assembly, checkpoint, progress)
-    finish(plan, assembly, opening, began)
+    finish(plan, assembly, {**opening, "numerics": proof.found}, began)
+
+
+def _load(plan: Plan, progress: Progress) -> Any:
+    """Load the base, quantized where the method says so, and make trainable what is to be trained."""
+    progress.phase = "load"
+    settings = plan.settings
+    backend = load_backend(plan.attempt.backend)  # before transformers: Unsloth has to be imported first
+
+    from sftplay.model.quiet import quiet_libraries
+
+    quiet_libraries()
+    from transformers import set_seed
+
+    console.info(f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}")
+    model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
+    set_seed(settings.train.seed)  # the adapter's start depends on it
+    return backend.prepare(model, settings, plan.init_adapter)
 
 
 def _step_of(plan: Plan, checkpoint: Path | None) -> int:
@@ -206,14 +220,12 @@ def _probe(plan: Plan) -> None:
         raise BackendUnusableError(verdict)
 
 
-def _write_start(plan: Plan, stamp: Stamp) -> None:
-    """Config, template, stamp: on disk before the first optimizer step."""
+def _write_start(plan: Plan) -> None:
+    """Write config and template. The stamps follow when the start has proved that it can learn."""
     rendered = data_folder("rendered", plan.settings)
     write_bytes(plan.run.template, (rendered / TEMPLATE_FILE).read_bytes())
     header = f"# python3 tasks.py train --config {plan.run.config} --resume\n"
     write_text(plan.run.config, header + dump_config(plan.settings))
-    write_stamp(plan.attempt.stamp, stamp)
-    write_stamp(plan.run.stamp, stamp)
 
 
 def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Progress) -> None:

@@ -9,6 +9,7 @@ from sftplay.errors import SftplayError
 from sftplay.host.gpu import Gpu
 from sftplay.host.images_here import State
 from sftplay.host.machine import Machine
+from sftplay.numerics import Table
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,11 @@ class Stack:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything the doctor knows. Of a thing and its trouble at most one is there."""
+    """Everything the doctor knows. Of a thing and its trouble at most one is there.
+
+    Attributes:
+        numerics: what `inv check --numerics` found on this machine with today's locks.
+    """
 
     machine: Machine
     tools: Tools
@@ -121,3 +126,4 @@ class Facts:
     gpu_trouble: SftplayError | None = None
     engine: Engine | None = None
     engine_trouble: SftplayError | None = None
+    numerics: tuple[Table, ...] = ()

@@ -14,12 +14,14 @@ from pathlib import Path
 
 from sftplay.cli import make_job
 from sftplay.errors import MachineError, SftplayError
+from sftplay.files import hash_file
 from sftplay.host import envs, gpu, image_names, machine, tensorboard
 from sftplay.host.bootstrap import CHECKOUT, find_uv
 from sftplay.host.doctor import ask_engine, needs
 from sftplay.host.doctor.facts import Facts, Place, Port, Stack, Tools
 from sftplay.host.images_here import State
 from sftplay.host.procinfo import is_free, listener, name_of, next_free
+from sftplay.numerics import Table, machine_name, read_table
 from sftplay.places import cache_folder
 from sftplay.settings import Settings
 
@@ -55,6 +57,7 @@ def gather(
         gpu_trouble=gpu_trouble,
         engine=answers.engine,
         engine_trouble=answers.trouble,
+        numerics=tuple(_tables(cards)),
     )
 
 
@@ -142,6 +145,15 @@ def _stack(name: str, image: State) -> Stack:
     lock = CHECKOUT / envs.STACKS[name].lock
     tag = image_names.current(name).tag if lock.is_file() else ""
     return Stack(name, tag, image, name in envs.present(), lock.is_file(), needs.cuda_of(lock))
+
+
+def _tables(cards: tuple[gpu.Gpu, ...]) -> Iterator[Table]:
+    """Yield the tables that were made on this machine with the stacks' present locks."""
+    machines = {machine_name(None), *(card.name for card in cards)}
+    for stack in image_names.STACKS:
+        table, lock = read_table(stack), CHECKOUT / envs.STACKS[stack].lock
+        if table and lock.is_file() and table.machine in machines and table.lock == hash_file(lock):
+            yield table
 
 
 def _foreign(folders: list[Path]) -> Path | None:

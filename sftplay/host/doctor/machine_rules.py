@@ -64,6 +64,21 @@ def _card(number: int, card: Gpu) -> Finding:
     return Finding("ok", "gpu", f"{said}, driver {card.driver}, compute capability {major}.{minor}")
 
 
+def numerics(facts: Facts) -> Iterator[Finding]:
+    """Report what `inv check --numerics` found on this machine, stack by stack."""
+    for table in facts.numerics:
+        if failing := table.failing():
+            names = ", ".join(f"{row.method} in {row.precision}" for row in failing)
+            said = f"{table.stack} stack: not right on this machine: {names}; auto does not choose them"
+            yield Finding("warning", "numerics", said, "inv check --numerics")
+        else:
+            yield Finding(
+                "ok", "numerics", f"{table.stack} stack: {len(table.rows)} combinations agree with plain PyTorch"
+            )
+    if not facts.numerics:
+        yield Finding("note", "numerics", "not looked at on this machine", "inv check --numerics")
+
+
 def _card_trouble(card: Gpu, stacks: tuple[Stack, ...]) -> Iterator[Finding]:
     wanting = [(stack, stack.cuda) for stack in stacks if stack.cuda is not None]
     major, minor = card.capability

@@ -50,6 +50,7 @@ def run(*, runner: str = "auto", as_json: bool = False) -> int:
 def judge(facts: Facts, asked: str) -> list[Finding]:
     """Every rule's findings, in the order of the report. `local` asks nothing of the engine."""
     found = [*machine_rules.system(facts), *machine_rules.python(facts), *machine_rules.gpu(facts)]
+    found += machine_rules.numerics(facts)
     if asked != "local":
         found += [*engine_rules.engine(facts, asked), *engine_rules.images(facts, asked)]
         found += engine_rules.gpu_in_containers(facts, asked)

@@ -94,7 +94,7 @@ def exercise(engine: Engine, name: ImageName, tag: str) -> str:
         if cuda and device == "cpu":
             return "imports and CUDA libraries; no GPU was there"
         _train_in_small(engine, image, who, device)
-    return f"imports, 2 steps, resume, merge, generate on {found['gpu'] if device == 'cuda' else 'the CPU'}"
+    return f"imports, numerics, 2 steps, resume, merge, generate on {found['gpu'] if device == 'cuda' else 'the CPU'}"
 
 
 def _train_in_small(engine: Engine, image: Image, who: Caller, device: str) -> None:
@@ -111,6 +111,7 @@ def _train_in_small(engine: Engine, image: Image, who: Caller, device: str) -> N
         *(_ON_A_GPU if device == "cuda" else ()),
     )
     steps = (
+        ("numerics next to plain PyTorch", "numerics", options),
         ("2 steps of training", "train", options),
         ("resume", "train", ("--resume", *options, "--set", "train.max_steps=3")),
         ("merge", "merge", ()),
