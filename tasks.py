@@ -237,28 +237,34 @@ def quickstart(
     help={
         "long": "the long tests too (minutes each)",
         "docker": "the tests that start containers too (an engine and the cpu image are needed)",
+        "python": "only the host part, on this Python (a version such as 3.13, or a path)",
         "args": "more for pytest, as one word: --args='-k process -x'",
     }
 )
-def test(c: Context, long: bool = False, docker: bool = False, args: str = "") -> int:
+def test(
+    c: Context, long: bool = False, docker: bool = False, python: str | None = None, args: str = ""
+) -> int:
     """Run the tests (developers)."""
     from sftplay.host import develop
+    from sftplay.host.dev import host_tests
 
+    if python is not None:
+        return host_tests.run(python, args=args)
     return develop.test(long=long, docker=docker, args=args)
 
 
 @task(
-    words="checks",
     help={
-        "checks": "any of style, format, types, layers, spelling, links (default: all)",
+        "only": "one check: style, format, types, layers, spelling or links; may be repeated (default: all)",
         "fix": "repair what can be repaired",
     },
+    iterable=["only"],
 )
-def lint(c: Context, checks: list[str], fix: bool = False) -> int:
+def lint(c: Context, only: list[str] | None = None, fix: bool = False) -> int:
     """Check style, types, layers, spelling and links (developers)."""
     from sftplay.host.dev import lint as linting
 
-    return linting.run(checks, fix=fix)
+    return linting.run(only or (), fix=fix)
 
 
 @task(help={"build-only": "build into site/ and stop", "port": "port on 127.0.0.1 (default: 8000)"})
@@ -266,8 +272,7 @@ def docs(c: Context, build_only: bool = False, port: str | None = None) -> int:
     """Build the documentation and serve it on 127.0.0.1 (developers)."""
     from sftplay.host.dev import docs as documentation
 
-    number = whole_number("--port", port)
-    return documentation.run(MENU, namespace, build_only=build_only, port=number)
+    return documentation.run(build_only=build_only, port=whole_number("--port", port))
 
 
 @task(
@@ -331,7 +336,7 @@ def show(c: Context, config: str | None = None, set_: list[str] | None = None) -
 
 @task(
     help={
-        "name": "uv, build, host, cpu, bnb, unsloth, dev, llamafactory, or all",
+        "name": "uv, build, host, host-test, cpu, bnb, unsloth, dev, llamafactory, or all",
         "upgrade": "take the newest versions",
     }
 )

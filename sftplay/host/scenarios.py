@@ -1,4 +1,4 @@
-"""What people come to do, as commands: README shows them, a test runs them. One list for both."""
+"""Workflows as commands: docs/tasks.md shows them, a test runs them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 
 def as_markdown() -> str:
-    """README's part."""
+    """Return the workflows as Markdown."""
     parts = []
     for scenario in SCENARIOS:
         width = max((len(command) for command, remark in scenario.commands if remark), default=0)

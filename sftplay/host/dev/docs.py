@@ -5,15 +5,8 @@ MkDocs and its theme come from the dev environment. The site loads nothing from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from invoke.collection import Collection
-from invoke.tasks import Task
-
 from sftplay import console
 from sftplay.errors import MachineError
-from sftplay.host.bootstrap import CHECKOUT
 from sftplay.host.dev import pages
 from sftplay.host.develop import run_tool
 from sftplay.host.procinfo import is_free, next_free
@@ -22,17 +15,10 @@ PORT = 8000
 SITE = "site"  # git ignores it
 
 
-def run(
-    menu: Mapping[str, Sequence[Task[Any]]],
-    collection: Collection,
-    *,
-    build_only: bool = False,
-    port: int | None = None,
-) -> int:
+def run(*, build_only: bool = False, port: int | None = None) -> int:
     """Build the site into site/ and serve it on 127.0.0.1 until Ctrl-C.
 
     Args:
-        menu: the tasks by heading. collection: all tasks, as Invoke reads them.
         build_only: build and stop; generated parts are left as they are (a test compares them).
 
     Returns:
@@ -43,7 +29,7 @@ def run(
     """
     if not build_only:
         _require_free(port or PORT)
-        for page in pages.update(CHECKOUT, menu, collection):
+        for page in pages.update():
             console.info(f"{page}: generated parts updated")
     code = run_tool("mkdocs", "build", "--strict", "--quiet", "--site-dir", SITE, **_QUIET)
     if code:
