@@ -241,9 +241,7 @@ def quickstart(
         "args": "more for pytest, as one word: --args='-k process -x'",
     }
 )
-def test(
-    c: Context, long: bool = False, docker: bool = False, python: str | None = None, args: str = ""
-) -> int:
+def test(c: Context, long: bool = False, docker: bool = False, python: str | None = None, args: str = "") -> int:
     """Run the tests (developers)."""
     from sftplay.host import develop
     from sftplay.host.dev import host_tests

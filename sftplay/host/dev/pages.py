@@ -147,6 +147,4 @@ def _table(head: tuple[str, ...], rows: Iterable[str]) -> str:
 def _cell(text: str) -> str:
     """Escape text for a table's cell: Markdown takes `<` as it is inside backticks only."""
     pieces = " ".join(text.split()).replace("|", "\\|").split("`")
-    return "`".join(
-        piece if number % 2 else piece.replace("<", "&lt;") for number, piece in enumerate(pieces)
-    )
+    return "`".join(piece if number % 2 else piece.replace("<", "&lt;") for number, piece in enumerate(pieces))
