@@ -1,7 +1,7 @@
-"""The same data steps as one would write them without sftplay; each is a whole process: `python -m bench._baselines NAME …`.
+"""The data steps by datasets.map, as one would write them without sftplay; a whole process: `python -m bench._baselines RAW OUT MODEL`.
 
-`bare` is the floor: parse each row and write it three times, nothing else. The others do the three steps (rows to conversations
-with a split by hash and without duplicates, a style prompt, the chat template cut into input and target), as plainly as is usual.
+Rows to conversations with a split by hash, a style prompt, the chat template cut into input and target, ids and labels: batched, two
+workers. Each step writes its own Arrow file. Duplicates stay in, and nothing is checked.
 """
 
 from __future__ import annotations
@@ -14,54 +14,15 @@ from pathlib import Path
 from typing import Any
 
 STYLE = "Show each step, then the result."
-SPLITS = ("train", "val", "test")
 
 
-def bare(raw: str, out: str) -> None:
-    import orjson
-
-    with open(raw, "rb") as rows, open(f"{out}/1", "wb") as a, open(f"{out}/2", "wb") as b, open(f"{out}/3", "wb") as c:
-        for line in rows:
-            row = orjson.loads(line)
-            for file in (a, b, c):
-                file.write(orjson.dumps(row) + b"\n")
-
-
-def plain(raw: str, out: str, model: str) -> None:
-    """json and jinja2, a row at a time."""
-    seen: set[str] = set()
-    with open(raw) as rows:
-        files = {split: open(f"{out}/processed-{split}.jsonl", "w") for split in SPLITS}  # noqa: SIM115
-        for line in rows:
-            row = json.loads(line)
-            made = _conversation(row)
-            if made["id"] in seen:
-                continue
-            seen.add(made["id"])
-            files[_split_of(made["id"])].write(json.dumps(made, ensure_ascii=False) + "\n")
-        for file in files.values():
-            file.close()
-    for split in SPLITS:
-        with open(f"{out}/processed-{split}.jsonl") as rows, open(f"{out}/styled-{split}.jsonl", "w") as file:
-            for line in rows:
-                row = json.loads(line)
-                row["messages"] = _styled(row["messages"])
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    render = _renderer(model)
-    for split in SPLITS:
-        with open(f"{out}/styled-{split}.jsonl") as rows, open(f"{out}/rendered-{split}.jsonl", "w") as file:
-            for line in rows:
-                row = json.loads(line)
-                given, target = render(row["messages"])
-                file.write(json.dumps({"id": row["id"], "input": given, "target": target}, ensure_ascii=False) + "\n")
-
-
-def mapped(raw: str, out: str, model: str) -> None:
-    """datasets.map, batched, 2 workers. What it writes of each step is its own Arrow file; duplicates stay in."""
+def run(raw: str, out: str, model: str) -> None:
     from datasets import load_dataset
+    from transformers import PreTrainedTokenizerFast
 
     rows = load_dataset("json", data_files=raw, split="train", cache_dir=f"{out}/cache")
     names = rows.column_names
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
 
     def processed(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         made = [_conversation(dict(zip(batch, values, strict=True))) for values in zip(*batch.values(), strict=True)]
@@ -79,21 +40,7 @@ def mapped(raw: str, out: str, model: str) -> None:
         pairs = [render(messages) for messages in batch["messages"]]
         return {"input": [given for given, _ in pairs], "target": [target for _, target in pairs]}
 
-    rows = rows.map(processed, batched=True, num_proc=2, remove_columns=names)
-    rows = rows.map(styled, batched=True, num_proc=2)
-    rows.map(rendered, batched=True, num_proc=2, remove_columns=["messages"])
-
-
-def tokenized(folder: str, out: str, model: str) -> None:
-    """datasets.map over rendered rows with the same tokenizer, batched, 2 workers; nothing is checked."""
-    from datasets import load_dataset
-    from transformers import PreTrainedTokenizerFast
-
-    files = [str(path) for path in sorted(Path(folder).glob("*.jsonl")) if path.stem in SPLITS and path.stat().st_size]
-    rows = load_dataset("json", data_files=files, split="train", cache_dir=f"{out}/cache")
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
-
-    def ids(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
+    def tokenized(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
         given = tokenizer(batch["input"], add_special_tokens=False)["input_ids"]
         target = tokenizer(batch["target"], add_special_tokens=False)["input_ids"]
         return {
@@ -101,7 +48,10 @@ def tokenized(folder: str, out: str, model: str) -> None:
             "labels": [[-100] * len(a) + b for a, b in zip(given, target, strict=True)],
         }
 
-    rows.map(ids, batched=True, num_proc=2, remove_columns=["input", "target"])
+    rows = rows.map(processed, batched=True, num_proc=2, remove_columns=names)
+    rows = rows.map(styled, batched=True, num_proc=2)
+    rows = rows.map(rendered, batched=True, num_proc=2, remove_columns=["messages"])
+    rows.map(tokenized, batched=True, num_proc=2, remove_columns=["input", "target"])
 
 
 def _conversation(row: dict[str, Any]) -> dict[str, Any]:
@@ -145,4 +95,4 @@ def _renderer(model: str) -> Any:
 
 if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    {"bare": bare, "plain": plain, "datasets": mapped, "tokenized": tokenized}[sys.argv[1]](*sys.argv[2:])
+    run(*sys.argv[1:])

@@ -24,7 +24,7 @@ LAYERS = (("smollm2-135m-instruct", None), ("random 7B", {"hidden_size": 4096, "
 
 def main(options: argparse.Namespace) -> int:
     """The table for each model that can be made here: steps/s, tokens/s, peak memory, attention kernel."""
-    from sftplay.host.machine import look
+    from sftplay.host.system.machine import look
 
     if not look().has_gpu:
         print("no NVIDIA GPU on this machine: nothing to measure")
@@ -66,7 +66,7 @@ def _contestants(task: Work, model: Path) -> dict[str, Callable[[], Taken]]:
 
 def _sftplay(task: Work, model: Path, backend: str, *wanted: str) -> Taken:
     """One training in the backend's environment; a hand-over counts as failed: it would measure another backend."""
-    from sftplay.host import envs
+    from sftplay.host.local import environments
 
     run = f"gpu-{backend}"
     settings = [
@@ -79,7 +79,7 @@ def _sftplay(task: Work, model: Path, backend: str, *wanted: str) -> Taken:
         "data.val_share=0",
         "data.test_share=0",
     ]
-    argv = [str(envs.ensure(backend).python), "-m", "sftplay", "train", "--run", run, *sets(*settings)]
+    argv = [str(environments.ensure(backend).python), "-m", "sftplay", "train", "--run", run, *sets(*settings)]
     folder = task.project / "outputs" / run
     measure(["rm", "-rf", str(folder)], task.project)
     cost = measure(argv, task.project, **AS_THE_RUNNER, SFTPLAY_DEVICE="cuda", SFTPLAY_STACK=backend).checked()
@@ -91,23 +91,25 @@ def _sftplay(task: Work, model: Path, backend: str, *wanted: str) -> Taken:
 
 def _script(stack: str, task: Work, argv: list[str], output: Path) -> Taken:
     """A baseline in a stack's environment; it reports the GPU's peak memory itself."""
-    from sftplay.host import envs
+    from sftplay.host.local import environments
 
-    cost = measure([str(envs.ensure(stack).python), *argv], task.project, PYTHONPATH="", HF_HUB_OFFLINE="1").checked()
+    cost = measure(
+        [str(environments.ensure(stack).python), *argv], task.project, PYTHONPATH="", HF_HUB_OFFLINE="1"
+    ).checked()
     facts: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
     return Taken(facts["seconds"], facts.get("gpu_mb", 0.0), cost.cpu, facts)
 
 
 def _random_model(task: Work, shape: dict[str, int]) -> Path:
     """A Llama with random weights in bf16 and SmolLM2's tokenizer, made once."""
-    from sftplay.host import envs
+    from sftplay.host.local import environments
 
     folder = task.project / "random"
     program = (
         "import json, sys; from transformers import LlamaConfig, LlamaForCausalLM; import torch; torch.set_default_dtype(torch.bfloat16);"
         "LlamaForCausalLM(LlamaConfig(vocab_size=49152, bos_token_id=1, eos_token_id=2, **json.loads(sys.argv[1]))).save_pretrained(sys.argv[2])"
     )
-    measure([str(envs.ensure("bnb").python), "-c", program, json.dumps(shape), str(folder)], ROOT).checked()
+    measure([str(environments.ensure("bnb").python), "-c", program, json.dumps(shape), str(folder)], ROOT).checked()
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (task.model / name).is_file():
             (folder / name).write_bytes((task.model / name).read_bytes())

@@ -1,7 +1,7 @@
-"""The data stages against the same work written otherwise, in turns on one machine: `inv bench data [--write] [--args='…']`.
+"""Raw rows to tokenized rows, against the same work by datasets.map, in turns on one machine: `inv bench data [--write] [--args='…']`.
 
-`--rows N` (200,000), `--rounds N` (2), `--of FILE`: rows of a file, GSM8K's say, as often as need be and all different (made up
-else; of those there are 142,400 different ones at most), `--only sftplay,bare`: some contestants, and no tokenizing.
+`--rows N` (20,000), `--rounds N` (2), `--of FILE`: rows of a file, GSM8K's say, as often as needed and all different (made up
+otherwise; of those there are 142,400 different ones at most), `--only sftplay`: one contestant.
 Every figure is of whole processes, Python's start included. On a shared machine look at the ratios: the contestants take turns,
 and a ratio is formed within each turn. CPU is user and system time, of children too.
 """
@@ -19,76 +19,48 @@ from bench._measure import Cost, measure, project_with, stage
 from bench._versus import parser_of, show, write
 
 Turns = dict[str, list[Cost]]
-GOALS = {"bare": "at most 5 ×", "plain": "at least 4 ×", "datasets": "at least 4 ×"}
-TOKENIZED = 20_000  # rows
+GOALS = {"wall": "at least 2 ×", "CPU": "at least 2.5 ×"}
+STAGES = (("process", ()), ("style", ("--style", STYLE)), ("render", ()), ("tokenize", ()))
 
 
 def main(argv: list[str]) -> int:
     parser = parser_of("data", rounds=2)
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--of", metavar="FILE", help="repeat its rows with variations, instead of made-up ones")
     options = parser.parse_args(argv)
-    rows, rounds, tables = options.rows, options.rounds, []
-    small = min(rows, 10_000)
-    with project_with([], rows, repeat=options.of) as project:
-        size = sum(path.stat().st_size for path in (project / "data/raw").iterdir())
-        runs = _three_steps(project)
-        turns, code = _in_turns(rounds, {name: runs[name] for name in options.only or runs})
-        what = f"process + style + render, {rows:,} rows ({size / 1e6:.0f} MB)"
-        tables += _report(what, turns, GOALS)
-    few, none = (_cost_of(rounds, count, options.of) for count in (small, 100))
-    tables.append(_scale(rows, turns["sftplay"], small, few, none))
-    more = 0
-    if not options.only:
-        with project_with([], min(rows, TOKENIZED), repeat=options.of) as project:
-            ours(project)
-            tokens, more = _in_turns(rounds, _tokenizing(project))
-            tables += _report(f"tokenize, {min(rows, TOKENIZED):,} rows", tokens, {"datasets": "at least 1.5 ×"})
-    if options.write and not max(code, more):
-        write("data" if not options.only else f"data, {rows:,} rows", tables)
-    return max(code, more)
+    with project_with([], options.rows, repeat=options.of) as project:
+        raw = next((project / "data/raw").iterdir())
+        what = f"raw to tokenized, {options.rows:,} rows ({raw.stat().st_size / 1e6:.0f} MB)"
+        by_stage: dict[str, list[Cost]] = {name: [] for name, _ in STAGES}
+        contestants = {"sftplay": lambda: ours(project, by_stage), "datasets": lambda: datasets_map(project, str(raw))}
+        turns, code = _in_turns(options.rounds, {name: contestants[name] for name in options.only or contestants})
+    tables = [_costs(what, turns), _ratios(what, turns), _costs("sftplay, stage by stage", by_stage)]
+    if options.write and not code:
+        write("data", tables)
+    return code
 
 
-def ours(project: Path) -> Cost:
-    """The three stages as three commands; their peak is the largest one's."""
-    costs = [
-        measure(stage(name, *more), project)
-        for name, more in (("process", ()), ("style", ("--style", STYLE)), ("render", ()))
-    ]
-    said = "".join(cost.said for cost in costs if cost.code)
+def ours(project: Path, by_stage: dict[str, list[Cost]]) -> Cost:
+    """Run the four stages as four commands; their peak is the largest one's."""
+    costs = [measure(stage(name, *more), project) for name, more in STAGES]
+    for (name, _), cost in zip(STAGES, costs, strict=True):
+        by_stage[name].append(cost)
     return Cost(
         sum(cost.seconds for cost in costs),
         max(cost.peak_mb for cost in costs),
         max(cost.code for cost in costs),
-        said,
+        "".join(cost.said for cost in costs if cost.code),
         sum(cost.cpu for cost in costs),
         max(cost.tree_mb for cost in costs),
     )
 
 
-def _three_steps(project: Path) -> dict[str, Callable[[], Cost]]:
-    raw = str(next((project / "data/raw").iterdir()))
-    return {
-        "sftplay": lambda: ours(project),
-        "bare": lambda: _baseline(project, "bare", raw),
-        "plain": lambda: _baseline(project, "plain", raw, model=True),
-        "datasets": lambda: _baseline(project, "datasets", raw, model=True),
-    }
-
-
-def _tokenizing(project: Path) -> dict[str, Callable[[], Cost]]:
-    return {
-        "sftplay": lambda: measure(stage("tokenize", "--set", "data.workers=2"), project),
-        "datasets": lambda: _baseline(project, "tokenized", str(project / "data/rendered"), model=True),
-    }
-
-
-def _baseline(project: Path, name: str, source: str, *, model: bool = False) -> Cost:
+def datasets_map(project: Path, raw: str) -> Cost:
+    """Run the same steps by datasets.map, two workers, in one command."""
     out = project / "baseline"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    more = [_model_folder()] if model else []
-    return measure([sys.executable, "-m", "bench._baselines", name, source, str(out), *more], project)
+    return measure([sys.executable, "-m", "bench._baselines", raw, str(out), _model_folder()], project)
 
 
 def _model_folder() -> str:
@@ -110,54 +82,28 @@ def _in_turns(rounds: int, contestants: dict[str, Callable[[], Cost]]) -> tuple[
     return turns, 0
 
 
-def _report(title: str, turns: Turns, goals: dict[str, str]) -> list[str]:
-    costs = [
+def _costs(title: str, turns: Turns) -> str:
+    rows = [
         (
             name,
-            *(f"{_middle(each, what):.1f} s" for what in ("seconds", "cpu")),
-            f"{max(one.tree_mb for one in each):.0f} MB",
+            *(f"{statistics.median(getattr(cost, what) for cost in costs):.1f} s" for what in ("seconds", "cpu")),
+            f"{max(cost.tree_mb for cost in costs):.0f} MB",
         )
-        for name, each in turns.items()
+        for name, costs in turns.items()
+        if costs
     ]
+    return show(title, ("who", "wall", "CPU", "peak memory, all its processes"), rows)
+
+
+def _ratios(title: str, turns: Turns) -> str:
     lines = []
-    for name, goal in goals.items():
-        if name not in turns:
-            continue
-        for what, attribute in (("wall", "seconds"), ("CPU", "cpu")):
-            pairs = zip(turns["sftplay"], turns[name], strict=False)
-            ratios = [getattr(a, attribute) / getattr(b, attribute) for a, b in pairs]
-            if name != "bare":
-                ratios = [1 / ratio for ratio in ratios]
-            label = (
-                "sftplay takes, in times of the bare pass" if name == "bare" else f"sftplay is faster than {name} by"
-            )
+    for what, attribute in (("wall", "seconds"), ("CPU", "cpu")):
+        pairs = zip(turns.get("sftplay", ()), turns.get("datasets", ()), strict=False)
+        ratios = [getattr(theirs, attribute) / getattr(own, attribute) for own, theirs in pairs]
+        if ratios:
             spread = f"{statistics.median(ratios):.2f} × ({min(ratios):.2f} to {max(ratios):.2f})"
-            lines.append((f"{label} ({what})", spread, goal if what == "wall" else ""))
-    return [
-        show(title, ("who", "wall", "CPU", "peak memory, all its processes"), costs),
-        show(f"{title}: ratios, each within a turn", ("what", "median (smallest to largest)", "goal"), lines),
-    ]
-
-
-def _middle(costs: list[Cost], attribute: str) -> float:
-    return statistics.median(getattr(cost, attribute) for cost in costs)
-
-
-def _cost_of(rounds: int, rows: int, of: str | None) -> list[Cost]:
-    with project_with([], rows, repeat=of) as project:
-        return [ours(project) for _ in range(rounds)]
-
-
-def _scale(rows: int, many: list[Cost], small: int, few: list[Cost], none: list[Cost]) -> str:
-    """Cost of a row, Python's start (what a hundred rows cost) taken off."""
-    start = _middle(none, "cpu")
-    each = [(_middle(costs, "cpu") - start) / count * 1e6 for costs, count in ((few, small), (many, rows))]
-    lines = [
-        (f"of {small:,} rows", f"{each[0]:.1f} µs", ""),
-        (f"of {rows:,} rows", f"{each[1]:.1f} µs", f"{each[1] / each[0] - 1:+.0%}; goal: at most +20 %"),
-        ("start of the three commands", f"{start:.1f} s", f"{_middle(none, 'seconds'):.1f} s of wall time"),
-    ]
-    return show("CPU for each row of process + style + render, without the start", ("what", "CPU", ""), lines)
+            lines.append((f"sftplay is faster than datasets.map by ({what})", spread, GOALS[what]))
+    return show(f"{title}: ratios, each within a turn", ("what", "median (smallest to largest)", "goal"), lines)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def write_held_out(project: Path, target: Path, samples: int) -> int:
     import os
 
     from sftplay.config import load_config
-    from sftplay.data.artifact import read_split
+    from sftplay.data.tokenizing.artifact import read_split
     from sftplay.model.held_out import read_rows
 
     before = Path.cwd()

@@ -127,7 +127,7 @@ def _trl(task: Work, rows: Path, *words: str) -> Taken:
 
 def _llamafactory(task: Work) -> Taken:
     """Its CLI with its own defaults; LoRA's shape, rows, length, learning rate and batch are set as for the others."""
-    from sftplay.host import envs
+    from sftplay.host.local import environments
 
     home = task.project / "llamafactory"
     shutil.rmtree(home, ignore_errors=True)
@@ -147,7 +147,7 @@ def _llamafactory(task: Work) -> Taken:
     (home / "train.yaml").write_text(json.dumps(settings), encoding="utf-8")
     # It imports torchaudio whatever it trains on, and PyPI's builds of that load CUDA's libraries: an empty module will do for text.
     (home / "torchaudio.py").write_text("", encoding="utf-8")
-    cli = envs.ensure("llamafactory").folder / "bin" / "llamafactory-cli"
+    cli = environments.ensure("llamafactory").folder / "bin" / "llamafactory-cli"
     environ = {"PYTHONPATH": str(home), "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
     cost = measure([str(cli), "train", str(home / "train.yaml")], home, **environ).checked()
     result = json.loads((home / "out" / "all_results.json").read_text())

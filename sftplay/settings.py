@@ -76,8 +76,8 @@ class DataSettings(Section):
     """Which of your fields hold what, for files that no format fits."""
     reasoning: Literal["keep", "strip"] = "keep"
     """Reasoning in answers, `<think>…</think>`: kept as it is, or taken out by `process`. The report counts the rows that have some."""
-    odd_turns: Literal["reject", "mend"] = "reject"
-    """A conversation that the assistant begins, or with two turns of one speaker in a row. `mend` takes the opening turn out
+    odd_turns: Literal["reject", "fix"] = "reject"
+    """A conversation that the assistant begins, or with two turns of one speaker in a row. `fix` takes the opening turn out
     and joins the two by a blank line; both are counted."""
     near_duplicates: Literal["keep", "drop"] = "keep"
     """Rows that share at least 80 % of their wording with an earlier one: counted, or left out. Counting looks at 10,000 rows
@@ -102,6 +102,12 @@ class DataSettings(Section):
     """Text in the rows that spells a special token (`<|im_end|>`): refuse it, or let it become that token."""
     workers: Annotated[int, Field(ge=1, le=64)] | None = None
     """Processes that share the work of the data stages; the output is the same for any number. Default: one, a core each (8 at most) for over 50 MB."""
+
+    @field_validator("odd_turns", mode="before")
+    @classmethod
+    def _accept_former_value(cls, value: object) -> object:
+        """`mend` was the name of `fix`."""
+        return "fix" if value == "mend" else value
 
     @model_validator(mode="after")
     def _shares_leave_rows_to_train(self) -> DataSettings:

@@ -60,12 +60,17 @@ class Started:
 
 
 class Box:
-    """The process that forks. Used as a session fixture."""
+    """The process that forks. Used as a session fixture; `env`: for what is read while libraries are loaded."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **env: str) -> None:
         self._folder, self._count = folder, 0
         self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, str(Path(__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **env},
         )
 
     def ask(self, request: dict[str, Any]) -> Any:

@@ -23,6 +23,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--docker", action="store_true", help="run the tests that need a container engine")
 
 
+def pytest_report_header() -> str:
+    """The processor: rows of the matrix that need another one are skipped with its name."""
+    from sftplay.processor import processor_flags, processor_name
+
+    return f"processor: {processor_name()} ({' '.join(processor_flags())})"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests marked `docker` are skipped, with the reason, where nobody asked for them or no engine answers."""
     marked = [item for item in items if item.get_closest_marker("docker")]
@@ -35,7 +42,7 @@ def _no_containers(config: pytest.Config) -> str:
     if not config.getoption("--docker"):
         return "needs a container engine: inv test --docker"
     from sftplay.errors import SftplayError
-    from sftplay.host import engine
+    from sftplay.host.containers import engine
 
     try:
         engine.connect()

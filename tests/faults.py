@@ -67,3 +67,53 @@ def pretend_unsloth() -> None:
     os.environ["SFTPLAY_STACK"] = "unsloth"
     backends.BACKENDS["unsloth"] = backends.BACKENDS["bnb"]  # type: ignore[index]
     train.probe = lambda precision, log: Verdict(None, attention="sdpa/flash")  # type: ignore[assignment, misc]
+
+
+def bitsandbytes_packs() -> None:
+    """bitsandbytes believes that the processor has AVX512-BF16."""
+    import bitsandbytes.nn.modules
+
+    bitsandbytes.nn.modules.has_avx512bf16 = lambda: True
+
+
+def bitsandbytes_never_packs() -> None:
+    """bitsandbytes believes that the processor has no AVX512-BF16."""
+    import bitsandbytes.nn.modules
+
+    bitsandbytes.nn.modules.has_avx512bf16 = lambda: False
+
+
+def packed_layout_is_back() -> None:
+    """4-bit weights take the layout whose product has no derivative, as they did on processors with AVX512-BF16."""
+    from sftplay.model import load
+
+    bitsandbytes_packs()
+    load.keep_layout = lambda model: None  # type: ignore[assignment]
+
+
+def optimizer_moves_nothing() -> None:
+    """An optimizer whose steps change no weight."""
+    import torch
+
+    torch.optim.AdamW.step = lambda self, closure=None: None  # type: ignore[assignment, method-assign]
+
+
+def stale_adapter_weights() -> None:
+    """Products with copies of A and B that are made once and never again."""
+    from typing import Any
+
+    from sftplay.model.lean import lowrank
+
+    right, copies = lowrank._forward, dict[int, tuple[Any, Any]]()
+
+    def wrong(layer: Any, plain: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        (name,) = layer.active_adapters
+        a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
+        if b.any():  # as they were when the first step had been taken
+            old = copies.setdefault(id(layer), (a.detach().clone(), b.detach().clone()))
+            a, b = a - (a - old[0]).detach(), b - (b - old[1]).detach()
+        return lowrank._LowRank.apply(x, layer.get_base_layer(), a, b, layer.scaling[name])
+
+    wrong.__module__ = lowrank.__name__
+    assert right is not wrong
+    lowrank._forward = wrong

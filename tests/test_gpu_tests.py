@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.machine import look
+from sftplay.host.system.machine import look
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -34,7 +34,7 @@ class Finding:
 
 
 @dataclass
-class Tally:
+class Findings:
     """Findings with counts and the first few places (`file:line (id)`), in the order of the rows."""
 
     counts: dict[Finding, int] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Tally:
         if place and len(examples) < EXAMPLES:
             examples.append(place)
 
-    def merge(self, later: Tally) -> None:
+    def merge(self, later: Findings) -> None:
         """Add what was found in rows further on."""
         for found, count in later.counts.items():
             finding = self._kept_apart(found)

@@ -18,7 +18,7 @@ from typing import Any
 from sftplay.content import Advance, content_hash, ignore
 from sftplay.errors import NotFoundError
 from sftplay.files import TMP_PREFIX, explain_os_error, fsync_dir, hash_json
-from sftplay.freshness import FORMATS, STAMP, Stamp
+from sftplay.freshness import STAMP, Stamp
 from sftplay.locks import hold
 from sftplay.manifest import sweep
 
@@ -103,18 +103,6 @@ def source_of(folder: Path, names: Iterable[str], stamp: Stamp | None) -> str:
     """
     known: Marks = stamp.facts.get("files", {}) if stamp else {}
     return hash_of({name: remembered(folder / name, known.get(name)) for name in names})
-
-
-def is_unedited(stamp: Stamp | None, source: str) -> bool:
-    """Whether a folder's rows, whose hash is `source` now, are byte for byte as this version of sftplay writes them, and so were
-    those that they were made of: what is known of its writing then need not be checked anew.
-    """
-    return (
-        stamp is not None
-        and stamp.format == FORMATS[stamp.stage]
-        and stamp.output == source
-        and bool(stamp.facts.get("unedited"))
-    )
 
 
 def lost_file(folder: Path, stamp: Stamp | None) -> str | None:

@@ -19,7 +19,7 @@ FOLDERS = {"process": "processed", "style": "processed_with_style", "render": "r
 
 
 @dataclass(frozen=True)
-class Step:
+class StaleStage:
     """A stage that has to run: with which settings and options, and why."""
 
     stage: str
@@ -55,7 +55,7 @@ def ensure_current(job: Job, *, refuse: bool) -> Path:
     return data_folder("tokenized", job.settings)
 
 
-def _steps(job: Job) -> Iterator[Step]:
+def _steps(job: Job) -> Iterator[StaleStage]:
     """The stages that have to run. Lazy: whether a stage is stale is known once the ones before it have run."""
     for stage, kind in FOLDERS.items():
         folder = data_folder(kind, job.settings)
@@ -64,7 +64,7 @@ def _steps(job: Job) -> Iterator[Step]:
             continue
         reason = module.freshness(job)
         if reason is not None:
-            yield Step(stage, refreshed(job, stage, read_stamp(folder)), folder, reason)
+            yield StaleStage(stage, refreshed(job, stage, read_stamp(folder)), folder, reason)
 
 
 def _has_style(job: Job) -> bool:
@@ -98,7 +98,7 @@ def _is_handmade(folder: Path) -> bool:
     return False
 
 
-def _repeated(step: Step, job: Job) -> str:
+def _repeated(step: StaleStage, job: Job) -> str:
     """What a refresh repeats of an earlier command line, for the message."""
     given = {override.partition("=")[0] for override in job.overrides}
     latest = {override.partition("=")[0]: override for override in step.job.overrides}

@@ -13,16 +13,16 @@ from pathlib import Path
 from sftplay import console
 from sftplay.console import count_of
 from sftplay.data import output
-from sftplay.data.alike import PRECEDENCE, near_duplicates
-from sftplay.data.convert import convert
-from sftplay.data.datapage import write_page
+from sftplay.data.conversion.convert import convert
+from sftplay.data.conversion.raw_files import work
+from sftplay.data.conversion.report import ProcessCounts, say
 from sftplay.data.findings import Finding
+from sftplay.data.near_duplicates.count import PRECEDENCE, near_duplicates
+from sftplay.data.near_duplicates.sample import Sample
 from sftplay.data.parallel import ordered_map, worker_count
-from sftplay.data.progress import Progress, progress
-from sftplay.data.raw import work
+from sftplay.data.progress import ProgressBar, progress
 from sftplay.data.readers.sources import RawFile, find
-from sftplay.data.report import Tally, say
-from sftplay.data.sampled import Sample
+from sftplay.data.report_page import write_page
 from sftplay.data.split import SeenRows
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import write_json
@@ -43,7 +43,7 @@ _HASHING = 8  # input and output are hashed, a byte in about an eighth of the ti
 def freshness(job: Job) -> str | None:
     """Why data/processed has to be made again; None where it is current.
 
-    Rows whose raw files are gone are current: there is nothing to make them from again.
+    SplitRows whose raw files are gone are current: there is nothing to make them from again.
     """
     folder = data_folder("processed", job.settings)
     stamp = read_stamp(folder)
@@ -82,41 +82,41 @@ def run(job: Job) -> None:
 
         sources = {file.name: output.mark(file.path, hashed) for file in found.files}
         sample = None if settings.near_duplicates == "drop" else Sample(len(PRECEDENCE))  # else every row is looked at
-        tally = _write_rows(found.files, settings, worker_count(settings.workers, size), tmp, bar, sample)
+        counts = _write_rows(found.files, settings, worker_count(settings.workers, size), tmp, bar, sample)
         _refuse_changed(found.files, sources)
-        _refuse_unusable(tally, settings, tmp, folder)
-        tally.add_alike(near_duplicates(tmp, tally.rows_out, settings, tally.findings, hashed, sample))
-        _note_empty(tally, settings)
+        _refuse_unusable(counts, settings, tmp, folder)
+        counts.add_alike(near_duplicates(tmp, counts.rows_out, settings, counts.findings, hashed, sample))
+        _note_empty(counts, settings)
         if job.options.get("strict"):
-            _refuse_warnings(tally, tmp, folder)
-        write_json(tmp / REPORT, tally.to_json(found.skipped, settings))
-        _stamp(job, tally, sources, output.marks(tmp, ROW_FILES, hashed)).write(tmp)
-    say(tally, str(folder), settings)
+            _refuse_warnings(counts, tmp, folder)
+        write_json(tmp / REPORT, counts.to_json(found.skipped, settings))
+        _stamp(job, counts, sources, output.marks(tmp, ROW_FILES, hashed)).write(tmp)
+    say(counts, str(folder), settings)
     write_page(job)
 
 
 def _write_rows(
-    files: tuple[RawFile, ...], settings: DataSettings, workers: int, tmp: Path, bar: Progress, sample: Sample | None
-) -> Tally:
-    tally, seen = Tally(), SeenRows()
+    files: tuple[RawFile, ...], settings: DataSettings, workers: int, tmp: Path, bar: ProgressBar, sample: Sample | None
+) -> ProcessCounts:
+    counts, seen = ProcessCounts(), SeenRows()
     with ExitStack() as stack:
         splits = [stack.enter_context(open(tmp / name, "wb")) for name in ROW_FILES]
         rejects = stack.enter_context(open(tmp / REJECTS, "wb"))
-        pieces = ordered_map(convert, work(files, settings, tally.files), workers)
+        pieces = ordered_map(convert, work(files, settings, counts.files), workers)
         for done in stack.enter_context(closing(pieces)):
             kept = []
             for rows in done.splits:
                 again = seen.duplicates(rows.keys)
-                tally.add_duplicates(f"{rows.keys[place]:016x}" for place in again)
+                counts.add_duplicates(f"{rows.keys[place]:016x}" for place in again)
                 kept.append(rows.without(again))
             for split, out, rows in zip(SPLITS, splits, kept, strict=True):
                 out.write(rows.lines)
                 if sample is not None:
                     sample.add(PRECEDENCE.index(split), rows.keys, rows.sizes)
             rejects.writelines(bad.to_json(files[done.file].name) for bad in done.rejects)
-            tally.add(done, kept)
+            counts.add(done, kept)
             bar.advance(done.used)
-    return tally
+    return counts
 
 
 def _refuse_changed(files: tuple[RawFile, ...], sources: output.Marks) -> None:
@@ -126,33 +126,35 @@ def _refuse_changed(files: tuple[RawFile, ...], sources: output.Marks) -> None:
             raise DataError("the file changed while it was read", where=file.name, todo="run it again")
 
 
-def _refuse_unusable(tally: Tally, settings: DataSettings, tmp: Path, folder: Path) -> None:
+def _refuse_unusable(counts: ProcessCounts, settings: DataSettings, tmp: Path, folder: Path) -> None:
     """Raise DataError where the rows can't be used. The rejects are put in place even so: they say why."""
-    if not tally.rows_in:
+    if not counts.rows_in:
         raise DataError("no rows in any file", where=str(settings.raw), todo="put your rows there")
-    share = tally.rejected / tally.rows_in
+    share = counts.rejected / counts.rows_in
     if share > settings.max_reject_share:
         os.replace(tmp / REJECTS, folder / REJECTS)
-        listing = "\n".join(f"  {line}" for line in tally.first_rejects)
-        mend = "\nor have the turns mended: --set data.odd_turns=mend" if tally.out_of_order else ""
+        listing = "\n".join(f"  {line}" for line in counts.first_rejects)
+        fix = "\nor have the turns fixed: --set data.odd_turns=fix" if counts.out_of_order else ""
         raise DataError(
-            f"{count_of(tally.rejected)} of {tally.rows_in:,} can't be used ({tally.reasons_text()}); "
+            f"{count_of(counts.rejected)} of {counts.rows_in:,} can't be used ({counts.reasons_text()}); "
             f"data.max_reject_share allows {settings.max_reject_share:.3g}\n{listing}",
-            where=tally.first_place,
-            todo=f"look at them in {folder / REJECTS}, then mend them, or leave them out: "
-            f"--set data.max_reject_share={_share_above(share)}{mend}",
+            where=counts.first_place,
+            todo=f"look at them in {folder / REJECTS}, then fix them, or leave them out: "
+            f"--set data.max_reject_share={_share_above(share)}{fix}",
         )
-    if not tally.splits["train"]:
+    if not counts.splits["train"]:
         todo = "add rows, or put fewer aside: --set data.val_share=0 --set data.test_share=0"
-        raise DataError(f"none of {count_of(tally.rows_out)} is in the train split", where=str(settings.raw), todo=todo)
+        raise DataError(
+            f"none of {count_of(counts.rows_out)} is in the train split", where=str(settings.raw), todo=todo
+        )
 
 
-def _refuse_warnings(tally: Tally, tmp: Path, folder: Path) -> None:
+def _refuse_warnings(counts: ProcessCounts, tmp: Path, folder: Path) -> None:
     """What --strict does. The rejects are put in place even so: they say why."""
     try:
-        tally.findings.refuse_warnings()
+        counts.findings.refuse_warnings()
     except DataError:
-        if tally.rejected:
+        if counts.rejected:
             os.replace(tmp / REJECTS, folder / REJECTS)
         raise
 
@@ -161,7 +163,7 @@ def _share_above(share: float) -> float:
     return min(1.0, int(share * 100 + 1) / 100)
 
 
-def _stamp(job: Job, tally: Tally, sources: output.Marks, files: output.Marks) -> Stamp:
+def _stamp(job: Job, counts: ProcessCounts, sources: output.Marks, files: output.Marks) -> Stamp:
     section = section_of(job.settings, *SECTION)
     return Stamp(
         stage="process",
@@ -169,14 +171,14 @@ def _stamp(job: Job, tally: Tally, sources: output.Marks, files: output.Marks) -
         section=section,
         overrides=relevant(job.overrides, section),
         output=output.hash_of(files),
-        facts={"files": files, "sources": sources, "rows": tally.splits, "unedited": True},
+        facts={"files": files, "sources": sources, "rows": counts.splits},
     )
 
 
-def _note_empty(tally: Tally, settings: DataSettings) -> None:
+def _note_empty(counts: ProcessCounts, settings: DataSettings) -> None:
     for split, share in (("val", settings.val_share), ("test", settings.test_share)):
-        if share and not tally.splits[split]:
+        if share and not counts.splits[split]:
             what = f"the {split} split is empty, so nothing can be evaluated on it"
-            tally.findings.add(
+            counts.findings.add(
                 Finding("empty_split", "warning", what, f"add rows, or set a larger data.{split}_share"), count=0
             )

@@ -21,7 +21,7 @@ SHOW_AFTER = 2.0  # seconds: shorter work needs no progress
 PLAIN_EVERY = 30.0  # seconds between two plain lines
 
 
-class Progress:
+class ProgressBar:
     """Counts work and shows it. Costs next to nothing until two seconds have passed.
 
     Args:
@@ -135,9 +135,9 @@ class Progress:
 
 
 @contextmanager
-def progress(total: int | None, unit: str, title: str, done: int = 0) -> Iterator[Progress]:
+def progress(total: int | None, unit: str, title: str, done: int = 0) -> Iterator[ProgressBar]:
     """Show progress while the block runs. In it: `bar.advance(1, loss="1.93")`."""
-    shown = Progress(total, unit, title, done)
+    shown = ProgressBar(total, unit, title, done)
     try:
         yield shown
     finally:

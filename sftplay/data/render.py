@@ -13,19 +13,19 @@ from typing import Any
 
 from sftplay import console
 from sftplay.data import process, style
-from sftplay.data.additions import tally_additions
 from sftplay.data.blocks import blocks
-from sftplay.data.datapage import write_page
 from sftplay.data.findings import todos
-from sftplay.data.leaks import Leaks
-from sftplay.data.output import hash_of, is_unedited, lost_file, marks, new_files, require_rows, source_of
+from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.parallel import ordered_map, worker_count
-from sftplay.data.probe import TemplateTraits, find_traits
-from sftplay.data.progress import Progress, progress
-from sftplay.data.render_report import Counts, facts_of, report_of
-from sftplay.data.render_rows import Recipe, render_block
-from sftplay.data.template import TEMPLATE_FILE, ChatTemplate, choose_template
-from sftplay.data.tokenizer import TokenizerFacts, read_tokenizer
+from sftplay.data.progress import ProgressBar, progress
+from sftplay.data.rendering.additions import count_additions
+from sftplay.data.rendering.leaks import Leaks
+from sftplay.data.rendering.probe import TemplateTraits, find_traits
+from sftplay.data.rendering.report import Counts, facts_of, report_of
+from sftplay.data.rendering.rows import RenderSettings, render_block
+from sftplay.data.rendering.template import TEMPLATE_FILE, ChatTemplate, choose_template
+from sftplay.data.report_page import write_page
+from sftplay.data.tokenizing.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
 from sftplay.files import write_json, write_text
 from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
@@ -79,12 +79,12 @@ def run(job: Job) -> None:
     console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
     folder = data_folder("rendered", settings)
     with new_files(folder, "render") as tmp:
-        recipe = _recipe(settings, template, traits, tokenizer, unedited=is_unedited(read_stamp(source), read))
+        recipe = _recipe(settings, template, traits, tokenizer)
         counts = _render_files(recipe, source, tmp, settings.data.workers)
         _judge(counts, settings.data.max_reject_share, keep_rejects=lambda: _keep_rejects(tmp, folder))
-        tally_additions(template, traits, counts.without_system, counts.tally)
+        count_additions(template, traits, counts.without_system, counts.findings)
         if job.options.get("strict"):
-            counts.tally.refuse_warnings()
+            counts.findings.refuse_warnings()
         write_text(tmp / TEMPLATE_FILE, template.source)
         write_json(tmp / REPORT, report_of(counts))
         files = marks(tmp, (*FILES, TEMPLATE_FILE))
@@ -126,25 +126,24 @@ def _section(job: Job, template: ChatTemplate, tokenizer: TokenizerFacts) -> dic
 
 
 def _recipe(
-    settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts, *, unedited: bool
-) -> Recipe:
+    settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts
+) -> RenderSettings:
     merge = settings.data.system_unsupported == "merge_into_user"
-    return Recipe(
+    return RenderSettings(
         template=template,
         eot=traits.eot.value,
         turns=settings.data.turns,
         specials=tuple(tokenizer.special),
         keep_specials=settings.data.special_tokens_in_text == "keep",
         system="render" if traits.system_supported else "merge" if merge else "error",
-        unedited=unedited,
     )
 
 
-def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int | None) -> Counts:
+def _render_files(recipe: RenderSettings, source: Path, target: Path, asked_workers: int | None) -> Counts:
     counts = Counts()
     size = sum((source / name).stat().st_size for name in FILES)
     with ExitStack() as stack:
-        bar: Progress = stack.enter_context(progress(size, "B", "render"))
+        bar: ProgressBar = stack.enter_context(progress(size, "B", "render"))
         rejects = stack.enter_context(open(target / REJECTS, "wb"))
         outs = {str(source / name): stack.enter_context(open(target / name, "wb")) for name in FILES}
         leaks, before = Leaks(), ""
@@ -157,7 +156,7 @@ def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int
             if done.file != before:
                 leaks.next_split()
             before = done.file
-            outs[done.file].write(leaks.without(done, rejects, counts.tally))
+            outs[done.file].write(leaks.without(done, rejects, counts.findings))
             rejects.write(done.rejects)
             counts.add(Path(done.file).stem, done, leaks.count)
             bar.advance(done.size)
@@ -166,12 +165,12 @@ def _render_files(recipe: Recipe, source: Path, target: Path, asked_workers: int
 
 def _judge(counts: Counts, allowed: float, keep_rejects: Callable[[], Path]) -> None:
     """Raise where rows can't be trained on as they are; warn about those that were set aside."""
-    fatal, rejected = counts.tally.of("fatal"), counts.tally.of("reject")
+    fatal, rejected = counts.findings.of("fatal"), counts.findings.of("reject")
     if fatal:
-        listing = "\n".join(f"  {counts.tally.line(finding)}" for finding in fatal)
+        listing = "\n".join(f"  {counts.findings.line(finding)}" for finding in fatal)
         raise DataError(f"rows can't be rendered\n{listing}", todo=todos(fatal))
     if rejected:
-        listing = "\n".join(f"  {counts.tally.line(finding)}" for finding in rejected)
+        listing = "\n".join(f"  {counts.findings.line(finding)}" for finding in rejected)
         share = f"{counts.rejected:,} of {counts.read:,} rows can't be rendered"
         if counts.rejected > allowed * counts.read:
             raise DataError(
@@ -191,6 +190,6 @@ def _keep_rejects(tmp: Path, folder: Path) -> Path:
 
 
 def _say_counts(counts: Counts, source: Path, folder: Path) -> None:
-    counts.tally.say()
+    counts.findings.say()
     rows = ", ".join(f"{split} {counts.rows.get(split, 0):,}" for split in SPLITS)
     console.success(f"rendered {source} → {folder}: {rows} rows, {sum(counts.turns.values()):,} trained turns")

@@ -14,9 +14,9 @@ import numpy as np
 
 from sftplay import console
 from sftplay.data import tokenize
-from sftplay.data.artifact import IGNORED, batches_of, read_split
-from sftplay.data.specials import special_pattern
-from sftplay.data.tokenizer import load_backend, read_tokenizer
+from sftplay.data.rendering.special_tokens import special_pattern
+from sftplay.data.tokenizing.artifact import IGNORED, batches_of, read_split
+from sftplay.data.tokenizing.tokenizer import load_backend, read_tokenizer
 from sftplay.errors import NotFoundError, RefusedError, UsageError
 from sftplay.freshness import read_stamp, warn_if_behind
 from sftplay.places import SPLITS, data_folder, find_model

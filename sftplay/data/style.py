@@ -13,7 +13,7 @@ from sftplay import console
 from sftplay.console import count_of
 from sftplay.data import output, process
 from sftplay.data.blocks import Block, blocks
-from sftplay.data.progress import Progress, progress
+from sftplay.data.progress import ProgressBar, progress
 from sftplay.errors import DataError, UsageError
 from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, why_stale
 from sftplay.places import data_folder
@@ -24,7 +24,7 @@ _ASK_FOR_PROMPT = 'give one: --style "Answer in one short sentence.", or set sty
 
 
 @dataclass(frozen=True)
-class Style:
+class StylePrompt:
     """What happens to the system turn."""
 
     prompt: str
@@ -43,11 +43,13 @@ class Style:
         return "\n\n".join(parts)
 
 
-def style_of(job: Job) -> Style | None:
+def style_of(job: Job) -> StylePrompt | None:
     """The style asked for by options, else by the config for this dataset, else for all; None where there is no prompt."""
     settings = job.settings.style
     prompt = job.options.get("style") or settings.prompts.get(job.settings.data.suffix or "", settings.prompt)
-    return Style(prompt, job.options.get("mode") or job.settings.style.mode) if prompt and prompt.strip() else None
+    return (
+        StylePrompt(prompt, job.options.get("mode") or job.settings.style.mode) if prompt and prompt.strip() else None
+    )
 
 
 def style_in(folder: Path) -> dict[str, str] | None:
@@ -109,14 +111,13 @@ def run(job: Job) -> None:
             facts={
                 "files": files,
                 "rows": {Path(name).stem: count for name, count in rows.items()},
-                "unedited": output.is_unedited(read_stamp(source), read),
             },
         ).write(tmp)
     _preview(source, folder, style)
     console.success(f"{count_of(sum(rows.values()))} in {folder}, {source} is as it was")
 
 
-def _style_file(source: Path, target: Path, style: Style, bar: Progress) -> int:
+def _style_file(source: Path, target: Path, style: StylePrompt, bar: ProgressBar) -> int:
     count = 0
     with open(target, "wb") as out:
         for block in blocks(source):
@@ -127,7 +128,7 @@ def _style_file(source: Path, target: Path, style: Style, bar: Progress) -> int:
     return count
 
 
-def styled_block(block: Block, style: Style) -> tuple[int, bytes]:
+def styled_block(block: Block, style: StylePrompt) -> tuple[int, bytes]:
     """How many rows a block of a processed file holds, and its lines with the style in them.
 
     A line feed ends a line and nothing else (inside a JSON text it is escaped), so a block in which no row has a system turn is
@@ -149,7 +150,7 @@ def styled_block(block: Block, style: Style) -> tuple[int, bytes]:
     return len(done), b"".join(done)
 
 
-def _styled(line: bytes, style: Style, where: str) -> bytes:
+def _styled(line: bytes, style: StylePrompt, where: str) -> bytes:
     try:
         row: Any = orjson.loads(line)
         first, rest = row["messages"][0], row["messages"][1:]
@@ -181,7 +182,7 @@ def _warn_if_stale(job: Job, source: Path) -> None:
         console.warning(f"{what}: {todo}")
 
 
-def preview(source: Path, style: Style) -> None:
+def preview(source: Path, style: StylePrompt) -> None:
     """Rows before and after, on stdout: the first one without a system turn, and the first one with one, of each split."""
     shown: set[str] = set()
     for name in process.ROW_FILES:
@@ -196,7 +197,7 @@ def preview(source: Path, style: Style) -> None:
     console.info("nothing was written: the same command without --preview does it")
 
 
-def _show_change(line: bytes, style: Style, where: str, what: str) -> None:
+def _show_change(line: bytes, style: StylePrompt, where: str, what: str) -> None:
     before, after = orjson.loads(line), orjson.loads(_styled(line, style, where))
     old = before["messages"][0]["content"] if before["messages"][0]["role"] == "system" else None
     console.result(f"── {what} ({where}), {style.mode}")
@@ -207,7 +208,7 @@ def _show_change(line: bytes, style: Style, where: str, what: str) -> None:
     console.result(f"  {turn['role']}: {_shortened(turn['content'])} (as it was, and all that follows)\n")
 
 
-def _preview(source: Path, folder: Path, style: Style) -> None:
+def _preview(source: Path, folder: Path, style: StylePrompt) -> None:
     """Say what the change looks like, on the first row."""
     old, new = (_first_system(place) for place in (source, folder))
     console.info(f"system turn of the first row ({style.mode}): before: {old}; after: {new}")

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from sftplay import console
-from sftplay.data.artifact import Writer, writing
 from sftplay.data.blocks import blocks
-from sftplay.data.datapage import write_page
-from sftplay.data.findings import Finding, Tally, todos
-from sftplay.data.lengths import Lengths
+from sftplay.data.findings import Finding, Findings, todos
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.progress import progress
 from sftplay.data.render import FILES as RENDERED
-from sftplay.data.spelled import spelling_of
-from sftplay.data.tokenize_rows import Reader, Tokenized
-from sftplay.data.tokenizer import TokenizerFacts, load_backend, read_tokenizer
+from sftplay.data.report_page import write_page
+from sftplay.data.tokenizing.artifact import Writer, writing
+from sftplay.data.tokenizing.byte_decode import token_bytes_of
+from sftplay.data.tokenizing.length_limit import LengthLimit
+from sftplay.data.tokenizing.rows import RowTokenizer, TokenizedBlock
+from sftplay.data.tokenizing.tokenizer import TokenizerFacts, load_backend, read_tokenizer
+from sftplay.data.tokenizing.word_cache import WordCache, split_rule_of
 from sftplay.errors import DataError, NotFoundError, RefusedError
 from sftplay.files import hash_json, write_json
 from sftplay.freshness import Stamp, behind, read_stamp, refreshed, relevant, section_of, warn_if_behind, why_stale
@@ -86,14 +87,14 @@ def run(job: Job) -> None:
         )
     read, section = _source(source, rendered), _section(job, tokenizer)
     folder = data_folder("tokenized", settings)
-    lengths = Lengths(settings.model.max_length, settings.data.on_too_long)
+    lengths = LengthLimit(settings.model.max_length, settings.data.on_too_long)
     with new_files(folder, "tokenize") as tmp:
-        splits, tally = _tokenize(_reader(tokenizer, rendered.facts), source, tmp, lengths, settings.data.workers)
-        _judge(splits, tally, lengths, model)
-        _tally_lengths(lengths, tally)
+        splits, findings = _tokenize(_reader(tokenizer, rendered.facts), source, tmp, lengths, settings.data.workers)
+        _judge(splits, findings, lengths, model)
+        _count_lengths(lengths, findings)
         if job.options.get("strict"):
-            tally.refuse_warnings()
-        write_json(tmp / REPORT, _report(splits, tally, lengths))
+            findings.refuse_warnings()
+        write_json(tmp / REPORT, _report(splits, findings, lengths))
         files = marks(tmp, FILES)
         Stamp(
             stage="tokenize",
@@ -102,9 +103,9 @@ def run(job: Job) -> None:
             overrides=relevant(job.overrides, SECTION),
             options={},
             output=hash_of(files),
-            facts={**_facts(rendered.facts, splits, tally, lengths), "files": files, "rendered": rendered.output},
+            facts={**_facts(rendered.facts, splits, findings, lengths), "files": files, "rendered": rendered.output},
         ).write(tmp)
-    _say(splits, tally, lengths, folder)
+    _say(splits, findings, lengths, folder)
     write_page(job)
 
 
@@ -124,16 +125,18 @@ def _section(job: Job, tokenizer: TokenizerFacts) -> dict[str, Any]:
     return {**section_of(job.settings, *SECTION), "tokenizer": tokenizer.hash}
 
 
-def _reader(tokenizer: TokenizerFacts, facts: Mapping[str, Any]) -> Reader:
+def _reader(tokenizer: TokenizerFacts, facts: Mapping[str, Any]) -> RowTokenizer:
     bos, backend = tokenizer.named.get("bos_token"), load_backend(tokenizer.folder)
     bos_id = tokenizer.special.get(bos) if bos else None
-    return Reader(backend, facts["eot_id"], bos_id, spelling_of(backend))
+    token_bytes, rule = token_bytes_of(backend), split_rule_of(backend)
+    words = WordCache(backend, rule, token_bytes) if rule and token_bytes else None
+    return RowTokenizer(backend, facts["eot_id"], bos_id, token_bytes, words)
 
 
 def _tokenize(
-    reader: Reader, source: Path, target: Path, lengths: Lengths, workers: int | None
-) -> tuple[dict[str, Writer], Tally]:
-    splits, tally = {}, Tally()
+    reader: RowTokenizer, source: Path, target: Path, lengths: LengthLimit, workers: int | None
+) -> tuple[dict[str, Writer], Findings]:
+    splits, findings = {}, Findings()
     if workers is not None:
         os.environ["RAYON_NUM_THREADS"] = str(workers)
     size = sum((source / name).stat().st_size for name in RENDERED)
@@ -142,19 +145,19 @@ def _tokenize(
             with writing(target / name) as out, closing(_read_ahead(reader, source / rendered)) as pieces:
                 for done in pieces:
                     out.write(lengths.apply(done.batch))
-                    tally.merge(done.tally)
+                    findings.merge(done.findings)
                     bar.advance(done.size)
             splits[split] = out
-    return splits, tally
+    return splits, findings
 
 
-def _read_ahead(reader: Reader, path: Path) -> Generator[Tokenized, None, None]:
+def _read_ahead(reader: RowTokenizer, path: Path) -> Generator[TokenizedBlock, None, None]:
     """Blocks of a file, the next two being tokenized while one is written.
 
     The tokenizer spreads a block over all processors and leaves them idle while its ids are gathered and checked: with two blocks
     at work, one is encoded meanwhile.
     """
-    waiting: deque[Future[Tokenized]] = deque()
+    waiting: deque[Future[TokenizedBlock]] = deque()
     with ThreadPoolExecutor(2) as pool:
         for block in blocks(path):
             waiting.append(pool.submit(reader.read, block))
@@ -164,10 +167,10 @@ def _read_ahead(reader: Reader, path: Path) -> Generator[Tokenized, None, None]:
             yield waiting.popleft().result()
 
 
-def _judge(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, model: Path) -> None:
+def _judge(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit, model: Path) -> None:
     """Raise where the rows can't be trained on as they are."""
-    if fatal := tally.of("fatal"):
-        listing = "\n".join(f"  {tally.line(finding)}" for finding in fatal)
+    if fatal := findings.of("fatal"):
+        listing = "\n".join(f"  {findings.line(finding)}" for finding in fatal)
         raise DataError(f"rows can't be tokenized\n{listing}", todo=todos(fatal))
     if lengths.too_long and lengths.policy == "error":
         raise lengths.refuse(_readable(model))
@@ -180,17 +183,17 @@ def _judge(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, model: 
         )
 
 
-def _tally_lengths(lengths: Lengths, tally: Tally) -> None:
+def _count_lengths(lengths: LengthLimit, findings: Findings) -> None:
     finding = lengths.finding()
     for row_id, length in lengths.examples:
-        tally.add(finding, f"{row_id} ({length:,})")
+        findings.add(finding, f"{row_id} ({length:,})")
     if lengths.too_long > len(lengths.examples):
-        tally.add(finding, count=lengths.too_long - len(lengths.examples))
+        findings.add(finding, count=lengths.too_long - len(lengths.examples))
     if untrained := lengths.untrained():
-        tally.add(_UNTRAINED, count=untrained)
+        findings.add(_UNTRAINED, count=untrained)
 
 
-def _report(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths) -> dict[str, Any]:
+def _report(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit) -> dict[str, Any]:
     return {
         "rows": {split: out.rows for split, out in splits.items()},
         "tokens": {split: out.tokens for split, out in splits.items()},
@@ -204,7 +207,7 @@ def _report(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths) -> dic
         },
         "lengths": {"row": lengths.quantiles(), "trained": lengths.quantiles(lengths.trained)},
         "length_counts": {"row": lengths.bars(lengths.seen), "trained": lengths.bars(lengths.trained)},
-        "findings": tally.to_json(),
+        "findings": findings.to_json(),
     }
 
 
@@ -215,7 +218,7 @@ def _readable(model: Path) -> int | None:
 
 
 def _facts(
-    rendered: Mapping[str, Any], splits: Mapping[str, Writer], tally: Tally, lengths: Lengths
+    rendered: Mapping[str, Any], splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit
 ) -> Mapping[str, Any]:
     """What training and runs want to know; the rendering's facts are handed on."""
     return {
@@ -230,12 +233,12 @@ def _facts(
         "too_long": lengths.too_long,
         "dropped": lengths.dropped,
         "truncated": lengths.truncated,
-        "notes": {finding.kind: tally.count(finding.kind) for finding in tally.of("note")},
+        "notes": {finding.kind: findings.count(finding.kind) for finding in findings.of("note")},
     }
 
 
-def _say(splits: Mapping[str, Writer], tally: Tally, lengths: Lengths, folder: Path) -> None:
-    tally.say(but="too_long")
+def _say(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit, folder: Path) -> None:
+    findings.say(but="too_long")
     if lengths.too_long:
         console.warning(
             f"{lengths.line()}\n  {lengths.dropped:,} dropped, {lengths.truncated:,} cut "

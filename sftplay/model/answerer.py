@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers.decoders import DecodeStream
 
 from sftplay import console
-from sftplay.data.style import Style
+from sftplay.data.style import StylePrompt
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
 from sftplay.model.fuse import fused
@@ -48,7 +48,7 @@ class Answerer:
     pad_id: int
     system: str | None
     identity: Mapping[str, Any]
-    style: Style | None = None
+    style: StylePrompt | None = None
 
     def with_system(self, messages: Messages) -> list[dict[str, Any]]:
         """The conversation with the system prompt in front, unless it has one."""
@@ -146,12 +146,12 @@ def open_answerer(job: Job) -> Answerer:
     )
 
 
-def _system(job: Job, facts: RunFacts | None) -> tuple[str | None, Style | None]:
+def _system(job: Job, facts: RunFacts | None) -> tuple[str | None, StylePrompt | None]:
     """The system prompt: the one given, else the style prompt that the run was trained with."""
     given = job.options.get("system") or job.settings.infer.system
     recorded = facts.record.get("style") if facts else None
     if given or not recorded or job.options.get("no_style"):
         return given, None
-    style = Style(recorded["prompt"], recorded["mode"])
+    style = StylePrompt(recorded["prompt"], recorded["mode"])
     console.info(f"system prompt: the style that the run was trained with, {style.prompt!r} (--no-style: without it)")
     return style.system(""), style

@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from sftplay.data.tokenizer import load_tokenizer
+from sftplay.data.tokenizing.tokenizer import load_tokenizer
 from sftplay.decision import Decision
 from sftplay.errors import DataError, RefusedError
 from sftplay.model.collate import IGNORED, Packer

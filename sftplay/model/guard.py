@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sftplay import console
-from sftplay.data.template import TEMPLATE_FILE
+from sftplay.data.rendering.template import TEMPLATE_FILE
 from sftplay.errors import RefusedError
 from sftplay.model.other_rows import find_other_rows
 from sftplay.model.plan import Plan

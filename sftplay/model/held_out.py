@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sftplay.data.artifact import IGNORED, read_split
+from sftplay.data.tokenizing.artifact import IGNORED, read_split
 from sftplay.errors import DataError, NotFoundError
 from sftplay.freshness import read_stamp
 from sftplay.places import data_folder

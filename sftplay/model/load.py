@@ -11,8 +11,8 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from sftplay.collector import loaded
-from sftplay.data.template import ChatTemplate, checked_template, choose_template
-from sftplay.data.tokenizer import load_tokenizer, read_tokenizer
+from sftplay.data.rendering.template import ChatTemplate, checked_template, choose_template
+from sftplay.data.tokenizing.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.files import explain_os_error, read_json, refuse_pipe

@@ -9,8 +9,8 @@ from typing import Any
 
 from sftplay.data.readers.piece import MAX_ROW_BYTES, PIECE_BYTES, not_utf8
 from sftplay.data.readers.stream import Source, open_source, refuse_cr_only
+from sftplay.data.readers.strict_json import parse_row
 from sftplay.data.rejects import BadRowError
-from sftplay.data.strict import parse_row
 from sftplay.errors import DataError, NotFoundError, UsageError
 
 _PACKED = {".gz", ".zst"}

@@ -13,7 +13,7 @@ from sftplay import console
 from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
-from sftplay.data.template import TEMPLATE_FILE
+from sftplay.data.rendering.template import TEMPLATE_FILE
 from sftplay.errors import (
     DataError,
     InterruptedSavedError,

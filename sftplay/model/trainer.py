@@ -86,6 +86,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         model = kwargs["model"]
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         forward = base.__dict__.get("forward")
+        # TRL rounds the adapters of a 4-bit base to bf16: those of --init-adapter would not be the ones that were trained.
+        trained = [(parameter, parameter.data) for parameter in model.parameters() if parameter.requires_grad]
         super().__init__(eval_dataset=eval_rows, **kwargs)
         self._restore_forward(base, forward)
         self.remove_callback(PrinterCallback)
@@ -95,11 +97,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = (
             True  # our loss divides by the step's trained tokens, whatever the accumulation
         )
-        for parameter in self.model.parameters():
-            if parameter.requires_grad:
-                parameter.data = (
-                    parameter.data.float()
-                )  # TRL makes QLoRA adapters bf16: a resumed run would then differ
+        for parameter, data in trained:
+            parameter.data = data
         self.plain_head = has_plain_head(self.model)
 
     @property

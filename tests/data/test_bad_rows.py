@@ -113,13 +113,14 @@ def test_conversations_are_refused_by_name(project: Project, case: str) -> None:
     done = project.run("process")
     assert done.code == 65
     assert reason in done.said and "data/raw/talk.jsonl:21" in done.said
-    assert ("data.odd_turns=mend" in done.said) == (case in ("the assistant begins", "two users in a row"))
+    assert ("data.odd_turns=fix" in done.said) == (case in ("the assistant begins", "two users in a row"))
 
 
-def test_turns_out_of_order_are_mended_where_that_is_asked_for(project: Project) -> None:
+@pytest.mark.parametrize("value", ["fix", "mend"])  # the second is the former name
+def test_turns_out_of_order_are_fixed_where_that_is_asked_for(project: Project, value: str) -> None:
     good = b"".join(talk(("user", f"q {n}"), ("assistant", f"a {n}")) for n in range(20))
     project.put("talk.jsonl", good + CONVERSATIONS["the assistant begins"][0] + CONVERSATIONS["two users in a row"][0])
-    done = project.run("process", "--set", "data.odd_turns=mend")
+    done = project.run("process", "--set", f"data.odd_turns={value}")
     assert done.code == 0, done.said
     texts = [[(turn["role"], turn["content"]) for turn in row["messages"]] for row in project.rows()]
     assert [("user", "a"), ("assistant", "b")] in texts

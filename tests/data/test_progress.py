@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from sftplay.data import progress as module
-from sftplay.data.progress import Progress, clock, progress
+from sftplay.data.progress import ProgressBar, clock, progress
 
 
 def child(code: str, **env: str) -> tuple[str, str]:
@@ -88,14 +88,14 @@ def test_a_closed_terminal_does_not_stop_the_work() -> None:
 
 def test_the_line_counts_only_what_was_done_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "monotonic", lambda: 100.0)
-    bar = Progress(1000, "step", "training", done=500)
+    bar = ProgressBar(1000, "step", "training", done=500)
     bar.done += 100
     assert bar.line(110.0, {}) == "training: 60% of 1,000 steps, 10 steps/s, 0:40 left"
 
 
 def test_bytes_are_shown_in_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "monotonic", lambda: 0.0)
-    bar = Progress(2_000_000, "B", "process")
+    bar = ProgressBar(2_000_000, "B", "process")
     bar.done = 1_000_000
     assert bar.line(1.0, {}) == "process: 50% of 2.0 MB, 1.0 MB/s, 0:01 left"
 

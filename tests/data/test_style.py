@@ -10,7 +10,7 @@ import pytest
 
 from sftplay.cli import make_job
 from sftplay.data import process, style
-from sftplay.data.style import Style
+from sftplay.data.style import StylePrompt
 from sftplay.freshness import read_stamp, refreshed
 from tests.data.project import Project, jsonl, questions
 
@@ -51,8 +51,8 @@ def test_every_row_gets_the_prompt_and_keeps_all_else(made: Project) -> None:
     [("prepend", "Rhyme.\n\nYou are a clerk."), ("append", "You are a clerk.\n\nRhyme."), ("replace", "Rhyme.")],
 )
 def test_modes(mode: str, system: str) -> None:
-    assert Style("Rhyme.", mode).system("You are a clerk.") == system
-    assert Style("Rhyme.", mode).system("") == "Rhyme."
+    assert StylePrompt("Rhyme.", mode).system("You are a clerk.") == system
+    assert StylePrompt("Rhyme.", mode).system("") == "Rhyme."
 
 
 def test_the_config_has_a_prompt_too(made: Project) -> None:

@@ -12,8 +12,8 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from sftplay.data import tokenize
-from sftplay.data.artifact import IGNORED, read_split, values_hash
-from sftplay.data.tokenizer import load_backend
+from sftplay.data.tokenizing.artifact import IGNORED, read_split, values_hash
+from sftplay.data.tokenizing.tokenizer import load_backend
 from sftplay.errors import DataError, NotFoundError, RefusedError
 from tests.data.models import CHATML, CHATML_NAMED, save_model
 from tests.data.project import Project
@@ -137,7 +137,7 @@ def test_the_values_do_not_depend_on_workers_or_blocks(project: Project, monkeyp
 
 
 def test_the_same_ids_as_transformers_makes(project: Project) -> None:
-    from sftplay.data.tokenizer import load_tokenizer
+    from sftplay.data.tokenizing.tokenizer import load_tokenizer
 
     prepared(project, row("Grüße 🦊", "x\n y"))
     run(project, "tokenize")

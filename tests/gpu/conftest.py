@@ -19,7 +19,7 @@ RAW = "SFTPLAY_GPU_DATA"  # a jsonl file to train on (GSM8K, say); else sums are
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder is a GPU test, whatever its file says."""
-    from sftplay.host.machine import look
+    from sftplay.host.system.machine import look
 
     here = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in here:
@@ -42,12 +42,13 @@ Stage = Callable[..., Ended]
 @pytest.fixture(scope="session")
 def stage() -> Stage:
     """Runs `python -m sftplay …` (or any argv of that Python) in the environment of a stack, made where it is missing."""
-    from sftplay.host import envs, local
+    from sftplay.host.local import environments
+    from sftplay.host.local import runner as local_runner
     from sftplay.stages import BY_NAME
 
     def run(stack: Any, *argv: str, cwd: Path, python: tuple[str, ...] = ("-m", "sftplay"), **variables: str) -> Ended:
-        environment = envs.ensure(stack)
-        env = local.stage_environ(BY_NAME["train"], environment, os.environ, cores=os.cpu_count() or 1)
+        environment = environments.ensure(stack)
+        env = local_runner.stage_environ(BY_NAME["train"], environment, os.environ, cores=os.cpu_count() or 1)
         words = [str(environment.python), *python, *argv]
         done = subprocess.run(words, cwd=cwd, env={**env, **variables}, capture_output=True, text=True, check=False)
         return Ended(done.returncode, done.stdout + done.stderr)

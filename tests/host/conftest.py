@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.files import hash_file, write_json
-from sftplay.host import envs
+from sftplay.host.local import environments
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PARTS = ("sftplay", "configs", "images", "tasks.py", "pyproject.toml")
@@ -67,8 +67,8 @@ def environment(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def cpu_env() -> Path:
     """The folder of environments, with the cpu stack in it."""
-    envs.ensure("cpu")
-    return envs.envs_folder()
+    environments.ensure("cpu")
+    return environments.envs_folder()
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def run_task(checkout: Path) -> RunTask:
         *argv: str, env: dict[str, str] | None = None, cwd: Path | None = None, timeout: float = 300
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "sftplay.host.menu", *argv],
+            [sys.executable, "-m", "sftplay.host.cli", *argv],
             cwd=cwd or checkout,
             env={**os.environ, "PYTHONPATH": str(checkout), "NO_COLOR": "1", "DOCKER_HOST": NO_ENGINE, **(env or {})},
             capture_output=True,

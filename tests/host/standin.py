@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.errors import SftplayError
-from sftplay.host import engine as engines
+from sftplay.host.containers import engine as engines
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -93,16 +93,16 @@ from dataclasses import replace
 from pathlib import Path
 from sftplay import console
 from sftplay.errors import SftplayError
-from sftplay.host import engine, images_here
-from sftplay.host.caller import Caller
-from sftplay.host.container_spec import stage_spec
-from sftplay.host.container_stage import make_folders
-from sftplay.host.container_training import ContainerSeat
-from sftplay.host.envs import Environment
-from sftplay.host.launcher import train
-from sftplay.host.local import Call
-from sftplay.host.local_training import LocalSeat
-from sftplay.host.seats import Order
+from sftplay.host.containers import available, engine
+from sftplay.host.containers.host_identity import Caller
+from sftplay.host.containers.spec import stage_spec
+from sftplay.host.containers.runner import make_folders
+from sftplay.host.containers.training import ContainerSeat
+from sftplay.host.local.environments import Environment
+from sftplay.host.launch.launcher import train
+from sftplay.host.protocol.call import Call
+from sftplay.host.local.training import LocalSeat
+from sftplay.host.launch.runner import Order
 from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
@@ -116,7 +116,7 @@ def seat(backend):
     if asked["runner"] == "local":
         return LocalSeat(Environment(stack, Path("env").absolute(), "sha256:0", "sha256:1"), os.environ, grace=asked["grace"])
     where = engine.connect()
-    image = images_here.Image(stack, asked["image"], "sha256:2", "sha256:3")
+    image = available.Image(stack, asked["image"], "sha256:2", "sha256:3")
     def spec(start):
         made = stage_spec(Call(call.stage, argv_override=start.argv), image, caller, nonce=start.nonce, run="demo", start=start.number)
         stand_in = {key: value for key, value in os.environ.items() if key.startswith("STAND_IN")}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.image_names import DOCKERFILE, STACKS, ingredients
+from sftplay.host.containers.image_names import DOCKERFILE, STACKS, ingredients
 from tests.host.conftest import CHECKOUT
 
 TEXT = (CHECKOUT / DOCKERFILE).read_text()
@@ -107,8 +107,7 @@ def test_the_context_is_what_goes_in_and_nothing_else() -> None:
 def test_nothing_that_starts_containers_gives_them_the_engine_or_more_rights(word: str) -> None:
     """The engine's socket may be named where this machine's engine is looked for, never as something that is mounted."""
     names = [CHECKOUT / "compose.yaml", *CHECKOUT.glob("compose*.yaml"), CHECKOUT / DOCKERFILE]
-    names += [CHECKOUT / "sftplay" / "host" / "container_spec.py", CHECKOUT / "sftplay" / "host" / "container_paths.py"]
+    names += [CHECKOUT / "sftplay/host/containers" / name for name in ("spec.py", "mounts.py")]
     for path in names:
-        if path.is_file():
-            lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
-            assert not [line for line in lines if word in line and "no-new-privileges" not in line], path
+        lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+        assert not [line for line in lines if word in line and "no-new-privileges" not in line], path

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.bootstrap import find_uv, uv_environ
-from sftplay.host.doctor.needs import BUILT_FOR, OLDEST_DRIVER, cuda_of
-from sftplay.host.image_names import STACKS
-from sftplay.host.locks import LOCKS
+from sftplay.host.containers.image_names import STACKS
+from sftplay.host.dev.lockfiles import LOCKS
+from sftplay.host.system.requirements import BUILT_FOR, OLDEST_DRIVER, cuda_of
+from sftplay.host.system.uv import find_uv, uv_environ
 from tests.host.conftest import CHECKOUT
 
 # Imports that only one stack can serve; the code asks before it imports them.

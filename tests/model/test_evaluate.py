@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from sftplay.cli import parse_job
-from sftplay.data.artifact import read_split
+from sftplay.data.tokenizing.artifact import read_split
 from sftplay.manifest import problem_with
 from sftplay.stages import BY_NAME
 from tests.box import Box

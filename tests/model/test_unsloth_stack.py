@@ -21,11 +21,11 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def python() -> Path:
     """Python of the Unsloth environment of today's lock."""
-    from sftplay.host import envs
+    from sftplay.host.local import environments
 
-    if "unsloth" not in envs.present():
+    if "unsloth" not in environments.present():
         pytest.skip("the unsloth environment is not made here (3 GB): inv install makes what training needs")
-    return envs.ensure("unsloth").python
+    return environments.ensure("unsloth").python
 
 
 def _run(python: Path, *argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:

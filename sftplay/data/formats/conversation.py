@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Any
 
-from sftplay.data.formats.plan import Message
+from sftplay.data.formats.row_format import Message
 from sftplay.data.formats.tools import read_calls
 from sftplay.data.rejects import BadRowError
 
@@ -52,12 +52,12 @@ _MAY_FOLLOW: Mapping[str, frozenset[str]] = {
 }
 
 
-def read_messages(items: Any, dropped: dict[str, int], mended: list[str] | None = None) -> list[Message]:
+def read_messages(items: Any, dropped: dict[str, int], fixed: list[str] | None = None) -> list[Message]:
     """Any dialect → our messages, in order, texts untouched.
 
     Args:
         dropped: counts the keys that are not kept, by name.
-        mended: None refuses a conversation whose turns are out of order; else it is mended, and gets what was done to it.
+        fixed: None refuses a conversation whose turns are out of order; else it is fixed, and gets what was done to it.
 
     Raises:
         BadRowError: not a conversation that can be trained on.
@@ -67,8 +67,8 @@ def read_messages(items: Any, dropped: dict[str, int], mended: list[str] | None 
     messages = [_read_message(item, dropped) for item in items]
     if messages and messages[0]["role"] == "system" and not messages[0]["content"].strip():
         del messages[0]  # an empty system turn is none
-    if mended is not None:
-        messages = mend_turns(messages, mended)
+    if fixed is not None:
+        messages = fix_turns(messages, fixed)
     check_turns(messages)
     if not any(message["role"] == "assistant" and "train" not in message for message in messages):
         raise BadRowError("no answer to train", "every one is marked `train: false` or `weight: 0`")
@@ -90,19 +90,19 @@ def check_turns(messages: list[Message]) -> None:
         raise BadRowError("the last turn has no answer" if answered else "no answer")
 
 
-def mend_turns(messages: list[Message], mended: list[str]) -> list[Message]:
+def fix_turns(messages: list[Message], fixed: list[str]) -> list[Message]:
     """The conversation from its first user turn on, plain turns of one speaker in a row joined by a blank line."""
     system = messages[:1] if messages and messages[0]["role"] == "system" else []
     turns = messages[len(system) :]
     while turns and turns[0]["role"] == "assistant":
         turns = turns[1:]
-        mended.append(OPENING_TURN)
+        fixed.append(OPENING_TURN)
     joined: list[Message] = []
     for turn in turns:
         before = joined[-1] if joined else {}
         if before.keys() == turn.keys() == {"role", "content"} and before["role"] == turn["role"] != "tool":
             joined[-1] = {**turn, "content": f"{before['content']}\n\n{turn['content']}"}
-            mended.append(JOINED_TURNS)
+            fixed.append(JOINED_TURNS)
         else:
             joined.append(turn)
     return [*system, *joined]

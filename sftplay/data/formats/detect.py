@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sftplay.data.formats.conversation import ROLE_KEYS, TEXT_KEYS
-from sftplay.data.formats.plan import CONVERSATION, FIELDS, PAIRS, Plan
+from sftplay.data.formats.row_format import CONVERSATION, FIELDS, PAIRS, RowFormat
 from sftplay.errors import ConfigError, DataError
 from sftplay.settings import DataSettings, FieldMap
 
@@ -41,7 +41,7 @@ _BY_COLUMNS = (
 EXAMPLE = "data.fields, for example --set data.fields.user=QUESTION --set data.fields.assistant=ANSWER"
 
 
-def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> Plan:
+def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
     """Decide how a file is read.
 
     Args:
@@ -56,8 +56,8 @@ def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> Plan:
     if "messages" in fields or {"user", "assistant"} <= set(fields):
         said = ", ".join(f"{name} is `{key}`" for name, key in fields.items())
         shape = CONVERSATION if "messages" in fields else FIELDS
-        return replace(Plan("fields", shape, f"data.fields: {said}"), **_as_plan(fields))
-    counts: Counter[Plan] = Counter()
+        return replace(RowFormat("fields", shape, f"data.fields: {said}"), **_as_plan(fields))
+    counts: Counter[RowFormat] = Counter()
     for row in rows:
         plan = next((plan for plan in plans_for(row) if settings.format in ("auto", plan.format)), None)
         if plan is not None:
@@ -71,13 +71,13 @@ def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> Plan:
     return replace(plan, evidence=evidence, **_as_plan(fields))
 
 
-def plans_for(row: Any) -> Iterator[Plan]:
+def plans_for(row: Any) -> Iterator[RowFormat]:
     """Every format whose keys the row has, most telling first."""
     if type(row) is list:
         if row and all(type(item) is dict for item in row) and _dialect(row):
-            yield Plan(_dialect(row), CONVERSATION)
+            yield RowFormat(_dialect(row), CONVERSATION)
         elif len(row) == 2:
-            yield Plan("pairs", PAIRS)
+            yield RowFormat("pairs", PAIRS)
         return
     if type(row) is not dict:
         return
@@ -87,12 +87,12 @@ def plans_for(row: Any) -> Iterator[Plan]:
     for name in MESSAGE_KEYS:
         key = names.get(name, "")
         if key and type(row[key]) is list:
-            yield Plan(_dialect(row[key]) or "messages", CONVERSATION, messages=key, system=system, tools=tools)
+            yield RowFormat(_dialect(row[key]) or "messages", CONVERSATION, messages=key, system=system, tools=tools)
     for columns in _BY_COLUMNS:
         if columns.user in names and columns.assistant in names:
             user, assistant = names[columns.user], names[columns.assistant]
             extra = names.get(columns.extra, columns.extra)
-            yield Plan(columns.format, FIELDS, user=user, assistant=assistant, system=system, extra=extra)
+            yield RowFormat(columns.format, FIELDS, user=user, assistant=assistant, system=system, extra=extra)
 
 
 def _dialect(items: list[Any]) -> str:
@@ -104,7 +104,7 @@ def _dialect(items: list[Any]) -> str:
     return ""
 
 
-def _describe(plan: Plan) -> str:
+def _describe(plan: RowFormat) -> str:
     if plan.shape == PAIRS:
         return "a list of two: what the user says, and the answer"
     if plan.shape == CONVERSATION:

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from sftplay.data.formats.conversation import check_turns, kind_of, read_messages, read_text
-from sftplay.data.formats.plan import CONVERSATION, PAIRS, Message, Plan
+from sftplay.data.formats.row_format import CONVERSATION, PAIRS, Message, RowFormat
 from sftplay.data.rejects import BadRowError
 
 Dropped = dict[str, int]
-Mended = list[str] | None  # what was done to turns out of order; None: they are refused
-ToMessages = Callable[[Any, Dropped, Mended], list[Message]]
+Fixed = list[str] | None  # what was done to turns out of order; None: they are refused
+ToMessages = Callable[[Any, Dropped, Fixed], list[Message]]
 ANSWER_KEYS = ("answer", "assistant", "response", "output", "completion", "content", "text", "value")
 ASK_KEYS = ("user", "question", "prompt", "instruction", "content", "text", "value")
 
 
-def converter(plan: Plan) -> ToMessages:
+def converter(plan: RowFormat) -> ToMessages:
     """The function that turns a parsed row of this plan into messages; it raises BadRowError."""
     if plan.shape == PAIRS:
         return _from_pair
@@ -25,10 +25,10 @@ def converter(plan: Plan) -> ToMessages:
     return _fields(plan)
 
 
-def _fields(plan: Plan) -> ToMessages:
+def _fields(plan: RowFormat) -> ToMessages:
     user, assistant, system, extra, known = plan.user, plan.assistant, plan.system, plan.extra, plan.known
 
-    def to_messages(row: Any, dropped: Dropped, mended: Mended = None) -> list[Message]:
+    def to_messages(row: Any, dropped: Dropped, fixed: Fixed = None) -> list[Message]:
         if type(row) is not dict:
             raise BadRowError("not an object", f"it is {kind_of(row)}")
         if len(row) > len(known) or not row.keys() <= known:
@@ -36,7 +36,7 @@ def _fields(plan: Plan) -> ToMessages:
         ask, answer = row.get(user), row.get(assistant)
         if type(ask) is not str or type(answer) is not str:
             if type(ask) is list or type(answer) is list:
-                return _joined(row, plan, dropped, mended)
+                return _joined(row, plan, dropped, fixed)
             ask, answer = _text(row, user, "user text"), _text(row, assistant, "assistant text")
         if not answer.strip():
             raise BadRowError("empty answer", f"`{assistant}` is empty")
@@ -51,25 +51,25 @@ def _fields(plan: Plan) -> ToMessages:
     return to_messages
 
 
-def _conversation(plan: Plan) -> ToMessages:
+def _conversation(plan: RowFormat) -> ToMessages:
     key, system, known = plan.messages, plan.system, plan.known
 
-    def to_messages(row: Any, dropped: Dropped, mended: Mended = None) -> list[Message]:
+    def to_messages(row: Any, dropped: Dropped, fixed: Fixed = None) -> list[Message]:
         if not key:
-            return read_messages(row, dropped, mended)
+            return read_messages(row, dropped, fixed)
         if type(row) is not dict:
             raise BadRowError("not an object", f"it is {kind_of(row)}")
         if key not in row:
             raise BadRowError("no list of messages", f"`{key}` is missing")
         if len(row) > 1:
             count_others(row, known, dropped)
-        turns = read_messages(row[key], dropped, mended)
+        turns = read_messages(row[key], dropped, fixed)
         return _with_system(turns, row.get(system)) if system else turns
 
     return to_messages
 
 
-def _joined(row: dict[str, Any], plan: Plan, dropped: Dropped, mended: Mended) -> list[Message]:
+def _joined(row: dict[str, Any], plan: RowFormat, dropped: Dropped, fixed: Fixed) -> list[Message]:
     """Prompt and completion as messages: one conversation (TRL's conversational prompt-completion format)."""
     ask, answer = row.get(plan.user), row.get(plan.assistant)
     head = ask if type(ask) is list else [{"role": "user", "content": _text(row, plan.user, "user text")}]
@@ -78,10 +78,10 @@ def _joined(row: dict[str, Any], plan: Plan, dropped: Dropped, mended: Mended) -
         if type(answer) is list
         else [{"role": "assistant", "content": _text(row, plan.assistant, "assistant text")}]
     )
-    return _with_system(read_messages([*head, *tail], dropped, mended), row.get(plan.system) if plan.system else None)
+    return _with_system(read_messages([*head, *tail], dropped, fixed), row.get(plan.system) if plan.system else None)
 
 
-def _from_pair(row: Any, dropped: Dropped, mended: Mended = None) -> list[Message]:
+def _from_pair(row: Any, dropped: Dropped, fixed: Fixed = None) -> list[Message]:
     if type(row) is not list or len(row) != 2:
         what = f"a list of {len(row)}" if type(row) is list else kind_of(row)
         raise BadRowError("not a pair", f"it is {what}; [user, {{answer}}] is wanted")

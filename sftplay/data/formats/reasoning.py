@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sftplay.data.formats.plan import Message
+from sftplay.data.formats.row_format import Message
 from sftplay.data.rejects import BadRowError
 
-MARK_TEXT = "think>"  # in every row that can have some
-MARK = MARK_TEXT.encode()  # and in its JSON
+MARK = b"think>"  # in the JSON of every row that can have some
 _TAG = re.compile(r"</?think>")
 _BLOCK = re.compile(r"<think>(?:(?!<think>).)*?</think>\s*", re.DOTALL)
 

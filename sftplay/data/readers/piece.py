@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sftplay.data.readers.strict_json import parse_row
 from sftplay.data.rejects import BadRowError, Reject, reject
-from sftplay.data.strict import parse_row
 from sftplay.errors import DataError
 
 PIECE_BYTES = 1 << 20

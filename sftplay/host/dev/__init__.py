@@ -1,4 +1,4 @@
-"""Tasks for the people who change sftplay: tests, lint, locks, documentation.
+"""Tools for developers and for the documentation: tests, lint, benchmarks, locks, generated pages.
 
-Change freely: nothing that a stage or a run needs is here.
+No stage and no user's task depends on this package.
 """

@@ -5,20 +5,25 @@ MkDocs and its theme come from the dev environment. The site loads nothing from 
 
 from __future__ import annotations
 
+from invoke.collection import Collection
+
 from sftplay import console
 from sftplay.errors import MachineError
 from sftplay.host.dev import pages
-from sftplay.host.develop import run_tool
-from sftplay.host.procinfo import is_free, next_free
+from sftplay.host.dev.tools import run_tool
+from sftplay.host.system.processes import is_free, next_free
 
 PORT = 8000
 SITE = "site"  # git ignores it
 
 
-def run(*, build_only: bool = False, port: int | None = None) -> int:
+def run(
+    menu: pages.Menu, collection: Collection, *, build_only: bool = False, port: int | None = None
+) -> int:
     """Build the site into site/ and serve it on 127.0.0.1 until Ctrl-C.
 
     Args:
+        menu: the tasks by heading. collection: all tasks, as Invoke reads them.
         build_only: build and stop; generated parts are left as they are (a test compares them).
 
     Returns:
@@ -29,7 +34,7 @@ def run(*, build_only: bool = False, port: int | None = None) -> int:
     """
     if not build_only:
         _require_free(port or PORT)
-        for page in pages.update():
+        for page in pages.update(menu, collection):
             console.info(f"{page}: generated parts updated")
     code = run_tool("mkdocs", "build", "--strict", "--quiet", "--site-dir", SITE, **_QUIET)
     if code:

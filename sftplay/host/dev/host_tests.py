@@ -15,11 +15,13 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import MachineError
 from sftplay.files import hash_file, write_json
-from sftplay.host.bootstrap import CHECKOUT, find_uv, uv_environ
-from sftplay.host.envs import envs_folder
-from sftplay.host.local import explain_end, run_foreground
+from sftplay.host.local.environments import HOST_TESTS, envs_folder
+from sftplay.host.local.runner import run_foreground
+from sftplay.host.protocol.ends import explain_end
+from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.uv import find_uv, uv_environ
 
-LOCK = CHECKOUT / "images" / "host-test.lock"
+LOCK = CHECKOUT / HOST_TESTS
 TESTS = ("tests/host", "tests/page", "tests")  # of the last one only its own files, not its folders
 
 

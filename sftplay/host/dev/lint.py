@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sftplay.errors import UsageError
-from sftplay.host.bootstrap import CHECKOUT
-from sftplay.host.develop import run_tool
+from sftplay.host.dev.tools import run_tool
+from sftplay.host.system.checkout import CHECKOUT
 
 _SOURCES = ("sftplay", "tests", "bench", "tasks.py")
 

@@ -1,1 +1,4 @@
-"""`inv doctor`: what this machine has, what it lacks, and what to type. Facts are gathered, judged by pure rules, and shown."""
+"""`inv doctor`: what this machine has, what is missing, and how to fix it.
+
+Facts are gathered once, judged by pure rules, and shown; a rule is a function that yields findings.
+"""

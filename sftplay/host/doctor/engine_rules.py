@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sftplay.files import human_size
-from sftplay.host.doctor import needs
 from sftplay.host.doctor.facts import Facts
 from sftplay.host.doctor.findings import Finding, Level
+from sftplay.host.system import requirements
 
 
 def engine(facts: Facts, asked: str) -> Iterator[Finding]:
@@ -67,7 +67,7 @@ def disks(facts: Facts, asked: str) -> Iterator[Finding]:
         said = f"{human_size(free)} free; wanted: {', '.join(whats)}"
         if free < need:
             yield Finding(
-                "error" if free < needs.RUN_SIZE else "warning",
+                "error" if free < requirements.RUN_SIZE else "warning",
                 "disk",
                 said,
                 "inv clean --envs, inv image.prune, or another disk",
@@ -80,16 +80,16 @@ def _needs(facts: Facts, asked: str) -> Iterator[tuple[int, int, int, str]]:
     """(disk, bytes free, bytes wanted, for what)."""
     project = facts.project
     if project.free is not None:
-        yield project.disk, project.free, needs.RUN_SIZE, "a run"
+        yield project.disk, project.free, requirements.RUN_SIZE, "a run"
     for stack in facts.stacks:
         if not wanted(facts, stack.name) or not stack.locked:
             continue
         store = facts.engine.storage if facts.engine else None
         if store is not None and (asked == "docker" or stack.image == "stale") and stack.image != "present":
             if store.free is not None:
-                yield store.disk, store.free, needs.IMAGE_SIZE[stack.name], f"the {stack.name} image"
+                yield store.disk, store.free, requirements.IMAGE_SIZE[stack.name], f"the {stack.name} image"
         elif stack.image != "present" and not stack.environment and project.free is not None:
-            yield project.disk, project.free, needs.ENVIRONMENT_SIZE[stack.name], f"the {stack.name} environment"
+            yield project.disk, project.free, requirements.ENVIRONMENT_SIZE[stack.name], f"the {stack.name} environment"
 
 
 def wanted(facts: Facts, stack: str) -> bool:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftplay.errors import SftplayError
-from sftplay.host.gpu import Gpu
-from sftplay.host.images_here import State
-from sftplay.host.machine import Machine
+from sftplay.host.containers.available import State
+from sftplay.host.system.machine import Machine
+from sftplay.host.system.nvidia import Gpu
 from sftplay.numerics import Table
 
 

@@ -15,12 +15,16 @@ from pathlib import Path
 from sftplay.cli import make_job
 from sftplay.errors import MachineError, SftplayError
 from sftplay.files import hash_file
-from sftplay.host import envs, gpu, image_names, machine, tensorboard
-from sftplay.host.bootstrap import CHECKOUT, find_uv
-from sftplay.host.doctor import ask_engine, needs
+from sftplay.host.containers import image_names
+from sftplay.host.containers.available import State
+from sftplay.host.doctor import engine_facts
 from sftplay.host.doctor.facts import Facts, Place, Port, Stack, Tools
-from sftplay.host.images_here import State
-from sftplay.host.procinfo import is_free, listener, name_of, next_free
+from sftplay.host.local import environments
+from sftplay.host.runs import tensorboard
+from sftplay.host.system import machine, nvidia, requirements
+from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.processes import is_free, listener, name_of, next_free
+from sftplay.host.system.uv import find_uv
 from sftplay.numerics import Table, machine_name, read_table
 from sftplay.places import cache_folder
 from sftplay.settings import Settings
@@ -44,7 +48,7 @@ def gather(
     """
     here = machine.look(root, dev)
     cards, gpu_trouble = _cards(here)
-    answers = ask_engine.ask(root, has_gpu=here.has_gpu) if engine else ask_engine.Answers()
+    answers = engine_facts.ask(root, has_gpu=here.has_gpu) if engine else engine_facts.Answers()
     return Facts(
         machine=here,
         tools=_tools(),
@@ -112,11 +116,11 @@ def _configured_port() -> int:
         return Settings().tensorboard.port
 
 
-def _cards(here: machine.Machine) -> tuple[tuple[gpu.Gpu, ...], SftplayError | None]:
+def _cards(here: machine.Machine) -> tuple[tuple[nvidia.Gpu, ...], SftplayError | None]:
     if not here.has_gpu:
         return (), None
     try:
-        return tuple(gpu.ask()), None
+        return tuple(nvidia.ask()), None
     except MachineError as trouble:
         return (), trouble
 
@@ -128,7 +132,7 @@ def _tools() -> Tools:
         uv = None
     return Tools(
         python=sys.version.split()[0],
-        python311=sys.version_info[:2] == envs.PYTHON or _finds_python311(uv),
+        python311=sys.version_info[:2] == environments.PYTHON or _finds_python311(uv),
         venv=find_spec("venv") is not None and find_spec("ensurepip") is not None,
         uv=uv,
     )
@@ -142,16 +146,16 @@ def _finds_python311(uv: str | None) -> bool:
 
 
 def _stack(name: str, image: State) -> Stack:
-    lock = CHECKOUT / envs.STACKS[name].lock
+    lock = CHECKOUT / environments.STACKS[name].lock
     tag = image_names.current(name).tag if lock.is_file() else ""
-    return Stack(name, tag, image, name in envs.present(), lock.is_file(), needs.cuda_of(lock))
+    return Stack(name, tag, image, name in environments.present(), lock.is_file(), requirements.cuda_of(lock))
 
 
-def _tables(cards: tuple[gpu.Gpu, ...]) -> Iterator[Table]:
+def _tables(cards: tuple[nvidia.Gpu, ...]) -> Iterator[Table]:
     """Yield the tables that were made on this machine with the stacks' present locks."""
     machines = {machine_name(None), *(card.name for card in cards)}
     for stack in image_names.STACKS:
-        table, lock = read_table(stack), CHECKOUT / envs.STACKS[stack].lock
+        table, lock = read_table(stack), CHECKOUT / environments.STACKS[stack].lock
         if table and lock.is_file() and table.machine in machines and table.lock == hash_file(lock):
             yield table
 

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 
 from sftplay.files import human_size
-from sftplay.host.doctor import needs
 from sftplay.host.doctor.facts import Facts, Place, Stack
 from sftplay.host.doctor.findings import Finding
-from sftplay.host.gpu import Gpu
+from sftplay.host.system import requirements
+from sftplay.host.system.nvidia import Gpu
 
 ON_CPU = "--set train.device=cpu"
 
@@ -83,21 +83,21 @@ def _card_trouble(card: Gpu, stacks: tuple[Stack, ...]) -> Iterator[Finding]:
     wanting = [(stack, stack.cuda) for stack in stacks if stack.cuda is not None]
     major, minor = card.capability
     for stack, cuda in wanting:
-        oldest = needs.OLDEST_DRIVER.get(cuda[0])
+        oldest = requirements.OLDEST_DRIVER.get(cuda[0])
         if oldest and int(card.driver.partition(".")[0]) < oldest:
             said = f"driver {card.driver} is too old for the {stack.name} stack: CUDA {cuda[0]}.{cuda[1]} wants {oldest} or newer"
             yield Finding("error", "gpu", said, f"install NVIDIA driver {oldest} or newer; until then: {ON_CPU}")
     for stack, cuda in wanting:
-        if needs.fits(card.capability, cuda) is False:
-            built = ", ".join(f"{a}.{b}" for a, b in needs.BUILT_FOR[cuda])
-            age = "old" if card.capability < min(needs.BUILT_FOR[cuda]) else "new"
+        if requirements.fits(card.capability, cuda) is False:
+            built = ", ".join(f"{a}.{b}" for a, b in requirements.BUILT_FOR[cuda])
+            age = "old" if card.capability < min(requirements.BUILT_FOR[cuda]) else "new"
             said = f"{card.name} (compute capability {major}.{minor}) is too {age} for the {stack.name} stack's torch, which has code for {built}"
             yield Finding("error", "gpu", said, f"use another GPU, or the CPU: {ON_CPU}")
 
 
 def shm(facts: Facts) -> Iterator[Finding]:
     """Shared memory of the local runner; containers bring their own."""
-    if facts.shm <= needs.SHM:
+    if facts.shm <= requirements.SHM:
         said = f"/dev/shm is {human_size(facts.shm)}: processes of the local runner that share tensors end with 135"  # noqa: S108 - only named
         yield Finding("warning", "shm", said, "sudo mount -o remount,size=2g /dev/shm (in a container: --shm-size=2g)")
     else:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sftplay.errors import MachineError, SftplayError
-from sftplay.host import choose
+from sftplay.host.containers.available import Shelf
 from sftplay.host.doctor.facts import Facts
-from sftplay.host.images_here import Shelf
+from sftplay.host.select import choose
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
 

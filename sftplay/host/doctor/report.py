@@ -10,12 +10,12 @@ from dataclasses import asdict
 
 from sftplay import console
 from sftplay.errors import MachineError, UsageError
-from sftplay.host.choose import RUNNERS
 from sftplay.host.doctor import engine_rules, machine_rules
 from sftplay.host.doctor.facts import Facts
 from sftplay.host.doctor.findings import Finding
 from sftplay.host.doctor.gather import gather
 from sftplay.host.doctor.outlook import Plan, outlook
+from sftplay.host.select.choose import RUNNERS
 
 _MARKS = {"ok": ("✓", "32"), "note": ("·", "34"), "warning": ("!", "33"), "error": ("✗", "31")}
 _WIDTH = 9  # of the column of topics

@@ -1,1 +1,4 @@
-"""Images of the stacks: built, verified, listed, published and pulled by the tasks `image.*`."""
+"""Images: built, verified, published, pulled, listed and removed.
+
+An image gets its tag only after it has run; what goes into the tag's hash is in containers/image_names.py.
+"""

@@ -13,15 +13,15 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import MachineError, SftplayError, StorageError
 from sftplay.files import free_space, human_size, write_text
-from sftplay.host import engine as engines
-from sftplay.host import image_names
-from sftplay.host.bootstrap import CHECKOUT
-from sftplay.host.doctor.needs import IMAGE_SIZE
-from sftplay.host.engine import Engine
-from sftplay.host.image_names import DOCKERFILE, ImageName
+from sftplay.host.containers import engine as engines
+from sftplay.host.containers import image_names
+from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.image_names import DOCKERFILE, ImageName
 from sftplay.host.images import client, recipe, state, trial
 from sftplay.host.images.progress import Progress, on_a_terminal, stage_titles
 from sftplay.host.images.recipe import Base
+from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.requirements import IMAGE_SIZE
 from sftplay.places import OUTPUTS
 
 # (words in the build's output, class, what, what to do next); the first that fits.

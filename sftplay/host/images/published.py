@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sftplay.errors import ConfigError
 from sftplay.files import write_text
-from sftplay.host.bootstrap import CHECKOUT
+from sftplay.host.system.checkout import CHECKOUT
 from sftplay.yamlfile import read_yaml
 
 PATH = Path("images/published.lock")

@@ -13,10 +13,10 @@ from pathlib import Path
 from sftplay import __version__
 from sftplay.errors import MachineError
 from sftplay.files import hash_file, hash_files
-from sftplay.host import image_names
-from sftplay.host.bootstrap import CHECKOUT
-from sftplay.host.doctor.needs import OLDEST_DRIVER, cuda_of
-from sftplay.host.image_names import DOCKERFILE, ImageName
+from sftplay.host.containers import image_names
+from sftplay.host.containers.image_names import DOCKERFILE, ImageName
+from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.requirements import OLDEST_DRIVER, cuda_of
 
 OCI = "org.opencontainers.image"
 DOCKERFILE_LABEL, CODE_LABEL, TOOLS_LABEL = "sftplay.dockerfile", "sftplay.code", "sftplay.tools"

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from sftplay import console
 from sftplay.errors import NotFoundError, RefusedError, UsageError
 from sftplay.files import human_size
-from sftplay.host import engine as engines
-from sftplay.host import image_names
-from sftplay.host.engine import Engine
-from sftplay.host.engine_problems import engine_errors
-from sftplay.host.image_names import CONTEXT_LABEL, LOCK_LABEL, STACK_LABEL, ImageName
+from sftplay.host.containers import engine as engines
+from sftplay.host.containers import image_names
+from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.errors import engine_errors
+from sftplay.host.containers.image_names import CONTEXT_LABEL, LOCK_LABEL, STACK_LABEL, ImageName
 from sftplay.host.images import published, recipe, state, transfer
 from sftplay.host.images.published import Published
 from sftplay.host.images.state import Found

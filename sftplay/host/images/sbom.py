@@ -10,8 +10,9 @@ from pathlib import Path
 from sftplay import __version__, console
 from sftplay.errors import MachineError
 from sftplay.files import write_text
-from sftplay.host import envs, image_names
-from sftplay.host.bootstrap import CHECKOUT
+from sftplay.host.containers import image_names
+from sftplay.host.local import environments
+from sftplay.host.system.checkout import CHECKOUT
 
 _ABOUT = """\
 [project]
@@ -40,7 +41,7 @@ def write(stack: str, output: str | None = None) -> None:
 
 def bill(stack: str, lock: Path) -> str:
     """The bill of a lock: each package with version, package URL and hashes, and nothing of the moment or the machine."""
-    tool = envs.ensure("dev").folder / "bin" / "cyclonedx-py"
+    tool = environments.ensure("dev").folder / "bin" / "cyclonedx-py"
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "SOURCE_DATE"))}
     with tempfile.TemporaryDirectory() as folder:
         about = (

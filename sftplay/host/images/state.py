@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from sftplay import console
 from sftplay.errors import MachineError, UsageError
 from sftplay.files import human_size
-from sftplay.host import ask, image_names
-from sftplay.host import engine as engines
-from sftplay.host.engine import Engine
-from sftplay.host.engine_problems import engine_errors
-from sftplay.host.image_names import CONTEXT_LABEL, STACK_LABEL, VERIFIED_LABEL, ImageName
+from sftplay.host.containers import engine as engines
+from sftplay.host.containers import image_names
+from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.errors import engine_errors
+from sftplay.host.containers.image_names import CONTEXT_LABEL, STACK_LABEL, VERIFIED_LABEL, ImageName
 from sftplay.host.images import recipe
+from sftplay.host.ui import prompt
 
 _CANDIDATE = "unverified-"
 
@@ -157,9 +158,9 @@ def prune(*, everything: bool = False, yes: bool = False) -> int:
 
 
 def _agreed() -> bool:
-    if not ask.somebody_is_there():
+    if not prompt.somebody_is_there():
         raise UsageError("nothing was removed: there is no terminal to ask on", todo="the same command with --yes")
-    return ask.yes("Remove these?", default=False)
+    return prompt.yes("Remove these?", default=False)
 
 
 def remove(engine: Engine, images: Sequence[Found]) -> int:

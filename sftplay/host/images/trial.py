@@ -13,10 +13,10 @@ from types import FrameType
 
 from sftplay import console
 from sftplay.errors import MachineError, StoppedError
-from sftplay.host import container_run
-from sftplay.host.container_spec import ContainerSpec
-from sftplay.host.engine import Engine
-from sftplay.host.engine_problems import engine_errors
+from sftplay.host.containers import lifecycle as containers
+from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.errors import engine_errors
+from sftplay.host.containers.spec import ContainerSpec
 
 _SHOWN = 15  # lines of a failure
 
@@ -40,8 +40,8 @@ def run(engine: Engine, spec: ContainerSpec) -> Outcome:
     """
     spec = dataclasses.replace(spec, name=f"{spec.name}-trial-{secrets.token_hex(4)}")
     begun = time.monotonic()
-    with stops("the trial"), container_run.made(engine, spec) as container, engine_errors(f"run {spec.image}"):
-        container_run.start(engine, container)
+    with stops("the trial"), containers.made(engine, spec) as container, engine_errors(f"run {spec.image}"):
+        containers.start(engine, container)
         code = int(engine.api.wait(container, timeout=None)["StatusCode"])
         state = engine.api.inspect_container(container)["State"]
         out = engine.api.logs(container, stdout=True, stderr=False).decode(errors="replace")

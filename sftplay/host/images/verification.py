@@ -18,17 +18,18 @@ from typing import Any
 from sftplay import console
 from sftplay.errors import MachineError
 from sftplay.files import TMP_PREFIX, write_text
-from sftplay.host import caller, image_names, machine
-from sftplay.host import engine as engines
-from sftplay.host.caller import Caller
-from sftplay.host.container_spec import ContainerSpec, Image, stage_spec
-from sftplay.host.container_stage import make_folders
-from sftplay.host.doctor.needs import cuda_of
-from sftplay.host.engine import Engine
-from sftplay.host.engine_problems import engine_errors
-from sftplay.host.image_names import VERIFIED_LABEL, ImageName
+from sftplay.host.containers import engine as engines
+from sftplay.host.containers import host_identity, image_names
+from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.errors import engine_errors
+from sftplay.host.containers.host_identity import Caller
+from sftplay.host.containers.image_names import VERIFIED_LABEL, ImageName
+from sftplay.host.containers.runner import make_folders
+from sftplay.host.containers.spec import ContainerSpec, Image, stage_spec
 from sftplay.host.images import client, state, trial
-from sftplay.host.local import Call
+from sftplay.host.protocol.call import Call
+from sftplay.host.system import machine
+from sftplay.host.system.requirements import cuda_of
 from sftplay.places import DEFAULT_MODEL, OUTPUTS, model_record
 from sftplay.stages import BY_NAME
 
@@ -77,7 +78,7 @@ def verify(engine: Engine, tool: client.Client, name: ImageName, candidate: str)
 def exercise(engine: Engine, name: ImageName, tag: str) -> str:
     """Run everything that can be run here. Returns it in words, for the label."""
     facts = machine.look()
-    who = caller.look(facts, rootless=engine.rootless)
+    who = host_identity.look(facts, rootless=engine.rootless)
     make_folders(who)  # a new home has no model cache yet
     with _project(who.user) as root:
         who = replace(who, root=str(root), columns=0)

@@ -6,20 +6,20 @@ import pytest
 
 from sftplay.data.formats.detect import decide
 from sftplay.data.formats.fields import converter
-from sftplay.data.formats.plan import PAIRS, Plan
+from sftplay.data.formats.row_format import PAIRS, RowFormat
 from sftplay.data.rejects import BadRowError
 from sftplay.settings import DataSettings
 
-QA = Plan("question_answer", "fields", user="question", assistant="answer", system="system")
-ALPACA = Plan("alpaca", "fields", user="instruction", assistant="output", extra="input", system="system")
-PAIR = Plan("pairs", PAIRS)
+QA = RowFormat("question_answer", "fields", user="question", assistant="answer", system="system")
+ALPACA = RowFormat("alpaca", "fields", user="instruction", assistant="output", extra="input", system="system")
+PAIR = RowFormat("pairs", PAIRS)
 
 
-def texts(plan: Plan, row: Any) -> list[tuple[str, str]]:
+def texts(plan: RowFormat, row: Any) -> list[tuple[str, str]]:
     return [(turn["role"], turn["content"]) for turn in converter(plan)(row, {})]
 
 
-def refusal(plan: Plan, row: Any) -> tuple[str, str]:
+def refusal(plan: RowFormat, row: Any) -> tuple[str, str]:
     with pytest.raises(BadRowError) as caught:
         converter(plan)(row, {})
     return caught.value.reason, caught.value.detail

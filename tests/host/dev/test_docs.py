@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.errors import MachineError
+from sftplay.host.cli.menu import MENU, namespace
 from sftplay.host.dev import docs
 from tests.host.conftest import CHECKOUT
 
@@ -82,4 +83,4 @@ def test_a_port_that_is_in_use_is_named_before_anything_is_built() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(MachineError, match=f"port {port} is in use"):
-            docs.run(port=port)
+            docs.run(MENU, namespace, port=port)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import runpy
 import subprocess
 import sys
 from functools import cache
@@ -14,9 +13,11 @@ import pytest
 
 from sftplay.config import walk_settings
 from sftplay.errors import EXIT_MEANINGS
+from sftplay.host.cli.menu import MENU, namespace
 from sftplay.host.dev import pages
 from tests.host.conftest import CHECKOUT
 
+PARTS = pages.parts(MENU, namespace)
 PAGES = sorted([*CHECKOUT.glob("docs/*.md"), CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md"])
 FREE = ("benchmarks.md", "tasks.md")  # figures of other times; files that a task writes
 
@@ -25,9 +26,9 @@ def read(name: str) -> str:
     return (CHECKOUT / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", pages.PARTS)
+@pytest.mark.parametrize("page", PARTS)
 def test_the_generated_parts_are_up_to_date(page: str) -> None:
-    assert pages.fill(read(page), pages.PARTS[page]) == read(page), "run: inv docs"
+    assert pages.fill(read(page), PARTS[page]) == read(page), "run: inv docs"
 
 
 def test_the_page_of_tasks_has_every_task_and_each_of_its_options() -> None:
@@ -51,7 +52,7 @@ def test_the_reference_has_every_key_and_the_codes_every_code() -> None:
     assert all(f"| {code} | {meaning} |" in codes for code, meaning in EXIT_MEANINGS.items())
 
 
-@pytest.mark.parametrize("text", [pages.config_reference(), pages.task_reference()])
+@pytest.mark.parametrize("text", [pages.config_reference(), pages.task_reference(MENU, namespace)])
 def test_tables_keep_their_shape_whatever_the_help_says(text: str) -> None:
     columns = 0
     for line in text.splitlines():
@@ -62,7 +63,7 @@ def test_tables_keep_their_shape_whatever_the_help_says(text: str) -> None:
 
 def test_missing_markers_are_named() -> None:
     with pytest.raises(KeyError, match="config"):
-        pages.fill("# a page without parts\n", pages.PARTS["docs/config.md"])
+        pages.fill("# a page without parts\n", PARTS["docs/config.md"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
@@ -78,7 +79,7 @@ def test_the_files_that_a_page_names_are_there(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_the_commands_that_a_page_shows_exist(page: Path) -> None:
-    names = {*runpy.run_path(str(CHECKOUT / "tasks.py"))["namespace"].task_names, "runs"}
+    names = {*namespace.task_names, "runs"}
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for line in "\n".join(blocks).splitlines():
         for task in re.findall(r"(?:^|&& )(?:inv|python3 tasks\.py) ([a-z][\w.-]*)", line):

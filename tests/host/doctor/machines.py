@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from sftplay.host.doctor.facts import Engine, Facts, Place, Port, Stack, Tools
-from sftplay.host.gpu import Gpu
-from sftplay.host.machine import Machine
+from sftplay.host.system.machine import Machine
+from sftplay.host.system.nvidia import Gpu
 
 RECORDED = Path(__file__).resolve().parents[1] / "recorded"
 CARD = Gpu("NVIDIA H200", 143771 << 20, 143167 << 20, (9, 0), "580.159.03")

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from sftplay.host.doctor import machine_rules
 from sftplay.host.doctor.facts import Facts, Place, Port, Tools
 from sftplay.host.doctor.findings import Finding
 from sftplay.host.doctor.gather import gather
 from sftplay.host.doctor.report import judge
+from sftplay.numerics import Row, Table
 from tests.host.doctor.machines import CARD, LAPTOP, healthy, nvidia_smi
 
 HOME = Path("/home/ada")
@@ -102,3 +104,13 @@ def test_needs_on_one_disk_add_up() -> None:
     assert "a run 2.0 GB, the cpu environment" in finding.said
     roomy = healthy(stacks=stacks, project=Place(HOME, 30 * 10**9, disk=1))
     assert troubles(roomy) == []
+
+
+def test_what_is_not_right_on_this_machine_is_named() -> None:
+    rows = (Row("qlora", "bf16", gradient=0.9), Row("lora", "bf16", passed=True))
+    table = Table("cpu", "cpu", "AMD EPYC avx512_bf16", "sha256:0", rows)
+    (found,) = machine_rules.numerics(healthy(numerics=(table,)))
+    assert found.level == "warning"
+    assert "qlora in bf16" in found.said and "lora in bf16," not in found.said
+    (found,) = machine_rules.numerics(healthy())
+    assert found.level == "note" and found.todo == "inv check --numerics"

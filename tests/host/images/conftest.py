@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host import engine as engines
-from sftplay.host.engine import Engine
-from sftplay.host.image_names import VERIFIED_LABEL, current
+from sftplay.host.containers import engine as engines
+from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.image_names import VERIFIED_LABEL, current
 from sftplay.host.images import recipe, state
 from tests.host.conftest import CHECKOUT, RunTask
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.image_names import current
+from sftplay.host.containers.image_names import current
 from sftplay.host.images import recipe
 from sftplay.host.images.recipe import Base
 

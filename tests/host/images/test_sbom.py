@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host import envs
 from sftplay.host.images import sbom
+from sftplay.host.local import environments
 from tests.host.conftest import CHECKOUT
 
 
 def test_the_bill_holds_the_lock_and_comes_out_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "dev" not in envs.present():
+    if "dev" not in environments.present():
         pytest.skip("the dev environment is not made: inv install --dev")
     lock = CHECKOUT / "images" / "cpu" / "requirements.lock"
     text = sbom.bill("cpu", lock)

@@ -1,0 +1,248 @@
+"""What `process` did, counted: report.json and a few lines for the screen. Rows in = out + rejected + duplicates, always."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sftplay import console
+from sftplay.console import count_of
+from sftplay.data import findings
+from sftplay.data.bins import bins_of
+from sftplay.data.conversion.convert import ConvertedPiece, SplitRows
+from sftplay.data.findings import Finding
+from sftplay.data.formats.conversation import TURNS_OUT_OF_ORDER
+from sftplay.data.near_duplicates.count import NearDuplicateCount
+from sftplay.data.near_duplicates.sample import SAMPLE
+from sftplay.places import SPLITS
+from sftplay.settings import DataSettings
+
+SHOWN_FILES = 8
+DUPLICATE = Finding(
+    "exact_duplicates",
+    "warning",
+    "exact duplicates of an earlier row, removed",
+    "take them out of the raw files where they are not meant (a row that is to weigh more wants train.epochs)",
+)
+_SAID_AS_THEY_ARE = ("suspicious_characters", "fixed_turns", "near_duplicates", "near_leaks", "empty_split")
+MAX_NAMES = 100  # keys that are dropped, by name; some data has a new name in every row
+
+
+@dataclass
+class FileReport:
+    """One raw file."""
+
+    file: str
+    bytes: int
+    kind: str = ""
+    compression: str = ""
+    encoding: str = ""
+    format: str = ""
+    evidence: str = ""
+    rows: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    reasoning: int = 0
+    dropped_keys: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class CharacterCounts:
+    """Numbers of characters, kept as a histogram: exact below 4,096, to 1 part in 128 above (memory stays bounded)."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def add(self, values: array[int]) -> None:
+        """Count the values of some rows."""
+        self._counts.update(values if not values or max(values) < 4096 else map(_rounded, values))
+
+    def remove(self, values: Iterable[int]) -> None:
+        """Take back values that were counted."""
+        self._counts.subtract(map(_rounded, values))
+        self._counts += Counter()
+
+    def bars(self) -> list[list[int]]:
+        """[from, to, rows] for a histogram."""
+        return bins_of(sorted(self._counts.items()))
+
+    def quantiles(self) -> dict[str, int]:
+        """min, p50, p90, p99, max; empty where nothing was counted."""
+        total = self._counts.total()
+        if not total:
+            return {}
+        values = sorted(self._counts)
+        found, seen = {"min": values[0]}, 0
+        wanted = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)]
+        for value in values:
+            seen += self._counts[value]
+            while wanted and seen >= wanted[0][1] * total:
+                found[wanted.pop(0)[0]] = value
+        return {**found, "max": values[-1]}
+
+
+def _rounded(value: int) -> int:
+    step = max(value.bit_length() - 8, 0) if value >= 4096 else 0
+    return value >> step << step
+
+
+class ProcessCounts:
+    """Adds up what came of every piece."""
+
+    def __init__(self) -> None:
+        self.files: list[FileReport] = []
+        self.rows_in = self.duplicates = 0
+        self.reasons: Counter[str] = Counter()
+        self.splits = dict.fromkeys(SPLITS, 0)
+        self.asked, self.answered = CharacterCounts(), CharacterCounts()
+        self.first_rejects: list[str] = []
+        self.first_place = ""
+        self.findings = findings.Findings()
+        self.alike: NearDuplicateCount | None = None
+
+    @property
+    def rejected(self) -> int:
+        return self.reasons.total()
+
+    @property
+    def out_of_order(self) -> int:
+        """Rejects whose turns could be fixed."""
+        return sum(self.reasons[reason] for reason in TURNS_OUT_OF_ORDER)
+
+    @property
+    def rows_out(self) -> int:
+        return sum(self.splits.values())
+
+    def add(self, done: ConvertedPiece, kept: Iterable[SplitRows]) -> None:
+        """Count a piece: what a worker made of it, and its rows without duplicates."""
+        file = self.files[done.file]
+        out = 0
+        for split, rows in zip(SPLITS, kept, strict=True):
+            self.splits[split] += len(rows.keys)
+            self.asked.add(rows.asked)
+            self.answered.add(rows.answered)
+            out += len(rows.keys)
+        duplicates = done.seen - len(done.rejects) - out
+        self.rows_in += done.seen
+        self.duplicates += duplicates
+        file.rows += done.seen
+        file.rejected += len(done.rejects)
+        file.duplicates += duplicates
+        file.reasoning += done.reasoning
+        self.reasons.update(bad.reason for bad in done.rejects)
+        for bad in done.rejects:
+            self.findings.add(
+                Finding("rejected", "reject", f"set aside: {bad.reason}", _advice(bad.reason)), bad.place(file.file)
+            )
+        self.findings.merge(done.findings)
+        if done.rejects and not self.first_place:
+            self.first_place = done.rejects[0].place(file.file)
+        self.first_rejects += [bad.describe(file.file) for bad in done.rejects[: 3 - len(self.first_rejects)]]
+        add_names(file.dropped_keys, done.dropped)
+        if done.note:
+            file.notes.append(done.note)
+
+    def add_duplicates(self, ids: Iterable[str]) -> None:
+        """Count rows that were there before, by their ids."""
+        for row_id in ids:
+            self.findings.add(DUPLICATE, row_id)
+
+    def add_alike(self, alike: NearDuplicateCount) -> None:
+        """Take near duplicates into account; those that were dropped are no rows any more."""
+        self.alike = alike
+        for split, count in alike.dropped.items():
+            self.splits[split] -= count
+        self.asked.remove(alike.asked)
+        self.answered.remove(alike.answered)
+
+    @property
+    def near_dropped(self) -> int:
+        return sum(self.alike.dropped.values()) if self.alike else 0
+
+    @property
+    def reasoning(self) -> int:
+        """Good rows, duplicates included, that come with reasoning in an answer."""
+        return sum(file.reasoning for file in self.files)
+
+    def to_json(self, skipped: Iterable[str], settings: DataSettings) -> dict[str, Any]:
+        """The report as plain values: the same input gives the same bytes."""
+        return {
+            "rows": {
+                "in": self.rows_in,
+                "out": self.rows_out,
+                "rejected": self.rejected,
+                "duplicates": self.duplicates,
+                "near_duplicates": self.near_dropped,
+            },
+            "splits": self.splits,
+            "reasoning": {"rows": self.reasoning, "setting": settings.reasoning},
+            "near_duplicates": self.alike.to_json(settings.near_duplicates) if self.alike else None,
+            "rejected": dict(self.reasons.most_common()),
+            "characters": {"input": self.asked.quantiles(), "answer": self.answered.quantiles()},
+            "character_counts": {"input": self.asked.bars(), "answer": self.answered.bars()},
+            "findings": self.findings.to_json(),
+            "files": [asdict(file) for file in self.files],
+            "skipped_files": list(skipped),
+        }
+
+    def reasons_text(self) -> str:
+        """`2 no answer, 1 not valid JSON`, most frequent first."""
+        shown = [f"{count:,} {reason}" for reason, count in self.reasons.most_common(4)]
+        return ", ".join(shown + ["…"] * (len(self.reasons) > 4))
+
+
+def add_names(total: dict[str, int], more: Mapping[str, int]) -> None:
+    """Add counts by name, at most MAX_NAMES names; the rest is counted under `…`."""
+    for name, count in more.items():
+        place = name if name in total or len(total) < MAX_NAMES else "…"
+        total[place] = total.get(place, 0) + count
+
+
+def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
+    """The summary on the screen."""
+    for file in counts.files[:SHOWN_FILES]:
+        console.info(f"{file.file}: {count_of(file.rows)}, {file.format} ({file.evidence})")
+        if file.dropped_keys:
+            names = ", ".join(f"`{name}`" for name in list(file.dropped_keys)[:6])
+            more = " and more" if len(file.dropped_keys) > 6 else ""
+            console.info(f"{file.file}: not kept: {names}{more} (counts are in report.json)")
+    if len(counts.files) > SHOWN_FILES:
+        console.info(f"… and {len(counts.files) - SHOWN_FILES} more files, in report.json")
+    if counts.reasoning:
+        reasoning = settings.reasoning
+        done = "taken out" if reasoning == "strip" else "kept, and trained where the chat template prints it"
+        console.info(f"reasoning (<think>) in {count_of(counts.reasoning)}: {done} (data.reasoning: {reasoning})")
+    if counts.duplicates:
+        console.warning(f"{count_of(counts.duplicates, 'exact duplicate')} removed")
+    _say_alike(counts.alike)
+    if counts.rejected:
+        console.warning(f"{count_of(counts.rejected)} of {counts.rows_in:,} set aside: {counts.reasons_text()}")
+        for line in counts.first_rejects:
+            console.warning(line)
+        console.info(f"they are in {folder}/rejects.jsonl")
+    for finding in (*counts.findings.of("warning"), *counts.findings.of("note")):
+        if finding.kind in _SAID_AS_THEY_ARE:
+            tell = console.warning if finding.severity == "warning" else console.info
+            tell(counts.findings.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
+    shown = ", ".join(f"{split} {count:,}" for split, count in counts.splits.items())
+    console.success(f"{count_of(counts.rows_out)} in {folder}: {shown}")
+
+
+def _say_alike(alike: NearDuplicateCount | None) -> None:
+    """How many near duplicates there are; which ones, the findings say."""
+    if alike is None or not alike.found.pairs:
+        return
+    sample = (
+        f" among {alike.found.looked_at:,} rows looked at (a sample: {SAMPLE:,} at most)" if alike.is_sample else ""
+    )
+    console.info(
+        f"{count_of(len(alike.found.pairs), 'near duplicate')}{sample}, {alike.across:,} of them across splits"
+    )
+
+
+def _advice(reason: str) -> str:
+    fix = "fix the turns in the raw rows, or have it done: --set data.odd_turns=fix"
+    return fix if reason in TURNS_OUT_OF_ORDER else "the rows with their reasons are in rejects.jsonl: fix the raw file"

@@ -1,0 +1,155 @@
+"""One rendering of a conversation, cut into pairs: `input` (not trained on) and `target` (trained on), and an untrained tail.
+
+A target starts where the rendering of the messages before it, with generation prompt, ends, and ends just after the
+end-of-turn token that closes it. So whatever the model has to write itself is trained, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from sftplay.data.rendering.template import ChatTemplate, Message, RefusedConversationError
+from sftplay.errors import DataError
+
+Turns = Literal["all", "last", "unroll"]
+_OTHER_TURNS = {
+    "all": "set data.turns: last (train the last answer only) or data.turns: unroll (a row for each answer)",
+    "last": "set data.turns: unroll (a row for each answer, ending with it)",
+}
+
+
+class Cut(NamedTuple):
+    """A rendered conversation in pieces; joined they are the rendering. (A tuple: there are millions of them.)
+
+    Attributes:
+        pairs: (input, target) of each trained turn, in order.
+        tail: what follows the last target.
+        rewritten: trained turns that the template renders differently while they are the last one (Qwen 3 drops
+            `<think>` from earlier turns), so that the model is trained on other text than it would have to write.
+        changed: trained turns whose text does not stand in the target as the data has it.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    tail: str
+    rewritten: int = 0
+    changed: int = 0
+
+
+def cut_rows(
+    template: ChatTemplate, eot: str, messages: Sequence[Message], turns: Turns, tools: list[Any] | None = None
+) -> Iterator[Cut]:
+    """The training rows of one conversation: one, or with `unroll` one for each assistant turn. `train: false` is input.
+
+    Raises:
+        RefusedConversationError: the template refuses it, or there is no answer in it (65).
+        DataError: the rendering can't be cut; `todo` says what helps (65).
+    """
+    answers = [
+        index
+        for index, message in enumerate(messages)
+        if message["role"] == "assistant" and message.get("train") is not False
+    ]
+    messages = [_without_mark(message) for message in messages]
+    if not answers:
+        raise RefusedConversationError("no assistant turn, nothing to train on")
+    if turns == "unroll":
+        for index in answers:
+            yield cut(template, eot, messages[: index + 1], trained=[index], turns=turns, tools=tools)
+    else:
+        trained = answers if turns == "all" else answers[-1:]
+        yield cut(template, eot, messages, trained=trained, turns=turns, tools=tools)
+
+
+def _without_mark(message: Message) -> Message:
+    """The message as the template gets it."""
+    return {key: message[key] for key in message if key != "train"} if "train" in message else message
+
+
+def cut(
+    template: ChatTemplate,
+    eot: str,
+    messages: Sequence[Message],
+    *,
+    trained: Sequence[int],
+    turns: Turns = "all",
+    tools: list[Any] | None = None,
+) -> Cut:
+    """Cut one rendering; `trained` are the indexes of the assistant turns to train."""
+    rendering = template.render(messages, False, tools)
+    starts = [_start(template, rendering, messages, index, turns=turns, tools=tools) for index in trained]
+    pairs, rewritten, changed, done = [], 0, 0, 0
+    for index, start, bound in zip(trained, starts, [*starts[1:], len(rendering)], strict=True):
+        text = _text(messages[index])
+        shorter = rendering if index + 1 == len(messages) else template.render(messages[: index + 1], False, tools)
+        is_prefix = rendering.startswith(shorter)
+        end = _turn_end(rendering, start, min(bound, len(shorter)) if is_prefix else bound, eot, text)
+        target = rendering[start:end]
+        rewritten += not is_prefix and target != _alone(shorter, rendering[:start], eot, text)
+        changed += text.strip() not in target
+        pairs.append((rendering[done:start], target))
+        done = end
+    result = Cut(tuple(pairs), rendering[done:], rewritten, changed)
+    assert "".join(part for pair in result.pairs for part in pair) + result.tail == rendering
+    return result
+
+
+def _start(
+    template: ChatTemplate,
+    rendering: str,
+    messages: Sequence[Message],
+    index: int,
+    *,
+    turns: Turns,
+    tools: list[Any] | None,
+) -> int:
+    """Where the answer `index` begins: the length of the rendering up to it, which must begin the whole rendering."""
+    prompt = template.render(messages[:index], True, tools)
+    if rendering.startswith(prompt):
+        return len(prompt)
+    if index + 1 < len(messages) and template.render(messages[: index + 1], False, tools).startswith(prompt):
+        raise DataError(
+            "the chat template renders an earlier turn differently once other turns follow",
+            todo=_OTHER_TURNS[turns],
+        )
+    raise DataError(
+        "the chat template's generation prompt is not how it begins an answer, so no target can be cut",
+        todo="give a template that begins an answer as it asks for one: data.chat_template "
+        "(for reasoning models: one whose generation prompt does not open <think>)",
+    )
+
+
+def _turn_end(rendering: str, start: int, bound: int, eot: str, text: str) -> int:
+    """Just after the end-of-turn token that closes the turn: behind as many as the text itself spells."""
+    inside = text.count(eot)
+    end = start
+    for _ in range(inside + 1):
+        found = rendering.find(eot, end, bound)
+        if found < 0:
+            raise DataError(
+                f"no end-of-turn token {eot!r} closes an assistant turn",
+                todo="name the token that does: data.eot; or set data.turns: last or unroll, "
+                "where the template closes only the last turn with it",
+            )
+        end = found + len(eot)
+    if inside and text.strip() not in rendering[start:end]:
+        raise DataError(
+            f"the text spells the end-of-turn token {eot!r} and the chat template changes it: its end can't be told",
+            todo="remove the token from the text",
+        )
+    return end
+
+
+def _alone(shorter: str, prompt: str, eot: str, text: str) -> str | None:
+    """The target as it is rendered while its turn is the last; None where that can't be cut."""
+    if not shorter.startswith(prompt):
+        return None
+    try:
+        return shorter[len(prompt) : _turn_end(shorter, len(prompt), len(shorter), eot, text)]
+    except DataError:
+        return None
+
+
+def _text(message: Message) -> str:
+    content = message.get("content")
+    return content if isinstance(content, str) else ""

@@ -1,0 +1,183 @@
+"""Processed rows in, rendered rows out, a block of lines at a time: pure, so that blocks can go to several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from sftplay.data.blocks import Block
+from sftplay.data.findings import Finding
+from sftplay.data.rendering.block import RenderedBlock, RenderedLines
+from sftplay.data.rendering.cut import Cut, Turns, cut_rows
+from sftplay.data.rendering.plans import Planner, planner_for
+from sftplay.data.rendering.special_tokens import count_specials, may_spell_special
+from sftplay.data.rendering.template import ChatTemplate, RefusedConversationError
+from sftplay.data.rendering.tool_checks import check_tools, with_tool_texts
+from sftplay.errors import DataError
+
+COMPARE_EVERY = 1000  # rows of a block; one put together from a plan is rendered in full too, to see that both agree
+_REWRITTEN = Finding(
+    "rewritten_turns",
+    "warning",
+    "the chat template renders an earlier answer differently from how the model will have to write it",
+    "data.turns: unroll trains each answer as it is written",
+)
+_CHANGED = Finding(
+    "changed_answers",
+    "warning",
+    "the chat template changes the text of an answer (reasoning taken out of it, as a rule)",
+    "compare: inv data.show --row ID; data.reasoning: strip takes reasoning out of the rows themselves",
+)
+_MERGED = Finding(
+    "merged_systems", "note", "the system turn was merged into the first user turn (data.system_unsupported)"
+)
+_NO_SYSTEM = Finding(
+    "system_turn",
+    "fatal",
+    "the chat template can't render a system turn",
+    "data.system_unsupported: merge_into_user puts it in front of the first user turn",
+)
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """Everything that decides how a row is rendered.
+
+    Attributes:
+        specials: the tokenizer's special tokens.
+        keep_specials: whether text may spell one of them.
+        system: what to do with a system turn: the template renders it, refuse the row, or merge it.
+    """
+
+    template: ChatTemplate
+    eot: str
+    turns: Turns
+    specials: tuple[str, ...]
+    keep_specials: bool
+    system: Literal["render", "error", "merge"]
+
+
+def render_block(recipe: RenderSettings, block: Block) -> RenderedBlock:
+    """Render every row of a block; rows that can't be are findings."""
+    result = RenderedBlock(block.file, len(block.lines))
+    rows, rejects = RenderedLines(result), []
+    planner = planner_for(recipe.template, recipe.eot, recipe.turns)
+    may_spell = may_spell_special(recipe.specials, block.lines)
+    for number, line in enumerate(block.lines.split(b"\n"), block.first):
+        if not line or line.isspace():
+            continue
+        result.read += 1
+        compare = result.read % COMPARE_EVERY == 1
+        spells = may_spell and may_spell_special(recipe.specials, line)
+        place = f"{block.file}:{number}"
+        try:
+            row = _read_row(line)
+            place += f" ({row['id']})"
+            if spells and not count_specials(
+                recipe.specials, with_tool_texts(row), place, result.findings, keep=recipe.keep_specials
+            ):
+                continue
+            _render_row(recipe, planner, row, place, number, rows, compare=compare)
+        except RefusedConversationError as error:
+            result.rejected += 1
+            result.findings.add(Finding("rejected", "reject", error.what), place)
+            rejects.append(
+                orjson.dumps({"file": block.file, "line": number, "reason": error.what, "row": orjson.Fragment(line)})
+            )
+        except DataError as error:
+            result.findings.add(Finding("failed", "fatal", error.what, error.todo), place)
+    result.rejects = b"".join(line + b"\n" for line in rejects)
+    return rows.done()
+
+
+def _render_row(
+    recipe: RenderSettings,
+    planner: Planner,
+    row: Mapping[str, Any],
+    place: str,
+    number: int,
+    rows: RenderedLines,
+    *,
+    compare: bool,
+) -> None:
+    messages, result = row["messages"], rows.result
+    has_system = "system" in [message["role"] for message in messages]
+    if has_system and recipe.system != "render":
+        if recipe.system == "error":
+            result.findings.add(_NO_SYSTEM, place)
+            return
+        messages = merge_system(messages)
+        result.findings.add(_MERGED, place)
+    cuts = _cuts(recipe, planner, row, messages, compare=compare)
+    if "tools" in row or any("tool_calls" in message for message in messages):
+        check_tools(row, messages, cuts, place, result.findings)
+    for part, cut in enumerate(cuts, 1):
+        result.rows += 1
+        result.turns += len(cut.pairs)
+        result.without_system += not has_system
+        if cut.rewritten:
+            result.findings.add(_REWRITTEN, place, cut.rewritten)
+        if cut.changed:
+            result.findings.add(_CHANGED, place, cut.changed)
+        rows.add_cut(f"{row['id']}-{part}" if recipe.turns == "unroll" else row["id"], cut, number)
+
+
+def _cuts(
+    recipe: RenderSettings, planner: Planner, row: Mapping[str, Any], messages: list[dict[str, Any]], *, compare: bool
+) -> list[Cut]:
+    tools = row.get("tools")
+    planned = planner.cuts(messages) if tools is None else None
+    if planned is not None and not compare:
+        return planned
+    cuts = list(cut_rows(recipe.template, recipe.eot, messages, recipe.turns, tools))
+    assert planned is None or planned == cuts, f"row {row['id']}: the plan of the chat template does not hold"
+    return cuts
+
+
+def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put each system turn in front of the user turn that follows it, a blank line between.
+
+    Raises:
+        RefusedConversationError: no user turn follows (65).
+    """
+    merged: list[dict[str, Any]] = []
+    waiting = ""
+    for message in messages:
+        if message["role"] == "system":
+            waiting += (message.get("content") or "") + "\n\n"
+        elif waiting and message["role"] == "user":
+            merged.append({**message, "content": waiting + (message.get("content") or "")})
+            waiting = ""
+        else:
+            merged.append(message)
+    if waiting:
+        raise RefusedConversationError("a system turn that no user turn follows can't be merged into one")
+    return merged
+
+
+def _read_row(line: bytes) -> dict[str, Any]:
+    """A processed row, checked: people edit these files.
+
+    Raises:
+        DataError: not JSON, or not a row (65).
+    """
+    todo = 'a row is {"messages": [{"role": …, "content": …}, …], "id": …}; `process` makes them'
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"not valid JSON (column {error.colno}: {error.msg})", todo=todo) from error
+    if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("messages"), list):
+        raise DataError("not a processed row: id or messages are missing", todo=todo)
+    for message in row["messages"]:
+        if not (
+            isinstance(message, dict)
+            and isinstance(message.get("role"), str)
+            and isinstance(message.get("content"), str | None)
+        ):
+            raise DataError("not a processed row: a message wants a role and text as content", todo=todo)
+    if not isinstance(row.get("tools"), list | None):
+        raise DataError("not a processed row: `tools` wants a list", todo=todo)
+    return row

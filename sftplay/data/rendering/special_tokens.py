@@ -1,0 +1,66 @@
+"""Special tokens in texts: where they stand in a rendering, and rows of data that spell one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sftplay.data.findings import Finding, Findings
+from sftplay.data.tokenizing.tokenizer import TokenizerFacts
+
+
+def special_in(text: str, tokenizer: TokenizerFacts) -> list[str]:
+    """The special tokens that stand in a text, in order."""
+    return special_pattern(tuple(tokenizer.special)).findall(text)
+
+
+@lru_cache(maxsize=4)
+def special_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches any of the tokens, the longest first; nothing where there are none."""
+    return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)) or r"(?!)")
+
+
+def may_spell_special(specials: tuple[str, ...], lines: bytes) -> bool:
+    """Tell whether a row of a block may spell a special token: one search instead of one for each text.
+
+    JSON may write a character as an escape; then the texts themselves have to be searched.
+    """
+    if _has_escapes(specials) or _bytes_pattern(specials).search(lines):
+        return True
+    return b"\\u" in lines or b"\\/" in lines
+
+
+@lru_cache(maxsize=4)
+def _has_escapes(specials: tuple[str, ...]) -> bool:
+    """Whether a token has a character that JSON escapes, always or at times."""
+    return any(not token.isprintable() or set('"\\') & set(token) for token in specials)
+
+
+@lru_cache(maxsize=4)
+def _bytes_pattern(tokens: tuple[str, ...]) -> re.Pattern[bytes]:
+    return re.compile(special_pattern(tokens).pattern.encode())
+
+
+def count_specials(
+    tokens: tuple[str, ...], messages: Sequence[Mapping[str, Any]], place: str, findings: Findings, *, keep: bool
+) -> bool:
+    """Count the special tokens that a row's texts spell, each by itself; gives whether the row may stay."""
+    found = {token for message in messages for token in special_pattern(tokens).findall(message.get("content") or "")}
+    for token in sorted(found):
+        findings.add(_spelled(token, keep), place)
+    return keep or not found
+
+
+def _spelled(token: str, kept: bool) -> Finding:
+    if kept:
+        return Finding(
+            "special_tokens_in_text", "note", f"text spells the special token {token!r} and becomes it in training"
+        )
+    return Finding(
+        "special_tokens_in_text",
+        "fatal",
+        f"text spells the special token {token!r}, which would become that token",
+        "take it out of the text, or accept it: data.special_tokens_in_text: keep",
+    )

@@ -1,0 +1,139 @@
+"""`inv batch`: many datasets, many experiments, one command. Killed and started again, it goes on where it was.
+
+Data first: each dataset through process, style, render and tokenize, where something changed. Then every experiment: train (or
+resume, or watch one that runs), evaluate. Each through the same door as the single tasks, so both runners and the hand-over work.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sftplay import console
+from sftplay.errors import UsageError
+from sftplay.host.batch import summary
+from sftplay.host.batch.expand import expand
+from sftplay.host.batch.file import BatchFile, read, write_template
+from sftplay.host.batch.plan import data_steps, decide, read_known
+from sftplay.host.batch.slots import slots_for
+from sftplay.host.batch.work import STOPPED, Batch, Outcome, make_data, run_all, write_state
+from sftplay.host.batch.workers import hands_for
+from sftplay.host.containers import folders
+from sftplay.host.ui import prompt
+from sftplay.host.ui.format import show_duration
+from sftplay.locks import hold
+
+DEFAULT_FILE = "configs/batch.yaml"
+MANY = 50  # experiments; more are asked about
+
+
+def run(
+    file: str | None = None,
+    *,
+    dry_run: bool = False,
+    stop_on_error: bool = False,
+    yes: bool = False,
+    runner: str = "auto",
+    device: str | None = None,
+) -> int:
+    """Run the batch, or go on with it.
+
+    Args:
+        dry_run: say what would run, and why; change nothing.
+        stop_on_error: end at the first experiment that fails.
+        yes: do not ask, however many experiments there are.
+        device: auto, cuda or cpu, for every experiment.
+
+    Returns:
+        0 where everything is done; the code of the first failure otherwise, or of the stop.
+
+    Raises:
+        ConfigError: the file is wrong: every problem at once, nothing started (78). BusyError: it runs already (75).
+    """
+    path = Path(file or DEFAULT_FILE)
+    if not path.exists():
+        write_template(path)
+        console.success(f"{path} is a template now: name your datasets and experiments in it")
+        console.info(f"next: edit {path}, then: inv batch --dry-run{f' --file {path}' if file else ''}")
+        return 0
+    parsed = read(path)
+    if parsed.size > MANY and not dry_run and not yes and not _agreed(parsed.size):
+        console.info("nothing was started")
+        return 0
+    if device:
+        parsed = _on_device(parsed, device)
+    batch = Batch(path, parsed, tuple(expand(parsed, path)))
+    if dry_run:
+        _say_plan(batch)
+        return 0
+    folders.setup()
+    with hold(batch.folder / ".lock", who="a batch", todo="wait for it, or stop it; inv status shows what trains"):
+        return _run(batch, runner, stop_on_error=stop_on_error)
+
+
+def _agreed(count: int) -> bool:
+    if not prompt.somebody_is_there():
+        raise UsageError(
+            f"this file makes {count:,} experiments: nothing was started, there is no terminal to ask on",
+            todo="the same command with --yes starts them all; --dry-run lists them",
+        )
+    return prompt.yes(f"This file makes {count:,} experiments. Start them all?", default=False)
+
+
+def _on_device(parsed: BatchFile, device: str) -> BatchFile:
+    groups = [group.model_copy(update={"set": {**group.set, "train.device": device}}) for group in parsed.experiments]
+    return parsed.model_copy(update={"experiments": groups})
+
+
+def _say_plan(batch: Batch) -> None:
+    """What would happen now, line by line, on stdout."""
+    for step in data_steps(batch.experiments, read_known(batch.folder / "batch.json")):
+        doing = f"make: {step.reason}" if step.reason else "current: nothing to do"
+        console.result(f"data {step.suffix}: {doing}")
+    for one in batch.experiments:
+        todo = decide(one, batch.splits)
+        changes = ", ".join(f"{key} {value}" for key, value in one.changes.items())
+        console.result(f"{one.name}: {todo.action} ({todo.reason}){f'  [{changes}]' if changes else ''}")
+    console.info(f"{len(batch.experiments)} experiments; nothing was started")
+
+
+def _run(batch: Batch, runner: str, *, stop_on_error: bool) -> int:
+    began = time.monotonic()
+    slots = slots_for([one.settings for one in batch.experiments])
+    if len(slots.value) > 1:
+        console.info(f"{len(slots.value)} experiments at a time ({slots.reason})")
+    hands = hands_for(slots.value, runner, batch.folder / "logs")
+    write_state(batch, [])
+    ready, stopped = make_data(batch, hands)
+    outcomes = list(ready.values())
+    if not stopped and not (stop_on_error and outcomes):
+        left = [one for one in batch.experiments if one.name not in ready]
+        for outcome in run_all(batch, left, hands, stop_on_error=stop_on_error):
+            outcomes.append(outcome)
+            write_state(batch, outcomes)
+            if outcome.code in STOPPED:
+                stopped = outcome.code
+    summary.show(batch.folder, batch.parsed, batch.experiments, {one.name: one.said for one in outcomes})
+    return _end(batch, outcomes, stopped, time.monotonic() - began)
+
+
+def _end(batch: Batch, outcomes: Sequence[Outcome], stopped: int, seconds: float) -> int:
+    failed = [one for one in outcomes if one.code and one.code not in STOPPED]
+    for one in failed:
+        console.error(f"{one.name}: {one.said}")
+    done = len([one for one in outcomes if not one.code])
+    again = shlex.join(["inv", "batch", *(["--file", str(batch.file)] if str(batch.file) != DEFAULT_FILE else [])])
+    line = f"{done} of {len(batch.experiments)} experiments are done, {len(failed)} failed, in {show_duration(seconds)}"
+    if stopped:
+        console.warning(f"stopped: {line}")
+        console.info(f"next: {again} goes on from there")
+        return stopped
+    if failed or done < len(batch.experiments):
+        console.warning(line)
+        console.info(f"next: mend what stands above; {again} does only what is left")
+        return failed[0].code if failed else 1
+    console.success(line)
+    console.info(f"next: inv report --batch {batch.file}")
+    return 0

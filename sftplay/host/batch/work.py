@@ -1,0 +1,169 @@
+"""A batch at work: data folders brought up to date, experiments trained and evaluated, and what became of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sftplay import console
+from sftplay.config import dump_config
+from sftplay.errors import EXIT_MEANINGS, ProtocolError, SftplayError
+from sftplay.files import read_json, write_json, write_text
+from sftplay.host.batch.expand import Experiment
+from sftplay.host.batch.file import BatchFile
+from sftplay.host.batch.plan import DataStep, Step, data_steps, decide, read_known
+from sftplay.host.batch.workers import Hands
+from sftplay.host.runs.clean import delete
+from sftplay.places import OUTPUTS, data_folder
+from sftplay.runs import Run
+
+STOPPED = (85, 129, 130, 143)  # codes by which a person, or a signal, ends the whole batch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that may start.
+
+    Attributes:
+        folder: outputs/batch-<file's stem>: configs, state, summary, report.
+    """
+
+    file: Path
+    parsed: BatchFile
+    experiments: tuple[Experiment, ...]
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.file)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """What experiments are evaluated on."""
+        return {"none": (), "all": ("val", "test")}.get(self.parsed.split, (self.parsed.split,))
+
+    def config_of(self, name: str) -> Path:
+        """The resolved config that an experiment is started with."""
+        return self.folder / "configs" / f"{name}.yaml"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an experiment ended: code 0 where it is done."""
+
+    name: str
+    code: int
+    said: str
+    seconds: float = 0.0
+
+
+def folder_of(file: Path) -> Path:
+    """Where a batch keeps its own files."""
+    return OUTPUTS / f"batch-{file.stem}"
+
+
+def make_data(batch: Batch, hands: Hands) -> tuple[dict[str, Outcome], int]:
+    """Bring every dataset up to date.
+
+    Returns:
+        What became of experiments whose data could not be made; and the code of a stop, 0 without one.
+    """
+    record = batch.folder / "batch.json"
+    known, failed = read_known(record), dict[str, Outcome]()
+    for step in data_steps(batch.experiments, known):
+        if not step.reason:
+            continue
+        users = [one for one in batch.experiments if one.settings.data.suffix == step.suffix]
+        config = batch.config_of(f"data.{step.suffix}")
+        _write_config(config, step)
+        console.info(f"── data {step.suffix}: {step.reason}")
+        code, stage = _data_stages(step, str(config), hands)
+        if code in STOPPED:
+            return failed, code
+        if code:
+            console.error(f"data {step.suffix}: {stage} gave {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
+            failed |= {one.name: Outcome(one.name, code, f"no data: {stage} gave {code}") for one in users}
+        else:
+            known[step.suffix] = step.key
+            write_json(record, {"file": str(batch.file), "data": known, "experiments": []})
+    return failed, 0
+
+
+def _write_config(path: Path, step: DataStep) -> None:
+    settings = step.settings.model_copy(update={"run": step.settings.run.model_copy(update={"name": "data"})})
+    write_text(path, f"# python3 tasks.py full-pipeline --config {path}\n{dump_config(settings)}")
+
+
+def _data_stages(step: DataStep, config: str, hands: Hands) -> tuple[int, str]:
+    """process, style, render, tokenize; the first code that is not 0, and its stage."""
+    styled = data_folder("processed_with_style", step.settings)
+    if not step.settings.style.prompt and styled.is_dir():
+        console.info(f"{styled} is removed: this dataset has no style any more")
+        delete(styled)
+    for stage in ("process", *(("style",) if step.settings.style.prompt else ()), "render", "tokenize"):
+        code = hands.do(stage, config)
+        if code:
+            return code, stage
+    return 0, ""
+
+
+def run_all(batch: Batch, experiments: Sequence[Experiment], hands: Hands, *, stop_on_error: bool) -> Iterator[Outcome]:
+    """Outcomes as they come; ends early where a person stops it, or at a failure with `stop_on_error`."""
+    jobs = {one.name: (lambda where, one=one: _one(batch, one, where)) for one in experiments}
+    for outcome in hands.share(jobs):
+        yield outcome
+        if outcome.code and (stop_on_error or outcome.code in STOPPED):
+            hands.stop()
+
+
+def _one(batch: Batch, experiment: Experiment, hands: Hands) -> Outcome:
+    """One experiment to its end."""
+    began = time.monotonic()
+    step = decide(experiment, batch.splits)
+    console.info(f"── {experiment.name}: {step.action} ({step.reason})")
+    if step.action in ("skip", "refuse"):
+        code = 76 if step.action == "refuse" else 0
+        if code:
+            console.error(f"{experiment.name}: {step.reason}")
+            console.info(f"next: give it another name, or remove the run: inv runs.rm {experiment.name}")
+        return Outcome(experiment.name, code, "refused: " + step.reason if code else "done before")
+    code, stage = _stages(batch, experiment, step, hands)
+    if code and code not in STOPPED:
+        console.error(f"{experiment.name}: {stage} gave {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
+    said = "done" if not code else f"{stage} gave {code}"
+    return Outcome(experiment.name, code, said, time.monotonic() - began)
+
+
+def _stages(batch: Batch, experiment: Experiment, step: Step, hands: Hands) -> tuple[int, str]:
+    config = batch.config_of(experiment.name)
+    if step.action != "evaluate":
+        write_text(config, f"# python3 tasks.py train --config {config}\n{dump_config(experiment.settings)}")
+        code = hands.do("train", str(config), *(["--resume"] if step.action == "resume" else []))
+        if not code and Run(experiment.name).tuned() is None:
+            console.error(f"{experiment.name}: train ended with 0 and left no trained weights")
+            code = ProtocolError.code
+        if code:
+            return code, "train"
+    run = Run(experiment.name)
+    for split in batch.splits:
+        if not (run.eval(split) / "metrics.json").is_file() or step.action != "evaluate":
+            code = hands.do("eval", str(config), f"--split={split}")
+            if code:
+                return code, "eval"
+    return 0, ""
+
+
+def write_state(batch: Batch, outcomes: Sequence[Outcome]) -> None:
+    """batch.json: what the data folders were made from, and what became of each experiment."""
+    record = batch.folder / "batch.json"
+    values = {"file": str(batch.file), "data": read_known(record), "experiments": [asdict(one) for one in outcomes]}
+    write_json(record, values)
+
+
+def states(folder: Path) -> Mapping[str, str]:
+    """What became of each experiment at the last start, by name."""
+    try:
+        return {str(one["name"]): str(one["said"]) for one in read_json(folder / "batch.json")["experiments"]}
+    except (SftplayError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,61 @@
+"""Invoke's program, with our messages and exit codes for a wrong command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from invoke.collection import Collection
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
+
+from sftplay import __version__, console
+from sftplay.host.cli import usage
+from sftplay.host.cli.task import drop_stdout
+
+
+class Menu(Program):
+    """Invoke's program with our message and exit code for a wrong command line: 2, as everywhere else."""
+
+    def parse_core_args(self) -> None:
+        self._or_usage(super().parse_core_args)
+
+    def parse_tasks(self) -> None:
+        self._or_usage(super().parse_tasks)
+
+    def parse_cleanup(self) -> None:
+        self._or_usage(super().parse_cleanup)
+
+    def _or_usage(self, parse: Callable[[], None]) -> None:
+        try:
+            parse()
+        except ParseError as error:
+            collection = getattr(self, "collection", None)
+            console.failure(usage.explain(error, collection.task_names if collection else ()))
+            raise Exit(code=2) from None
+
+
+def adopt() -> None:
+    """Make Invoke's own program a Menu, where that is what reads tasks.py (`inv`): the same messages and exit codes."""
+    invoke_main = sys.modules.get("invoke.main")
+    if invoke_main is not None:
+        invoke_main.program.__class__ = Menu
+
+
+def main(argv: Sequence[str], namespace: Collection) -> int:
+    """Run the task that `argv` names (its first word is the program). Returns the exit code."""
+    try:
+        code = _run(Menu(name="sftplay", binary="tasks.py", version=__version__, namespace=namespace), argv)
+        sys.stdout.flush()  # here, where a closed pipe can still be caught; Python's own last flush would end in 120
+    except BrokenPipeError:  # tasks.py --list | head
+        drop_stdout()
+        return 141
+    return code
+
+
+def _run(menu: Menu, argv: Sequence[str]) -> int:
+    try:
+        menu.run(list(argv))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    return 0

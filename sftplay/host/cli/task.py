@@ -1,0 +1,127 @@
+"""What stands between a task and the person: arguments in, one message and an exit code out."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit, ParseError
+from invoke.tasks import Task
+
+from sftplay import console
+from sftplay.errors import SftplayError, StoppedError, UsageError
+from sftplay.files import explain_os_error
+from sftplay.host.cli.repeatable import RepeatableTask
+from sftplay.host.cli.words import WordsTask
+from sftplay.host.system.checkout import CHECKOUT
+
+Body = Callable[..., int | None]
+_PATHS = (
+    "config",
+    "input",
+    "output",
+    "init_adapter",
+    "file",
+    "batch",
+)  # parameters that name a file where the person stands
+
+
+def task(
+    *,
+    name: str | None = None,
+    help: Mapping[str, str] | None = None,
+    iterable: Iterable[str] = (),
+    words: str | None = None,
+    short: bool = False,
+) -> Callable[[Body], Task[Any]]:
+    """An Invoke task whose body returns an exit code (None: 0) and may raise SftplayError.
+
+    Args:
+        words: name of the parameter (a list) that takes all words which follow the task's name.
+        short: options have one-letter forms too.
+    """
+
+    def decorate(body: Body) -> Task[Any]:
+        @functools.wraps(body)
+        def run(context: Context, **given: Any) -> None:
+            code = call(body, context, **given)
+            if code:
+                raise Exit(code=code)
+
+        lists = [*iterable, *([words] if words else [])]
+        kind = WordsTask if words else RepeatableTask
+        made: Task[Any] = kind(run, name=name, help=dict(help or {}), iterable=lists, auto_shortflags=short)
+        if isinstance(made, WordsTask):
+            made.words = words or ""
+        return made
+
+    return decorate
+
+
+def call(body: Body, *args: Any, **given: Any) -> int:
+    """Run a task's body in the project's root; every failure ends here as one message and its exit code."""
+    try:
+        given = {key: _from_root(value) if key in _PATHS and value else value for key, value in given.items()}
+        os.chdir(CHECKOUT)
+        return body(*args, **given) or 0
+    except (SftplayError, StoppedError) as problem:
+        console.failure(problem)
+        return problem.code
+    except KeyboardInterrupt:
+        console.error("stopped")
+        return 130
+    except BrokenPipeError:
+        drop_stdout()
+        return 141
+    except OSError as error:
+        explained = explain_os_error(error, error.filename or "?")
+        console.failure(explained)
+        return explained.code
+    except (Exit, ParseError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the one place that catches
+        from sftplay.cli import keep_traceback
+
+        console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")
+        console.info(f"next: please report it with {keep_traceback('task')}")
+        return 1
+
+
+def whole_number(flag: str, value: str | None) -> int | None:
+    """The value of an option that takes a whole number; Invoke hands over text.
+
+    Raises:
+        UsageError: it is none (2).
+    """
+    if value is None or value.isdecimal():
+        return None if value is None else int(value)
+    raise UsageError(f"{flag} wants a whole number, got {value!r}", todo=f"for example: {flag} 7007")
+
+
+def only(words: Sequence[str]) -> str | None:
+    """The word of a task that takes one at most.
+
+    Raises:
+        UsageError: there are more (2).
+    """
+    if len(words) > 1:
+        raise UsageError(f"one name at most, got {len(words)}: {' '.join(words)}")
+    return words[0] if words else None
+
+
+def drop_stdout() -> None:
+    """Send further output nowhere: the reader of the pipe is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _from_root(value: str) -> str:
+    """A path as the person means it, from where they stand; one that is only there from the project's root stays."""
+    here = Path.cwd()
+    if here == CHECKOUT or Path(value).is_absolute():
+        return value
+    return value if (CHECKOUT / value).exists() and not (here / value).exists() else str(here / value)

@@ -1,0 +1,105 @@
+"""The tasks `image.*`."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from sftplay.host.cli.task import task
+
+STACKS = "any of cpu, bnb, unsloth (default: all)"
+
+
+@task(
+    name="build",
+    words="names",
+    help={
+        "names": STACKS,
+        "base": "an image that is here, instead of the pinned base",
+        "again": "also where today's image is here already",
+        "no-verify": "do not run it: it stays without its tag",
+    },
+)
+def image_build(
+    c: Context, names: list[str], base: str | None = None, again: bool = False, no_verify: bool = False
+) -> int:
+    """Build a stack's image, run it, and give it its tag."""
+    from sftplay.host.images import build
+
+    return build.run(names, base=base, again=again, verify=not no_verify)
+
+
+@task(name="check", words="names", help={"names": STACKS})
+def image_check(c: Context, names: list[str]) -> int:
+    """Say whether the images here are fresh, and if not, what has changed since."""
+    from sftplay.host.images import state
+
+    return state.check(names)
+
+
+@task(name="verify", help={"name": "cpu, bnb or unsloth"})
+def image_verify(c: Context, name: str) -> int:
+    """Run an image: libraries, two training steps, resume, merge, an answer."""
+    from sftplay.host.images import verification
+
+    return verification.run(name)
+
+
+@task(
+    name="push",
+    words="names",
+    help={
+        "names": STACKS,
+        "registry": "host (and path) to push to (default: SFTPLAY_REGISTRY, else as before)",
+        "unpinned": "also an image on another base than the pinned one",
+    },
+)
+def image_push(c: Context, names: list[str], registry: str | None = None, unpinned: bool = False) -> int:
+    """Publish today's verified images; their digests go into images/published.lock."""
+    from sftplay.host.images import registry as registries
+
+    return registries.push(names, registry=registry, unpinned=unpinned)
+
+
+@task(name="pull", words="names", help={"names": "any of cpu, bnb, unsloth (default: all that are published)"})
+def image_pull(c: Context, names: list[str]) -> int:
+    """Bring published images by digest, verify them, and give them their tags."""
+    from sftplay.host.images import registry as registries
+
+    return registries.pull(names)
+
+
+@task(name="sbom", help={"name": "cpu, bnb or unsloth", "output": "file to write (default: the screen)"})
+def image_sbom(c: Context, name: str, output: str | None = None) -> None:
+    """Write a stack's bill of materials (CycloneDX, JSON), from its lock."""
+    from sftplay.host.images import sbom
+
+    sbom.write(name, output)
+
+
+@task(name="ls")
+def image_ls(c: Context) -> None:
+    """List the images of sftplay that are here."""
+    from sftplay.host.images import state
+
+    state.show()
+
+
+@task(name="prune", help={"everything": "today's images too", "yes": "do not ask"})
+def image_prune(c: Context, everything: bool = False, yes: bool = False) -> int:
+    """Remove images that today's checkout does not use; asks first."""
+    from sftplay.host.images import state
+
+    return state.prune(everything=everything, yes=yes)
+
+
+@task(
+    help={
+        "name": "uv, build, host, cpu, bnb, unsloth, dev, llamafactory, or all",
+        "upgrade": "take the newest versions",
+    }
+)
+def lock(c: Context, name: str, upgrade: bool = False) -> None:
+    """Make an environment's lock from its list of wanted packages (developers)."""
+    from sftplay.host.dev import lockfiles
+
+    lockfiles.make(name, upgrade=upgrade)

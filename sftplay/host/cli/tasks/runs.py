@@ -1,0 +1,145 @@
+"""Many runs: batches, reports, replays, TensorBoard; what runs now and how to stop it; `runs.*`."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from sftplay.host.cli.task import only, task, whole_number
+
+
+@task(
+    help={
+        "file": "the batch file (default: configs/batch.yaml); where it is missing, a template is written",
+        "dry-run": "say what would run, and why",
+        "stop-on-error": "end at the first experiment that fails (else the rest goes on)",
+        "yes": "do not ask, however many experiments there are",
+        "runner": "auto, docker or local",
+        "device": "auto, cuda or cpu, for every experiment",
+    }
+)
+def batch(
+    c: Context,
+    file: str | None = None,
+    dry_run: bool = False,
+    stop_on_error: bool = False,
+    yes: bool = False,
+    runner: str = "auto",
+    device: str | None = None,
+) -> int:
+    """Many datasets and experiments with one command; started again, it goes on."""
+    from sftplay.host.batch import command as batches
+
+    return batches.run(file, dry_run=dry_run, stop_on_error=stop_on_error, yes=yes, runner=runner, device=device)
+
+
+@task(
+    words="runs",
+    help={
+        "runs": "name of the run",
+        "batch": "a batch file, instead of a run",
+        "output": "the file to write (default: report.html in the folder of the run or batch)",
+    },
+)
+def report(c: Context, runs: list[str], batch: str | None = None, output: str | None = None) -> None:
+    """One HTML file to look at: curves, data, metrics, answers before and after, settings."""
+    from sftplay.host.report import command as reports
+
+    reports.write(only(runs), batch=batch, output=output)
+
+
+@task(help={"run": "name of the run", "first": "stop after so many logged losses (else the whole training)"})
+def replay(c: Context, run: str, first: str | None = None) -> int:
+    """The same training again, from the run folder alone: does it come out the same?"""
+    from sftplay.host.runs import replay as replays
+
+    return replays.run(run, first=whole_number("--first", first))
+
+
+@task()
+def status(c: Context) -> None:
+    """What runs now: step, loss, tokens per second, time left."""
+    from sftplay.host.runs import live
+
+    live.status()
+
+
+@task(help={"run": "name of the run", "follow": "go on printing until the training ends"}, short=True)
+def logs(c: Context, run: str, follow: bool = False) -> int:
+    """A run's log; -f follows it."""
+    from sftplay.host.runs import live
+
+    return live.logs(run, follow=follow)
+
+
+@task(
+    help={
+        "port": "port on 127.0.0.1 (default: the config's tensorboard.port, 6006)",
+        "run": "only this run (default: all of outputs/)",
+        "runner": "auto, docker or local",
+    }
+)
+def tensorboard(c: Context, port: str | None = None, run: str | None = None, runner: str = "auto") -> None:
+    """Show the training curves: TensorBoard in the background on 127.0.0.1."""
+    from sftplay.host.runs import tensorboard as board
+
+    board.start(port=whole_number("--port", port), run=run, runner=runner)
+
+
+@task()
+def stop_tb(c: Context) -> None:
+    """Stop the TensorBoard that sftplay started, and nothing else."""
+    from sftplay.host.runs import tensorboard as board
+
+    board.stop()
+
+
+@task()
+def ps(c: Context) -> None:
+    """What runs here, in containers and without: trainings that nobody watches too."""
+    from sftplay.host.runs import ps as processes
+
+    processes.show()
+
+
+@task(words="runs", help={"runs": "the run to stop (default: the one that runs)", "all": "everything, TensorBoard too"})
+def stop(c: Context, runs: list[str], all: bool = False) -> int:
+    """Stop a training, with a checkpoint: `inv stop RUN`."""
+    from sftplay.host.runs import ps as processes
+
+    return processes.stop(runs, everything=all)
+
+
+@task(name="list", help={"json": "as JSON, for programs"})
+def runs_list(c: Context, json: bool = False) -> None:
+    """Every run: state, backend, model, steps, losses, time, size."""
+    from sftplay.host.runs import table as run_table
+
+    run_table.show(as_json=json)
+
+
+@task(name="show", help={"run": "name of the run"})
+def runs_show(c: Context, run: str) -> None:
+    """One run: what trained it, from what, how it went."""
+    from sftplay.host.runs import detail
+
+    detail.show(run)
+
+
+@task(
+    name="compare",
+    words="runs",
+    help={"runs": "two or more runs", "output": "the page with the curves (default: outputs/compare-A-B.html)"},
+)
+def runs_compare(c: Context, runs: list[str], output: str | None = None) -> None:
+    """Runs side by side: what differs in config and stamp, metrics, curves in one picture."""
+    from sftplay.host.runs import compare
+
+    compare.compare(runs, output)
+
+
+@task(name="rm", words="runs", help={"runs": "one run or more", "yes": "do not ask"})
+def runs_rm(c: Context, runs: list[str], yes: bool = False) -> int:
+    """Remove runs; shows sizes and asks first."""
+    from sftplay.host.runs import remove
+
+    return remove.run(runs, yes=yes)

@@ -1,0 +1,93 @@
+"""Start here: set-up, the guided first run, a look at the machine and at a training before it starts."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from sftplay.host.cli.task import task
+
+
+@task(
+    help={
+        "yes": "ask nothing, take the defaults",
+        "config": "config file (default: configs/quickstart.yaml)",
+        "style": "a style prompt for every answer",
+        "set": "change one config value; may be repeated",
+    },
+    iterable=["set_"],
+)
+def quickstart(
+    c: Context,
+    yes: bool = False,
+    config: str | None = None,
+    style: str | None = None,
+    set_: list[str] | None = None,
+) -> int:
+    """From nothing to a tuned model: guided, every step explained."""
+    from sftplay.host.quickstart import command as guided
+
+    return guided.run(yes=yes, config=config, style=style, overrides=set_ or ())
+
+
+@task(help={"runner": "the runner you want to use: auto, docker or local", "json": "for programs"})
+def doctor(c: Context, runner: str = "auto", json: bool = False) -> int:
+    """Look at the machine: GPU, engine, disk, folders; what lacks, and what would run where."""
+    from sftplay.host.doctor import report
+
+    return report.run(runner=runner, as_json=json)
+
+
+@task(help={"dev": "the developer tools too (for test, lint and bench)"})
+def install(c: Context, dev: bool = False) -> None:
+    """Make the environments that stages run in (their first start would make them too)."""
+    from sftplay.host.local import environments
+
+    environments.install(dev=dev)
+
+
+@task()
+def setup_dirs(c: Context) -> None:
+    """Make data/ and outputs/ with their folders."""
+    from sftplay.host.containers import folders
+
+    folders.setup()
+
+
+@task(
+    help={
+        "config": "config file (default: configs/run_bnb.yaml)",
+        "run": "name of the run (default: the config's)",
+        "set": "change one value for this look, as in --set train.batch_size=8; may be repeated",
+        "resume": "look at going on with a run that was stopped",
+        "numerics": "instead: train each method and precision next to plain PyTorch on this machine (seconds)",
+        "runner": "where --numerics runs: auto, docker or local",
+    },
+    iterable=["set_"],
+)
+def check(
+    c: Context,
+    config: str | None = None,
+    run: str | None = None,
+    set_: list[str] | None = None,
+    resume: bool = False,
+    numerics: bool = False,
+    runner: str = "auto",
+) -> int:
+    """Look at config, data and machine before training: will it fit, and how long?"""
+    from sftplay.host.estimate import check
+    from sftplay.host.launch import stage
+
+    if numerics:
+        return stage.start("numerics", config=config, run=run, overrides=set_ or (), runner=runner)
+
+    return check.check(config=config, run=run, overrides=set_ or (), resume=resume)
+
+
+@task(
+    help={"runs": "outputs/ too: every run with its weights", "envs": "the environments in .envs/", "yes": "do not ask"}
+)
+def clean(c: Context, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
+    """Remove generated data; shows sizes and asks first. Never data/raw."""
+    from sftplay.host.runs import clean as cleaning
+
+    return cleaning.run(runs=runs, envs=envs, yes=yes)

@@ -1,0 +1,107 @@
+"""TensorBoard in a container: started in the background, found and stopped by its labels."""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sftplay.errors import MachineError, SftplayError
+from sftplay.host.containers import available
+from sftplay.host.containers import errors as engine_errors
+from sftplay.host.containers import host_identity as callers
+from sftplay.host.containers import lifecycle as containers
+from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.runner import make_folders
+from sftplay.host.containers.spec import BOARD_PORT, board_spec, project_of
+from sftplay.host.system import machine
+
+PATIENCE = 120.0  # seconds until it must answer
+
+
+@dataclass(frozen=True)
+class Contained:
+    """A TensorBoard in a container of this project."""
+
+    container: str
+    port: int
+    folder: str
+
+
+def ours(engine: Engine) -> Contained | None:
+    """The one that runs; one that has ended is removed."""
+    labels = [f"sftplay.project={project_of(str(Path.cwd()))}", "sftplay.stage=tensorboard"]
+    with engine_errors.engine_errors("look for TensorBoard"):
+        listed = engine.api.containers(all=True, filters={"label": labels})
+    for found in listed:
+        if found["State"] == "running":
+            run = found["Labels"].get("sftplay.run", "")
+            return Contained(found["Id"], _port(found), f"outputs/{run}" if run else "outputs")
+        containers.remove(engine, found["Id"], force=True)
+    return None
+
+
+def launch(engine: Engine, stack: str, folder: str, port: int) -> None:
+    """Start it and wait until it answers.
+
+    Raises:
+        MachineError: the port is taken, or it does not start (69); nothing of it is left.
+    """
+    caller = callers.look(machine.look(), rootless=engine.rootless)
+    make_folders(caller)
+    image = available.image_of(engine, stack)
+    container = containers.create(engine, board_spec(folder, port, image, caller, nonce=secrets.token_hex(16)))
+    try:
+        containers.start(engine, container)
+        _wait(engine, container, port)
+    except BaseException:
+        containers.remove(engine, container, force=True)
+        raise
+
+
+def stop(engine: Engine) -> Contained | None:
+    """Stop and remove the one that runs; None where there is none."""
+    found = ours(engine)
+    if found is not None:
+        with engine_errors.engine_errors("stop TensorBoard"):
+            engine.api.stop(found.container, timeout=5)
+        containers.remove(engine, found.container, force=True)
+    return found
+
+
+def _wait(engine: Engine, container: str, port: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        state = containers.inspect(engine, container)
+        if state is None or state["Status"] == "exited":
+            break
+        if answers(port):
+            return
+        time.sleep(0.2)
+    try:
+        with engine_errors.engine_errors("read its log"):
+            said = engine.api.logs(container, tail=3).decode(errors="replace").strip()
+    except SftplayError:
+        said = ""
+    raise MachineError(f"TensorBoard does not answer\n{said}", todo="look at these lines, then start it again")
+
+
+def answers(port: int) -> bool:
+    """Whether a web server answers there. The engine's proxy takes a connection before TensorBoard does, so only an answer counts."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=2)  # no proxy, whatever the environment says
+    try:
+        link.request("GET", "/")
+        return link.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        link.close()
+
+
+def _port(container: dict[str, Any]) -> int:
+    return next(
+        int(p["PublicPort"]) for p in container["Ports"] if p.get("PrivatePort") == BOARD_PORT and p.get("PublicPort")
+    )

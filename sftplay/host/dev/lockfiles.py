@@ -1,0 +1,81 @@
+"""Locks: each environment's packages with versions and hashes, made by uv from a short list with reasons."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sftplay import console
+from sftplay.errors import MachineError, UsageError
+from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.uv import find_uv, uv_environ
+
+# The stacks run on exactly this Python, on this platform; the host's own packages on any Python from 3.10 on.
+_STACK = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28")
+_ANYWHERE = ("--universal", "--python-version", "3.10")
+_NO_LLM = ("--override", "images/cpu/overrides.txt")
+_NO_VISION = ("--override", "bench/llamafactory-overrides.txt")
+_NO_XFORMERS = ("--override", "images/unsloth/overrides.txt")
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A list of wanted packages (`source`) and the hashed versions that uv found for it (`target`).
+
+    Attributes:
+        torch: which build of torch it holds, if any: cpu (PyTorch's own index or a wheel folder) or cuda (PyPI).
+    """
+
+    source: str
+    target: str
+    options: tuple[str, ...]
+    torch: Literal["cpu", "cuda"] | None = None
+
+
+LOCKS: Mapping[str, Lock] = {
+    "uv": Lock("images/uv.in", "images/uv.lock", _ANYWHERE),
+    "build": Lock("images/build.in", "images/build.lock", _ANYWHERE),
+    "host": Lock("images/host.in", "images/host.lock", _ANYWHERE),
+    "host-test": Lock("images/host-test.in", "images/host-test.lock", _ANYWHERE),
+    "cpu": Lock("images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "bnb": Lock("images/bnb/requirements.in", "images/bnb/requirements.lock", _STACK, "cuda"),
+    "unsloth": Lock(
+        "images/unsloth/requirements.in", "images/unsloth/requirements.lock", (*_STACK, *_NO_XFORMERS), "cuda"
+    ),
+    "dev": Lock("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "llamafactory": Lock("bench/llamafactory.in", "bench/llamafactory.lock", (*_STACK, *_NO_VISION), "cpu"),
+}
+
+
+def make(name: str, *, upgrade: bool = False) -> None:
+    """Make one lock, or `all` in the order in which they build on each other.
+
+    Args:
+        upgrade: take the newest versions; else versions in the present lock are kept where they still fit.
+
+    Raises:
+        UsageError: no such lock (2). MachineError: uv found no solution or no network (69).
+    """
+    if name not in (*LOCKS, "all"):
+        raise UsageError(f"there is no lock {name!r}", todo=f"one of {', '.join(LOCKS)}, or all")
+    for one in LOCKS if name == "all" else [name]:
+        _compile(one, LOCKS[one], upgrade)
+
+
+def _compile(name: str, lock: Lock, upgrade: bool) -> None:
+    console.info(f"{lock.source} → {lock.target}")
+    env, backend = uv_environ(os.environ, cuda=lock.torch == "cuda")
+    argv = [
+        *(str(find_uv()), "pip", "compile", lock.source, "--output-file", lock.target, *lock.options),
+        *("--generate-hashes", "--no-emit-index-url", "--quiet", "--custom-compile-command", f"inv image.lock {name}"),
+        *(backend if lock.torch else ()),
+        *(("--upgrade",) if upgrade else ()),
+    ]
+    if subprocess.run(argv, cwd=CHECKOUT, env=env, check=False).returncode:
+        raise MachineError(f"uv could not make {lock.target}", todo="its reason stands above")
+    lines = Path(CHECKOUT / lock.target).read_text(encoding="utf-8").splitlines()
+    console.success(f"{lock.target}: {sum('==' in line and line[:1].isalnum() for line in lines)} packages")

@@ -1,0 +1,120 @@
+"""What a forecast needs, gathered from stamps, headers, past runs and the machine. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from sftplay.errors import NotFoundError, SftplayError
+from sftplay.files import read_json
+from sftplay.host.estimate import forecast
+from sftplay.host.estimate.forecast import Amount, Device, Rows
+from sftplay.host.estimate.model_shape import Shape, guess_shape, read_shape
+from sftplay.host.estimate.workload import find_rows
+from sftplay.host.select import choose
+from sftplay.host.system.machine import Machine
+from sftplay.host.system.nvidia import Gpu
+from sftplay.places import OUTPUTS, find_model
+from sftplay.processor import cpu_has_bf16
+from sftplay.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a forecast needs; None where it could not be found out."""
+
+    settings: Settings
+    device: Device | None = None
+    rows: Rows | None = None
+    shape: Shape | None = None
+    measured: float | None = None  # tokens a second of a like run that finished here
+
+    def duration(self) -> Amount | None:
+        """Seconds of training, from a run of one's own where there is one."""
+        if self.device is None or self.rows is None:
+            return None
+        if self.measured is None:
+            return forecast.duration(self.settings, self.shape, self.rows, self.device) if self.shape else None
+        train = self.settings.train
+        batch = train.rows_per_step
+        tokens = forecast.steps(train, self.rows.count) * batch * self.rows.tokens
+        return Amount(forecast.START + tokens / self.measured, 1.3)
+
+
+def gather(settings: Settings, facts: Machine, cards: Sequence[Gpu], problems: list[SftplayError]) -> Plan:
+    """What the forecast needs, from stamps, headers and past runs. What is wrong is added to `problems`.
+
+    Args:
+        cards: the GPUs that answered; none of them is asked here.
+    """
+    kind = or_problem(lambda: choose.choose_device(settings, facts).value, problems)
+    capability = cards[0].capability[0] if cards else 0
+    device = Device(kind, facts.cores, capability, _width(settings, kind)) if kind else None
+    rows = or_problem(lambda: find_rows(settings), problems)
+    shape = or_problem(lambda: find_shape(settings), problems)
+    return Plan(settings, device, rows, shape, _measured(settings, kind or "cpu"))
+
+
+def cpu_training_time(settings: Settings, facts: Machine) -> Amount | None:
+    """Seconds that training will take on this machine's CPU; None where that can't be told. For the launcher's question."""
+    on_cpu = settings.train.model_copy(update={"device": "cpu"})
+    return gather(settings.model_copy(update={"train": on_cpu}), facts, [], []).duration()
+
+
+def find_shape(settings: Settings) -> Shape | None:
+    """The model's sizes, from its files, else guessed from its name; None where the name says nothing."""
+    try:
+        return read_shape(find_model(settings), settings.lora.target_modules)
+    except NotFoundError:
+        if settings.model.name.startswith((".", "/", "~")):
+            raise
+        return guess_shape(settings.model.name)
+
+
+def _measured(settings: Settings, device: str) -> float | None:
+    """Tokens a second of the newest finished run here with the same model, method and kind of device."""
+    found: list[tuple[str, float]] = []
+    for record in OUTPUTS.glob("*/run.json"):
+        try:
+            done, stamp = read_json(record), read_json(record.with_name("backend.json"))
+            same = (stamp["base_model"], stamp["tuning_method"], stamp["device"]) == (
+                settings.model.name,
+                settings.train.method,
+                device,
+            )
+            if same and done["state"] == "finished" and done["tokens_per_second"] > 0:
+                found.append((stamp["created"], float(done["tokens_per_second"])))
+        except (SftplayError, KeyError, TypeError, ValueError):
+            continue  # a damaged run says nothing about speed; `inv runs` is where it shows
+    return max(found)[1] if found else None
+
+
+def _width(settings: Settings, kind: str) -> int:
+    """Bytes a number in the precision that the run will have: `auto` is 2 on a GPU, and where the processor knows bf16."""
+    asked = settings.train.asked_precision
+    if asked != "auto":
+        return 4 if asked == "fp32" else 2
+    return 2 if kind == "cuda" or cpu_has_bf16() else 4
+
+
+def free_memory(facts: Machine) -> int:
+    """Bytes that a new process may use now: what the kernel calls available, at most what this process may have."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        return min(int(fields["MemAvailable"].split()[0]) * 1024, facts.memory)
+    except (OSError, KeyError, ValueError):
+        return facts.memory
+
+
+def or_problem(find: Callable[[], T], problems: list[SftplayError]) -> T | None:
+    """The value, or None with the problem noted."""
+    try:
+        return find()
+    except SftplayError as problem:
+        problems.append(problem)
+        return None

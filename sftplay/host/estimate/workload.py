@@ -1,0 +1,91 @@
+"""How much there is to train on: rows and tokens, from the tokenized data's stamp or guessed from the size of raw files."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from pathlib import Path
+
+from sftplay.errors import DataError, NotFoundError
+from sftplay.files import explain_os_error
+from sftplay.freshness import read_stamp
+from sftplay.host.estimate.forecast import Rows
+from sftplay.places import data_folder
+from sftplay.rawdata import hub_dataset, kind_of
+from sftplay.settings import Settings
+
+CHARACTERS_A_TOKEN = 4.0  # English text with a vocabulary of 30,000 to 150,000
+TEMPLATE_TOKENS = 30  # what a chat template adds to a row: headers, a default system turn
+ANSWER_SHARE = 0.5  # trained part of a row, where nothing better is known
+_ROW_BYTES = 700  # a row of JSON whose rows can't be counted by lines
+_PACKED = {".gz": 4.0, ".zst": 4.0, ".parquet": 2.5}  # how much text a packed byte holds
+_LINES = {".jsonl", ".ndjson", ".csv", ".tsv"}
+
+
+def find_rows(settings: Settings) -> Rows | None:
+    """The train split: from data/tokenized where that is made, else guessed from the raw files; None for a hub dataset that is not fetched yet.
+
+    Raises:
+        DataError: an empty train split, or no raw data (65). NotFoundError: a raw file that is not there (66).
+    """
+    folder = data_folder("tokenized", settings)
+    stamp = read_stamp(folder)
+    if stamp is None:
+        return guess_rows(settings)
+    count = stamp.facts["rows"]["train"]
+    if not count:
+        raise DataError("the train split is empty", where=str(folder), todo="look at data/processed/report.json")
+    tokens, trained = stamp.facts["tokens"]["train"] / count, stamp.facts["trained_tokens"]["train"] / count
+    return Rows(count, tokens, trained, stamp.facts["max_tokens"], str(folder), exact=True)
+
+
+def guess_rows(settings: Settings) -> Rows | None:
+    """Rows and tokens by file sizes, about four characters a token; None for a hub dataset that is not fetched yet."""
+    files = list(raw_files(settings))
+    if not files:
+        return None
+    rows, text = 0.0, 0.0
+    for file in files:
+        size = file.stat().st_size * _PACKED.get(file.suffix, 1.0)
+        text += size
+        rows += _count_lines(file) if file.suffix in _LINES else size / _ROW_BYTES
+    count = max(round(rows * (1 - settings.data.val_share - settings.data.test_share)), 1)
+    tokens = text / max(rows, 1) / CHARACTERS_A_TOKEN + TEMPLATE_TOKENS
+    names = files[0].name if len(files) == 1 else f"{len(files)} files"
+    return Rows(count, tokens, tokens * ANSWER_SHARE, round(3 * tokens), f"{names}, by size", exact=False)
+
+
+def raw_files(settings: Settings) -> Iterator[Path]:
+    """The files that data.raw names: folders (their data files), globs, single files. Hub datasets that are not fetched yet give none.
+
+    Raises:
+        DataError: an empty folder (65). NotFoundError: nothing there (66).
+    """
+    raw = settings.data.raw
+    for name in [raw] if isinstance(raw, str) else raw:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if kind_of(p) and p.is_file() and not p.name.startswith("."))
+            if not found:
+                raise DataError(
+                    "no data there",
+                    where=name,
+                    todo="put a file there (jsonl, json, csv, parquet …), or run: inv quickstart",
+                )
+        else:
+            found = [path] if path.is_file() else [Path(p) for p in sorted(glob.glob(str(path)))]  # noqa: PTH207 - absolute patterns too
+            dataset = hub_dataset(name)
+            if dataset is not None:
+                found = [file for file, _ in dataset.files()] if dataset.is_cached else []
+            elif not found:
+                raise NotFoundError("no such data", where=name, todo="check data.raw in the config")
+        yield from found
+
+
+def _count_lines(file: Path) -> int:
+    """Lines with something in them, about: newlines, read in 1 MiB pieces."""
+    try:
+        with open(file, "rb") as source:
+            return sum(piece.count(b"\n") for piece in iter(lambda: source.read(1 << 20), b"")) or 1
+    except OSError as error:
+        raise explain_os_error(error, file) from error

@@ -1,0 +1,149 @@
+"""What comes after a training's end: nothing, the hand-over to BnB, or a start anew. A pure function of the records on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sftplay.errors import ProtocolError
+from sftplay.handover import HandOver
+from sftplay.host.protocol.call import asked_for, same_training
+from sftplay.host.protocol.records import Exit, Start
+
+_STOPPED = (85, 130, 137, 143)  # ended by a person, a signal, or the kernel for want of memory
+_KEPT = (0, 85)  # ends that leave a result or a checkpoint: there is nothing to hand over
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is on disk about a run, and what is asked for.
+
+    Attributes:
+        newest: the start with the highest number, with its end (None: no start yet).
+        request: what its Unsloth attempt asked for, or why that can't be believed.
+        ours: this launcher watched that end; told: a person has been told of it.
+        handed_from: the attempt whose hand-over was accepted, while no attempt after it is stamped; else empty.
+        begun: backend of the newest attempt that is stamped, else empty.
+    """
+
+    argv: Sequence[str]
+    enabled: bool
+    max_lost_steps: int
+    newest: Start | None = None
+    end: Exit | None = None
+    request: HandOver | ProtocolError | None = None
+    ours: bool = False
+    told: bool = False
+    handed_from: str = ""
+    begun: str = ""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Nothing more is started.
+
+    Attributes:
+        late: the hand-over came after too many steps. final: hand-overs are switched off. bad: what was wrong with it.
+        waiting: it was stopped after it had asked to be handed over; the next start does that.
+    """
+
+    code: int
+    late: bool = False
+    final: bool = False
+    waiting: bool = False
+    bad: ProtocolError | None = None
+
+
+@dataclass(frozen=True)
+class Begin:
+    """The next start.
+
+    Attributes:
+        handed_from: name of the attempt that it takes over from; empty: it starts, or goes on, in `backend`.
+        lost: nobody saw how the one before ended.
+    """
+
+    backend: str
+    argv: tuple[str, ...]
+    handed_from: str = ""
+    lost: bool = False
+
+
+def decide(facts: Facts, backend: str) -> Finish | Begin:
+    """The next move.
+
+    Args:
+        backend: the one that the config asks for.
+    """
+    start, end = facts.newest, facts.end
+    if start is None or end is None:
+        return _begin(facts, backend)
+    same = same_training(start.argv, facts.argv)
+    resume = "--resume" in facts.argv
+    if same or facts.ours:
+        handed = _hand_over(facts, start, end)
+        if isinstance(handed, Begin) or (handed is not None and not facts.told):
+            return handed
+    if facts.ours:
+        return Finish(70 if end.code is None else end.code)
+    if end.lost:
+        return _begin(facts, backend, lost=not facts.told)
+    if not facts.told and same and (end.code == 0 or not resume):
+        return Finish(end.code or 0)
+    return _begin(facts, backend)
+
+
+def counts(end: Exit) -> bool:
+    """Whether a hand-over file of a start that ended so is acted on at once: not where it was stopped, or killed for memory."""
+    return end.code != 0 and end.code not in _STOPPED and not end.oom and not end.asked
+
+
+def _hand_over(facts: Facts, start: Start, end: Exit) -> Finish | Begin | None:
+    """None where this end has nothing to do with a hand-over."""
+    request = facts.request
+    if not start.attempt or not isinstance(request, HandOver):
+        return _broken(facts, start, end)
+    if end.code in _KEPT or end.oom:  # killed for memory: BnB needs no less
+        return Finish(137) if end.code == 79 else None
+    if not counts(end) and facts.ours:  # a person wanted the end: nothing is started now, and the request waits
+        return Finish(143 if end.code in (79, None) else end.code, waiting=True)
+    if request.step > facts.max_lost_steps:
+        return Finish(79, late=True)
+    if not facts.enabled:
+        return Finish(79, final=True)
+    return Begin("bnb", _handed_argv(start.argv, start.attempt), handed_from=start.attempt)
+
+
+def _broken(facts: Facts, start: Start, end: Exit) -> Finish | None:
+    """What can't be believed, or was not asked by the rules. None: nobody asked for anything."""
+    request = facts.request if start.attempt else None
+    if isinstance(request, ProtocolError) and (counts(end) or end.code == 79):
+        return Finish(70 if end.code in (79, None) else end.code, bad=request)
+    if end.code != 79:
+        return None
+    if start.attempt:
+        return Finish(70, bad=_unasked("it ended with 79 and left no hand-over file"))
+    return Finish(70, bad=_unasked("a BnB attempt ended with 79"))  # it has nobody to hand over to
+
+
+def _begin(facts: Facts, backend: str, *, lost: bool = False) -> Begin:
+    """A start anew, or on with what was begun: a run that was handed over goes on in the backend that it ended in.
+
+    A hand-over whose attempt has not got as far as its stamp is done again, with `--resume` or without: it begins at step 0.
+    """
+    if facts.handed_from and backend == "unsloth":
+        return Begin("bnb", _handed_argv(facts.argv, facts.handed_from), handed_from=facts.handed_from, lost=lost)
+    if "--resume" in facts.argv and facts.begun:
+        return Begin(facts.begun, tuple(facts.argv), lost=lost)
+    return Begin(backend, tuple(facts.argv), lost=lost)
+
+
+def _handed_argv(argv: Sequence[str], attempt: str) -> tuple[str, ...]:
+    return (*asked_for(argv), f"--handed-over-from={attempt}")
+
+
+def _unasked(what: str) -> ProtocolError:
+    return ProtocolError(
+        f"the protocol between launcher and stage is broken: {what}",
+        todo="nothing more was started; look at the attempt's train.log, or start the run in BnB: inv train-bnb",
+    )

@@ -1,0 +1,95 @@
+"""The end of a training, and what led to it, in words for the person."""
+
+from __future__ import annotations
+
+import signal
+
+from sftplay import console
+from sftplay.errors import EXIT_MEANINGS
+from sftplay.files import free_space
+from sftplay.handover import HandOver
+from sftplay.host.launch.decide import Facts, Finish
+from sftplay.host.launch.runner import Order
+from sftplay.host.local.training import TAIL
+from sftplay.host.protocol import records
+from sftplay.host.protocol.ends import explain_end
+from sftplay.host.protocol.records import Exit, Start
+from sftplay.host.protocol.signals import Wishes
+from sftplay.host.ui.terminal import copy, settled
+
+
+def finish(order: Order, facts: Facts, move: Finish, wishes: Wishes) -> int:
+    """The end for the person and for the shell."""
+    run, start, end = order.run, facts.newest, facts.end
+    assert start is not None
+    assert end is not None
+    if not facts.ours:
+        _show_tail(order, start)
+        console.info(f"the training started {start.created} ended meanwhile ({end.ended}) with code {end.code}")
+    records.seen_file(run.launch, start.number).touch()
+    if move.late or move.final:
+        _say_final(order, facts, late=move.late)
+    if move.bad is not None:
+        console.failure(move.bad)
+        return move.code
+    if move.waiting:
+        console.info("it had asked to be handed over to BnB before it was ended: the same command does that")
+    if end.asked == "kill":
+        console.warning("ended at once; what was saved before is whole: --resume goes on from there")
+        return 130
+    if move.code == 143 and wishes.stops and wishes.stops[0] == signal.SIGINT:
+        return 130
+    if end.lost:
+        console.error("the training is gone: its container was removed, or its supervisor killed")
+        console.info("next: the same command tells what is left, with --resume it goes on")
+    elif move.code == 74:  # the stage's own words may have found no room
+        console.error(f"train ended with 74: {EXIT_MEANINGS[74]}; {free_space(run.folder)} left in {run.folder}")
+        console.info(
+            "next: make room; the same command with --resume goes on, without it where nothing was trained yet"
+        )
+    elif start.runner == "local":
+        explain_end("train", move.code)
+    return move.code
+
+
+def handed_over(order: Order, asked: HandOver, stack: str, runner: str) -> None:
+    """The one warning of a hand-over: why, and what happens now."""
+    attempt = int(asked.attempt.partition("-")[0]) + 1
+    console.warning(
+        f"Unsloth can't train here, {asked}: going on with BnB from step 0, "
+        f"as attempt {attempt:02d}-bnb in the {stack} stack ({runner} runner)"
+    )
+
+
+def _say_final(order: Order, facts: Facts, *, late: bool) -> None:
+    request, run = facts.request, order.run
+    assert isinstance(request, HandOver)
+    if late:
+        console.error(
+            f"Unsloth failed after {request.step} steps ({request}): past backend_fallback.max_lost_steps "
+            f"({facts.max_lost_steps}) nothing is thrown away unasked"
+        )
+        console.info(f"next: go on in Unsloth from its last checkpoint: inv train-unsloth --run {run.name} --resume")
+        console.info(f"next: or begin anew in BnB: inv train-bnb --run {run.free_name()}")
+    else:
+        console.error(f"Unsloth can't train here, {request}; and backend_fallback.enabled is off")
+        console.info("next: inv train-bnb trains with BnB; or leave backend_fallback.enabled on")
+
+
+def before(order: Order, start: Start, end: Exit, *, handed: bool) -> None:
+    """The end of a start that another launcher watched, before the next one begins."""
+    _show_tail(order, start)
+    if handed:
+        console.info(f"the attempt started {start.created} asked to be handed over: doing that now")
+    elif end.lost:
+        console.warning(f"the training started {start.created} was cut off; its last whole checkpoint is good")
+    else:
+        console.info(f"the training started {start.created} ended meanwhile ({end.ended}) with code {end.code}")
+    if not handed:
+        records.seen_file(order.run.launch, start.number).touch()
+
+
+def _show_tail(order: Order, start: Start) -> None:
+    path = records.output_file(order.run.launch, start.number)
+    if path.is_file():
+        copy(settled(path.read_bytes()[-TAIL:]).encode())

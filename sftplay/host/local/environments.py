@@ -1,0 +1,197 @@
+"""Environments of the local runner: `.envs/<stack>-<lock hash>/`, made by uv from the file that the stack's image is made from."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sftplay import console
+from sftplay.errors import MachineError, NotFoundError
+from sftplay.files import TMP_PREFIX, hash_file, hash_json, read_json, write_json
+from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.machine import look
+from sftplay.host.system.uv import find_uv, uv_environ
+
+PYTHON = (3, 11)  # the locks hold wheels for exactly this one
+HOST_TESTS = "images/host-test.lock"  # of host<Python>-<lock hash>, which `inv test --python` makes
+_MARKER = "sftplay.json"
+_SOURCE_ONLY = "rouge-score"  # the one package without a wheel; built with images/build.lock
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What an environment is made from, what making it from nothing downloads, and whether its torch is PyPI's, with CUDA."""
+
+    lock: str
+    download: str
+    cuda: bool = False
+
+
+STACKS: Mapping[str, Stack] = {
+    "cpu": Stack("images/cpu/requirements.lock", "about 530 MB: torch for the CPU, transformers, the default model"),
+    "bnb": Stack("images/bnb/requirements.lock", "about 3 GB: torch with CUDA", cuda=True),
+    "unsloth": Stack("images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True),
+    "dev": Stack("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
+    "llamafactory": Stack("bench/llamafactory.lock", "about 480 MB: LLaMA-Factory, for `inv bench train`"),
+}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A finished environment."""
+
+    stack: str
+    folder: Path
+    lock_hash: str
+    environment_hash: str
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+
+def envs_folder() -> Path:
+    """SFTPLAY_ENVS, else .envs in the checkout."""
+    given = os.environ.get("SFTPLAY_ENVS")
+    return Path(given).absolute() if given else CHECKOUT / ".envs"
+
+
+def ensure(stack: str) -> Environment:
+    """The stack's environment, made where it is missing. Seen to be there in milliseconds.
+
+    Raises:
+        MachineError: no lock for this stack, no Python 3.11, or the packages can't be installed (69).
+    """
+    lock = CHECKOUT / STACKS[stack].lock
+    if not lock.is_file():
+        raise MachineError(
+            f"the {stack} stack's lock is not here", where=str(lock), todo=f"git checkout -- {STACKS[stack].lock}"
+        )
+    lock_hash = hash_file(lock)
+    folder = _folder(stack, lock_hash)
+    made = _read(stack, folder)
+    if made is not None:
+        return made
+    with _one_at_a_time(folder):
+        made = _read(stack, folder)  # another process may have made it meanwhile
+        return made or _make(stack, folder, lock, lock_hash)
+
+
+def install(*, dev: bool = False) -> None:
+    """Make the environments of this machine: the cpu stack, the bnb stack beside it where a GPU and its lock are here.
+
+    Args:
+        dev: the developer tools as well.
+    """
+    wanted = ["cpu", *(["bnb"] if look().has_gpu and (CHECKOUT / STACKS["bnb"].lock).is_file() else [])]
+    for stack in [*wanted, *(["dev"] if dev else [])]:
+        console.success(f"{stack}: {ensure(stack).folder}")
+    for folder, current in listing():
+        if not current:
+            console.info(f"an older environment is still there: {folder.name} (`inv clean --envs` removes such)")
+
+
+def present() -> frozenset[str]:
+    """Stacks whose environment is made, from today's lock."""
+    return frozenset(
+        name
+        for name, stack in STACKS.items()
+        if (CHECKOUT / stack.lock).is_file() and _read(name, _folder(name, hash_file(CHECKOUT / stack.lock)))
+    )
+
+
+def listing() -> list[tuple[Path, bool]]:
+    """Every environment here, and whether it is one of today's locks (the others are kept until `inv clean --envs`)."""
+    locks = [CHECKOUT / name for name in (*(stack.lock for stack in STACKS.values()), HOST_TESTS)]
+    todays = {_short(hash_file(lock)) for lock in locks if lock.is_file()}
+    made = [path for path in sorted(envs_folder().glob("*-*")) if (path / _MARKER).is_file()]
+    return [(path, path.name.rpartition("-")[2] in todays) for path in made]
+
+
+def _folder(stack: str, lock_hash: str) -> Path:
+    return envs_folder() / f"{stack}-{_short(lock_hash)}"
+
+
+def _short(lock_hash: str) -> str:
+    return lock_hash.removeprefix("sha256:")[:12]
+
+
+def _read(stack: str, folder: Path) -> Environment | None:
+    try:
+        facts = read_json(folder / _MARKER)
+        made = Environment(stack, folder, facts["lock_hash"], facts["environment_hash"])
+    except (NotFoundError, KeyError, TypeError):
+        return None
+    return made if made.python.exists() else None
+
+
+def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
+    """Build under a temporary name, mark, rename."""
+    console.info(
+        f"making the {stack} environment once, {folder.name} ({STACKS[stack].download}; less what uv's cache has)"
+    )
+    env, backend = uv_environ(os.environ, cuda=STACKS[stack].cuda)
+    uv = str(find_uv())
+    tmp = folder.with_name(TMP_PREFIX + folder.name)
+    shutil.rmtree(tmp, ignore_errors=True)
+    tmp.parent.mkdir(parents=True, exist_ok=True)
+    python = str(tmp / "bin" / "python")
+    _run([uv, "venv", "--quiet", "--relocatable", "--python", _base_python(), str(tmp)], env, _NO_PYTHON)
+    # Not compiled here: all 12,900 files take 78 s on two cores, the 3,500 that a stage imports 22 s at its first start.
+    install = [uv, "pip", "sync", "--python", python, "--require-hashes", *_less_talk(), *backend]
+    sources = ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY]
+    sources += ["--build-constraints", str(CHECKOUT / "images" / "build.lock")]
+    _run([*install, *sources, str(lock)], env, "uv's reason stands above; then the same command again")
+    version = subprocess.run(
+        [python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True
+    )
+    facts = {"lock_hash": lock_hash, "python": version.stdout.strip()}
+    write_json(tmp / _MARKER, {"stack": stack, **facts, "environment_hash": hash_json(facts)})
+    shutil.rmtree(folder, ignore_errors=True)  # without a marker that can be read: nobody's
+    tmp.rename(folder)
+    console.success(f"the {stack} environment is made: {folder}")
+    made = _read(stack, folder)
+    assert made is not None
+    return made
+
+
+def _less_talk() -> list[str]:
+    """Progress bars are for a terminal; a log gets the lines before and after."""
+    return [] if sys.stderr.isatty() else ["--quiet"]
+
+
+_NO_PYTHON = "the stacks run on Python 3.11: sudo apt install python3.11 python3.11-venv, or let uv fetch it (it needs the network)"
+
+
+def _base_python() -> str:
+    """This very Python where it is 3.11, else `3.11`: uv looks for one, and fetches one where it may."""
+    if sys.version_info[:2] == PYTHON:
+        return str(getattr(sys, "_base_executable", sys.executable))
+    return f"{PYTHON[0]}.{PYTHON[1]}"
+
+
+def _run(argv: list[str], env: Mapping[str, str], todo: str) -> None:
+    if subprocess.run(argv, env=env, check=False).returncode:
+        raise MachineError("the environment could not be made", todo=todo)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f".{folder.name}.lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.info(f"another process is making {folder.name}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+__all__ = ["STACKS", "Environment", "ensure", "envs_folder", "install", "listing", "present"]

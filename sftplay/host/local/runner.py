@@ -1,0 +1,65 @@
+"""The local runner: a stage as a child process in a stack's environment, with the argv it would get in a container."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from sftplay.host.local.environments import Environment
+from sftplay.host.protocol.ends import exit_code
+from sftplay.host.protocol.hub import OFFLINE, TOKENS
+from sftplay.host.system.checkout import CHECKOUT
+from sftplay.stages import Stage
+
+# Without bytecode on disk the libraries of a stack are compiled at every start: 20 s each time.
+_UNWANTED = ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE")
+
+
+def stage_environ(stage: Stage, environment: Environment, base: Mapping[str, str], *, cores: int) -> dict[str, str]:
+    """Environment variables of a stage: the person's own, without tokens, offline unless the stage needs the network."""
+    env = {key: value for key, value in base.items() if key not in (*TOKENS, *_UNWANTED)}
+    env |= {
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "true",  # train tokenizes too, after its workers have been forked and have ended
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "SFTPLAY_RUNNER": "local",
+        "SFTPLAY_STACK": environment.stack,
+        "SFTPLAY_ENVIRONMENT_HASH": environment.environment_hash,
+        "SFTPLAY_LOCK_HASH": environment.lock_hash,
+    }
+    env.setdefault("OMP_NUM_THREADS", str(cores))
+    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: half the CPU time where cores are shared
+    if not stage.network:
+        env |= dict.fromkeys(OFFLINE, "1")
+    return env
+
+
+def run_foreground(argv: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> int:
+    """Run a child with this terminal and return its exit code, 128 + signal where one ended it.
+
+    Ctrl-C reaches the child through the terminal, so it is not sent a second time; signals that somebody sends to this
+    process alone (SIGTERM, SIGHUP) are passed on.
+    """
+    child: subprocess.Popen[bytes] | None = None
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        if child is not None and (signum != signal.SIGINT or not os.isatty(0)):
+            child.send_signal(signum)
+
+    # A handler, not SIG_IGN: an ignored signal would stay ignored in the child.
+    wanted = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    before = {signum: signal.signal(signum, pass_on) for signum in wanted}
+    try:
+        sys.stdout.flush()
+        child = subprocess.Popen(list(argv), env=dict(env), cwd=cwd)
+        return exit_code(child.wait())
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,54 @@
+"""`inv report RUN` and `inv report --batch FILE`: one HTML file with everything a person wants to see, or to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sftplay import console
+from sftplay.errors import UsageError
+from sftplay.files import human_size, write_text
+from sftplay.host.report import parts
+from sftplay.host.report.batch import of_batch
+from sftplay.host.runs.view import View, require
+from sftplay.page import html
+
+
+def write(run: str | None, *, batch: str | None = None, output: str | None = None) -> None:
+    """Write the report and say where.
+
+    Args:
+        run: name of a run; batch: a batch file. One of them.
+        output: the file; default: report.html in the folder of the run or batch.
+
+    Raises:
+        UsageError: none or both of them (2). NotFoundError: no such run, or the batch was never run (66).
+    """
+    if (run is None) == (batch is None):
+        raise UsageError("a report is of one run or of one batch", todo="inv report RUN, or inv report --batch FILE")
+    if run is not None:
+        view = require(run)
+        path, text = view.run.folder / "report.html", of_run(view)
+        for problem in view.problems:
+            console.warning(problem)
+    else:
+        assert batch is not None  # as checked above
+        path, text = of_batch(Path(batch))
+    path = Path(output) if output else path
+    write_text(path, text)
+    console.success(f"{path} ({human_size(path.stat().st_size)}): one file, open it in a browser")
+
+
+def of_run(view: View) -> str:
+    """The page of one run, whatever is left of it."""
+    return html.page(
+        f"Run {view.name}",
+        *parts.notices(view),
+        parts.figures(view),
+        html.section("Training", parts.training_curves(view)),
+        html.section("Evaluation", *parts.evaluation(view)),
+        html.section("Answers before and after", *parts.answers_side_by_side(view)),
+        html.section("Data", *parts.data_page(view)),
+        html.section("What trained it", *parts.provenance(view)),
+        lead=parts.lead(view),
+        footer=parts.made_by(),
+    )

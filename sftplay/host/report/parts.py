@@ -1,0 +1,210 @@
+"""The parts of a run's report. Each takes the run as it was found, and says so where something is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from itertools import islice
+from typing import Any
+
+from sftplay import __version__
+from sftplay.files import human_size
+from sftplay.host.report.data import data_page
+from sftplay.host.runs import curves
+from sftplay.host.runs.detail import event_line, metric_rows, sections
+from sftplay.host.runs.samples import user_words
+from sftplay.host.runs.view import View, number_in
+from sftplay.host.ui.format import show_duration
+from sftplay.page import html
+from sftplay.page.charts import Series, line_chart
+
+ANSWERS = 10
+LONGEST = 4000  # characters of a prompt or an answer
+_LOWER_IS_BETTER = ("loss", "perplexity")
+_TITLES: Mapping[str, str] = {
+    "loss": "loss (nats per token)", "perplexity": "perplexity", "exact_match": "exact match (0 to 100)",
+    "token_f1": "token F1 (0 to 100)", "rouge_l": "ROUGE-L (0 to 100)", "chrf": "chrF (0 to 100)",
+    "ended": "ended by itself (%)",
+}  # fmt: skip
+_SMOOTHED_FROM = 60  # points
+
+__all__ = [
+    "answers_side_by_side",
+    "data_page",
+    "evaluation",
+    "figures",
+    "lead",
+    "made_by",
+    "notices",
+    "provenance",
+    "training_curves",
+]
+
+
+def lead(view: View) -> html.Markup:
+    """What was done, in a sentence."""
+    stamp = view.stamp
+    what = [f"{stamp.get('base_model', 'an unknown model')}, {stamp.get('tuning_method', 'method unknown')}"]
+    what += [f"backend {view.backend}"] if view.backend else []
+    what += [f"on {stamp['device']}"] if stamp.get("device") else []
+    what += [f"begun {view.began:%Y-%m-%d %H:%M} UTC"] if view.began else []
+    return html.join([html.mark("good" if view.state == "finished" else "warn", view.state), ": ", "; ".join(what)])
+
+
+def notices(view: View) -> Iterator[html.Markup]:
+    """What a reader should know before the figures."""
+    fallback = view.stamp.get("fallback")
+    if isinstance(fallback, Mapping):
+        said = f"Asked for {view.stamp.get('requested_backend')}, trained with {view.stamp.get('backend')}: "
+        yield html.notice("warn", said, html.code(fallback.get("reason")), f" ({fallback.get('message')})")
+    if view.state in ("interrupted", "cut off"):
+        yield html.notice("warn", "Not finished. To go on: ", html.code(f"inv train --run {view.name} --resume"))
+    if view.state in ("failed", "damaged"):
+        yield html.notice("bad", f"This run is {view.state}.")
+    if view.problems:
+        yield html.notice("bad", "Could not be read whole:", html.bullets(view.problems))
+
+
+def figures(view: View) -> html.Markup:
+    """The few figures first."""
+    record, items = view.record, []
+    if view.val_loss is not None:
+        items.append(("loss on val", f"{view.val_loss:.3f}", "while training, the best"))
+    first = number_in(record, "first_loss")
+    if view.loss is not None:
+        items.append(("training loss", f"{view.loss:.3f}", "" if first is None else f"from {first:.3f}"))
+    rouge = view.metric("rouge_l")
+    if rouge:
+        items.append(("ROUGE-L", f"{rouge[2]:.1f}", f"{rouge[1]:.1f} before training ({rouge[0]})"))
+    if view.steps:
+        items.append(("steps", view.steps, "stopped early" if record.get("stopped_early") else ""))
+    speed, peak = number_in(record, "tokens_per_second"), number_in(record, "peak_memory_bytes")
+    items += [("tokens per second", f"{speed:,.0f}", "")] if speed is not None else []
+    items += [("peak memory", human_size(peak), "")] if peak is not None else []
+    if view.seconds is not None:
+        items.append(("time", show_duration(view.seconds), ""))
+    return html.tiles([*items, ("on disk", human_size(view.size), "")])
+
+
+def training_curves(view: View) -> html.Markup:
+    """Loss, learning rate, speed, memory of the attempt that counts."""
+    found = curves.read(view.run)
+    if not found:
+        return html.paragraph("No points were logged.", soft=True)
+    counted = found[-1]
+    loss = counted.of("loss")
+    smooth = 0.9 if len(loss) >= _SMOOTHED_FROM else 0.0
+    charts = [line_chart("Training loss", [Series("training", loss)], y="nats per token", smooth=smooth)]
+    val = counted.of("eval_loss")
+    charts += [line_chart("Loss on the val split", [Series("val", val)], y="nats per token")] if len(val) > 1 else []
+    for name, title, unit, scale in (
+        ("learning_rate", "Learning rate", "", 1.0),
+        ("grad_norm", "Norm of the gradient before clipping", "", 1.0),
+        ("tokens_per_second", "Speed", "tokens per second", 1.0),
+        ("memory_bytes", "Memory in use", "GB", 1e-9),
+    ):
+        points = [(step, value * scale) for step, value in counted.of(name)]
+        if points:
+            charts.append(line_chart(title, [Series(title, points)], y=unit, zero=name != "grad_norm"))
+    notes = [f"Attempt {counted.attempt.name}."] if len(view.run.attempts()) > 1 else []
+    notes += [f"{counted.unreadable} torn lines in steps.jsonl are left out."] if counted.unreadable else []
+    return html.join([html.side_by_side(*charts), html.paragraph(" ".join(notes), soft=True) if notes else ""])
+
+
+def evaluation(view: View) -> Iterator[html.Markup]:
+    """Base against tuned, a table for each split."""
+    if not view.metrics:
+        yield html.paragraph("Not evaluated yet: ", html.code(f"inv eval --run {view.name}"))
+    for split, record in sorted(view.metrics.items()):
+        order = [*_TITLES]
+        found = sorted(metric_rows(record), key=lambda row: order.index(row[0]) if row[0] in order else len(order))
+        rows = [[_TITLES.get(name, name), base, tuned, _judged(name, change)] for name, base, tuned, change in found]
+        counted = record.get("rows")
+        number = sum(n for n in counted.values() if isinstance(n, int)) if isinstance(counted, Mapping) else None
+        caption = f"{split} split" + (f", {number:,} rows" if number else "")
+        yield html.table(["metric", "base", "tuned", "difference"], rows, caption=caption)
+        changed = record.get("data_changed_since_training")
+        if changed:
+            yield html.notice("warn", "The data is not that of the training:", html.bullets(changed))
+
+
+def _judged(name: str, difference: str) -> html.Markup:
+    """A difference in the colour of better or worse; its sign says it too."""
+    try:
+        better = float(difference) * (-1 if name in _LOWER_IS_BETTER else 1)
+    except ValueError:
+        return html.text(difference)
+    return html.text(difference) if not better else html.mark("good" if better > 0 else "bad", difference)
+
+
+def answers_side_by_side(view: View) -> Iterator[html.Markup]:
+    """Ten prompts, the answer of the base, of the tuned model, and the wanted one."""
+    split = next(
+        (name for name in ("val", "test", *view.metrics) if (view.run.eval(name) / "samples.jsonl").is_file()), None
+    )
+    if split is None:
+        yield html.paragraph("None yet: they come with an evaluation.", soft=True)
+        return
+    torn = 0
+    samples: list[dict[str, str]] = []
+    with open(view.run.eval(split) / "samples.jsonl", encoding="utf-8", errors="replace", newline="\n") as lines:
+        for line in islice(lines, 4 * ANSWERS):
+            sample = _sample(line)
+            torn += sample is None
+            samples += [sample] if sample and len(samples) < ANSWERS else []
+    asked = user_words(view.run, split, {str(sample["id"]) for sample in samples})
+    for number, sample in enumerate(samples, 1):
+        prompt = asked.get(str(sample["id"]), sample["prompt"])
+        yield html.heading(f"{number}. {_shortened(' '.join(prompt.split()), 90)}")
+        yield html.details("Prompt and wanted answer", html.preformatted(_shortened(prompt, LONGEST)),
+                           html.preformatted(_shortened(sample["reference"], LONGEST)))  # fmt: skip
+        yield html.side_by_side(
+            *(
+                html.element(
+                    "div", html.paragraph(title, soft=True), html.preformatted(_shortened(sample[key], LONGEST))
+                )
+                for title, key in (("Before training", "base"), ("After training", "tuned"))
+            )
+        )
+    if torn:
+        yield html.paragraph(f"{torn} torn lines in samples.jsonl are left out.", soft=True)
+
+
+def _sample(line: str) -> dict[str, str] | None:
+    try:
+        value = json.loads(line)
+        return {key: str(value[key]) for key in ("id", "prompt", "reference", "base", "tuned")}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def provenance(view: View) -> Iterator[html.Markup]:
+    """Stamp, effective settings, config, history."""
+    for heading, pairs in islice(sections(view), 1, None):
+        shown: list[tuple[Any, Any]] = [(key, value) for key, value in pairs if value]
+        if shown:
+            yield html.details(
+                heading[:1].upper() + heading[1:], html.facts(shown), opened=heading == "what trained it"
+            )
+    if view.run.config.is_file():
+        config = view.run.config.read_bytes().decode("utf-8", "replace")
+        yield html.details("Config, as it was resolved", html.preformatted(config))
+    if view.events:
+        lines = [event_line(event) for event in view.events[-200:]]
+        yield html.details(f"History ({len(view.events)} events)", html.preformatted("\n".join(lines)))
+
+
+def made_by() -> str:
+    """The last line of a page."""
+    return f"sftplay {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"
+
+
+def _shortened(words: str, limit: int) -> str:
+    return (
+        words
+        if len(words) <= limit
+        else f"{words[:limit]} … ({len(words) - limit:,} more characters)"
+        if limit > 200
+        else f"{words[:limit]} …"
+    )

@@ -1,0 +1,146 @@
+"""`inv runs.compare A B …`: what differs between runs in config and stamp, their metrics side by side, their curves in one picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from sftplay import console
+from sftplay.errors import UsageError
+from sftplay.files import write_text
+from sftplay.host.runs import curves
+from sftplay.host.runs.detail import shown
+from sftplay.host.runs.table import before_after, decimals
+from sftplay.host.runs.view import View, require
+from sftplay.host.ui.format import show_duration
+from sftplay.host.ui.tables import print_table
+from sftplay.page import html
+from sftplay.page.charts import Series, line_chart
+from sftplay.places import OUTPUTS
+
+_NOT_COMPARED = ("created", "hash", "precision_reason", "schema_version")
+_HASH = re.compile(r"^(sha256:[0-9a-f]{12})[0-9a-f]{52}$")
+METRICS: Mapping[str, str] = {
+    "loss": "eval loss", "perplexity": "perplexity", "exact_match": "exact match", "token_f1": "token F1",
+    "rouge_l": "ROUGE-L", "chrf": "chrF",
+}  # fmt: skip
+
+
+def compare(names: Sequence[str], output: str | None = None) -> None:
+    """Print the comparison, and write it as a page.
+
+    Args:
+        output: the page; default: outputs/compare-A-B.html.
+
+    Raises:
+        UsageError: fewer than two runs, or one twice (2).
+    """
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise UsageError("give two or more different runs", todo="inv runs.compare A B; inv runs lists them")
+    views = [require(name) for name in names]
+    out = Console(highlight=False)
+    for heading, rows in (("outcome", outcome(views)), ("different", differences(views))):
+        out.print(Text(f"\n{heading}", style="bold"))
+        if rows:
+            print_table(("", *names), rows, names if heading == "outcome" else ())
+        else:
+            out.print("  nothing: the same config and the same stamp")
+    out.print()
+    path = Path(output) if output else OUTPUTS / f"compare-{'-'.join(names)[:100]}.html"
+    write_text(path, page(views))
+    for view in views:
+        for problem in view.problems:
+            console.warning(f"{view.name}: {problem}")
+    console.success(f"the curves in one picture: {path}")
+
+
+def outcome(views: Sequence[View]) -> list[list[str]]:
+    """State, losses, speed and metrics; lines that no run has are left out."""
+    rows = [
+        ["state", *(view.state for view in views)],
+        ["steps", *(view.steps for view in views)],
+        ["train loss", *(decimals(view.loss) for view in views)],
+        ["val loss", *(decimals(view.val_loss) for view in views)],
+        ["tokens/s", *(decimals(view.record.get("tokens_per_second"), ",.0f") for view in views)],
+        ["time", *("" if view.seconds is None else show_duration(view.seconds) for view in views)],
+    ]
+    rows += [[title, *(before_after(view, name, ".2f") for view in views)] for name, title in METRICS.items()]
+    return [row for row in rows if any(row[1:])]
+
+
+def differences(views: Sequence[View]) -> list[list[str]]:
+    """Every key of config and stamp that is not the same in all runs; what the config says is not said again by the stamp."""
+    configs = [flat(read_config(view)) | _style(view) for view in views]
+    stamps = [flat(view.stamp) for view in views]
+    rows = _unlike([{key: v for key, v in one.items() if key != "run.name"} for one in configs])
+    told = {row[0].rpartition(".")[2] for row in rows} | set(_NOT_COMPARED)
+    for row in _unlike(stamps):
+        if row[0].rpartition(".")[2] not in told:
+            rows.append(row)
+    return rows
+
+
+def _style(view: View) -> dict[str, str]:
+    """The style that the data has, also where an option of the style stage gave it and the config knows nothing of it."""
+    if "style" not in view.record:
+        return {}
+    style = view.record["style"]
+    return flat(style, "style.") if isinstance(style, Mapping) else {"style.prompt": ""}
+
+
+def _unlike(sides: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    keys = list(dict.fromkeys(key for side in sides for key in side))
+    unlike = [key for key in keys if len({side.get(key) for side in sides}) > 1]
+    return [[key, *(_HASH.sub(r"\1…", side.get(key, "–")) for side in sides)] for key in unlike]
+
+
+def read_config(view: View) -> dict[str, Any]:
+    """The run's resolved config as plain values; {} where it can't be read (the list of problems says so)."""
+    try:
+        value = yaml.safe_load(view.run.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested values as `section.key` → text."""
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": shown(value)})
+    return found
+
+
+def pictures(views: Sequence[View]) -> html.Markup:
+    """Training and val loss of all runs, each in one picture."""
+    charts = []
+    for name, title in (("loss", "Training loss"), ("eval_loss", "Loss on the val split")):
+        series = [Series(view.name, curves.one_curve(view.run, name)) for view in views]
+        drawn = [one for one in series if one.points]
+        if drawn:
+            charts.append(line_chart(title, drawn, y="nats per token"))
+    return html.side_by_side(*charts) if charts else html.paragraph("No run has logged a point yet.", soft=True)
+
+
+def page(views: Sequence[View]) -> str:
+    """The comparison as one HTML file."""
+    names = [view.name for view in views]
+    unlike = differences(views)
+    return html.page(
+        f"Comparison of {', '.join(names)}",
+        html.section("Outcome", html.table(["", *names], outcome(views))),
+        html.section("Curves", pictures(views)),
+        html.section(
+            "What differs",
+            html.table(["key", *names], unlike)
+            if unlike
+            else html.paragraph("Nothing: the same config, the same stamp."),
+        ),
+        lead="Base → tuned where two values stand in a cell.",
+    )

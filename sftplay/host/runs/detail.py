@@ -1,0 +1,159 @@
+"""`inv runs.show RUN`: everything that one run folder tells, on the screen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from sftplay import console
+from sftplay.files import human_size
+from sftplay.host.protocol import records
+from sftplay.host.runs.view import View, require
+from sftplay.host.ui.format import show_duration
+from sftplay.host.ui.tables import print_table
+from sftplay.runs import checkpoints_in
+
+LATEST = 12  # events shown
+
+
+def show(name: str) -> None:
+    """Print it on stdout; problems on stderr."""
+    view = require(name)
+    out = Console(highlight=False, soft_wrap=True)
+    for heading, everything in sections(view):
+        pairs = [(key, value) for key, value in everything if value]
+        if not pairs:
+            continue
+        out.print(Text(f"\n{heading}", style="bold"))
+        width = max(len(key) for key, _ in pairs)
+        for key, value in pairs:
+            out.print(Text(f"  {key:{width}}  {value}"))
+    for split, record in sorted(view.metrics.items()):
+        out.print(Text(f"\nevaluation on {split}", style="bold"))
+        print_table(
+            ("metric", "base", "tuned", "difference"), list(metric_rows(record)), ("base", "tuned", "difference")
+        )
+    if view.events:
+        out.print(Text("\nhistory", style="bold"))
+        for event in view.events[-LATEST:]:
+            out.print(Text(f"  {event_line(event)}"))
+    out.print()
+    for problem in view.problems:
+        console.warning(problem)
+    if next_step(view):
+        console.info(f"next: {next_step(view)}")
+
+
+def sections(view: View) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """(heading, [(name, value)]) of what stamp and record hold; the report shows the same."""
+    stamp, record = view.stamp, view.record
+    effective = record.get("effective") if isinstance(record.get("effective"), Mapping) else {}
+    yield f"{view.name}: {view.state}", list(_outcome(view))
+    fallback = stamp.get("fallback")
+    yield (
+        "what trained it",
+        [
+            ("backend", view.backend),
+            ("handed over", _fallback(fallback) if isinstance(fallback, Mapping) else ""),
+            *((key, shown(stamp.get(key))) for key in ("base_model", "revision", "tuning_method", "quantization")),
+            ("precision", f"{stamp.get('precision', '')} {_in_brackets(stamp.get('precision_reason'))}".strip()),
+            *((key, shown(stamp.get(key))) for key in ("attention", "device", "stack", "image_digest", "lora")),
+            ("init_adapter", shown(stamp.get("init_adapter"))),
+            ("optimization", shown(stamp.get("optimization"))),
+        ],
+    )
+    yield (
+        "settings that were in force",
+        [
+            (key, shown(value).removeprefix("OptimizerNames.").lower() if key == "optimizer" else shown(value))
+            for key, value in (effective or {}).items()
+        ],
+    )
+    hashes = ("weights_hash", "data_hash", "template_hash", "lock_hash", "environment_hash")
+    yield "what it stands on", [(key, shown(stamp.get(key))) for key in hashes]
+    versions = stamp.get("versions")
+    yield "versions", [(key, str(value)) for key, value in versions.items()] if isinstance(versions, Mapping) else []
+
+
+def _outcome(view: View) -> Iterator[tuple[str, str]]:
+    record, seconds = view.record, view.seconds
+    yield "folder", str(view.run.folder)
+    yield "began", view.began.strftime("%Y-%m-%d %H:%M:%S UTC") if view.began else ""
+    yield "time", "" if seconds is None else show_duration(seconds)
+    yield "steps", view.steps + (" (stopped early)" if record.get("stopped_early") else "")
+    yield "loss", _fall(record.get("first_loss"), view.loss)
+    yield "val loss", "" if view.val_loss is None else f"{view.val_loss:.4f}"
+    speed = record.get("tokens_per_second")
+    yield "speed", f"{speed:,.0f} tokens/s" if isinstance(speed, (int, float)) else ""
+    peak = record.get("peak_memory_bytes")
+    yield "peak memory", human_size(peak) if isinstance(peak, (int, float)) else ""
+    yield "size", human_size(view.size)
+    for attempt in view.run.attempts():
+        steps = [str(step) for step, _ in checkpoints_in(attempt.checkpoints)]
+        yield f"attempt {attempt.name}", f"checkpoints: {', '.join(steps) or 'none'}"
+    yield "last start", _last_start(view)
+
+
+def _last_start(view: View) -> str:
+    try:
+        start = records.newest(view.run.launch)
+        end = records.read_exit(view.run.launch, start) if start else None
+    except Exception as error:  # noqa: BLE001 - whatever is in that folder, the rest is shown
+        return f"not readable ({error})"
+    if start is None:
+        return ""
+    code = "runs, or nobody saw its end" if end is None else f"ended with {end.code}"
+    return f"inv {' '.join(start.argv)}: {code}"
+
+
+def metric_rows(record: Mapping[str, Any]) -> Iterator[list[str]]:
+    """The evaluation's metrics as rows of text."""
+    metrics = record.get("metrics")
+    for name, values in metrics.items() if isinstance(metrics, Mapping) else ():
+        try:
+            yield [name, f"{values['base']:.3f}", f"{values['tuned']:.3f}", f"{values['difference']:+.3f}"]
+        except (KeyError, TypeError, ValueError):
+            yield [name, "?", "?", "?"]
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """An event for people: time, kind, and what it says."""
+    if event.get("event") == "unreadable":
+        return f"not readable: {event.get('line', '')}"
+    rest = {key: value for key, value in event.items() if key not in ("time", "event") and value is not None}
+    said = "  ".join(f"{key} {value}" for key, value in rest.items())
+    return f"{str(event.get('time', ''))[:19].replace('T', ' ')}  {event.get('event', '?')!s:12}  {said}"
+
+
+def next_step(view: View) -> str:
+    """What a person would type next."""
+    if view.state in ("interrupted", "cut off") and view.stamp:
+        return f"inv train --run {view.name} --resume"
+    if view.state == "finished" and not view.metrics:
+        return f"inv eval --run {view.name}"
+    return f"inv report {view.name}" if view.state == "finished" else ""
+
+
+def shown(value: Any) -> str:
+    """A value of a stamp as text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _fallback(fallback: Mapping[str, Any]) -> str:
+    return f"from {fallback.get('from_attempt')}: {fallback.get('reason')} ({fallback.get('message')})"
+
+
+def _fall(first: Any, last: float | None) -> str:
+    if last is None:
+        return ""
+    return f"{first:.4f} → {last:.4f}" if isinstance(first, (int, float)) else f"{last:.4f}"
+
+
+def _in_brackets(value: Any) -> str:
+    return f"({value})" if value else ""

@@ -1,0 +1,69 @@
+"""Which run a repeated start means: one that goes on, one that has ended on the same data, or the next free name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sftplay.config import load_config
+from sftplay.errors import SftplayError
+from sftplay.files import read_json
+from sftplay.host.protocol import records
+from sftplay.locks import is_held
+from sftplay.runs import Run
+from sftplay.settings import Settings
+
+State = Literal["new", "running", "interrupted", "finished"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run and how to go on with it.
+
+    Attributes:
+        state: `new` has nothing yet, `running` is being trained now, `interrupted` can be resumed, `finished` holds weights.
+        options: train's options for it; those of a running one are the ones it was started with, so that it is watched.
+    """
+
+    run: Run
+    state: State
+    options: tuple[str, ...] = ()
+
+
+def find_run(settings: Settings, data_hash: str) -> Found:
+    """The run that these settings on this data have made, else the first name that is free.
+
+    Looks at <name>, <name>-2, <name>-3 … A run whose files can't be read is passed over, never touched.
+
+    Args:
+        data_hash: hash of the tokenized train split, as backend.json has it.
+    """
+    assert settings.run.name is not None  # load_config fills it in
+    number, run = 1, Run(settings.run.name)
+    while run.has_begun() or (number > 1 and run.folder.exists()):
+        if _is_of(run, settings, data_hash):
+            return _state(run)
+        number += 1
+        run = Run(f"{settings.run.name}-{number}")
+    return Found(run, "new")
+
+
+def _state(run: Run) -> Found:
+    if is_held(run.launch_lock):
+        start = records.newest(run.launch)
+        return Found(run, "running", ("--resume",) if start and "--resume" in start.argv else ())
+    return Found(run, "finished") if run.tuned() else Found(run, "interrupted", ("--resume",))
+
+
+def _is_of(run: Run, settings: Settings, data_hash: str) -> bool:
+    """Whether the run was started with these settings, its name aside, on this data."""
+    try:
+        stamped = read_json(run.stamp)["data_hash"]
+        same = _nameless(load_config(run.config)) == _nameless(settings)
+    except (SftplayError, KeyError, TypeError):
+        return False
+    return same and stamped == data_hash
+
+
+def _nameless(settings: Settings) -> dict[str, Any]:
+    return settings.model_dump(exclude={"run"})

@@ -1,0 +1,97 @@
+"""`inv parity`: the same first steps in two stacks, or in two runners, compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from sftplay import console, parity
+from sftplay.cli import make_job, parse_job, quote_yaml
+from sftplay.errors import UsageError
+from sftplay.host.containers import engine
+from sftplay.host.containers import runner as container_runner
+from sftplay.host.local import environments
+from sftplay.host.local import runner as local_runner
+from sftplay.host.protocol.call import Call
+from sftplay.host.protocol.ends import explain_end
+from sftplay.host.select import choose
+from sftplay.host.system import machine
+from sftplay.runs import Run
+from sftplay.stages import BY_NAME
+
+STACKS = ("bnb", "unsloth", "cpu")
+RUNNERS = ("local", "docker")
+
+
+def compare_stacks(
+    stacks: str, *, steps: int, config: str | None, overrides: Sequence[str], runners: str = "local"
+) -> int:
+    """Train `steps` steps in each stack, compare them, and write parity.json.
+
+    Args:
+        stacks: two names with a comma between them; the same one twice shows how much one stack differs from itself.
+        runners: `local` (environments of this machine) or `docker` (images), for both; or one for each, with a comma.
+
+    Returns:
+        0, or the code of the training that failed.
+
+    Raises:
+        UsageError: not two known stacks, or no such runner (2). MachineError: no engine, or no image (69).
+        RefusedError: they do not train alike (76).
+    """
+    names = [name.strip() for name in stacks.split(",")]
+    if len(names) != 2 or not set(names) <= set(STACKS):
+        raise UsageError(f"--stacks wants two of {', '.join(STACKS)}, got {stacks!r}", todo="--stacks bnb,unsloth")
+    places = [name.strip() for name in runners.split(",")]
+    places = places * 2 if len(places) == 1 else places
+    if len(places) != 2 or not set(places) <= set(RUNNERS):
+        raise UsageError(
+            f"--runner wants {' or '.join(RUNNERS)}, or one for each stack, got {runners!r}",
+            todo="--stacks cpu,cpu --runner local,docker",
+        )
+    if steps < 1:
+        raise UsageError(f"--steps wants a number above 0, got {steps}")
+    base = str(make_job(config, None, overrides, {}).settings.run.name)
+    runs: list[Run] = []
+    for number, (stack, place) in enumerate(zip(names, places, strict=True), start=1):
+        name = f"{base[:40]}-parity-{number}-{stack}"
+        run = Run(Run(name).free_name()) if Run(name).folder.exists() else Run(name)
+        code = _train(stack, place, run, steps, config, overrides)
+        if code:
+            return code
+        runs.append(run)
+    path = parity.report(runs, {"stacks": names, "runners": places})
+    one, other = (f"{stack} ({place})" for stack, place in zip(names, places, strict=True))
+    console.success(f"{one} and {other} train alike over {steps} steps: {path}")
+    code = 0
+    for run, stack, place in zip(runs, names, places, strict=True):
+        if stack == "unsloth":
+            console.info("loading Unsloth's adapter with plain PEFT, in the bnb stack")
+            code = code or _stage(Call(BY_NAME["eval"], None, run.name, options=("--portable",)), "bnb", place)
+    return code
+
+
+def _train(stack: str, place: str, run: Run, steps: int, config: str | None, overrides: Sequence[str]) -> int:
+    backend = "unsloth" if stack == "unsloth" else "bnb"
+    fixed = (
+        f"backend={backend}", f"train.max_steps={steps}", "train.logging_steps=1", f"train.save_steps={steps}",
+        "backend_fallback.enabled=false",
+    )  # fmt: skip
+    return _stage(Call(BY_NAME["train"], config, run.name, (*overrides, *fixed)), stack, place)
+
+
+def _stage(call: Call, stack: str, place: str) -> int:
+    """A stage in this very stack, whatever the machine would choose."""
+    if place == "docker":
+        job, facts = parse_job(call.argv)[1], machine.look()
+        device = choose.choose_device(job.settings, facts).value
+        console.info(f"{call.stage.name} in the image of the {stack} stack: {quote_yaml(str(call.run))}")
+        code = container_runner.run(engine.connect(), call, job, facts, stack, device)
+        container_runner.give_back(Run(job.run_name).folder)
+        return code
+    environment = environments.ensure(stack)
+    console.info(f"{call.stage.name} in the {stack} stack: {quote_yaml(str(call.run))}")
+    env = local_runner.stage_environ(call.stage, environment, os.environ, cores=machine.look().cores)
+    code = local_runner.run_foreground([str(environment.python), "-m", "sftplay", *call.argv], env)
+    explain_end(call.stage.name, code)
+    return code

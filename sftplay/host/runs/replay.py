@@ -1,0 +1,225 @@
+"""`inv replay RUN`: the same training again, from the run folder alone, and the proof that it came out the same.
+
+What the run stood on is checked first: config, template, data, model, lock. A changed byte is refused with the name of what changed.
+Then it is trained anew beside the old one, in the same runner, offline; the losses are compared, and on the CPU the weights.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sftplay import console
+from sftplay.config import load_config
+from sftplay.errors import MachineError, ProtocolError, RefusedError, SftplayError
+from sftplay.files import read_json, write_json
+from sftplay.host.launch import stage
+from sftplay.host.protocol import records
+from sftplay.host.runs import curves
+from sftplay.host.runs.replay_checks import Changed, changed, unmatched
+from sftplay.host.runs.view import View, require
+from sftplay.host.system import machine
+from sftplay.manifest import MANIFEST
+from sftplay.runs import Run
+from sftplay.stamp import Stamp, read_stamp
+
+SHOWN = 10  # losses
+GPU_TOLERANCE = 0.02  # of a loss: kernels that add in any order
+_MUST_BE_SAME = (
+    "device",
+    "precision",
+    "lock_hash",
+    "environment_hash",
+    "image_digest",
+    "data_hash",
+    "template_hash",
+    "weights_hash",
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two trainings of the same thing.
+
+    Attributes:
+        points: (step, loss then, loss now) of every step that both logged.
+        files: adapter file → whether its bytes are the same; empty where the replay was not whole.
+    """
+
+    points: tuple[tuple[int, float, float], ...]
+    files: dict[str, bool]
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of a loss."""
+        return max((abs(now - then) for _, then, now in self.points), default=math.nan)
+
+    def is_same(self, *, exact: bool) -> bool:
+        """Whether it came out the same: to the bit, or as near as a GPU comes."""
+        if not self.points:
+            return False
+        if exact:
+            return self.largest == 0 and all(self.files.values())
+        return all(abs(now - then) <= GPU_TOLERANCE * max(abs(then), 0.1) for _, then, now in self.points)
+
+
+def run(name: str, *, first: int | None = None) -> int:
+    """Replay a run as `<name>-replay`.
+
+    Args:
+        first: stop after so many logged losses; default: the whole training.
+
+    Returns:
+        0 where it came out the same.
+
+    Raises:
+        RefusedError: something that it stood on was changed (76). MachineError: this machine is of another kind (69).
+    """
+    view = require(name)
+    stamp = read_stamp(view.run.stamp)
+    _check(view, stamp)
+    target = Run(_free_name(view.run))
+    console.info(f"nothing has changed; training again as {target.name}")
+    code = _train(view, target, first)
+    if code and not (first and code == 85):
+        console.error(f"the replay itself ended with {code}; it is in {target.folder}")
+        return code
+    _same_ground(stamp, target)
+    compared = compare(view.run, target, whole=first is None)
+    exact = stamp.device == "cpu"
+    same = compared.is_same(exact=exact)
+    _say(compared, view.run, target, exact=exact, same=same)
+    write_json(target.folder / "replay.json", {"of": name, "same": same, **asdict(compared)})
+    return 0 if same else RefusedError.code
+
+
+def _check(view: View, stamp: Stamp) -> None:
+    """Refuse what can't come out the same, with everything that stands in the way."""
+    found = changed(view.run, stamp)
+    if found:
+        raise RefusedError(
+            f"not what it was when {view.name} was trained:\n" + _listing(found),
+            where=str(view.run.folder),
+            todo="bring back what was changed (git, a backup, inv fetch), or train a new run",
+        )
+    settings = load_config(view.run.config)
+    lacking = unmatched(stamp, dict(view.record), machine.look(), settings)
+    serious = [one for one in lacking if one.what not in ("processor", "code")]
+    if serious:
+        raise MachineError(
+            f"this machine can't give {view.name} again; what can't match:\n" + _listing(lacking),
+            todo="replay it on a machine of the kind it was trained on; runs.compare shows how near a new run comes",
+        )
+    for one in lacking:
+        console.warning(str(one))
+
+
+def _listing(found: Sequence[Changed]) -> str:
+    return "\n".join(f"  {one}" for one in found)
+
+
+def _free_name(run: Run) -> str:
+    base = Run(f"{run.name[:55]}-replay")
+    return base.free_name() if base.folder.exists() else base.name
+
+
+def _train(view: View, target: Run, first: int | None) -> int:
+    """The training, with the run's own config, runner, starting adapter and number of threads."""
+    starts = list(_starts(view.run))
+    options = ["--no-auto", *(word for word in (starts[0].argv if starts else ()) if word.startswith("--init-adapter"))]
+    runner = starts[-1].runner if starts and starts[-1].runner in ("docker", "local") else "auto"
+    effective = view.record.get("effective")
+    threads = effective.get("threads") if isinstance(effective, dict) else None
+    with _threads(threads), _stopped_after(target, first):
+        return stage.start("train", config=str(view.run.config), run=target.name, options=options, runner=runner)
+
+
+def _starts(run: Run) -> Iterator[records.Start]:
+    for path in sorted(run.launch.glob("start-*.json")):
+        try:
+            yield records.read_start(path)
+        except (SftplayError, ProtocolError):
+            continue
+
+
+@contextmanager
+def _threads(count: Any) -> Iterator[None]:
+    """How many threads add up sums decides how they come out."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    if isinstance(count, int) and count > 0:
+        os.environ["OMP_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        os.environ.pop("OMP_NUM_THREADS", None)
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+@contextmanager
+def _stopped_after(target: Run, count: int | None) -> Iterator[None]:
+    """Stop the training as a person would, once so many losses are logged."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.3):
+            if len(curves.one_curve(target, "loss")) >= (count or 0):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    if count:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _same_ground(stamp: Stamp, target: Run) -> None:
+    """What only the training itself knows: the image or environment that it ran in.
+
+    Raises:
+        RefusedError: it was another one (76).
+    """
+    now = read_stamp(target.stamp)
+    found = [
+        Changed(key, f"{getattr(stamp, key)} then, {getattr(now, key)} now")
+        for key in _MUST_BE_SAME
+        if getattr(stamp, key) != getattr(now, key)
+    ]
+    if found:
+        raise RefusedError(f"the replay ran on other ground:\n{_listing(found)}", where=str(target.folder))
+
+
+def compare(old: Run, new: Run, *, whole: bool) -> Comparison:
+    """The losses of steps that both logged, and the published weights file by file."""
+    then, now = (dict(curves.one_curve(run, "loss")) for run in (old, new))
+    points = tuple((int(step), then[step], now[step]) for step in sorted(then) if step in now)
+    return Comparison(points, _files(old, new) if whole else {})
+
+
+def _files(old: Run, new: Run) -> dict[str, bool]:
+    folders = [run.require_tuned() for run in (old, new)]
+    listed = [read_json(folder / MANIFEST)["files"] for folder in folders]
+    names = [name for name in listed[0] if name.endswith(".safetensors") or name == "adapter_config.json"]
+    return {name: listed[0][name]["hash"] == listed[1].get(name, {}).get("hash") for name in names}
+
+
+def _say(compared: Comparison, old: Run, new: Run, *, exact: bool, same: bool) -> None:
+    for step, then, now in compared.points[:SHOWN]:
+        console.info(f"step {step}: loss {then:.6f} then, {now:.6f} now{'' if then == now else '   ← differs'}")
+    if len(compared.points) > SHOWN:
+        console.info(f"… {len(compared.points)} losses in all, the largest difference is {compared.largest:.3g}")
+    for name, alike in compared.files.items():
+        (console.success if alike else console.warning)(f"{name}: {'the same bytes' if alike else 'other bytes'}")
+    how = "to the byte" if exact and compared.files else "in its losses"
+    if same:
+        console.success(f"{old.name} came out the same {how}; the replay is {new.name} (inv runs.rm {new.name})")
+    else:
+        console.error(f"{old.name} did not come out the same; look: inv runs.compare {old.name} {new.name}")

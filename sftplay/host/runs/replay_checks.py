@@ -1,0 +1,147 @@
+"""Is what a run stood on still there, byte for byte? And what of it can't be had on this machine?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sftplay.config import load_config
+from sftplay.content import code_hash, content_hash
+from sftplay.errors import NotFoundError, SftplayError
+from sftplay.files import hash_bytes, hash_file
+from sftplay.fingerprint import fingerprint
+from sftplay.freshness import STAMP, read_stamp
+from sftplay.host.local import environments
+from sftplay.host.select import choose
+from sftplay.host.system import machine
+from sftplay.host.system.checkout import CHECKOUT
+from sftplay.places import data_folder, find_model
+from sftplay.processor import cpu_has_bf16, processor_name
+from sftplay.runs import Run
+from sftplay.settings import Settings
+from sftplay.stamp import Stamp
+
+_SPLITS = ("train", "val")  # what a training reads
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Something that is not what it was: what, and how it is known."""
+
+    what: str
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.how}"
+
+
+def changed(run: Run, stamp: Stamp) -> list[Changed]:
+    """Everything that differs from what the run recorded: config, template, data, model, lock."""
+    try:
+        settings = load_config(run.config)
+    except SftplayError as error:
+        return [Changed(str(run.config), error.what)]
+    found = [*_config(run, stamp, settings), *_template(run, stamp), *_data(stamp, settings)]
+    return [*found, *_model(stamp, settings), *_lock(stamp)]
+
+
+def _config(run: Run, stamp: Stamp, settings: Settings) -> Iterator[Changed]:
+    now: dict[str, Any] = settings.train.model_dump(mode="json") | {"max_length": settings.model.max_length}
+    pairs = [(key, value, now.get(key)) for key, value in stamp.optimization.items()]
+    pairs += [
+        ("method", stamp.tuning_method, settings.train.method),
+        ("model.name", stamp.base_model, settings.model.name),
+    ]
+    pairs += [("backend", stamp.requested_backend, settings.backend)]
+    if stamp.lora is not None:
+        lora = settings.lora.model_dump(mode="json")
+        pairs += [(f"lora.{key}", value, lora.get(key)) for key, value in stamp.lora.items()]
+    for key, before, value in pairs:
+        if before != value:
+            yield Changed(f"{run.config}, {key}", f"{before} when it was trained, now {value}")
+
+
+def _template(run: Run, stamp: Stamp) -> Iterator[Changed]:
+    try:
+        now = hash_bytes(run.template.read_bytes())
+    except OSError as error:
+        yield Changed(str(run.template), error.strerror or "can't be read")
+        return
+    if now != stamp.template_hash:
+        yield Changed(str(run.template), "its hash is another one")
+
+
+def _data(stamp: Stamp, settings: Settings) -> Iterator[Changed]:
+    folder = data_folder("tokenized", settings)
+    try:
+        made = read_stamp(folder)
+        assert made is not None
+        facts = made.facts
+        rows, template = facts["values_hash"]["train"], facts["template_hash"]
+        files = {split: facts["files"][f"{split}.arrow"]["hash"] for split in _SPLITS}
+    except (SftplayError, AssertionError, KeyError, TypeError):
+        yield Changed(str(folder), "the tokenized rows are not there any more")
+        return
+    if template != stamp.template_hash:
+        yield Changed(str(folder), "its rows were made with another chat template")
+    if rows != stamp.data_hash:
+        yield Changed(str(folder), "other rows than the run was trained on")
+    for split, written in files.items():
+        path = folder / f"{split}.arrow"
+        if not path.is_file():
+            yield Changed(str(path), "gone")
+        elif content_hash(path) != written:
+            yield Changed(str(path), f"not what {STAMP} beside it says was written")
+
+
+def _model(stamp: Stamp, settings: Settings) -> Iterator[Changed]:
+    try:
+        now = fingerprint(find_model(settings))
+    except NotFoundError as error:
+        yield Changed(f"the model {stamp.base_model}", error.what)
+        return
+    if now != stamp.weights_hash:
+        yield Changed(f"the model {stamp.base_model}", "other weights than it was trained on")
+
+
+def _lock(stamp: Stamp) -> Iterator[Changed]:
+    lock = lock_of(stamp.stack)
+    if stamp.lock_hash is None or lock is None:
+        return
+    if not (CHECKOUT / lock).is_file():
+        yield Changed(str(lock), "gone")
+    elif hash_file(CHECKOUT / lock) != stamp.lock_hash:
+        yield Changed(str(lock), "other packages than it was trained with")
+
+
+def lock_of(stack: str) -> Path | None:
+    """The lock of a stack, relative to the checkout; None for a stack that is not ours."""
+    known = environments.STACKS.get(stack)
+    return Path(known.lock) if known else None
+
+
+def unmatched(stamp: Stamp, record: dict[str, Any], facts: machine.Machine, settings: Settings) -> list[Changed]:
+    """What this machine can't give as it was: another kind of device, of precision, of processor. Pure but for the look at it."""
+    found = []
+    try:
+        device = choose.choose_device(settings, facts).value
+    except SftplayError as error:
+        return [Changed("device", f"{stamp.device} then; now {error.what}")]
+    if device != stamp.device:
+        found.append(
+            Changed("device", f"{stamp.device} then, {device} here: other kernels, other rounding, other losses")
+        )
+    asked = settings.train.asked_precision
+    if asked == "auto" and stamp.device == device == "cpu":
+        here = "bf16" if cpu_has_bf16() else "fp32"
+        if here != stamp.precision:
+            found.append(Changed("precision", f"{stamp.precision} then, this processor has {here}"))
+    if record.get("code_hash") not in (None, code_hash()):
+        found.append(Changed("code", "sftplay's own stages are another version: sums may come out differently"))
+    effective = record.get("effective")
+    there = effective.get("processor") if isinstance(effective, dict) else None
+    if there and there != processor_name() and device == "cpu":
+        found.append(Changed("processor", f"{there} then, {processor_name()} here: sums may come out differently"))
+    return found

@@ -1,0 +1,88 @@
+"""`inv runs`: every run of outputs/ in one table, the broken ones too."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.text import Text
+
+from sftplay import console
+from sftplay.files import human_size
+from sftplay.host.runs.view import View, every_run
+from sftplay.host.ui.format import show_duration
+from sftplay.host.ui.tables import print_table
+
+STYLES = {"running": "blue", "finished": "green", "interrupted": "yellow", "cut off": "yellow", "not begun": "dim"}
+COLUMNS = ("run", "state", "backend", "model", "method", "steps", "loss", "val loss", "ROUGE-L", "time", "size")
+_NUMBERS = COLUMNS[5:]
+_LEAST = ("size", "time", "method", "backend", "ROUGE-L", "steps")  # what a narrow terminal does without, in this order
+
+
+def show(*, as_json: bool = False) -> None:
+    """Print the table on stdout, and what is wrong with runs on stderr."""
+    views = list(every_run())
+    if as_json:
+        console.result(json.dumps([facts(view) for view in views], indent=2, default=str))
+        return
+    if not views:
+        console.info("no runs yet; next: inv train, or inv quickstart")
+        return
+    print_table(COLUMNS, [cells(view) for view in views], _NUMBERS, short=("model",), least=_LEAST)
+    for view in views:
+        for problem in view.problems:
+            console.warning(f"{view.name}: {problem}")
+
+
+def cells(view: View) -> list[str | Text]:
+    """A run's line."""
+    seconds = view.seconds
+    return [
+        view.name,
+        Text(view.state, style=STYLES.get(view.state, "red")),
+        view.backend,
+        short_model(str(view.stamp.get("base_model") or "")),
+        str(view.stamp.get("tuning_method") or view.record.get("method") or ""),
+        view.steps,
+        decimals(view.loss),
+        decimals(view.val_loss),
+        before_after(view, "rouge_l", ".1f"),
+        "" if seconds is None else show_duration(seconds),
+        human_size(view.size),
+    ]
+
+
+def facts(view: View) -> dict[str, Any]:
+    """A run as plain values."""
+    return {
+        "run": view.name,
+        "state": view.state,
+        "requested_backend": view.stamp.get("requested_backend"),
+        "backend": view.stamp.get("backend"),
+        "model": view.stamp.get("base_model"),
+        "method": view.stamp.get("tuning_method"),
+        "steps": view.record.get("steps") or view.progress.get("step"),
+        "loss": view.loss,
+        "val_loss": view.val_loss,
+        "metrics": {split: record.get("metrics") for split, record in view.metrics.items()},
+        "seconds": view.seconds,
+        "bytes": view.size,
+        "began": view.began,
+        "problems": list(view.problems),
+    }
+
+
+def before_after(view: View, metric: str, form: str) -> str:
+    """`12.1 → 30.4`: a metric of the evaluation for base and tuned model."""
+    found = view.metric(metric)
+    return f"{found[1]:{form}} → {found[2]:{form}}" if found else ""
+
+
+def decimals(value: float | None, form: str = ".3f") -> str:
+    """A number for a cell; empty where there is none."""
+    return "" if value is None else f"{value:{form}}"
+
+
+def short_model(name: str) -> str:
+    """The last part of a folder or hub id."""
+    return name.rstrip("/").rpartition("/")[2]

@@ -1,0 +1,102 @@
+"""Which runner, which stack, which device: pure functions, each answer with its reason."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sftplay.decision import Decision
+from sftplay.errors import MachineError, UsageError
+from sftplay.host.containers.available import Shelf, get_it, lacking
+from sftplay.host.system.machine import Machine
+from sftplay.places import DEFAULT_MODEL
+from sftplay.settings import Settings
+from sftplay.stages import BY_NAME, Stage
+
+Runner = Literal["docker", "local"]
+Stack = Literal["bnb", "unsloth", "cpu"]
+Device = Literal["cuda", "cpu"]
+RUNNERS = ("auto", "docker", "local")
+
+
+def check_runner(asked: str) -> None:
+    """UsageError (2) where there is no such runner."""
+    if asked not in RUNNERS:
+        raise UsageError(f"--runner wants one of {', '.join(RUNNERS)}, got {asked!r}", todo="leave it out: auto")
+
+
+def choose_runner(asked: str, stack: str, shelf: Shelf) -> Decision[Runner]:
+    """A container where an engine and the stack's image are there, else an environment on this machine.
+
+    Args:
+        stack: the one that the stage wants in a container.
+
+    Raises:
+        UsageError: no such runner (2). SftplayError: docker was asked for and can't be had (69, 77).
+    """
+    check_runner(asked)
+    if asked == "local":
+        return Decision("local", "asked for")
+    if shelf.problem is not None:
+        if asked == "docker":
+            raise shelf.problem
+        return Decision("local", shelf.problem.what)
+    state = shelf.states.get(stack, "missing")
+    if state == "present":
+        return Decision("docker", "asked for" if asked == "docker" else f"the {stack} image is here")
+    if asked == "docker":
+        raise MachineError(f"--runner docker: {lacking(stack, state)}", todo=f"{get_it(stack)}; or use --runner local")
+    return Decision("local", f"{lacking(stack, state)}: {get_it(stack)}")
+
+
+def choose_training_stack(settings: Settings, machine: Machine, backend: str, *, preflight: bool) -> Decision[Stack]:
+    """The stack of a training. Without preflight the Unsloth stack starts on a machine without a GPU as well."""
+    if backend == "unsloth" and not preflight:
+        return Decision("unsloth", "--no-preflight")
+    return choose_stack(BY_NAME["train"], settings, machine, frozenset(), backend)
+
+
+def choose_device(settings: Settings, machine: Machine) -> Decision[Device]:
+    """Where training, evaluation and inference run. Asked for here, asserted by the stage: never the CPU by accident.
+
+    Raises:
+        MachineError: `cuda` was asked for and no NVIDIA device is here (69).
+    """
+    asked = settings.train.device
+    if asked == "cpu":
+        return Decision("cpu", "train.device: cpu")
+    if machine.has_gpu:
+        return Decision("cuda", f"{machine.nvidia[0]} is here" if asked == "auto" else "train.device: cuda")
+    if asked == "cuda":
+        raise MachineError(
+            "train.device is cuda, and this machine has no NVIDIA GPU (no /dev/nvidia*, no /dev/dxg)",
+            todo="check the driver (nvidia-smi), or take --set train.device=cpu",
+        )
+    return Decision("cpu", "no NVIDIA GPU here")
+
+
+def choose_stack(
+    stage: Stage, settings: Settings, machine: Machine, present: frozenset[str], backend: str = ""
+) -> Decision[Stack]:
+    """The stack that a stage runs in.
+
+    Args:
+        present: stacks whose environment is made already, or whose image is here.
+        backend: the run's, where it has one: a run that was handed over goes on in the backend that it ended in.
+    """
+    if stage.network:
+        return _fetching(settings, present)
+    if stage.gpu:
+        device = choose_device(settings, machine)
+        if device.value == "cpu":
+            return Decision("cpu", device.reason)
+        chosen: Stack = "unsloth" if (backend or settings.backend) == "unsloth" else "bnb"
+        return Decision(chosen, f"{device.reason}, {'the run’s backend' if backend else 'backend'}: {chosen}")
+    if "bnb" in present and (machine.has_gpu or "cpu" not in present):
+        return Decision("bnb", "present, and the data libraries are locked alike")
+    return Decision("cpu", "no GPU needed")
+
+
+def _fetching(settings: Settings, present: frozenset[str]) -> Decision[Stack]:
+    if settings.model.name == DEFAULT_MODEL or "cpu" in present:
+        return Decision("cpu", "the default model's package is in this stack only")
+    return Decision("bnb", "present") if "bnb" in present else Decision("cpu", "no GPU needed")

@@ -1,0 +1,140 @@
+"""Batch files: the template, what a matrix makes, and every kind of mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sftplay.errors import ConfigError, UsageError
+from sftplay.host.batch import command as batches
+from sftplay.host.batch.expand import expand
+from sftplay.host.batch.file import read, write_template
+
+BASE = "model: {name: smollm2-135m-instruct}\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    for name in ("run_bnb", "other"):
+        Path(f"configs/{name}.yaml").write_text(BASE)
+
+
+def write(text: str) -> Path:
+    path = Path("configs/batch.yaml")
+    path.write_text(text)
+    return path
+
+
+def problems(text: str) -> str:
+    path = write(text)
+    with pytest.raises(ConfigError) as caught:
+        expand(read(path), path)
+    assert caught.value.code == 78
+    return caught.value.what
+
+
+GOOD = """
+datasets:
+  one: {raw: data/raw/a.jsonl}
+  two: {raw: [a.jsonl, b.jsonl], style: "Be brief: 'yes' or \\"no\\"", style_mode: replace, fields: {user: Frage, assistant: Antwort}}
+experiments:
+  - name: grid
+    dataset: [one, two]
+    set: {train.max_steps: 10}
+    matrix: {lora.r: [8, 16], train.learning_rate: [1e-4, 2e-4]}
+  - {name: single, dataset: two, config: configs/other.yaml}
+"""
+
+
+def test_the_template_is_a_batch_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert batches.run() == 0
+    path = Path("configs/batch.yaml")
+    assert "edit configs/batch.yaml" in capsys.readouterr().err
+    made = expand(read(path), path)
+    assert [one.name for one in made] == ["first", "rank-plain-r8", "rank-plain-r16", "rank-brief-r8", "rank-brief-r16"]
+    assert path.read_text().startswith("# python3 tasks.py batch --file configs/batch.yaml\n")
+    before = path.read_bytes()
+    assert batches.run(dry_run=True) == 0
+    assert path.read_bytes() == before
+    out = capsys.readouterr().out
+    assert "first: train (not begun)" in out
+    assert "data plain: make: data/processed_plain is not made yet" in out
+    assert not Path("outputs").exists()
+
+
+def test_a_matrix_is_multiplied_out_with_datasets() -> None:
+    path = write(GOOD)
+    made = {one.name: one for one in expand(read(path), path)}
+    assert len(made) == 9
+    one = made["grid-two-r16-learning_rate0.0002"]
+    assert (one.settings.lora.r, one.settings.train.learning_rate, one.settings.train.max_steps) == (16, 2e-4, 10)
+    assert one.settings.run.name == one.name
+    assert one.settings.data.raw == ["a.jsonl", "b.jsonl"]
+    assert (one.settings.style.prompt, one.settings.style.mode) == ("Be brief: 'yes' or \"no\"", "replace")
+    assert one.settings.data.fields is not None and one.settings.data.fields.user == "Frage"
+    assert one.changes == {"dataset": "two", "lora.r": 16, "train.learning_rate": 2e-4}
+    assert made["grid-one-r8-learning_rate0.0001"].settings.style.prompt is None
+    assert made["single"].base == "configs/other.yaml"
+
+
+def test_rows_of_another_shape_get_folders_of_their_own() -> None:
+    path = write(GOOD + "  - {name: longer, dataset: two, set: {model.max_length: 2048}}\n")
+    suffixes = {one.name: one.settings.data.suffix for one in expand(read(path), path)}
+    assert suffixes["single"] == "two"
+    assert suffixes["longer"] == "two-longer"
+
+
+def test_long_names_are_cut_and_stay_apart() -> None:
+    keys = "train.gradient_accumulation_steps: [1, 2], train.early_stopping_patience: [null], train.weight_decay: [0.01, 0.02]"
+    path = write(
+        f"datasets: {{a: {{raw: x}}}}\nexperiments:\n  - {{name: {'n' * 40}, dataset: a, matrix: {{{keys}}}}}\n"
+    )
+    names = [one.name for one in expand(read(path), path)]
+    assert len(set(names)) == 4
+    assert all(len(name) <= 63 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD.replace("dataset: two", "dataset: three"), "single wants the dataset 'three'; there are one, two"),
+        (GOOD.replace("name: single", "name: grid"), "grid is there 2 times"),
+        (GOOD.replace('style: "Be brief: \'yes\' or \\"no\\""', "style: '  '"), "datasets.two.style is empty"),
+        (GOOD.replace("lora.r: [8, 16]", "lora.r: []"), "experiments.0.matrix.lora.r"),
+        (GOOD.replace("lora.r: [8, 16]", "lora.rank: [8, 16]"), "lora.rank"),
+        (GOOD.replace("lora.r: [8, 16]", "lora.r: [8, 8]"), "two experiments would be called grid-one-r8"),
+        (GOOD.replace("max_steps: 10", "max_steps: none"), "train.max_steps"),
+        (GOOD.replace("configs/other.yaml", "configs/gone.yaml"), "single: no such file"),
+        (GOOD.replace("set: {train.max_steps: 10}", "set: {lora.r: 4}"), "lora.r under set and under matrix"),
+        (GOOD.replace("dataset: two", "dataset: []"), "single names no dataset"),
+        (GOOD.replace("  two:", "  Two Words:").replace("two", "Two Words"), "names folders"),
+        ("sort_by: luck\n" + GOOD, "line 1: sort_by"),
+        ("colour: blue\n" + GOOD, "line 1: colour: unknown key"),
+        ("datasets: {}\nexperiments: []\n", "2 problems"),
+        ("datasets: [\n", ""),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_written(text: str, said: str) -> None:
+    assert said in problems(text)
+    assert not Path("outputs").exists()
+
+
+def test_a_thousand_experiments_are_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = list(range(1, 1001))
+    path = write(
+        f"datasets: {{a: {{raw: x}}}}\nexperiments:\n  - {{name: n, dataset: a, matrix: {{train.seed: {numbers}}}}}\n"
+    )
+    with pytest.raises(UsageError, match="1,000 experiments: nothing was started"):
+        batches.run(str(path))
+    assert not Path("outputs").exists()
+
+
+def test_a_template_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+    write_template(Path("mine.yaml"))
+    Path("mine.yaml").write_text("datasets: 3\n")
+    with pytest.raises(ConfigError):
+        batches.run("mine.yaml")
+    assert Path("mine.yaml").read_text() == "datasets: 3\n"

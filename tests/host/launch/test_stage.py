@@ -1,0 +1,48 @@
+"""What is fetched before a stage starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sftplay.freshness import Stamp
+from sftplay.host.launch.prefetch import missing
+from sftplay.settings import DataSettings, ModelSettings, Settings
+from sftplay.stages import BY_NAME
+
+HUB = Settings(model=ModelSettings(name="./model"), data=DataSettings(raw=["data/raw", "owner/rows", "owner/more:x"]))
+LACKING = [("data", "owner/rows, owner/more")]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SFTPLAY_CACHE", str(tmp_path / "cache"))
+
+
+def test_hub_datasets_are_fetched_for_the_stages_that_read_them() -> None:
+    assert list(missing(BY_NAME["process"], HUB)) == LACKING
+    assert list(missing(BY_NAME["train"], HUB)) == LACKING
+    assert not list(missing(BY_NAME["render"], HUB))
+    for number, dataset in enumerate(("owner--rows@main", "owner--more@main-2d711642b726")):
+        Path("cache/datasets").mkdir(parents=True, exist_ok=True)
+        Path(f"cache/{number}").touch()
+        record = {"folder": ".", "files": [str(number)]}
+        Path(f"cache/datasets/{dataset}.json").write_text(json.dumps(record))
+    assert not list(missing(BY_NAME["process"], HUB))
+
+
+def test_training_on_rows_that_were_made_before_needs_no_hub() -> None:
+    folder = Path("data/processed")
+    folder.mkdir(parents=True)
+    Stamp("process", "", {"data.raw": HUB.data.raw}).write(folder)
+    assert not list(missing(BY_NAME["train"], HUB))
+    Stamp("process", "", {"data.raw": "data/raw"}).write(folder)
+    assert list(missing(BY_NAME["train"], HUB)) == LACKING
+
+
+def test_the_data_comes_before_the_model() -> None:
+    settings = HUB.model_copy(update={"model": ModelSettings(name="owner/model")})
+    assert list(missing(BY_NAME["train"], settings)) == [*LACKING, ("model", "owner/model")]

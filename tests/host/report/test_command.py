@@ -1,0 +1,132 @@
+"""The report: of whole runs, of broken ones, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sftplay.errors import UsageError
+from sftplay.host.report import command as reports
+from sftplay.host.runs.view import look as look_into
+from sftplay.runs import Run
+from tests.browser import look_at, needs_browser, take_picture
+from tests.host.runfolders import write_data, write_eval, write_run
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+class Words(HTMLParser):
+    """What a reader sees."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.scripts = 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.scripts += tag == "script"
+
+    def handle_data(self, data: str) -> None:
+        self.seen.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.seen).split())
+
+
+def whole_run(name: str = "demo", **given: object) -> Run:
+    run = write_run(name, **given)  # type: ignore[arg-type]
+    write_eval(run)
+    write_eval(run, "test")
+    write_data(run)
+    return run
+
+
+def test_everything_is_on_one_page() -> None:
+    whole_run(handed_over=True)
+    reports.write("demo")
+    page = Words(Path("outputs/demo/report.html").read_text(encoding="utf-8"))
+    for words in (
+        "Run demo", "unsloth → bnb", "no NVIDIA device", "Training loss", "Learning rate", "Speed", "Memory in use",
+        "Loss on the val split", "ROUGE-L (0 to 100)", "+27.500", "test split", "Length of the training rows",
+        "model.max_length 512", "why rows were set aside", "no answer", "exact duplicates", "cut", "Be brief. (prepend)",
+        "alpaca (by its keys)", "weights_hash", "learning_rate 0.001", "History (2 events)",
+    ):  # fmt: skip
+        assert words in page.text, words
+    assert page.text.count("After training") == 10  # of twelve answers
+    assert "<script>alert(3)</script>" in page.text  # as text
+    assert page.scripts == 0
+
+
+def test_ten_thousand_steps_stay_small_and_quick() -> None:
+    whole_run(steps=10_000)
+    began = time.process_time()
+    reports.write("demo")
+    assert time.process_time() - began < 5
+    assert Path("outputs/demo/report.html").stat().st_size < 400_000  # 3 MB are allowed
+
+
+def test_a_run_without_eval_and_without_data_says_so() -> None:
+    write_run("bare", finished=False)
+    page = Words(reports.of_run(look_into(Run("bare"))))
+    assert "Not evaluated yet: inv eval --run bare" in page.text
+    assert "no data.json" in page.text
+    assert "To go on: inv train --run bare --resume" in page.text
+
+
+def test_what_is_left_of_a_broken_run_is_shown() -> None:
+    run = whole_run()
+    run.stamp.write_text("{")
+    run.record.write_text("[]")
+    run.data_record.write_text('{"report": [1], "lengths": "x", "stages": 3}')
+    (run.eval("val") / "samples.jsonl").write_text('{"id": 1}\n{torn\n')
+    run.attempts()[0].steps.write_bytes(b"\xff\xfe\n" + b'{"step": 1, "loss": 2.5}\n{"step"')
+    run.events.write_text("?\n")
+    page = Words(reports.of_run(look_into(run)))
+    for words in (
+        "Could not be read whole",
+        "backend.json: not valid JSON",
+        "2 torn lines in steps.jsonl",
+        "2 torn lines in samples.jsonl",
+    ):
+        assert words in page.text, words
+    shutil.rmtree(run.folder)
+    run.folder.mkdir()
+    assert "not begun" in Words(reports.of_run(look_into(run))).text
+
+
+def test_one_run_or_one_batch() -> None:
+    for run, batch in ((None, None), ("a", "b.yaml")):
+        with pytest.raises(UsageError):
+            reports.write(run, batch=batch)
+
+
+@needs_browser
+def test_it_fits_a_phone_and_a_desktop_in_light_and_dark(tmp_path: Path) -> None:
+    run = whole_run("a-run-with-a-rather-long-name-and-more-of-it", steps=500)
+    long = "averylongwordwithoutanyspace" * 40
+    samples = [json.loads(line) for line in (run.eval("val") / "samples.jsonl").read_text().splitlines()]
+    samples[0] |= {"prompt": long, "tuned": long, "base": "a\tb\n" * 500}
+    (run.eval("val") / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    reports.write(run.name)
+    page = run.folder / "report.html"
+    for dark in (False, True):
+        looks = look_at(page, tmp_path / f"browser-{dark}", dark=dark)
+        assert [look.width for look in looks] == [320, 390, 1280]
+        for look in looks:
+            assert (look.scroll <= look.width, look.wide, look.small, look.scripts) == (True, [], 0, 0)
+            assert look.pictures == 7
+            assert look.text > 2000
+    assert {look.paper for look in looks} == {"rgb(20, 24, 28)"}
+    take_picture(page, tmp_path / "phone.png", tmp_path / "p", width=390, height=844)
+    take_picture(page, tmp_path / "desktop.png", tmp_path / "d", width=1280, height=900, dark=True)
+    assert (tmp_path / "phone.png").stat().st_size > 20_000

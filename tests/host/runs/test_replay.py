@@ -1,0 +1,202 @@
+"""Replay: what is refused, what is compared, and (long) a run that comes out the same to the byte."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sftplay.config import load_config
+from sftplay.content import content_hash
+from sftplay.errors import MachineError, RefusedError
+from sftplay.files import hash_bytes, hash_file, write_json
+from sftplay.fingerprint import fingerprint
+from sftplay.host.runs import replay, replay_checks
+from sftplay.host.system.machine import look as look_at_machine
+from sftplay.manifest import seal
+from sftplay.processor import cpu_has_bf16, processor_name
+from sftplay.runs import Run
+from sftplay.stamp import read_stamp
+from tests.host.conftest import CHECKOUT, RunTask
+from tests.host.runfolders import write_run
+
+TEMPLATE = b"{{ messages }}"
+CONFIG = "model: {name: ./model}\nrun: {name: demo}\ntrain: {device: cpu, learning_rate: 0.001, seed: 42}\n"
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run with everything that it stands on."""
+    monkeypatch.chdir(tmp_path)
+    Path("model").mkdir()
+    Path("model/config.json").write_text("{}")
+    Path("model/model.safetensors").write_bytes(bytes(range(256)))
+    tokenized = Path("data/tokenized")
+    tokenized.mkdir(parents=True)
+    for split in ("train", "val"):
+        (tokenized / f"{split}.arrow").write_bytes(split.encode() * 100)
+    files = {f"{split}.arrow": {"hash": content_hash(tokenized / f"{split}.arrow")} for split in ("train", "val")}
+    facts = {"values_hash": {"train": "sha256:d"}, "template_hash": hash_bytes(TEMPLATE), "files": files}
+    write_json(tokenized / "stamp.json", {"stage": "tokenize", "source": "", "section": {}, "facts": facts})
+    run = write_run(
+        "demo", base_model="./model", weights_hash=fingerprint(Path("model")), template_hash=hash_bytes(TEMPLATE),
+        lock_hash=hash_file(CHECKOUT / "images/cpu/requirements.lock"), lora=None, precision="bf16" if cpu_has_bf16() else "fp32",
+    )  # fmt: skip
+    run.config.write_text(CONFIG)
+    run.template.write_bytes(TEMPLATE)
+    return run
+
+
+def flip(path: Path) -> None:
+    """One changed byte."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def changed(run: Run) -> list[str]:
+    return [one.what for one in replay_checks.changed(run, read_stamp(run.stamp))]
+
+
+def test_nothing_changed(demo: Run) -> None:
+    assert changed(demo) == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [
+        (lambda run: flip(run.template), "outputs/demo/chat_template.jinja"),
+        (lambda run: run.template.unlink(), "outputs/demo/chat_template.jinja"),
+        (lambda run: flip(Path("data/tokenized/train.arrow")), "data/tokenized/train.arrow"),
+        (lambda run: flip(Path("data/tokenized/val.arrow")), "data/tokenized/val.arrow"),
+        (lambda run: Path("data/tokenized/val.arrow").unlink(), "data/tokenized/val.arrow"),
+        (lambda run: shutil.rmtree("data"), "data/tokenized"),
+        (lambda run: flip(Path("model/model.safetensors")), "the model ./model"),
+        (lambda run: shutil.rmtree("model"), "the model ./model"),
+        (
+            lambda run: run.config.write_text(CONFIG.replace("0.001", "0.002")),
+            "outputs/demo/config.yaml, learning_rate",
+        ),
+        (lambda run: run.config.write_text("a: ["), "outputs/demo/config.yaml"),
+    ],
+)
+def test_what_changed_is_refused_by_name(demo: Run, harm: Callable[[Run], object], what: str) -> None:
+    harm(demo)
+    assert changed(demo) == [what]
+    with pytest.raises(RefusedError, match="not what it was") as caught:
+        replay.run("demo")
+    assert caught.value.code == 76
+    assert what in caught.value.what
+
+
+def test_other_rows_are_refused(demo: Run) -> None:
+    path = Path("data/tokenized/stamp.json")
+    value = json.loads(path.read_text())
+    value["facts"]["values_hash"]["train"] = "sha256:other"
+    path.write_text(json.dumps(value))
+    assert changed(demo) == ["data/tokenized"]
+
+
+def test_a_changed_lock_is_refused(demo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "images/cpu/requirements.lock"
+    lock.parent.mkdir(parents=True)
+    shutil.copy(CHECKOUT / "images/cpu/requirements.lock", lock)
+    monkeypatch.setattr(replay_checks, "CHECKOUT", tmp_path)
+    assert changed(demo) == []
+    flip(lock)
+    assert changed(demo) == ["images/cpu/requirements.lock"]
+
+
+def test_another_kind_of_machine_says_what_cannot_match(demo: Run) -> None:
+    settings, facts = load_config(demo.config), look_at_machine()
+    stamp = read_stamp(demo.stamp)
+    assert replay_checks.unmatched(stamp, {}, facts, settings) == []
+    on_gpu = stamp.model_copy(update={"device": "cuda", "precision": "bf16"})
+    (device,) = replay_checks.unmatched(on_gpu, {}, facts, settings)
+    assert device.what == "device" and "cuda then, cpu here" in device.how
+    other = stamp.model_copy(update={"precision": "fp32" if cpu_has_bf16() else "bf16"})
+    assert [one.what for one in replay_checks.unmatched(other, {}, facts, settings)] == ["precision"]
+    record = {"effective": {"processor": "Cray-1"}}
+    (processor,) = replay_checks.unmatched(stamp, record, facts, settings)
+    (code,) = replay_checks.unmatched(stamp, {"code_hash": "sha256:older"}, facts, settings)
+    assert code.what == "code"
+    assert "Cray-1 then" in processor.how and processor_name() in processor.how
+
+
+def test_a_run_of_a_gpu_is_refused_here_with_that_list(demo: Run) -> None:
+    if look_at_machine().has_gpu:
+        pytest.skip("this machine has a GPU")
+    from sftplay.stamp import write_stamp
+
+    write_stamp(demo.stamp, read_stamp(demo.stamp).model_copy(update={"device": "cuda"}))
+    with pytest.raises(MachineError, match="what can't match") as caught:
+        replay.run("demo")
+    assert caught.value.code == 69
+
+
+def test_losses_and_bytes_are_compared(demo: Run) -> None:
+    same = write_run("same")
+    shutil.rmtree(same.adapter)
+    shutil.copytree(demo.adapter, same.adapter)
+    compared = replay.compare(demo, same, whole=True)
+    assert (len(compared.points), compared.largest, compared.files) == (20, 0, {"adapter_model.safetensors": True})
+    assert compared.is_same(exact=True)
+
+    flip(same.adapter / "adapter_model.safetensors")
+    seal(same.adapter, {})
+    assert not replay.compare(demo, same, whole=True).is_same(exact=True)
+    assert replay.compare(demo, same, whole=False).is_same(exact=True)
+
+    steps = same.attempts()[0].steps
+    points = [json.loads(line) for line in steps.read_text().splitlines()]
+    points[0]["loss"] *= 1.001
+    steps.write_text("".join(json.dumps(point) + "\n" for point in points))
+    near = replay.compare(demo, same, whole=False)
+    assert not near.is_same(exact=True)
+    assert near.is_same(exact=False)
+    steps.unlink()
+    assert not replay.compare(demo, same, whole=False).is_same(exact=False)  # nothing to compare is not the same
+
+
+@pytest.mark.long  # three trainings, each with its imports
+def test_a_run_comes_out_the_same_to_the_byte(
+    checkout: Path, run_task: RunTask, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_hash = hash_file(checkout / "images/cpu/requirements.lock")
+    folder = checkout / ".envs" / f"cpu-{lock_hash.removeprefix('sha256:')[:12]}"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (folder / "bin/python").chmod(0o755)
+    write_json(folder / "sftplay.json", {"lock_hash": lock_hash, "environment_hash": "sha256:0"})
+    monkeypatch.setenv("SFTPLAY_ENVS", str(checkout / ".envs"))
+    (checkout / "data/raw").mkdir(parents=True)
+    rows = [{"user": f"What is {n} + {n}?", "assistant": f"It is {n + n}."} for n in range(40)]
+    (checkout / "data/raw/sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    values = [
+        f"model.name={tiny_model}",
+        "train.max_steps=6",
+        "train.logging_steps=1",
+        "train.batch_size=2",
+        "data.val_share=0.2",
+    ]
+    done = run_task("train", "--run", "real", *(word for value in values for word in ("--set", value)))
+    assert done.returncode == 0, done.stderr
+
+    done = run_task("replay", "real")
+    assert done.returncode == 0, done.stderr
+    assert "adapter_model.safetensors: the same bytes" in done.stderr
+    assert "real came out the same to the byte" in done.stderr
+    assert json.loads((checkout / "outputs/real-replay/replay.json").read_text())["same"] is True
+
+    done = run_task("replay", "real", "--first", "3")
+    assert done.returncode == 0, done.stderr
+    assert "step 3: loss" in done.stderr and "in its losses" in done.stderr
+
+    raw = checkout / "data/raw/sums.jsonl"
+    raw.write_text(raw.read_text().replace("What is 7 ", "What is 8 "))
+    done = run_task("replay", "real")
+    assert done.returncode == 76 and "its input changed" in done.stderr, done.stderr
