@@ -17,9 +17,7 @@ PORT = 8000
 SITE = "site"  # git ignores it
 
 
-def run(
-    menu: pages.Menu, collection: Collection, *, build_only: bool = False, port: int | None = None
-) -> int:
+def run(menu: pages.Menu, collection: Collection, *, build_only: bool = False, port: int | None = None) -> int:
     """Build the site into site/ and serve it on 127.0.0.1 until Ctrl-C.
 
     Args:
