@@ -55,6 +55,10 @@ class FieldMap(Section):
     """Field with extra input, added to the user's text after a blank line (alpaca's `input`)."""
     assistant: str | None = None
     """Field that holds the answer to learn."""
+    history: str | None = None
+    """Field that holds earlier turns: a list of [question, answer] pairs."""
+    reasoning: str | None = None
+    """Field that holds the reasoning before the answer."""
     messages: str | None = None
     """Field that holds a list of messages, instead of the ones above."""
     tools: str | None = None

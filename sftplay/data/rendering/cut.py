@@ -39,7 +39,7 @@ class Cut(NamedTuple):
 def cut_rows(
     template: ChatTemplate, eot: str, messages: Sequence[Message], turns: Turns, tools: list[Any] | None = None
 ) -> Iterator[Cut]:
-    """The training rows of one conversation: one, or with `unroll` one for each assistant turn. `train: false` is input.
+    """Yield the training rows of one conversation: one, or with `unroll` one for each assistant turn. `train: false` is input.
 
     Raises:
         RefusedConversationError: the template refuses it, or there is no answer in it (65).
@@ -62,7 +62,7 @@ def cut_rows(
 
 
 def _without_mark(message: Message) -> Message:
-    """The message as the template gets it."""
+    """Return the message as the template gets it."""
     return {key: message[key] for key in message if key != "train"} if "train" in message else message
 
 
@@ -103,7 +103,7 @@ def _start(
     turns: Turns,
     tools: list[Any] | None,
 ) -> int:
-    """Where the answer `index` begins: the length of the rendering up to it, which must begin the whole rendering."""
+    """Find where the answer `index` begins: the length of the rendering up to it, which must begin the whole rendering."""
     prompt = template.render(messages[:index], True, tools)
     if rendering.startswith(prompt):
         return len(prompt)
@@ -141,7 +141,7 @@ def _turn_end(rendering: str, start: int, bound: int, eot: str, text: str) -> in
 
 
 def _alone(shorter: str, prompt: str, eot: str, text: str) -> str | None:
-    """The target as it is rendered while its turn is the last; None where that can't be cut."""
+    """Return the target as it is rendered while its turn is the last; None where that can't be cut."""
     if not shorter.startswith(prompt):
         return None
     try:

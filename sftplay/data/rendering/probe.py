@@ -1,4 +1,4 @@
-"""What a chat template does, found out by rendering a few probe conversations: end-of-turn, system turn, added text."""
+"""Traits of a chat template, found by rendering a few probe conversations: end-of-turn, system turn, added text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROLE_WORDS = {"system", "user", "assistant", "model", "human", "developer", "s"
 
 @dataclass(frozen=True)
 class TemplateTraits:
-    """What every row of a dataset has in common under one template.
+    """Traits that every row of a dataset has in common under one template.
 
     Attributes:
         eot: the end-of-turn token, with the reason for it.
@@ -71,7 +71,7 @@ def find_traits(template: ChatTemplate, tokenizer: TokenizerFacts, eot: str | No
 
 
 def _plain(template: ChatTemplate) -> tuple[str, str]:
-    """(prompt, whole rendering) of one question and one answer; both texts must stand in it."""
+    """Return (prompt, whole rendering) of one question and one answer; both texts must stand in it."""
     messages = _messages((None, _USER, _ANSWER))
     todo = "take a text model, or give a template for text: data.chat_template"
     try:
@@ -106,14 +106,14 @@ def _choose_eot(template: ChatTemplate, tokenizer: TokenizerFacts, rendering: st
 
 
 def _words(text: str, tokenizer: TokenizerFacts) -> str:
-    """The text without special tokens and role names; empty where fewer than three words are left."""
+    """Return the text without special tokens and role names; empty where fewer than three words are left."""
     plain = special_pattern(tuple(tokenizer.special)).sub(" ", text)
     words = [word for word in re.findall(r"[^\W_]+", plain) if word.lower() not in _ROLE_WORDS]
     return plain.strip() if len(words) >= 3 else ""
 
 
 def _attempt(template: ChatTemplate, texts: tuple[str | None, ...]) -> str:
-    """A rendering, or nothing where the template refuses it."""
+    """Return a rendering, or nothing where the template refuses it."""
     try:
         return template.render(_messages(texts), False)
     except DataError:
@@ -121,6 +121,6 @@ def _attempt(template: ChatTemplate, texts: tuple[str | None, ...]) -> str:
 
 
 def _messages(texts: tuple[str | None, ...]) -> list[dict[str, str]]:
-    """(system or None, user, assistant, user, assistant) → messages."""
+    """Turn texts into messages: (system or None, user, assistant, user, assistant) → messages."""
     roles = ("system", "user", "assistant", "user", "assistant")
     return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False) if text is not None]

@@ -1,4 +1,4 @@
-"""What `render` did, counted: report.json, and what its stamp tells later stages and runs."""
+"""Counts of what `render` did: for report.json, and for the stamp that later stages and runs read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sftplay.data.tokenizing.tokenizer import TokenizerFacts
 
 @dataclass
 class Counts:
-    """What came of all rows, by split where that matters."""
+    """Counts over all rows, by split where that matters."""
 
     rows: dict[str, int] = field(default_factory=dict)
     turns: dict[str, int] = field(default_factory=dict)
@@ -44,7 +44,7 @@ def facts_of(
     counts: Counts,
     style: dict[str, str] | None,
 ) -> Mapping[str, Any]:
-    """What later stages and runs want to know."""
+    """Return what later stages and runs want to know."""
     adds = {key: text for key, text in asdict(traits).items() if isinstance(text, str) and text}
     return {
         "template_hash": template.hash,
@@ -71,7 +71,7 @@ def facts_of(
 
 
 def report_of(counts: Counts) -> dict[str, Any]:
-    """report.json."""
+    """Return the content of report.json."""
     return {
         "rows": {
             "in": counts.read,

@@ -159,7 +159,7 @@ def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _read_row(line: bytes) -> dict[str, Any]:
-    """A processed row, checked: people edit these files.
+    """Return a processed row, checked: people edit these files.
 
     Raises:
         DataError: not JSON, or not a row (65).

@@ -72,7 +72,7 @@ class ChatTemplate:
         return "strftime_now" in meta.find_undeclared_variables(_compiler().parse(self.source))
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool, tools: list[Any] | None = None) -> str:
-        """The conversation as one text, special tokens included.
+        """Return the conversation as one text, special tokens included.
 
         Args:
             messages: `{"role", "content"}` each.
@@ -105,7 +105,7 @@ class ChatTemplate:
 
 
 def choose_template(chosen: str | None, tokenizer: TokenizerFacts, date: str | None = None) -> ChatTemplate:
-    """The config's template file, else the tokenizer's own.
+    """Return the config's template file, else the tokenizer's own.
 
     Raises:
         NotFoundError: the config names a file that is not there (66).
@@ -126,7 +126,7 @@ def choose_template(chosen: str | None, tokenizer: TokenizerFacts, date: str | N
 
 
 def checked_template(source: str, named: Mapping[str, str], date: str | None, where: str) -> ChatTemplate:
-    """A template that is known to compile.
+    """Return a template that is known to compile.
 
     Raises:
         DataError: not valid Jinja, with the line (65).
@@ -193,7 +193,7 @@ def _tojson(
 
 
 def make_environment(kind: type[ImmutableSandboxedEnvironment]) -> ImmutableSandboxedEnvironment:
-    """A Jinja environment for chat templates."""
+    """Return a Jinja environment for chat templates."""
     environment = kind(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception

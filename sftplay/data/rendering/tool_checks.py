@@ -39,7 +39,7 @@ def check_tools(
 
 
 def with_tool_texts(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The messages, and what else the template prints of the row, as one more."""
+    """Return the messages, and what else the template prints of the row, as one more."""
     messages: list[dict[str, Any]] = row["messages"]
     other = [row.get("tools"), *(message.get("tool_calls") for message in messages)]
     return [*messages, {"content": "\n".join(texts_in(other))}] if any(other) else messages

@@ -148,7 +148,7 @@ def test_which_services_ask_for_the_gpu() -> None:
         found = json.loads(run("config", "--format", "json", files=files).stdout)["services"]
         asking[files] = {name: service["image"] for name, service in found.items() if as_it_is(service)["devices"]}
     bnb, unsloth = "sftplay/bnb:current", "sftplay/unsloth:current"
-    assert asking[WITH_GPU] == {"train-bnb": bnb, "eval": bnb, "infer": bnb, "train-unsloth": unsloth}
+    assert asking[WITH_GPU] == {"train-bnb": bnb, "eval": bnb, "infer": bnb, "numerics": bnb, "train-unsloth": unsloth}
     assert asking[WITHOUT] == {}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.quickstart.command import learned_too_little
+from sftplay.host.quickstart.command import SAMPLE_LOSS, learned_too_little
 from sftplay.runs import Run
 from tests.host.conftest import NO_ENGINE, RunTask
 
@@ -126,7 +126,7 @@ def test_the_defaults_teach_the_real_model_the_samples_voice(precision: str, che
     done = run_task("quickstart", "--yes", "--set", f"train.precision={precision}")
     assert done.returncode == 0, done.stderr
     record = json.loads((checkout / "outputs/quickstart/run.json").read_text())
-    assert record["val_loss"] < quickstart.SAMPLE_LOSS
+    assert record["val_loss"] < SAMPLE_LOSS
     assert "learned less" not in done.stderr and "hardly better" not in done.stderr
     answers = re.split(r"^after ", done.stdout, flags=re.MULTILINE)[1:]
     assert len(answers) == 3
