@@ -15,6 +15,7 @@ import pytest
 from sftplay.errors import MachineError
 from sftplay.host.cli.menu import MENU, namespace
 from sftplay.host.dev import docs
+from tests.browser import look_at, needs_browser
 from tests.host.conftest import CHECKOUT
 
 mkdocs = pytest.importorskip("mkdocs", reason="MkDocs is in the dev environment")
@@ -84,3 +85,15 @@ def test_a_port_that_is_in_use_is_named_before_anything_is_built() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(MachineError, match=f"port {port} is in use"):
             docs.run(MENU, namespace, port=port)
+
+
+@needs_browser
+def test_pages_fit_a_phone_and_a_desktop(project: Path, tmp_path: Path) -> None:
+    """Wide tables and code scroll inside themselves; the page itself never scrolls sideways."""
+    assert build(project).returncode == 0
+    for name in ("index", "tasks", "config", "architecture", "benchmarks"):
+        page = project / "site" / f"{name}.html"
+        page.write_text(re.sub(r"<script.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+        for look in look_at(page, tmp_path / name, (390, 1280)):
+            assert look.scroll <= look.width, (name, look)
+            assert look.text > 500
