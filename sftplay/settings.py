@@ -1,4 +1,4 @@
-"""The config's schema: one pydantic model per concern. The README's reference and `inv config.schema` are made from it.
+"""The config's schema: one pydantic model per concern. docs/config.md and `inv config.schema` are made from it.
 
 One module although it is long: a reader of a config wants every key, its default and its help on one page.
 

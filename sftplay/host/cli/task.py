@@ -16,6 +16,7 @@ from invoke.tasks import Task
 from sftplay import console
 from sftplay.errors import SftplayError, StoppedError, UsageError
 from sftplay.files import explain_os_error
+from sftplay.host.cli.repeatable import RepeatableTask
 from sftplay.host.cli.words import WordsTask
 from sftplay.host.system.checkout import CHECKOUT
 
@@ -53,7 +54,7 @@ def task(
                 raise Exit(code=code)
 
         lists = [*iterable, *([words] if words else [])]
-        kind = WordsTask if words else Task
+        kind = WordsTask if words else RepeatableTask
         made: Task[Any] = kind(run, name=name, help=dict(help or {}), iterable=lists, auto_shortflags=short)
         if isinstance(made, WordsTask):
             made.words = words or ""

@@ -40,6 +40,7 @@ LOCKS: Mapping[str, Lock] = {
     "uv": Lock("images/uv.in", "images/uv.lock", _ANYWHERE),
     "build": Lock("images/build.in", "images/build.lock", _ANYWHERE),
     "host": Lock("images/host.in", "images/host.lock", _ANYWHERE),
+    "host-test": Lock("images/host-test.in", "images/host-test.lock", _ANYWHERE),
     "cpu": Lock("images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"),
     "bnb": Lock("images/bnb/requirements.in", "images/bnb/requirements.lock", _STACK, "cuda"),
     "unsloth": Lock(

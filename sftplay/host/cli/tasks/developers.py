@@ -12,22 +12,38 @@ from sftplay.host.cli.task import task, whole_number
         "long": "the long tests too (minutes each)",
         "docker": "the tests that start containers too (an engine and the cpu image are needed)",
         "acceptance": "the first run with the real model too (about two minutes)",
+        "python": "only the host part, on this Python (a version such as 3.13, or a path)",
         "args": "more for pytest, as one word: --args='-k process -x'",
     }
 )
-def test(c: Context, long: bool = False, docker: bool = False, acceptance: bool = False, args: str = "") -> int:
+def test(
+    c: Context,
+    long: bool = False,
+    docker: bool = False,
+    acceptance: bool = False,
+    python: str | None = None,
+    args: str = "",
+) -> int:
     """Run the tests (developers)."""
-    from sftplay.host.dev import tools
+    from sftplay.host.dev import host_tests, tools
 
+    if python is not None:
+        return host_tests.run(python, args=args)
     return tools.test(long=long, docker=docker, acceptance=acceptance, args=args)
 
 
-@task(help={"fix": "repair what can be repaired"})
-def lint(c: Context, fix: bool = False) -> int:
-    """Check style, types and the layers' contracts (developers)."""
-    from sftplay.host.dev import tools
+@task(
+    help={
+        "only": "one check: style, format, types, layers, spelling or links; may be repeated (default: all)",
+        "fix": "repair what can be repaired",
+    },
+    iterable=["only"],
+)
+def lint(c: Context, only: list[str] | None = None, fix: bool = False) -> int:
+    """Check style, types, layers, spelling and links (developers)."""
+    from sftplay.host.dev import lint as linting
 
-    return tools.lint(fix=fix)
+    return linting.run(only or (), fix=fix)
 
 
 @task(
