@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.host.test_shapes import BLOCK, CONFIG, write_model
+from tests.host.estimate.test_model_shape import BLOCK, CONFIG, write_model
 
 from sftplay.freshness import Stamp
 from sftplay.host.estimate import check, inputs
