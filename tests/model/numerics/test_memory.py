@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import pytest
@@ -35,15 +34,8 @@ def test_a_damaged_file_is_no_proof(content: str) -> None:
     assert memory.recall(_place()) is None
 
 
-def test_a_cache_that_cannot_be_written_is_passed_over(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container, whose cache is read-only."""
-    (cache / "numerics").write_text("a file where the folder should be")
-    memory.remember(_place(), {"proved": True})
-
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr("sftplay.files.open", refuse, raising=False)
-    (cache / "numerics").unlink()
+def test_a_cache_that_cannot_be_written_is_passed_over(cache: Path) -> None:
+    """As in a container, whose cache is read-only. (Root may write anywhere: a file stands where the folder should be.)"""
+    (cache / "numerics").write_text("")
     memory.remember(_place(), {"proved": True})
     assert memory.recall(_place()) is None
