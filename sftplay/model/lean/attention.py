@@ -65,13 +65,13 @@ def _blocks(length: int) -> Iterator[slice]:
 
 def _group(x: torch.Tensor, groups: int, block: slice) -> torch.Tensor:
     """(batch, heads, positions, size) → (batch, groups, heads of a group × positions of the block, size)."""
-    grouped: torch.Tensor = x.unflatten(1, (groups, -1))  # type: ignore[no-untyped-call]
+    grouped: torch.Tensor = x.unflatten(1, (groups, -1))
     return grouped[..., block, :].flatten(2, 3)
 
 
 def _ungroup(x: torch.Tensor, block: slice) -> torch.Tensor:
     """(batch, groups, heads of a group × positions of the block, …) → with heads and positions apart."""
-    apart: torch.Tensor = x.unflatten(2, (-1, block.stop - block.start))  # type: ignore[no-untyped-call]
+    apart: torch.Tensor = x.unflatten(2, (-1, block.stop - block.start))
     return apart
 
 
