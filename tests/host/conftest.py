@@ -51,9 +51,9 @@ def stage_python() -> str:
     """The Python that stages run in: this one if it has their packages, else that of the cpu stack, if it is here."""
     if find_spec("orjson"):
         return sys.executable
-    if "cpu" not in envs.present():
+    if "cpu" not in environments.present():
         pytest.skip("needs the cpu stack: inv install")
-    return str(envs.ensure("cpu").python)
+    return str(environments.ensure("cpu").python)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def lint(c: Context, only: list[str] | None = None, fix: bool = False) -> int:
 
 @task(
     help={
-        "what": "data, train, step, eval, infer, start, end-to-end, or all",
+        "what": "data, train, step, eval, infer, start, end-to-end, house (figures of the code), or all",
         "gpu": "train: with the stacks of a GPU machine",
         "write": "put the tables into docs/benchmarks.md",
         "args": "more for it, as one word: --args='--rounds 3'",
