@@ -136,6 +136,9 @@ def _recipe(
         specials=tuple(tokenizer.special),
         keep_specials=settings.data.special_tokens_in_text == "keep",
         system="render" if traits.system_supported else "merge" if merge else "error",
+        system_problem=traits.system_problem,
+        form=traits.form,
+        name=settings.data.chat_template or settings.model.name,
     )
 
 

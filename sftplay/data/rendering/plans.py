@@ -50,13 +50,13 @@ class CutPlan:
 
     Attributes:
         eot: the end-of-turn token; a row whose target spells it is left to the full rendering.
-        rows: for each row that the conversation gives, how to make its pairs and its tail.
+        rows: for each row that the conversation gives, how to make its pairs and its tail, and what the template leaves out.
         derived: (number of the text, what is stripped off) for values beside the texts themselves.
         guards: (number of the value, question, argument, answer).
     """
 
     eot: str
-    rows: tuple[tuple[tuple[tuple[Pattern, Pattern], ...], Pattern], ...]
+    rows: tuple[tuple[tuple[tuple[Pattern, Pattern], ...], Pattern, tuple[tuple[int, str], ...]], ...]
     derived: tuple[tuple[int, tuple[Op, ...]], ...]
     guards: tuple[tuple[int, str, str | None, bool], ...]
 
@@ -67,12 +67,13 @@ class CutPlan:
             if answer(values[number], question, argument) is not expected:
                 return None
         cuts = []
-        for pairs, tail in self.rows:
+        for pairs, tail, left_out in self.rows:
             filled = tuple([(given.fill(values), target.fill(values)) for given, target in pairs])
             for _, target in filled:
                 if target.find(self.eot) != len(target) - len(self.eot):
                     return None
-            cuts.append(Cut(filled, tail.fill(values)))
+            lost = tuple([part for part in left_out if texts[part[0]].strip()]) if left_out else ()
+            cuts.append(Cut(filled, tail.fill(values), lost=lost))
         return cuts
 
 
@@ -144,7 +145,8 @@ def _plan(eot: str, cuts: list[Cut], notes: Notes, texts: int) -> CutPlan:
         return Pattern([*parts, text[end:]], numbers)
 
     rows = tuple(
-        (tuple((pattern(given), pattern(target)) for given, target in cut.pairs), pattern(cut.tail)) for cut in cuts
+        (tuple((pattern(given), pattern(target)) for given, target in cut.pairs), pattern(cut.tail), cut.lost)
+        for cut in cuts
     )
     guards = tuple(
         (number_of(index, done), question, argument, assumed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from sftplay.data.findings import Findings
@@ -12,6 +12,8 @@ from sftplay.data.rendering.block import RenderedBlock
 from sftplay.data.rendering.probe import TemplateTraits
 from sftplay.data.rendering.template import ChatTemplate
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts
+
+ADDED_TEXTS = ("default_system", "preamble", "answer_prefix")
 
 
 @dataclass
@@ -45,7 +47,7 @@ def facts_of(
     style: dict[str, str] | None,
 ) -> Mapping[str, Any]:
     """Return what later stages and runs want to know."""
-    adds = {key: text for key, text in asdict(traits).items() if isinstance(text, str) and text}
+    adds = {key: text for key in ADDED_TEXTS if (text := getattr(traits, key))}
     return {
         "template_hash": template.hash,
         "tokenizer_hash": tokenizer.hash,

@@ -18,7 +18,7 @@ from jinja2.environment import Template
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from sftplay.data.rendering.template import ChatTemplate, GenerationTag, Message, make_environment
+from sftplay.data.rendering.template import NO_MORE, ChatTemplate, GenerationTag, Message, make_environment
 
 Op = tuple[str, str | None]  # strip, lstrip or rstrip, and what it takes off
 Question = tuple[int, tuple[Op, ...], str, str | None]  # which text, after which ops, the question, its argument
@@ -177,11 +177,11 @@ class TracingTemplate(ChatTemplate):
 
     notes: Notes = field(default_factory=Notes)
 
-    def render(self, messages: Any, add_generation_prompt: bool, tools: Any = None) -> str:
+    def render(self, messages: Any, add_generation_prompt: bool, tools: Any = None, more: Any = NO_MORE) -> str:
         stand_ins: list[Message] = [
             {**message, "content": stand_in(self.notes, index)} for index, message in enumerate(messages)
         ]
-        return super().render(stand_ins, add_generation_prompt, tools)
+        return super().render(stand_ins, add_generation_prompt, tools, more)
 
     def _template(self) -> Template:
         return _compiled(self.source)
