@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sftplay.decision import Decision
 from sftplay.errors import MachineError
@@ -75,8 +75,15 @@ def torch_dtype(precision: str) -> torch.dtype:
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
 
 
-def autocast(device: str, precision: str) -> torch.autocast:
-    """The context that a training pass computes in."""
+def autocast(device: str, precision: str, model: Any = None) -> torch.autocast:
+    """Return the context that a training pass computes in.
+
+    Args:
+        model: which may compute in 16 bits by itself; None where that is not known.
+    """
     import torch
 
-    return torch.autocast(device, dtype=torch_dtype(precision), enabled=precision != "fp32")
+    from sftplay.model.lean import needs_autocast
+
+    mixed = precision != "fp32" and (model is None or needs_autocast(model))
+    return torch.autocast(device, dtype=torch_dtype(precision), enabled=mixed)

@@ -3,7 +3,6 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.host.test_shapes import BLOCK, CONFIG, write_model
 
 from sftplay.freshness import Stamp
 from sftplay.host.estimate import check, inputs
@@ -11,6 +10,7 @@ from sftplay.host.quickstart import sample_data
 from sftplay.host.system.machine import look
 from sftplay.host.ui.format import show_duration
 from sftplay.settings import Settings
+from tests.host.estimate.test_model_shape import BLOCK, CONFIG, write_model
 
 
 @pytest.fixture(autouse=True)
