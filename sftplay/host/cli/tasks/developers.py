@@ -10,7 +10,7 @@ from sftplay.host.cli.task import task, whole_number
 @task(
     help={
         "long": "the long tests too (minutes each)",
-        "docker": "the tests that start containers too (an engine and the cpu image are needed)",
+        "docker": "the tests that start containers too (requires an engine and the cpu image)",
         "acceptance": "the first run with the real model too (about two minutes)",
         "python": "only the host part, on this Python (a version such as 3.13, or a path)",
         "args": "more for pytest, as one word: --args='-k process -x'",
@@ -48,14 +48,14 @@ def lint(c: Context, only: list[str] | None = None, fix: bool = False) -> int:
 
 @task(
     help={
-        "what": "data, train, step, eval, infer, start, end-to-end, or all",
+        "what": "data, train, step, eval, infer, start, end-to-end, house (figures of the code), or all",
         "gpu": "train: with the stacks of a GPU machine",
-        "write": "put the tables into docs/benchmarks.md",
+        "write": "write the tables to docs/benchmarks.md",
         "args": "more for it, as one word: --args='--rounds 3'",
     }
 )
 def bench(c: Context, what: str, gpu: bool = False, write: bool = False, args: str = "") -> int:
-    """Measure, beside what one would use otherwise (developers)."""
+    """Measure, compared with other tools (developers)."""
     from sftplay.host.dev import tools
 
     return tools.bench(what, args=" ".join([*(["--gpu"] if gpu else []), *(["--write"] if write else []), args]))
@@ -63,7 +63,7 @@ def bench(c: Context, what: str, gpu: bool = False, write: bool = False, args: s
 
 @task(
     help={
-        "stacks": "two of bnb, unsloth, cpu; the same one twice shows how far it is from itself",
+        "stacks": "two of bnb, unsloth, cpu; the same one twice measures its own variation",
         "runner": "local or docker for both, or one for each: local,docker",
         "steps": "optimizer steps that are compared",
         "config": "config file (default: configs/run_bnb.yaml)",
