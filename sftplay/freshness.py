@@ -25,7 +25,7 @@ FORMATS: Mapping[str, int] = {
     "process": 4,
     "style": 1,
     "render": 3,
-    "tokenize": 2,
+    "tokenize": 3,
 }  # raised by hand when a stage's output changes
 _KINDS = {"process": "processed", "style": "processed_with_style", "render": "rendered", "tokenize": "tokenized"}
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from sftplay import console
 from sftplay.data import tokenize
-from sftplay.data.rendering.special_tokens import special_pattern
 from sftplay.data.tokenizing.artifact import IGNORED, batches_of, read_split
+from sftplay.data.tokenizing.special_tokens import special_pattern
 from sftplay.data.tokenizing.tokenizer import load_backend, read_tokenizer
 from sftplay.errors import NotFoundError, RefusedError, UsageError
 from sftplay.freshness import read_stamp, warn_if_behind

@@ -20,6 +20,7 @@ from sftplay.data.render import FILES as RENDERED
 from sftplay.data.report_page import write_page
 from sftplay.data.tokenizing.artifact import Writer, writing
 from sftplay.data.tokenizing.byte_decode import token_bytes_of
+from sftplay.data.tokenizing.joint import JointEncoder, encodes_pieces_alone
 from sftplay.data.tokenizing.length_limit import LengthLimit
 from sftplay.data.tokenizing.rows import RowTokenizer, TokenizedBlock
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts, load_backend, read_tokenizer
@@ -130,7 +131,8 @@ def _reader(tokenizer: TokenizerFacts, facts: Mapping[str, Any]) -> RowTokenizer
     bos_id = tokenizer.special.get(bos) if bos else None
     token_bytes, rule = token_bytes_of(backend), split_rule_of(backend)
     words = WordCache(backend, rule, token_bytes) if rule and token_bytes else None
-    return RowTokenizer(backend, facts["eot_id"], bos_id, token_bytes, words)
+    joint = None if encodes_pieces_alone(backend) else JointEncoder(backend)
+    return RowTokenizer(backend, facts["eot_id"], bos_id, token_bytes, words, joint)
 
 
 def _tokenize(

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from sftplay.data.rendering.probe import find_traits
 from sftplay.data.rendering.rows import merge_system
-from sftplay.data.rendering.special_tokens import special_in
 from sftplay.data.rendering.template import ChatTemplate
+from sftplay.data.tokenizing.special_tokens import special_in
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
 from sftplay.settings import DataSettings

@@ -9,8 +9,8 @@ from typing import Any
 from sftplay.data.formats.reasoning import REASONING_KEYS
 from sftplay.data.rendering.adapt import MessageForm
 from sftplay.data.rendering.cut import cut
-from sftplay.data.rendering.special_tokens import special_in, special_pattern
 from sftplay.data.rendering.template import ChatTemplate, RefusedConversationError
+from sftplay.data.tokenizing.special_tokens import special_in, special_pattern
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts
 from sftplay.decision import Decision
 from sftplay.errors import DataError

@@ -17,9 +17,9 @@ from sftplay.data.rendering.completeness import lost_finding, lost_in_shape
 from sftplay.data.rendering.cut import NOTHING, Cut, Turns, cut_rows
 from sftplay.data.rendering.plans import Planner, planner_for
 from sftplay.data.rendering.row_reader import read_row
-from sftplay.data.rendering.special_tokens import count_specials, may_spell_special
 from sftplay.data.rendering.template import ChatTemplate, RefusedConversationError
 from sftplay.data.rendering.tool_checks import check_tools, with_tool_texts
+from sftplay.data.tokenizing.special_tokens import count_specials, may_spell_special
 from sftplay.errors import DataError
 
 COMPARE_EVERY = 1000  # rows of a block; one put together from a plan is rendered in full too, to see that both agree

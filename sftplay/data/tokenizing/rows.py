@@ -1,12 +1,14 @@
-"""Rendered rows in, token ids and labels out: each input and each target is tokenized on its own, and the ids are joined.
+"""Rendered rows in, token ids and labels out: the ids that the model sees at inference, prompt and then answer.
 
-As one string, a newline that ends an input and one that begins a target would become one token, and the border between
-what is trained and what is not would lie inside it.
+Each input and each target is tokenized on its own, and the ids are joined: as one string, a newline that ends an input and one that begins
+a target would become one token, and the border between what is trained and what is not would lie inside it. Tokenizers that treat
+the beginning of a text in its own way encode rows as wholes (joint).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,20 +17,19 @@ import orjson
 from sftplay.data.blocks import Block
 from sftplay.data.findings import Finding, Findings
 from sftplay.data.tokenizing.artifact import IGNORED, TokenBatch
-from sftplay.data.tokenizing.byte_decode import TokenBytes, decodes_to
+from sftplay.data.tokenizing.byte_decode import TokenBytes
+from sftplay.data.tokenizing.joint import JointEncoder
+from sftplay.data.tokenizing.lost_text import count_lost
 from sftplay.data.tokenizing.word_cache import WordCache
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_LOST = Finding(
-    "not_reversible",
-    "fatal",
-    "the tokenizer does not give a text back as it was",
-    "take the text out, or use a model whose tokenizer knows these characters",
-)
-_NORMALIZED = Finding(
-    "normalized", "note", "the tokenizer changes characters of a text before it reads it (Unicode normalization)"
+_BORDER = Finding(
+    "joined_borders",
+    "note",
+    "as one text, the end of the prompt and the beginning of the answer would share a token: the prompt is encoded as at inference, "
+    "and the answer as its continuation",
 )
 _NO_EOT = Finding(
     "eot_not_trained",
@@ -44,6 +45,9 @@ _DOUBLE_BOS = Finding(
 )
 
 
+_NEAR = 24  # characters on each side of a border that decide whether a token reaches over it
+
+
 @dataclass(frozen=True)
 class RowTokenizer:
     """Turns blocks of rendered rows into batches of ids.
@@ -54,6 +58,7 @@ class RowTokenizer:
         bos_id: id that no row may begin with twice; None where there is none.
         token_bytes: the bytes of each token, where they are known.
         words: encodes texts by their words, where the tokenizer is one of that kind.
+        joint: encodes rows as wholes, where pieces can't be encoded one by one.
     """
 
     backend: Tokenizer
@@ -61,6 +66,7 @@ class RowTokenizer:
     bos_id: int | None
     token_bytes: TokenBytes | None = None
     words: WordCache | None = None
+    joint: JointEncoder | None = None
 
     def read(self, block: Block) -> TokenizedBlock:
         """Tokenize every row of a block and check every piece."""
@@ -79,30 +85,46 @@ class RowTokenizer:
 
     def _encode(self, rows: _Rows, findings: Findings) -> tuple[np.ndarray, np.ndarray]:
         """Return the lengths of all pieces, int64, and their ids, int32; each piece is checked."""
+        if self.joint:
+            return self._encode_wholes(rows, self.joint, findings)
         encoded: list[bytes | None] = self.words.encode(rows.texts) if self.words else [None] * len(rows.texts)
         left = [piece for piece, ids in enumerate(encoded) if ids is None]
         texts = [rows.texts[piece] for piece in left]
         found = [each.ids for each in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
-        self._check_texts(rows, left, texts, found, findings)
+        count_lost(self.backend, self.token_bytes, texts, found, [rows.place(piece) for piece in left], findings)
         for piece, ids in zip(left, found, strict=True):
             encoded[piece] = np.array(ids, np.int32).tobytes()
+        for piece in self._joined_borders(rows):
+            findings.add(_BORDER, rows.place(piece))
         parts = [ids for ids in encoded if ids is not None]
         return np.fromiter(map(len, parts), np.int64, len(parts)) // 4, np.frombuffer(b"".join(parts), np.int32)
 
-    def _check_texts(
-        self, rows: _Rows, pieces: list[int], texts: list[str], ids: list[list[int]], findings: Findings
-    ) -> None:
-        """Count texts that decoding does not give back."""
-        if self.token_bytes is not None and decodes_to(self.token_bytes, texts, ids):
-            return
-        decoded = self.backend.decode_batch(ids, skip_special_tokens=False)
-        if decoded == texts:
-            return
-        normalizer = self.backend.normalizer
-        for piece, text, back in zip(pieces, texts, decoded, strict=True):
-            if back != text:
-                known = normalizer is not None and normalizer.normalize_str(text) == back
-                findings.add(_NORMALIZED if known else _LOST, f"{rows.place(piece)} {_difference(text, back)}")
+    def _encode_wholes(self, rows: _Rows, joint: JointEncoder, findings: Findings) -> tuple[np.ndarray, np.ndarray]:
+        pieces = [rows.texts[first:last] for first, last in pairwise([*rows.firsts, len(rows.texts)])]
+        ids, fits = joint.encode(pieces)
+        for row, fit in enumerate(fits):
+            if not fit:
+                findings.add(_BORDER, rows.places[row])
+        whole_ids = [list(chain.from_iterable(ids[first:last])) for first, last in pairwise([*rows.firsts, len(ids)])]
+        texts = ["".join(row) for row in pieces]
+        count_lost(self.backend, self.token_bytes, texts, whole_ids, rows.places, findings, edges=True)
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        return lengths, np.fromiter(chain.from_iterable(ids), np.int32, int(lengths.sum()))
+
+    def _joined_borders(self, rows: _Rows) -> list[int]:
+        """Return the targets whose beginning would share a token with the end of the input before it."""
+        borders: dict[tuple[str, str], list[int]] = {}
+        for piece in range(1, len(rows.texts), 2):
+            if rows.texts[piece - 1]:
+                key = rows.texts[piece - 1][-_NEAR:], rows.texts[piece][:_NEAR]
+                borders.setdefault(key, []).append(piece)
+        if self.words:
+            parted = self.words.parts_at(list(borders))
+        else:
+            texts = [text for before, after in borders for text in (before, after, before + after)]
+            ids = [each.ids for each in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+            parted = [ids[place] + ids[place + 1] == ids[place + 2] for place in range(0, len(ids), 3)]
+        return sorted(chain.from_iterable(of for of, apart in zip(borders.values(), parted, strict=True) if not apart))
 
     def _check_ends(self, rows: _Rows, tokens: np.ndarray, lengths: np.ndarray, findings: Findings) -> None:
         last = np.append(tokens, -1)[np.cumsum(lengths) - 1]
@@ -164,9 +186,3 @@ def _broken(error: Exception) -> Finding:
     return Finding(
         "broken", "fatal", f"not a rendered row ({type(error).__name__}: {error})", "render the rows again: inv render"
     )
-
-
-def _difference(text: str, back: str) -> str:
-    """Find where two texts part, for a message."""
-    at = next((i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
-    return f"at character {at}: {text[at : at + 12]!r} became {back[at : at + 12]!r}"

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +84,14 @@ class WordCache:
             encoded[place] = _joined(known, words[place])
         self._compare(texts, encoded)
         return encoded
+
+    def parts_at(self, borders: Sequence[tuple[str, str]]) -> list[bool]:
+        """Tell for pairs of texts whether the words of both are those of the whole."""
+        self._learn_characters("".join(chain.from_iterable(borders)))
+        return [
+            self._words_of(before + after) == self._words_of(before) + self._words_of(after)
+            for before, after in borders
+        ]
 
     def _words_of(self, text: str) -> list[str]:
         """Return the words and added tokens of a text; a character of no class is a word that is never known."""

@@ -169,7 +169,7 @@ def rendered(name: str, messages: Messages, turns: Turns = "all", *, keep: bool 
 def trained_texts(name: str, done: RenderedBlock) -> list[list[str]]:
     """Tokenize rendered lines and decode what is trained: for each row, the text of each run of trained tokens."""
     tokenized = reader(name).read(Block("rows.jsonl", 1, done.out))
-    assert not tokenized.findings.counts
+    assert {finding.kind for finding in tokenized.findings.counts} <= {"joined_borders"}
     batch, rows, end = tokenized.batch, [], 0
     for length in batch.lengths:
         tokens, labels = batch.tokens[end : end + length], batch.labels[end : end + length]
@@ -378,17 +378,14 @@ PLANNED = {"smollm2", "qwen2_5", "llama3", "phi3", "phi3_5", "lfm2", "qwen3", "g
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_plans_cut_as_the_full_rendering_does(name: str) -> None:
     planner = planner_for(template(name), traits(name).eot.value, "all")
-    planned = 0
 
     @examples(name)
     @given(messages=conversations(*SPELLED, *REWRITTEN))
     def check(messages: Messages) -> None:
-        nonlocal planned
         messages = without_system(name, messages)
         cuts = planner.cuts(messages)
         if cuts is not None:
-            planned += 1
             assert cuts == list(cut_rows(template(name), traits(name).eot.value, messages, "all"))
 
     check()
-    assert planned or name not in PLANNED
+    assert planner.plan(("user", "assistant")) or name not in PLANNED
