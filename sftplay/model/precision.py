@@ -14,6 +14,11 @@ from sftplay.stamp import surroundings
 if TYPE_CHECKING:
     import torch
 
+# By whether the processor has the instructions: what was measured, LoRA of SmolLM2-135M on GSM8K. AMX was not at hand.
+_MEASURED = {
+    True: "a LoRA step took half of fp32's time on an AMD EPYC with AVX512-BF16",
+    False: "products in bf16 ran at a quarter of fp32's speed on a Xeon without it",
+}
 _BF16_FROM = (8, 0)  # Ampere; older GPUs emulate bfloat16 at a fraction of fp16's speed
 
 
@@ -52,8 +57,8 @@ def _on_cpu(asked: str, has_bf16: bool) -> Decision[str]:
     if asked != "auto":
         return Decision(asked, "asked for")
     if has_bf16:
-        return Decision("bf16", "this processor multiplies bfloat16 natively")
-    return Decision("fp32", "this processor has no native bfloat16")
+        return Decision("bf16", f"this processor multiplies bfloat16 natively: {_MEASURED[True]}")
+    return Decision("fp32", f"this processor has no native bfloat16: {_MEASURED[False]}")
 
 
 def _on_gpu(asked: str, capability: tuple[int, int], name: str) -> Decision[str]:
