@@ -16,7 +16,7 @@ from typing import Any
 from sftplay.errors import EXIT_MEANINGS
 from sftplay.files import write_text
 from sftplay.host.dev.scenarios import as_markdown
-from sftplay.host.dev.schema import Key, every_key
+from sftplay.host.dev.schema import ConfigKey, every_key
 from sftplay.host.system.checkout import CHECKOUT
 
 README = Path("README.md")
@@ -43,7 +43,7 @@ def fill(text: str) -> str:
 
 def config_reference() -> str:
     """A table for each section of the config."""
-    sections: dict[str, list[Key]] = {}
+    sections: dict[str, list[ConfigKey]] = {}
     for key in every_key():
         sections.setdefault(key.section, []).append(key)
     parts = []
@@ -100,7 +100,7 @@ def _first_sentence(doc: str) -> str:
     return textwrap.shorten(re.split(r"(?<=[.!?])\s", line, maxsplit=1)[0].rstrip(".:"), 110, placeholder=" …")
 
 
-def _default(key: Key) -> str:
+def _default(key: ConfigKey) -> str:
     return "" if key.default is None else f"`{json.dumps(key.default, ensure_ascii=False)}`"
 
 
