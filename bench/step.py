@@ -104,7 +104,7 @@ def _child(words: list[str], steps: int) -> None:
     model = backend.prepare(backend.load(settings, find_model(settings), "cpu", "fp32"), settings, None)
     model.train()
     if "lean" in words:
-        slim(model)
+        slim(model, "fp32")
     rows = Dataset.from_file("data/tokenized/train.arrow")
     order = epoch_order([len(ids) for ids in rows["input_ids"]], settings.train.seed, 0, BATCH)
     collate = Collator(0)

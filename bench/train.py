@@ -1,6 +1,6 @@
 """Training beside TRL and LLaMA-Factory, in turns, on the same rows: `inv bench train [--write] [--args='--steps 10 --rounds 2']`.
 
-A step is four rows. Loops are compared: from the start of the loop to the end of the last step, without imports and model load.
+`sftplay-auto…` trains in the precision that `auto` chooses on this processor, the other rows of sftplay in fp32. A step is four rows. Loops are compared: from the start of the loop to the end of the last step, without imports and model load.
 `--only NAME,…` takes some of the contestants. `--rows FILE` takes rows of a jsonl file (GSM8K's), else rows are made up.
 """
 
@@ -17,15 +17,18 @@ from bench._measure import measure, read_rows
 from bench._project import Work, script, sftplay_training, work
 from bench._versus import Taken, Turns, parser_of, peak, ratios, seconds, show, take_turns, write
 
-PLAIN = (
-    "train.method=lora",
-    "train.precision=fp32",
-    "train.gradient_checkpointing=false",
-    "train.optimizer=adamw_torch_fused",
-)
-LEAN_MEMORY = ("train.method=lora", "train.precision=fp32", "train.gradient_checkpointing=true")
+FP32 = ("train.precision=fp32",)
+PLAIN = ("train.method=lora", "train.gradient_checkpointing=false", "train.optimizer=adamw_torch_fused")
+LEAN_MEMORY = ("train.method=lora", "train.gradient_checkpointing=true")
+QLORA = ("train.method=qlora",)
 GOALS = (
-    ("tokens/s against TRL, bf16 weights, same batches, no checkpointing", "sftplay", "trl-bf16", 2.0),
+    ("auto: tokens/s against TRL, bf16 weights, same batches, no checkpointing", "sftplay-auto", "trl-bf16", 1.6),
+    ("auto: tokens/s against TRL, its defaults", "sftplay-auto", "trl", 3.2),
+    ("auto: tokens/s against LLaMA-Factory", "sftplay-auto", "llamafactory", 2.3),
+    ("auto: tokens/s with checkpointing, against TRL's defaults", "sftplay-auto-checkpointing", "trl", 2.0),
+    ("auto: tokens/s, QLoRA (NF4), against the same in fp32", "sftplay-auto-qlora", "sftplay-qlora", 1.0),
+    ("auto: tokens/s against fp32", "sftplay-auto", "sftplay", None),
+    ("tokens/s against TRL, bf16 weights, same batches, no checkpointing", "sftplay", "trl-bf16", None),
     ("tokens/s against TRL, fp32, its defaults otherwise", "sftplay", "trl", 2.3),
     ("tokens/s against TRL, fp32, same batches, no checkpointing", "sftplay", "trl-same", None),
     ("tokens/s against LLaMA-Factory", "sftplay", "llamafactory", 1.8),
@@ -38,12 +41,15 @@ GOALS = (
 def contestants(task: Work) -> dict[str, Callable[[], Taken]]:
     """Name → one turn."""
     return {
-        "sftplay": lambda: sftplay_training(task, "plain", *PLAIN),
+        "sftplay-auto": lambda: sftplay_training(task, "auto", *PLAIN),
+        "sftplay": lambda: sftplay_training(task, "plain", *PLAIN, *FP32),
         "trl": lambda: _trl(task, task.rows),
-        "sftplay-checkpointing": lambda: sftplay_training(task, "checkpointing", *LEAN_MEMORY),
+        "sftplay-checkpointing": lambda: sftplay_training(task, "checkpointing", *LEAN_MEMORY, *FP32),
+        "sftplay-auto-checkpointing": lambda: sftplay_training(task, "auto-checkpointing", *LEAN_MEMORY),
         "llamafactory": lambda: _llamafactory(task),
-        "sftplay-packing": lambda: sftplay_training(task, "packing", *PLAIN, "train.packing=true"),
-        "sftplay-qlora": lambda: sftplay_training(task, "qlora", "train.method=qlora", "train.precision=fp32"),
+        "sftplay-packing": lambda: sftplay_training(task, "packing", *PLAIN, *FP32, "train.packing=true"),
+        "sftplay-qlora": lambda: sftplay_training(task, "qlora", *QLORA, *FP32),
+        "sftplay-auto-qlora": lambda: sftplay_training(task, "auto-qlora", *QLORA),
         "trl-same": lambda: _trl(task, task.in_order, "--no-checkpointing", "--in-order"),
         "trl-bf16": lambda: _trl(
             task, task.in_order, "--no-checkpointing", "--in-order", "--dtype", "bfloat16", "--mixed"
@@ -91,9 +97,15 @@ def report(task: Work, turns: Turns) -> list[str]:
         for what, ours, theirs, goal in GOALS
         if ours in turns and theirs in turns
     ]
-    if "sftplay-checkpointing" in turns and "trl" in turns:
-        less = statistics.median(map(peak, turns["sftplay-checkpointing"])) / statistics.median(map(peak, turns["trl"]))
-        compared.append(("peak memory with checkpointing, of TRL's defaults", f"{less:.2f} ×", "0.75 × or less"))
+    for name, goal in (("sftplay-checkpointing", "0.75"), ("sftplay-auto-checkpointing", "0.40")):
+        if name in turns and "trl" in turns:
+            less = statistics.median(map(peak, turns[name])) / statistics.median(map(peak, turns["trl"]))
+            compared.append((f"peak memory of {name}, of TRL's defaults", f"{less:.2f} ×", f"{goal} × or less"))
+    for ours, exact in (("sftplay-auto", "sftplay"), ("sftplay-auto-qlora", "sftplay-qlora"), ("trl-bf16", "sftplay")):
+        if ours in turns and exact in turns:
+            means = [statistics.mean(turns[name][0].facts["losses"]) for name in (ours, exact)]
+            goal = "within 0.5 %" if ours != "trl-bf16" else ""
+            compared.append((f"mean loss of {ours}, apart from {exact}", f"{means[0] / means[1] - 1:+.2%}", goal))
     tables = [
         show("Each alone", ("who", "tokens/s", "peak memory", "CPU, whole process", "rounds"), figures, [note]),
         show("Ratios of medians (smallest and largest of one round)", ("what", "ratio", "at least"), compared),

@@ -96,7 +96,7 @@ def dump_config(settings: Settings) -> str:
 
 
 def walk_settings(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, Any, Any, str]]:
-    """Every leaf of the schema: (key path, annotation, default, docstring). The README's reference is made from it."""
+    """Every leaf of the schema: (key path, annotation, default, docstring). docs/config.md is made from it."""
     for name, field in model.model_fields.items():
         section = _section(field.annotation)
         if section is not None:

@@ -22,9 +22,9 @@ from sftplay.stages import BY_NAME, Job
 
 STAMP = "stamp.json"
 FORMATS: Mapping[str, int] = {
-    "process": 3,
+    "process": 4,
     "style": 1,
-    "render": 2,
+    "render": 3,
     "tokenize": 2,
 }  # raised by hand when a stage's output changes
 _KINDS = {"process": "processed", "style": "processed_with_style", "render": "rendered", "tokenize": "tokenized"}

@@ -1,4 +1,4 @@
-"""The config's schema: one pydantic model per concern. The README's reference and `inv config.schema` are made from it.
+"""The config's schema: one pydantic model per concern. docs/config.md and `inv config.schema` are made from it.
 
 One module although it is long: a reader of a config wants every key, its default and its help on one page.
 
@@ -23,10 +23,11 @@ class Section(BaseModel):
 
 
 class RunSettings(Section):
-    """How the run is called."""
+    """Name of the run."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
-    """Name of the run's folder in outputs/: lower-case letters, digits, `.`, `_`, `-`. Default: the config's file stem."""
+    """Name of the run's folder in outputs/: lower-case letters, digits, `.`, `_`, `-`. Default: the
+    config's file stem."""
 
 
 class ModelSettings(Section):
@@ -35,13 +36,14 @@ class ModelSettings(Section):
     name: Annotated[str, Field(min_length=1)] = "smollm2-135m-instruct"
     """`smollm2-135m-instruct` (ships with the cpu environment), a hub id, or a local folder."""
     revision: str | None = None
-    """Branch, tag or commit on the hub. The commit it resolves to is stamped."""
+    """Branch, tag or commit on the hub. The commit that it resolves to is recorded in the stamp."""
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
-    """Longest row in tokens, prompt and answer together; `data.on_too_long` says what happens to longer ones."""
+    """Longest row in tokens, prompt and answer together; `data.on_too_long` decides what happens to
+    longer ones."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    """Attention kernel asked for. The one that ran is stamped."""
+    """Requested attention kernel. The one that ran is recorded in the stamp."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. Off: such a model is refused."""
+    """Run Python code that comes with the model. If false, such a model is refused."""
 
 
 class FieldMap(Section):
@@ -55,53 +57,64 @@ class FieldMap(Section):
     """Field with extra input, added to the user's text after a blank line (alpaca's `input`)."""
     assistant: str | None = None
     """Field that holds the answer to learn."""
+    history: str | None = None
+    """Field that holds earlier turns: a list of [question, answer] pairs."""
+    reasoning: str | None = None
+    """Field that holds the reasoning before the answer."""
     messages: str | None = None
     """Field that holds a list of messages, instead of the ones above."""
     tools: str | None = None
-    """Field that holds the tools which the model may call: a list of JSON schemas, or JSON text of one."""
+    """Field that holds the tools which the model may call: a list of JSON schemas, or JSON text of
+    one."""
 
 
 class DataSettings(Section):
-    """Where rows come from, and what happens to odd ones."""
+    """Where rows come from, and what happens to unusual ones."""
 
     raw: str | list[str] = "data/raw"
-    """A folder, a file, a glob, a hub dataset (`owner/name`, `owner/name@revision`, `owner/name:folder`), or a list of these."""
+    """A folder, a file, a glob, a hub dataset (`owner/name`, `owner/name@revision`,
+    `owner/name:folder`), or a list of these."""
     suffix: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
-    """Keeps this dataset beside the default one: data/processed_<suffix>/ and so on."""
+    """Name of a dataset kept next to the default one: data/processed_<suffix>/ and so on."""
     format: Literal[
         "auto", "sftplay", "alpaca", "sharegpt", "messages", "prompt_completion", "question_answer", "pairs"
     ] = "auto"
-    """Row format. `auto` recognises it for each file and says so in report.json."""
+    """Row format. `auto` detects it for each file and records it in report.json."""
     fields: FieldMap | None = None
-    """Which of your fields hold what, for files that no format fits."""
+    """Names of your fields, for files that fit no format."""
     reasoning: Literal["keep", "strip"] = "keep"
-    """Reasoning in answers, `<think>…</think>`: kept as it is, or taken out by `process`. The report counts the rows that have some."""
+    """Reasoning in answers, `<think>…</think>`: kept, or removed by `process`. The report counts
+    the rows that contain some."""
     odd_turns: Literal["reject", "fix"] = "reject"
-    """A conversation that the assistant begins, or with two turns of one speaker in a row. `fix` takes the opening turn out
-    and joins the two by a blank line; both are counted."""
+    """What happens to a conversation that starts with the assistant, or that has two turns of one speaker in a row. `fix`
+    removes the opening turn and joins the two with a blank line; both are counted."""
     near_duplicates: Literal["keep", "drop"] = "keep"
-    """Rows that share at least 80 % of their wording with an earlier one: counted, or left out. Counting looks at 10,000 rows
-    at most; `drop` looks at every row."""
+    """Rows that share at least 80 % of their wording with an earlier one: counted, or removed. Counting samples at most
+    10,000 rows; `drop` compares every row."""
     val_share: Share = 0.05
     """Share of rows in the val split, decided by a hash of each row's content."""
     test_share: Share = 0.05
     """Share of rows in the test split."""
     max_reject_share: Share = 0.01
-    """More bad rows than this share, and `process` fails (65); fewer are set aside in rejects.jsonl."""
+    """Largest accepted share of bad rows. With more, `process` fails (65); fewer are set aside in
+    rejects.jsonl."""
     turns: Literal["all", "last", "unroll"] = "all"
-    """Which answers of a conversation are trained: every one, the last one, or each one as a row of its own."""
+    """Which answers of a conversation are trained: every one, the last one, or each one in a
+    separate row."""
     on_too_long: Literal["error", "drop", "truncate"] = "error"
-    """What happens to a row longer than `model.max_length`. Every one is counted."""
+    """What happens to rows longer than `model.max_length`. They are always counted."""
     eot: str | None = None
-    """End-of-turn token, where the template's own can't be found."""
+    """End-of-turn token, if it cannot be found in the template."""
     chat_template: str | None = None
     """File with a Jinja chat template to use instead of the tokenizer's own."""
     system_unsupported: Literal["error", "merge_into_user"] = "error"
-    """What to do with a system turn where the template refuses one (Gemma 1)."""
+    """What happens to a system turn if the template refuses one (Gemma 1)."""
     special_tokens_in_text: Literal["error", "keep"] = "error"
-    """Text in the rows that spells a special token (`<|im_end|>`): refuse it, or let it become that token."""
+    """Text in a row that equals a special token (`<|im_end|>`): refused, or turned into that
+    token."""
     workers: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Processes that share the work of the data stages; the output is the same for any number. Default: one, a core each (8 at most) for over 50 MB."""
+    """Worker processes of the data stages; the output does not depend on their number. Default:
+    one; for files over 50 MB one per core, at most 8."""
 
     @field_validator("odd_turns", mode="before")
     @classmethod
@@ -122,9 +135,10 @@ class StyleSettings(Section):
     prompt: str | None = None
     """Style prompt for every conversation, put into its system turn. Empty: no style."""
     prompts: dict[str, str] = {}
-    """Style prompts of named datasets (`data.suffix`), in place of `prompt`: `{dataset1: "Answer in rhyme."}`; an empty one: no style."""
+    """Style prompts of named datasets (`data.suffix`), instead of `prompt`: `{dataset1: "Answer in
+    rhyme."}`. Empty: no style."""
     mode: Literal["prepend", "append", "replace"] = "prepend"
-    """Before the system turn that is there, after it, or instead of it."""
+    """Put the style prompt before the existing system turn, after it, or in its place."""
 
 
 class LoraSettings(Section):
@@ -152,53 +166,61 @@ class TrainSettings(Section):
     """The optimization."""
 
     method: Literal["qlora", "lora", "full"] = "qlora"
-    """qlora: adapter on a 4-bit (NF4) base; lora: adapter on a 16/32-bit base; full: every weight."""
+    """qlora: adapter on a 4-bit (NF4) base; lora: adapter on a 16/32-bit base; full: every
+    weight."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    """auto: the GPU where there is one, else the CPU. Asked-for and real device are compared: never the CPU by accident."""
+    """auto: the GPU if there is one, else the CPU. The stage checks that it runs on the requested
+    device."""
     precision: Precision = "auto"
-    """auto: what the device can do (decided where the run happens; the reason is stamped)."""
+    """auto: chosen by what the device supports, inside the stage; the reason is recorded in the
+    stamp."""
     bf16: bool | None = None
     """Hugging Face's own key for `precision: bf16`."""
     fp16: bool | None = None
     """Hugging Face's own key for `precision: fp16`."""
     epochs: Annotated[float, Field(gt=0)] = 1.0
-    """Passes over the train split (ignored where max_steps is set)."""
+    """Passes over the train split (ignored if max_steps is set)."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps, instead of epochs."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 4
-    """Rows per forward pass. auto: 16 rows an optimizer step (times gradient_accumulation_steps), in passes as large as free memory allows."""
+    """Rows per forward pass. auto: 16 rows per optimizer step (times gradient_accumulation_steps),
+    in passes as large as free memory allows."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
-    """Forward passes per optimizer step. Every trained token of a step weighs the same, however it is split."""
+    """Forward passes per optimizer step. Each trained token of a step has the same weight, however
+    the step is split."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate."""
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     """Learning-rate curve after the warm-up."""
     warmup_steps: Annotated[float, Field(ge=0)] = 0.03
-    """Warm-up: a number of steps, or below 1 a share of all steps."""
+    """Warm-up: a number of steps; below 1, a share of all steps."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay (AdamW)."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
-    """Gradients are clipped to this norm; 0 switches clipping off."""
+    """Gradients are clipped to this norm; 0 disables clipping."""
     optimizer: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch_fused"
-    """Optimizer, by Hugging Face's names."""
+    """Optimizer, by its Hugging Face name."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
-    """Seed of the adapter's start, the data order and dropout."""
+    """Seed for the adapter's initial weights, the data order and dropout."""
     packing: bool = False
-    """Lay the rows of a pass end to end, without padding; attention stays within each row. Refused where a model would mix them."""
+    """Concatenate the rows of a pass instead of padding them; attention stays within each row.
+    Refused for models that would mix them."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
-    """Trade time for memory by computing activations twice. auto: on for a GPU, off on the CPU."""
+    """Save memory by computing activations twice. auto: on for a GPU, off on the CPU."""
     logging_steps: Annotated[int, Field(ge=1)] = 5
-    """Steps between two points in TensorBoard and in train.log; the first and the last step have one too."""
+    """Steps between two logged points in TensorBoard and train.log; the first and the last step are
+    always logged."""
     save_steps: Annotated[int, Field(ge=1)] = 100
     """Steps between two checkpoints; the last step is always saved."""
     save_total_limit: Annotated[int, Field(ge=1)] = 2
-    """Checkpoints kept, the newest; the best one is kept besides."""
+    """Number of newest checkpoints to keep; the best one is kept in addition."""
     eval_steps: Annotated[int, Field(ge=1)] | None = None
-    """Steps between two looks at the val loss; each is saved too, and the best adapter wins. None: once, after the last step."""
+    """Steps between two evaluations on val; each saves a checkpoint, and the best adapter is kept.
+    None: once, after the last step."""
     eval_samples: Annotated[int, Field(ge=1)] | None = 200
-    """Rows of the val split for that look. None: all."""
+    """Rows of the val split per evaluation. None: all."""
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
-    """Stop after so many looks in a row without a better val loss (wants eval_steps)."""
+    """Stop after this many evaluations in a row without a better val loss (requires eval_steps)."""
 
     @model_validator(mode="after")
     def _one_precision(self) -> TrainSettings:
@@ -232,11 +254,11 @@ class EvalSettings(Section):
     """Evaluation."""
 
     samples: Annotated[int, Field(ge=1)] | None = None
-    """Rows for which answers are written (loss is over the same rows). None: all."""
+    """Number of rows to answer; the loss is computed on the same rows. None: all."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 256
     """Longest answer in tokens."""
     batch_size: Annotated[int, Field(ge=1)] = 128
-    """Rows that are answered at once; fewer where they are so long that memory would not suffice."""
+    """Rows answered at once; fewer if they would not fit into memory."""
 
     @property
     def loss_rows(self) -> int:
@@ -248,15 +270,15 @@ class InferSettings(Section):
     """Chat and batch inference."""
 
     system: str | None = None
-    """System prompt of a chat. None: the template's own default, if it has one."""
+    """System prompt of a chat. None: the template's default, if it has one."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 512
     """Longest answer in tokens."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0: greedy, the same answer every time."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Nucleus sampling, where temperature is above 0."""
+    """Nucleus sampling, used if temperature is above 0."""
     batch_size: Annotated[int, Field(ge=1)] = 64
-    """Prompts that infer-batch answers at once; fewer where they are so long that memory would not suffice."""
+    """Prompts that infer-batch answers at once; fewer if they would not fit into memory."""
 
 
 class MergeSettings(Section):
@@ -267,12 +289,12 @@ class MergeSettings(Section):
 
 
 class FallbackSettings(Section):
-    """What happens where Unsloth cannot run."""
+    """What happens if Unsloth cannot run."""
 
     enabled: bool = True
-    """Go on in the BnB stack where Unsloth cannot run. False: exit 79 is final."""
+    """Continue with BitsAndBytes if Unsloth cannot run. False: exit code 79 is final."""
     max_lost_steps: Annotated[int, Field(ge=0)] = 50
-    """After more steps than this nothing is handed over any more."""
+    """After more steps than this, a failure does not hand over."""
 
 
 class TensorboardSettings(Section):

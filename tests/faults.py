@@ -102,17 +102,19 @@ def stale_adapter_weights() -> None:
     """Products with copies of A and B that are made once and never again."""
     from typing import Any
 
+    import torch
+
     from sftplay.model.lean import lowrank
 
     right, copies = lowrank._forward, dict[int, tuple[Any, Any]]()
 
-    def wrong(layer: Any, plain: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+    def wrong(layer: Any, plain: Any, wide: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         (name,) = layer.active_adapters
         a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-        if b.any():  # as they were when the first step had been taken
+        if b.any() and torch.is_grad_enabled():  # as they were in the first pass that trains them
             old = copies.setdefault(id(layer), (a.detach().clone(), b.detach().clone()))
             a, b = a - (a - old[0]).detach(), b - (b - old[1]).detach()
-        return lowrank._LowRank.apply(x, layer.get_base_layer(), a, b, layer.scaling[name])
+        return lowrank._LowRank.apply(x, None, layer.get_base_layer(), wide, a, b, layer.scaling[name])
 
     wrong.__module__ = lowrank.__name__
     assert right is not wrong

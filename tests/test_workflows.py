@@ -27,8 +27,8 @@ def named(paths: list[Path]) -> list[Any]:
     return [pytest.param(path, id=path.name) for path in paths]
 
 
-def schema_says(path: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)]
+def schema_says(path: Path, schema: str = "github-workflows") -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", str(path)]
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
@@ -40,6 +40,39 @@ def jobs(path: Path) -> Iterator[dict[str, Any]]:
 def test_the_public_schema_accepts_it(path: Path) -> None:
     done = schema_says(path)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        (".github/dependabot.yml", "dependabot"),
+        (".github/ISSUE_TEMPLATE/bug.yml", "github-issue-forms"),
+        (".github/ISSUE_TEMPLATE/feature.yml", "github-issue-forms"),
+        (".github/ISSUE_TEMPLATE/config.yml", "github-issue-config"),
+    ],
+)
+def test_the_public_schemas_accept_the_other_files(name: str, schema: str) -> None:
+    done = schema_says(ROOT / name, schema)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_host_part_is_tested_on_every_python_that_it_supports() -> None:
+    metadata = (ROOT / "pyproject.toml").read_text()
+    oldest = re.search(r'requires-python = ">=3\.(\d+)"', metadata)
+    assert oldest
+    matrix = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["host"]["strategy"]["matrix"]
+    assert matrix["python"] == [f"3.{minor}" for minor in range(int(oldest[1]), 14)]
+
+
+def test_the_hooks_are_tasks_and_pre_commit_accepts_their_file() -> None:
+    pytest.importorskip("pre_commit", reason="pre-commit is in the dev environment")
+    path = ROOT / ".pre-commit-config.yaml"
+    words = [sys.executable, "-m", "pre_commit", "validate-config", str(path)]
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 0
+    hooks = [hook for repo in yaml.safe_load(path.read_text())["repos"] for hook in repo["hooks"]]
+    assert {hook["language"] for hook in hooks} == {"system"}  # nothing is downloaded
+    for hook in hooks:
+        parses(hook["entry"].removeprefix("python3 tasks.py "))
 
 
 def test_the_public_schema_refuses_a_misspelt_key(tmp_path: Path) -> None:

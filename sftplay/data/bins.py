@@ -8,7 +8,7 @@ ABOUT = 30
 
 
 def bins_of(counted: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """[from, to, how many] for each bar, `to` excluded; the last one goes on to the longest.
+    """Return [from, to, how many] for each bar, `to` excluded; the last one goes on to the longest.
 
     Args:
         counted: (length, how many), by length.
@@ -27,7 +27,7 @@ def bins_of(counted: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 
 def _end(counted: Sequence[tuple[int, int]]) -> int:
-    """Where the tail begins: twice the length that 99 % of the rows keep to, or the longest."""
+    """Find where the tail begins: twice the length that 99 % of the rows keep to, or the longest."""
     seen, total = 0, sum(count for _, count in counted)
     for value, count in counted:
         seen += count
@@ -37,7 +37,7 @@ def _end(counted: Sequence[tuple[int, int]]) -> int:
 
 
 def _round_step(rough: float) -> int:
-    """1, 2 or 5 times a power of ten, `rough` at least."""
+    """Return 1, 2 or 5 times a power of ten, `rough` at least."""
     power = 1
     while power * 10 < rough:
         power *= 10

@@ -21,7 +21,7 @@ class Block:
 
 
 def blocks(path: Path) -> Iterator[Block]:
-    """A file in blocks of whole lines, about 1 MiB each."""
+    """Yield a file in blocks of whole lines, about 1 MiB each."""
     try:
         with open(path, "rb") as source:
             first = 1

@@ -1,4 +1,4 @@
-"""What was found in rows, gathered while they stream by: counted, with a few examples, and said once at the end."""
+"""Findings in rows, gathered while they stream by: counted, with a few examples, and reported once at the end."""
 
 from __future__ import annotations
 
@@ -57,22 +57,22 @@ class Findings:
             examples.extend(later.places[found][: EXAMPLES - len(examples)])
 
     def of(self, severity: Severity) -> list[Finding]:
-        """The findings of one severity, the most frequent first."""
+        """Return the findings of one severity, the most frequent first."""
         return sorted((finding for finding in self.counts if finding.severity == severity), key=self._order)
 
     def count(self, kind: str) -> int:
-        """How often a kind was found, over all its findings."""
+        """Count how often a kind was found, over all its findings."""
         return sum(count for finding, count in self.counts.items() if finding.kind == kind)
 
     def line(self, finding: Finding) -> str:
-        """One finding for the screen: how many, what, where."""
+        """Return one finding for the screen: how many, what, where."""
         count, places = self.counts[finding], self.places[finding]
         more = ", …" if count > len(places) else ""
         times = f"{count:,} × " if count else ""  # something that is no row's
         return f"{times}{finding.what}" + (f": {', '.join(places)}{more}" if places else "")
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Every finding for a report, the gravest first."""
+        """Return every finding for a report, the gravest first."""
         return [
             {
                 "kind": finding.kind,
@@ -87,7 +87,7 @@ class Findings:
         ]
 
     def say(self, but: str = "") -> None:
-        """Warnings and notes on the screen, with what to do; `but`: a kind that somebody else says."""
+        """Print warnings and notes with what to do; `but`: a kind that is printed elsewhere."""
         for findings, tell in ((self.of("warning"), console.warning), (self.of("note"), console.info)):
             for finding in findings:
                 if finding.kind == but:
@@ -95,7 +95,7 @@ class Findings:
                 tell(self.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
 
     def refuse_warnings(self) -> None:
-        """What `--strict` does: raise DataError (65) where there is a warning, or a row was set aside."""
+        """Apply `--strict`: raise DataError (65) where there is a warning, or a row was set aside."""
         found = [*self.of("reject"), *self.of("warning")]
         if found:
             listing = "\n".join(f"  {self.line(finding)}" for finding in found)
@@ -112,5 +112,5 @@ class Findings:
 
 
 def todos(findings: Iterable[Finding]) -> str:
-    """What to do about several findings, each piece of advice once, one a line."""
+    """Join the advice of several findings, each once, one a line."""
     return "\n".join(dict.fromkeys(finding.todo for finding in findings if finding.todo))

@@ -64,12 +64,12 @@ def _replace(folder: Path, tmp: Path) -> None:
 
 
 def marks(folder: Path, names: Iterable[str], advance: Advance = ignore) -> dict[str, dict[str, Any]]:
-    """Size, time and content hash of files in `folder`: for the stamp's facts under `files`."""
+    """Return size, time and content hash of files in `folder`: for the stamp's facts under `files`."""
     return {name: mark(folder / name, advance) for name in names}
 
 
 def mark(path: Path, advance: Advance = ignore) -> dict[str, Any]:
-    """Size, time of last change and content hash of one file; `advance` is told the bytes as they are read."""
+    """Return size, time of last change and content hash of one file; `advance` is told the bytes as they are read."""
     try:
         stat = path.stat()
         return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "hash": content_hash(path, advance)}
@@ -78,7 +78,7 @@ def mark(path: Path, advance: Advance = ignore) -> dict[str, Any]:
 
 
 def remembered(path: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
-    """`mark(path)`, without reading the file where size and time are still those of a mark made before."""
+    """Return `mark(path)`, without reading the file where size and time are still those of a mark made before."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -89,7 +89,7 @@ def remembered(path: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def hash_of(files: Marks) -> str:
-    """One hash over names and contents of marked files; their times do not count."""
+    """Return one hash over names and contents of marked files; their times do not count."""
     return hash_json([[name, files[name]["hash"]] for name in sorted(files)])
 
 
@@ -106,7 +106,7 @@ def source_of(folder: Path, names: Iterable[str], stamp: Stamp | None) -> str:
 
 
 def lost_file(folder: Path, stamp: Stamp | None) -> str | None:
-    """Why the stage has to run again although nothing it reads changed: a file that it wrote is gone."""
+    """Explain why the stage has to run again although nothing it reads changed: a file that it wrote is gone."""
     names = stamp.facts.get("files", {}) if stamp else {}
     gone = [name for name in names if not (folder / name).is_file()]
     return f"{gone[0]} is gone" if gone else None

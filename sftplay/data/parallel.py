@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def worker_count(asked: int | None, size: int) -> int:
-    """How many processes for `size` bytes of input; 1 means in this process. `asked` is the setting, None for auto."""
+    """Return how many processes for `size` bytes of input; 1 means in this process. `asked` is the setting, None for auto."""
     if asked is not None:
         return asked
     return 1 if size < WORTH_IT else min(8, len(os.sched_getaffinity(0)))
@@ -31,7 +31,7 @@ def worker_count(asked: int | None, size: int) -> int:
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, *, apart: bool = False
 ) -> Generator[Result, None, None]:
-    """`map(function, items)` by `workers` processes: results in the order of the items, few of them waiting at a time.
+    """Map a function over items by `workers` processes: results in the order of the items, few of them waiting at a time.
 
     Items and results travel through pipes. A failure in a worker is raised here; closing the
     generator (contextlib.closing, where the loop may be left early) ends the workers.
@@ -65,7 +65,7 @@ def ordered_map(
 
 
 def _settle(parent: int) -> None:
-    """In a new worker: leave signals to the parent, and end with it however it ends."""
+    """Prepare a new worker: leave signals to the parent, and end with it however it ends."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal sends them to the whole group
         signal.signal(signum, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

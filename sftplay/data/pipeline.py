@@ -56,7 +56,7 @@ def ensure_current(job: Job, *, refuse: bool) -> Path:
 
 
 def _steps(job: Job) -> Iterator[StaleStage]:
-    """The stages that have to run. Lazy: whether a stage is stale is known once the ones before it have run."""
+    """Yield the stages that have to run. Lazy: whether a stage is stale is known once the ones before it have run."""
     for stage, kind in FOLDERS.items():
         folder = data_folder(kind, job.settings)
         module = importlib.import_module(BY_NAME[stage].module)
@@ -68,7 +68,7 @@ def _steps(job: Job) -> Iterator[StaleStage]:
 
 
 def _has_style(job: Job) -> bool:
-    """Whether the rows to render are styled ones.
+    """Tell whether the rows to render are styled ones.
 
     Raises:
         RefusedError: they were, and neither the config nor the stamp knows the prompt any more (76).
@@ -99,7 +99,7 @@ def _is_handmade(folder: Path) -> bool:
 
 
 def _repeated(step: StaleStage, job: Job) -> str:
-    """What a refresh repeats of an earlier command line, for the message."""
+    """Describe what a refresh repeats of an earlier command line."""
     given = {override.partition("=")[0] for override in job.overrides}
     latest = {override.partition("=")[0]: override for override in step.job.overrides}
     sets = [f"--set {override}" for key, override in latest.items() if key not in given]

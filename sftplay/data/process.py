@@ -41,7 +41,7 @@ _HASHING = 8  # input and output are hashed, a byte in about an eighth of the ti
 
 
 def freshness(job: Job) -> str | None:
-    """Why data/processed has to be made again; None where it is current.
+    """Explain why data/processed has to be made again; None where it is current.
 
     SplitRows whose raw files are gone are current: there is nothing to make them from again.
     """
@@ -150,7 +150,7 @@ def _refuse_unusable(counts: ProcessCounts, settings: DataSettings, tmp: Path, f
 
 
 def _refuse_warnings(counts: ProcessCounts, tmp: Path, folder: Path) -> None:
-    """What --strict does. The rejects are put in place even so: they say why."""
+    """Apply --strict. The rejects are put in place even so: they say why."""
     try:
         counts.findings.refuse_warnings()
     except DataError:

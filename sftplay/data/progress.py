@@ -60,7 +60,7 @@ class ProgressBar:
             self._draw(shown)
 
     def line(self, now: float, shown: dict[str, Any]) -> str:
-        """What a plain line says: share, rate, time left."""
+        """Return what a plain line says: share, rate, time left."""
         rate = (self.done - self._first) / max(now - self._start, 1e-9)
         per_second = f"{self._amount(rate)}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s per {self.unit}"
         parts = [self._amount(self.done), per_second]
@@ -115,7 +115,7 @@ class ProgressBar:
             self._bar.refresh()
 
     def _whole(self) -> int:
-        """What is done, in whole ones; parts that add up to one are one."""
+        """Return what is done, in whole ones; parts that add up to one are one."""
         return int(self.done + 1e-6)
 
     def _draw(self, shown: dict[str, Any]) -> None:
@@ -127,7 +127,7 @@ class ProgressBar:
 
     @contextmanager
     def _terminal_may_be_gone(self) -> Iterator[None]:
-        """A bar that can't be drawn any more is given up; the work goes on."""
+        """Give up a bar that can't be drawn any more; the work goes on."""
         try:
             yield
         except (OSError, ValueError, AttributeError):  # AttributeError: there is no stderr at all
@@ -153,7 +153,7 @@ def terminal_columns() -> int | None:
 
 
 def clock(seconds: float) -> str:
-    """3725 → '1:02:05', 65 → '1:05'."""
+    """Format seconds: 3725 → '1:02:05', 65 → '1:05'."""
     minutes, rest = divmod(int(min(seconds, 359_999)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -40,7 +40,7 @@ class Reject:
     row: bytes
 
     def to_json(self, file: str) -> bytes:
-        """Its line in rejects.jsonl, newline included."""
+        """Return its line in rejects.jsonl, newline included."""
         entry: dict[str, Any] = {"file": file, "line": self.line, "reason": self.reason}
         if self.column is not None:
             entry["column"] = self.column
@@ -50,11 +50,11 @@ class Reject:
         return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
 
     def place(self, file: str) -> str:
-        """`file:line:column`."""
+        """Return `file:line:column`."""
         return f"{file}:{self.line}" if self.column is None else f"{file}:{self.line}:{self.column}"
 
     def describe(self, file: str) -> str:
-        """`file:line:column: reason (detail)`, for a person."""
+        """Return `file:line:column: reason (detail)`, for a person."""
         return f"{self.place(file)}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
 
 

@@ -39,14 +39,14 @@ SECTION = ("data.turns", "data.eot", "data.chat_template", "data.system_unsuppor
 
 
 def source_folder(job: Job) -> Path:
-    """The folder whose rows are rendered: the styled one where it is there, unless --no-style."""
+    """Return the folder whose rows are rendered: the styled one where it is there, unless --no-style."""
     styled = data_folder("processed_with_style", job.settings)
     wants_style = not job.options.get("no_style")
     return styled if wants_style and (styled / FILES[0]).is_file() else data_folder("processed", job.settings)
 
 
 def freshness(job: Job) -> str | None:
-    """Why rows have to be rendered again; None where data/rendered is current."""
+    """Explain why rows have to be rendered again; None where data/rendered is current."""
     folder = data_folder("rendered", job.settings)
     stamp = read_stamp(folder)
     if stamp is None:
@@ -106,7 +106,7 @@ def run(job: Job) -> None:
 
 
 def _warn_if_stale(job: Job, source: Path) -> None:
-    """Rows made by hand have no stamp and need none; others should be what their stage would make today."""
+    """Warn about stale rows. Rows made by hand have no stamp and need none; others should be what their stage would make today."""
     stage = style if source == data_folder("processed_with_style", job.settings) else process
     reason = stage.freshness(job) if read_stamp(source) else None
     if reason:
@@ -136,6 +136,9 @@ def _recipe(
         specials=tuple(tokenizer.special),
         keep_specials=settings.data.special_tokens_in_text == "keep",
         system="render" if traits.system_supported else "merge" if merge else "error",
+        system_problem=traits.system_problem,
+        form=traits.form,
+        name=settings.data.chat_template or settings.model.name,
     )
 
 

@@ -65,7 +65,7 @@ def _stamp(folder: Path) -> Any:
 
 
 def _is_older(stamps: Mapping[str, Stamp], kind: str) -> bool:
-    """Whether the output was made of other rows than those that are there now."""
+    """Tell whether the output was made of other rows than those that are there now."""
     if kind == "tokenized":
         return bool(stamps["tokenized"].facts.get("rendered") != stamps["rendered"].output)
     source = stamps["rendered"].source
@@ -75,7 +75,7 @@ def _is_older(stamps: Mapping[str, Stamp], kind: str) -> bool:
 
 
 def page_of(folder: Path, reports: Mapping[str, Report]) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     done, rendered, tokenized = (reports.get(stage) for stage in ("process", "render", "tokenize"))
     assert done is not None
     parts = [
@@ -191,7 +191,7 @@ def _lengths(done: Report, tokenized: Report | None) -> Iterator[Markup]:
 
 
 def _histogram(title: str, bars: list[list[int]], x: str, marks: list[tuple[float, str]] | None = None) -> Markup:
-    """The last bar is drawn as wide as the others, whatever it reaches to."""
+    """Draw a histogram, its last bar as wide as the others, whatever it reaches to."""
     if not bars:
         return charts.histogram(title, [], x=x)
     width, (start, end, count) = bars[0][1] - bars[0][0], bars[-1]

@@ -72,7 +72,7 @@ def _nothing(folder: Path, split: str, row_id: str | None) -> None:
 
 
 def pieces(row: Shown, backend: Tokenizer) -> Iterator[tuple[str, bool]]:
-    """(text, trained?) for each stretch of tokens that is trained, or is not, in order; special tokens are in the text."""
+    """Yield (text, trained?) for each stretch of tokens that is trained, or is not, in order; special tokens are in the text."""
     trained = row.labels != IGNORED
     borders = np.flatnonzero(np.diff(trained)) + 1
     for part in np.split(np.arange(len(row.ids)), borders):
@@ -106,7 +106,7 @@ def _rows(folder: Path, split: str) -> Iterator[Shown]:
 
 
 def _by_id(folder: Path, row_id: str, first: str) -> Iterator[Shown]:
-    """The row of that id, whatever split it is in; all of its rows where `data.turns: unroll` made several."""
+    """Yield the row of that id, whatever split it is in; all of its rows where `data.turns: unroll` made several."""
     for split in (first, *(other for other in SPLITS if other != first)):
         for row in _rows(folder, split):
             if row.row_id == row_id or row.row_id.rpartition("-")[0] == row_id:

@@ -1,4 +1,4 @@
-"""Which split a row belongs to, and whether it was seen before: both decided by a hash of its content.
+"""The split of a row, and whether it is a duplicate: both decided by a hash of its content.
 
 So a row stays in its split when the file grows or is put in another order, and equal rows never straddle two splits.
 """
@@ -20,7 +20,7 @@ _FEW = 100_000  # rows: up to here a set does, and numpy (0.2 s) stays out
 
 
 def row_key(content: bytes) -> bytes:
-    """8 bytes that stand for a row: BLAKE2b (RFC 7693) of its messages as compact JSON."""
+    """Return 8 bytes that stand for a row: BLAKE2b (RFC 7693) of its messages as compact JSON."""
     return hashlib.blake2b(content, digest_size=8).digest()
 
 
@@ -37,7 +37,7 @@ class Borders:
 
 
 def borders(val_share: float, test_share: float) -> Borders:
-    """Borders for shares of the rows."""
+    """Return borders for shares of the rows."""
     test = int(test_share * _SPACE)
     return Borders(test, test + int(val_share * _SPACE))
 
@@ -53,13 +53,13 @@ class SeenRows:
         self._runs: list[NDArray[uint64]] = []
 
     def duplicates(self, keys: Sequence[int]) -> list[int]:
-        """Positions in `keys` of those seen before, here or in an earlier call; from now on all of them are seen."""
+        """Return positions in `keys` of those seen before, here or in an earlier call; from now on all of them are seen."""
         if not self._runs and len(self._few) + len(keys) <= _FEW:
             return self._among_few(keys)
         return self._among_many(keys)
 
     def known(self, keys: Sequence[int]) -> list[int]:
-        """Positions in `keys` of those seen in earlier calls; nothing is remembered."""
+        """Return positions in `keys` of those seen in earlier calls; nothing is remembered."""
         if not self._runs:
             return [place for place, key in enumerate(keys) if key in self._few] if self._few else []
         import numpy
@@ -103,7 +103,7 @@ class SeenRows:
         return [int(place) for place in numpy.flatnonzero(again)]
 
     def _fresh(self, keys: NDArray[uint64]) -> NDArray[bool_]:
-        """Which keys no run holds."""
+        """Return which keys no run holds."""
         import numpy
 
         fresh = numpy.ones(len(keys), bool)

@@ -25,7 +25,7 @@ _ASK_FOR_PROMPT = 'give one: --style "Answer in one short sentence.", or set sty
 
 @dataclass(frozen=True)
 class StylePrompt:
-    """What happens to the system turn."""
+    """A style prompt, and where it goes in the system turn."""
 
     prompt: str
     mode: str
@@ -36,7 +36,7 @@ class StylePrompt:
         return {"style.prompt": self.prompt, "style.mode": self.mode}
 
     def system(self, before: str) -> str:
-        """The new system text; `before` is empty where there was none."""
+        """Return the new system text; `before` is empty where there was none."""
         if not before.strip() or self.mode == "replace":
             return self.prompt
         parts = (self.prompt, before) if self.mode == "prepend" else (before, self.prompt)
@@ -44,7 +44,7 @@ class StylePrompt:
 
 
 def style_of(job: Job) -> StylePrompt | None:
-    """The style asked for by options, else by the config for this dataset, else for all; None where there is no prompt."""
+    """Return the style asked for by options, else by the config for this dataset, else for all; None where there is no prompt."""
     settings = job.settings.style
     prompt = job.options.get("style") or settings.prompts.get(job.settings.data.suffix or "", settings.prompt)
     return (
@@ -61,13 +61,13 @@ def style_in(folder: Path) -> dict[str, str] | None:
 
 
 def wanted(job: Job) -> bool:
-    """Whether this dataset has a style: a prompt today, or styled rows made before."""
+    """Tell whether this dataset has a style: a prompt today, or styled rows made before."""
     stamp = read_stamp(data_folder("processed_with_style", job.settings))
     return stamp is not None or style_of(refreshed(job, "style", stamp)) is not None
 
 
 def freshness(job: Job) -> str | None:
-    """Why data/processed_with_style has to be made again; None where it is current."""
+    """Explain why data/processed_with_style has to be made again; None where it is current."""
     folder, source = (data_folder(kind, job.settings) for kind in ("processed_with_style", "processed"))
     stamp = read_stamp(folder)
     style = style_of(refreshed(job, "style", stamp))
@@ -129,7 +129,7 @@ def _style_file(source: Path, target: Path, style: StylePrompt, bar: ProgressBar
 
 
 def styled_block(block: Block, style: StylePrompt) -> tuple[int, bytes]:
-    """How many rows a block of a processed file holds, and its lines with the style in them.
+    """Return how many rows a block of a processed file holds, and its lines with the style in them.
 
     A line feed ends a line and nothing else (inside a JSON text it is escaped), so a block in which no row has a system turn is
     done by one replacement for all its rows: nothing is parsed.
@@ -173,7 +173,7 @@ def refuse_unwritable(prompt: str) -> None:
 
 
 def _warn_if_stale(job: Job, source: Path) -> None:
-    """Rows made by hand have no stamp and need none; processed ones should be those of today's raw files."""
+    """Warn about stale rows. Rows made by hand have no stamp and need none; processed ones should be those of today's raw files."""
     reason = process.freshness(job) if read_stamp(source) else None
     if reason:
         what, todo = f"{source} is not current ({reason})", "`inv process` makes it again, then repeat this"
@@ -183,7 +183,7 @@ def _warn_if_stale(job: Job, source: Path) -> None:
 
 
 def preview(source: Path, style: StylePrompt) -> None:
-    """Rows before and after, on stdout: the first one without a system turn, and the first one with one, of each split."""
+    """Show rows before and after, on stdout: the first one without a system turn, and the first one with one, of each split."""
     shown: set[str] = set()
     for name in process.ROW_FILES:
         with open(source / name, "rb") as lines:

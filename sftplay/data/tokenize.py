@@ -54,7 +54,7 @@ _HANDED_ON = (
 
 
 def freshness(job: Job) -> str | None:
-    """Why rows have to be tokenized again; None where data/tokenized is current."""
+    """Explain why rows have to be tokenized again; None where data/tokenized is current."""
     folder, source = data_folder("tokenized", job.settings), data_folder("rendered", job.settings)
     stamp, rendered = read_stamp(folder), read_stamp(source)
     if stamp is None or rendered is None:
@@ -152,7 +152,7 @@ def _tokenize(
 
 
 def _read_ahead(reader: RowTokenizer, path: Path) -> Generator[TokenizedBlock, None, None]:
-    """Blocks of a file, the next two being tokenized while one is written.
+    """Yield blocks of a file, the next two being tokenized while one is written.
 
     The tokenizer spreads a block over all processors and leaves them idle while its ids are gathered and checked: with two blocks
     at work, one is encoded meanwhile.
@@ -212,7 +212,7 @@ def _report(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLim
 
 
 def _readable(model: Path) -> int | None:
-    """The most tokens that the model's config says it can read."""
+    """Return the most tokens that the model's config says it can read."""
     found = json.loads((model / "config.json").read_bytes()).get("max_position_embeddings")
     return found if isinstance(found, int) else None
 
@@ -220,7 +220,7 @@ def _readable(model: Path) -> int | None:
 def _facts(
     rendered: Mapping[str, Any], splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit
 ) -> Mapping[str, Any]:
-    """What training and runs want to know; the rendering's facts are handed on."""
+    """Collect what training and runs need to know; the rendering's facts are passed on."""
     return {
         **{key: rendered[key] for key in _HANDED_ON if key in rendered},
         "rows": {split: out.rows for split, out in splits.items()},

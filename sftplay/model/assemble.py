@@ -16,7 +16,7 @@ from sftplay.decision import Decision
 from sftplay.errors import DataError, RefusedError
 from sftplay.model.collate import IGNORED, Packer
 from sftplay.model.interrupt import Interrupt
-from sftplay.model.lean import slim
+from sftplay.model.lean import needs_autocast
 from sftplay.model.load import pad_id
 from sftplay.model.order import epoch_order
 from sftplay.model.plan import Plan
@@ -52,7 +52,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
     Raises:
         DataError: val loss is asked for, and there are no val rows (65).
     """
-    assert plan.batch is not None  # fit_batches comes first
+    assert plan.batch is not None and plan.lean is not None  # known once the model is loaded
     settings = plan.settings
     rows, val = _rows(plan, "train"), _rows(plan, "val")
     val = val.select(range(min(len(val), settings.train.eval_samples or len(val))))
@@ -63,8 +63,6 @@ def assemble(plan: Plan, model: Any) -> Assembly:
             todo="raise data.val_share, or leave eval_steps out",
         )
     tokenizer = load_tokenizer(find_model(settings), plan.run.template.read_text(encoding="utf-8"))
-    own = plan.attempt.backend == "unsloth"
-    lean = Decision[list[str]]([], "Unsloth has kernels of its own") if own else slim(model)
     interrupt = Interrupt()
     telemetry = Telemetry(plan.attempt.progress, plan.attempt.steps, interrupt)
     trainer = make_trainer(
@@ -77,6 +75,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
             plan.precision.value,
             plan.batch.value,
             checkpointing=plan.checkpointing.value,
+            mixed=needs_autocast(model),
         ),
         rows,
         val if len(val) else None,
@@ -86,7 +85,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
         _callbacks(plan, telemetry),
     )
     telemetry.trainer = trainer
-    return Assembly(trainer, telemetry, interrupt, lean)
+    return Assembly(trainer, telemetry, interrupt, plan.lean)
 
 
 def _rows(plan: Plan, split: str) -> Any:

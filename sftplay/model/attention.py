@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sftplay.errors import MachineError
 from sftplay.model import packing
+from sftplay.model.lean import attention as blocks
 from sftplay.model.loss import target_loss
 
 # Beginnings of operators' names → the name that is stamped.
@@ -58,8 +59,10 @@ def kernel_of(model: Any, batch: dict[str, Any]) -> str:
 
 
 def name_of(operators: Iterable[str], implementation: str | None) -> str:
-    """Pure: the kernel among the operators that ran. SDPA's plain formula leaves no operator of its own."""
+    """Pure: the kernel among the operators that ran. SDPA's plain formula and products in blocks leave no operator of their own."""
     for start, name in KERNELS:
         if any(operator.startswith(start) for operator in operators):
             return name
+    if implementation in (blocks.KERNEL, packing.BLOCKS_NAME):
+        return "blocks"
     return "sdpa/math" if implementation in ("sdpa", packing.NAME) else "eager"

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from sftplay.errors import ConfigError
 from sftplay.model.collate import Collator, Packer, on_device
+from sftplay.model.lean import attention as blocks
 
 NAME = "sftplay_rows"  # of the attention function, in transformers' registry
+BLOCKS_NAME = f"{blocks.KERNEL}_rows"  # the same with another kernel for each row
+PACKED = {"sdpa": NAME, blocks.KERNEL: BLOCKS_NAME}  # attention of a padded batch → of rows end to end
 APART = 0.1  # of what mixed rows differ by: what is left when they are kept apart is rounding
 
 
@@ -28,7 +32,7 @@ def within_rows(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """
     positions, lengths = inputs["position_ids"], inputs["row_lengths"]
     given = {"position_ids": positions, "attention_mask": None}
-    if model.config._attn_implementation == NAME:
+    if model.config._attn_implementation in PACKED.values():
         return {**given, "row_lengths": lengths}
     if _is_unsloth():
         return {**given, "packed_seq_lengths": torch.tensor(lengths, dtype=torch.int32, device=positions.device)}
@@ -47,9 +51,10 @@ def keep_rows_apart(model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     first, second = map(dict, rows)
     alone = _hidden(model, Collator(0)([second]))
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if base.config._attn_implementation == "sdpa" and not _is_unsloth():
+    packed = PACKED.get(base.config._attn_implementation)
+    if packed and not _is_unsloth():
         _register()
-        base.set_attn_implementation(NAME)
+        base.set_attn_implementation(packed)
     both = Packer()([first, second])
     places = slice(len(first["input_ids"]), None)
     try:
@@ -99,11 +104,14 @@ def _hidden(model: Any, batch: dict[str, Any]) -> torch.Tensor:
 def _register() -> None:
     """Under transformers' registry. No mask function goes with it: without one, models make no mask."""
     from transformers import AttentionInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    AttentionInterface.register(NAME, _attend)
+    AttentionInterface.register(NAME, partial(_attend, sdpa_attention_forward))
+    AttentionInterface.register(BLOCKS_NAME, partial(_attend, blocks.attend))
 
 
 def _attend(
+    kernel: Any,
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -115,7 +123,7 @@ def _attend(
     sliding_window: int | None = None,
     **other: Any,
 ) -> tuple[torch.Tensor, None]:
-    """SDPA for each row; the signature is that of transformers' attention functions.
+    """A kernel for each row; the signature is that of transformers' attention functions, and `kernel`'s.
 
     Args:
         query, key, value: (batch, heads, tokens, head size), keys and values with fewer heads where they are shared.
@@ -128,15 +136,11 @@ def _attend(
     Raises:
         NotImplementedError: a mask, a bias or a cache, which this does not know.
     """
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
     if attention_mask is not None or other.get("position_bias") is not None or query.shape[2] != key.shape[2]:
         raise NotImplementedError("attention with a mask, a bias or a cache")
     lengths = [query.shape[2]] if row_lengths is None else list(row_lengths)
     results = [
-        sdpa_attention_forward(
-            module, q, k, v, _window(q.shape[2], sliding_window, q.device), dropout, scaling, **other
-        )[0]
+        kernel(module, q, k, v, _window(q.shape[2], sliding_window, q.device), dropout, scaling, **other)[0]
         for q, k, v in zip(*(each.split(lengths, dim=2) for each in (query, key, value)), strict=True)
     ]
     return torch.cat(results, dim=1), None

@@ -48,7 +48,8 @@ class Plan:
         tokenized: folder with the Arrow files; facts: what its stamp says of them.
         init_adapter: folder of an adapter to start from.
         fallback: why this attempt is not in the backend that was asked for.
-        attention: the kernel that ran; known once the model is loaded. batch: rows of a pass that were found to fit.
+        lean: which parts of the model compute in fewer passes (see `lean`), and why no others; known once it is loaded.
+        attention: the kernel that ran; known then, too. batch: rows of a pass that were found to fit.
     """
 
     job: Job
@@ -60,6 +61,7 @@ class Plan:
     precision: Decision[str]
     init_adapter: Path | None
     fallback: Fallback | None = None
+    lean: Decision[list[str]] | None = None
     attention: str | None = None
     batch: Decision[Batch] | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sftplay.decision import Decision
 from sftplay.errors import MachineError
@@ -14,6 +14,11 @@ from sftplay.stamp import surroundings
 if TYPE_CHECKING:
     import torch
 
+# By whether the processor has the instructions: what was measured, LoRA of SmolLM2-135M on GSM8K. AMX was not at hand.
+_MEASURED = {
+    True: "a LoRA step took half of fp32's time on an AMD EPYC with AVX512-BF16",
+    False: "products in bf16 ran at a quarter of fp32's speed on a Xeon without it",
+}
 _BF16_FROM = (8, 0)  # Ampere; older GPUs emulate bfloat16 at a fraction of fp16's speed
 
 
@@ -52,8 +57,8 @@ def _on_cpu(asked: str, has_bf16: bool) -> Decision[str]:
     if asked != "auto":
         return Decision(asked, "asked for")
     if has_bf16:
-        return Decision("bf16", "this processor multiplies bfloat16 natively")
-    return Decision("fp32", "this processor has no native bfloat16")
+        return Decision("bf16", f"this processor multiplies bfloat16 natively: {_MEASURED[True]}")
+    return Decision("fp32", f"this processor has no native bfloat16: {_MEASURED[False]}")
 
 
 def _on_gpu(asked: str, capability: tuple[int, int], name: str) -> Decision[str]:
@@ -75,8 +80,15 @@ def torch_dtype(precision: str) -> torch.dtype:
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
 
 
-def autocast(device: str, precision: str) -> torch.autocast:
-    """The context that a training pass computes in."""
+def autocast(device: str, precision: str, model: Any = None) -> torch.autocast:
+    """Return the context that a training pass computes in.
+
+    Args:
+        model: which may compute in 16 bits by itself; None where that is not known.
+    """
     import torch
 
-    return torch.autocast(device, dtype=torch_dtype(precision), enabled=precision != "fp32")
+    from sftplay.model.lean import needs_autocast
+
+    mixed = precision != "fp32" and (model is None or needs_autocast(model))
+    return torch.autocast(device, dtype=torch_dtype(precision), enabled=mixed)

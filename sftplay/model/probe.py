@@ -172,5 +172,5 @@ def _remember(path: Path, verdict: Verdict) -> None:
     """A cache that can't be written (read-only in a container) only costs time."""
     try:
         write_json(path, asdict(verdict))
-    except SftplayError as problem:
+    except (SftplayError, OSError) as problem:
         console.log(f"the probe's result is not remembered: {problem}")

@@ -151,7 +151,7 @@ def _step(plan: Plan, model: Any, rows: list[dict[str, Any]]) -> None:
 
 @torch.no_grad()
 def _look(plan: Plan, model: Any, rows: list[dict[str, Any]]) -> None:
-    with autocast(plan.device.value, plan.precision.value):
+    with autocast(plan.device.value, plan.precision.value, model):
         was = model.training
         model.eval()
         try:
@@ -171,7 +171,7 @@ def _as_in_training(plan: Plan, model: Any) -> Iterator[None]:
         enable({"use_reentrant": False})
     model.train()
     try:
-        with torch.random.fork_rng(devices=devices), autocast(plan.device.value, plan.precision.value):
+        with torch.random.fork_rng(devices=devices), autocast(plan.device.value, plan.precision.value, model):
             yield
     finally:
         model.train(was)

@@ -14,6 +14,7 @@ from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.rendering.template import TEMPLATE_FILE
+from sftplay.decision import Decision
 from sftplay.errors import (
     DataError,
     InterruptedSavedError,
@@ -146,6 +147,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     from sftplay.model.numerics.start import Proof
     from sftplay.model.rehearse import attention_of, fit_batches
 
+    plan = replace(plan, lean=_slim(plan, model))
     plan = replace(plan, attention=attention_of(plan, model))
     plan = fit_batches(plan, model)
     stamp = plan.stamp()
@@ -203,6 +205,18 @@ def _load(plan: Plan, progress: Progress) -> Any:
     model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
     set_seed(settings.train.seed)  # the adapter's start depends on it
     return backend.prepare(model, settings, plan.init_adapter)
+
+
+def _slim(plan: Plan, model: Any) -> Decision[list[str]]:
+    """Let parts of the model compute in fewer passes, and say which."""
+    if plan.attempt.backend == "unsloth":
+        return Decision([], "Unsloth has kernels of its own")
+    from sftplay.model.lean import slim
+
+    done = slim(model, plan.precision.value)
+    if done.value:
+        console.info(f"in fewer passes: {', '.join(done.value)} ({done.reason})")
+    return done
 
 
 def _step_of(plan: Plan, checkpoint: Path | None) -> int:

@@ -23,9 +23,13 @@ _CALMER = "lower train.learning_rate, or use --set train.precision=fp32; then st
 
 
 def trainer_config(
-    settings: Settings, folder: Path, device: str, precision: str, batch: Batch, *, checkpointing: bool
+    settings: Settings, folder: Path, device: str, precision: str, batch: Batch, *, checkpointing: bool, mixed: bool
 ) -> SFTConfig:
-    """Our settings in TRL's words. TRL's own length, truncation, masking and preparation are switched off."""
+    """Our settings in TRL's words. TRL's own length, truncation, masking and preparation are switched off.
+
+    Args:
+        mixed: whether 16 bits are autocast's doing; else the model computes in them by itself.
+    """
     train = settings.train
     return SFTConfig(
         output_dir=str(folder),
@@ -42,8 +46,8 @@ def trainer_config(
         max_steps=train.max_steps or -1,
         seed=train.seed,
         data_seed=train.seed,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
+        bf16=mixed and precision == "bf16",
+        fp16=mixed and precision == "fp16",
         use_cpu=device == "cpu",
         **_checkpointing(checkpointing),
         logging_steps=train.logging_steps,

@@ -126,7 +126,7 @@ def test_a_field_map_reads_any_columns(project: Project) -> None:
     assert done.code == 0, done.said
     assert [row["messages"][0]["content"] for row in project.rows()] == ["Wer?\n\nim Haus", "Wo?"]
     assert project.report()["files"][0]["dropped_keys"] == {"id": 2}
-    assert "not kept: `id`" in done.said
+    assert "not used: `id`" in done.said
 
 
 def test_one_broken_line_among_a_thousand_is_set_aside(project: Project) -> None:

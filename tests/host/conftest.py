@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,19 @@ def make_environment(envs_folder: Path, script: str) -> None:
     write_json(folder / "sftplay.json", {"lock_hash": lock_hash, "environment_hash": "sha256:0"})
 
 
+def stage_python() -> str:
+    """The Python that stages run in: this one if it has their packages, else that of the cpu stack, if it is here."""
+    if find_spec("orjson"):
+        return sys.executable
+    if "cpu" not in environments.present():
+        pytest.skip("needs the cpu stack: inv install")
+    return str(environments.ensure("cpu").python)
+
+
 @pytest.fixture
 def environment(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The copy's cpu environment is the one that the tests run in: the same locked packages."""
-    make_environment(checkout / ".envs", f'exec "{sys.executable}" "$@"')
+    make_environment(checkout / ".envs", f'exec "{stage_python()}" "$@"')
     monkeypatch.setenv("SFTPLAY_ENVS", str(checkout / ".envs"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 

@@ -39,7 +39,10 @@ def test_no_bf16_on_turing() -> None:
     [("auto", False, "fp32"), ("auto", True, "bf16"), ("bf16", False, "bf16"), ("fp32", True, "fp32")],
 )
 def test_on_a_cpu(asked: str, has_bf16: bool, value: str) -> None:
-    assert _on_cpu(asked, has_bf16).value == value
+    decision = _on_cpu(asked, has_bf16)
+    assert decision.value == value
+    if asked == "auto":
+        assert "fp32's" in decision.reason  # what was measured
 
 
 def test_no_fp16_on_a_cpu() -> None:

@@ -101,6 +101,8 @@ def test_auto_trains_as_the_same_rows_written_out(project: Path, box: Box) -> No
         ({"aten._scaled_dot_product_cudnn_attention.default"}, "sdpa", "sdpa/cudnn"),
         ({"aten.bmm.default", "aten._softmax.default"}, "sdpa", "sdpa/math"),
         ({"aten.bmm.default", "aten._softmax.default"}, "eager", "eager"),
+        ({"aten.bmm.default", "aten._softmax.default"}, "sftplay_blocks", "blocks"),
+        ({"aten._scaled_dot_product_flash_attention_for_cpu.default"}, "sftplay_blocks", "sdpa/flash"),
         ({"flash_attn._flash_attn_forward.default"}, "flash_attention_2", "flash_attention_2"),
         ({"xformers.efficient_attention_forward_cutlass.default", "aten._scaled_dot_product_flash_attention.default"}, "sdpa", "xformers"),
     ],

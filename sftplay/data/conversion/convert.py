@@ -8,17 +8,20 @@ from binascii import hexlify
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Any
+from typing import Any, NamedTuple
 
-import orjson
-
+from sftplay.data import exact_json
 from sftplay.data.conversion.suspicious_characters import count_suspicious_characters, may_be_suspicious
 from sftplay.data.findings import Finding, Findings
 from sftplay.data.formats.fields import converter
 from sftplay.data.formats.measure import measure
-from sftplay.data.formats.reasoning import MARK, has_reasoning, without_reasoning
-from sftplay.data.formats.row_format import RowFormat
-from sftplay.data.formats.tools import read_tools, texts_in
+from sftplay.data.formats.padding import without_padding
+from sftplay.data.formats.reasoning import has_reasoning, may_have_reasoning, without_reasoning
+from sftplay.data.formats.row_format import TEMPLATE_KWARGS, Message, RowFormat
+from sftplay.data.formats.row_notes import RowNotes
+from sftplay.data.formats.template_kwargs import template_kwargs
+from sftplay.data.formats.tools import texts_in, tools_of
+from sftplay.data.formats.unused_keys import PLACEHOLDERS, example, has_placeholder, unused_key
 from sftplay.data.readers.piece import Piece
 from sftplay.data.rejects import BadRowError, Reject, reject
 from sftplay.data.split import Borders, row_key
@@ -27,7 +30,7 @@ from sftplay.places import SPLITS
 
 @dataclass(frozen=True)
 class ConversionTask:
-    """What a worker gets: a piece of a file and how to read it."""
+    """A piece of a file for a worker, and how to read it."""
 
     file: int
     name: str
@@ -49,7 +52,7 @@ class SplitRows:
     answered: array[int]  # characters of the trained answers
 
     def without(self, places: list[int]) -> SplitRows:
-        """The same rows but those at `places`."""
+        """Return the same rows but those at `places`."""
         if not places:
             return self
         gone, kept, at = set(places), [], 0
@@ -66,7 +69,7 @@ class SplitRows:
 
 @dataclass(frozen=True)
 class ConvertedPiece:
-    """What came of a piece.
+    """The result of converting one piece.
 
     Attributes:
         seen: its rows, good and bad.
@@ -97,8 +100,19 @@ def convert(work: ConversionTask) -> ConvertedPiece:
     return made.done()
 
 
+class _Row(NamedTuple):
+    """A row: its messages, and those, its tools and its arguments for the template as JSON."""
+
+    messages: list[Message]
+    content: bytes
+
+    @property
+    def may_be_noteworthy(self) -> bool:
+        return may_be_suspicious(self.content) or has_placeholder(self.content)
+
+
 class _Made:
-    """What comes of a piece while its rows are converted."""
+    """The growing result of one piece."""
 
     def __init__(self, work: ConversionTask) -> None:
         self._work, self._to_messages = work, converter(work.plan)
@@ -110,38 +124,63 @@ class _Made:
 
     def convert(self, line: int, text: bytes | None, row: Any) -> None:
         """Convert a parsed row, or set it aside."""
-        fixed: list[str] | None = [] if self._work.fix_turns else None
+        notes = RowNotes(self._work.fix_turns, text is None)
         try:
-            messages = self._to_messages(row, self.dropped, fixed)
-            content = orjson.dumps(messages)
-            reasons = MARK in content and has_reasoning(messages)
-            if reasons and self._work.strip_reasoning:
-                messages = without_reasoning(messages)
-                content = orjson.dumps(messages)
-            asked, answered = measure(messages)
-            tools_key = self._work.plan.tools
-            tools = read_tools(row.get(tools_key)) if tools_key and type(row) is dict else []
-            if tools:
-                asked += measure([{"role": "tools", "content": "".join(texts_in(tools))}])[0]
-                content += b',"tools":%b' % orjson.dumps(tools)
+            if text is not None and _has_tools(text) and exact_json.may_have_special_numbers(text):
+                row = exact_json.loads(text)
+            made, reasons, asked, answered = self._read(row, notes)
         except BadRowError as bad:
             self.rejects.append(reject(line, bad, text, row))
             return
         self._reasoning += reasons
-        self._rows.append((content, asked, answered))
-        if fixed or may_be_suspicious(content):
-            place = f"{self._work.name}:{line} ({row_key(content).hex()})"
-            count_suspicious_characters(messages, place, self._findings)
-            for what in dict.fromkeys(fixed or ()):
-                self._findings.add(Finding("fixed_turns", "note", f"{what} (data.odd_turns: fix)"), place)
+        self._rows.append((made.content, asked, answered))
+        if notes.unused or notes.fixes or notes.findings or made.may_be_noteworthy:
+            self._note(made, notes, line)
+
+    def _read(self, row: Any, notes: RowNotes) -> tuple[_Row, bool, int, int]:
+        """Read a row: what is written of it, whether it has reasoning, characters of the other turns and of the answers."""
+        plan = self._work.plan
+        messages = self._to_messages(row, notes)
+        tools = tools_of(row, plan.tools) if plan.tools and type(row) is dict else []
+        if tools or any("tool_calls" in message for message in messages):
+            messages, tools = without_padding(messages, tools, notes)
+        content = exact_json.dumps(messages)
+        reasons = may_have_reasoning(content) and has_reasoning(messages)
+        if reasons and self._work.strip_reasoning:
+            messages = without_reasoning(messages)
+            content = exact_json.dumps(messages)
+        asked, answered = measure(messages)
+        if tools:
+            asked += measure([{"role": "tools", "content": "".join(texts_in(tools))}])[0]
+            content += b',"tools":%b' % exact_json.dumps(tools)
+        if type(row) is dict and (arguments := template_kwargs(row, notes)):
+            content += b',"%b":%b' % (TEMPLATE_KWARGS.encode(), exact_json.dumps(arguments))
+        return _Row(messages, content), reasons, asked, answered
+
+    def _note(self, made: _Row, notes: RowNotes, line: int) -> None:
+        place = f"{self._work.name}:{line} ({row_key(made.content).hex()})"
+        count_suspicious_characters(made.messages, place, self._findings)
+        if has_placeholder(made.content):
+            self._findings.add(PLACEHOLDERS, place)
+        for what in dict.fromkeys(notes.fixes):
+            self._findings.add(Finding("fixed_turns", "note", f"{what} (data.odd_turns: fix)"), place)
+        for finding in dict.fromkeys(notes.findings):
+            self._findings.add(finding, place)
+        for name, value in notes.unused.items():
+            self.dropped[name] = self.dropped.get(name, 0) + 1
+            self._findings.add(unused_key(name), f"{self._work.name}:{line} ({example(value)})")
 
     def done(self) -> ConvertedPiece:
-        """All of it, the rows put into their splits."""
+        """Return all of it, the rows put into their splits."""
         self.rejects.sort(key=lambda bad: bad.line)
         file, piece = self._work.file, self._work.piece
         found = tuple(self.rejects), self.dropped, piece.note, self._reasoning, self._findings
         splits = _in_splits(self._rows, self._work.borders)
         return ConvertedPiece(file, piece.used, len(self._rows) + len(self.rejects), splits, *found)
+
+
+def _has_tools(text: bytes) -> bool:
+    return b"tool" in text or b"function" in text or b"chat_template_kwargs" in text
 
 
 def _in_splits(rows: list[tuple[bytes, int, int]], borders: Borders) -> tuple[SplitRows, ...]:

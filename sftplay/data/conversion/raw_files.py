@@ -22,7 +22,7 @@ _PEEKED = 4  # pieces without a readable row, then the file is given up
 
 
 def work(files: tuple[RawFile, ...], settings: DataSettings, reports: list[FileReport]) -> Iterator[ConversionTask]:
-    """Pieces of all files with how to read them. Each file's report is added to `reports` when it is opened.
+    """Yield pieces of all files with how to read them. Each file's report is added to `reports` when it is opened.
 
     Raises:
         DataError: a file that can't be read, or is in no known format (65).
@@ -48,7 +48,7 @@ def work(files: tuple[RawFile, ...], settings: DataSettings, reports: list[FileR
 
 
 def _peek(pieces: Iterator[Piece], name: str) -> tuple[list[Piece], list[Any]]:
-    """The first pieces, up to one with a readable row, and the first readable rows."""
+    """Return the first pieces, up to one with a readable row, and the first readable rows."""
     first: list[Piece] = []
     rejects: list[Reject] = []
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""What `process` did, counted: report.json and a few lines for the screen. Rows in = out + rejected + duplicates, always."""
+"""Counts of what `process` did: report.json and a few lines for the screen. Rows in = out + rejected + duplicates, always."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sftplay.data.bins import bins_of
 from sftplay.data.conversion.convert import ConvertedPiece, SplitRows
 from sftplay.data.findings import Finding
 from sftplay.data.formats.conversation import TURNS_OUT_OF_ORDER
+from sftplay.data.formats.unused_keys import KIND as UNUSED_KEYS
 from sftplay.data.near_duplicates.count import NearDuplicateCount
 from sftplay.data.near_duplicates.sample import SAMPLE
 from sftplay.places import SPLITS
@@ -27,7 +28,7 @@ DUPLICATE = Finding(
     "exact duplicates of an earlier row, removed",
     "take them out of the raw files where they are not meant (a row that is to weigh more wants train.epochs)",
 )
-_SAID_AS_THEY_ARE = ("suspicious_characters", "fixed_turns", "near_duplicates", "near_leaks", "empty_split")
+_SAID_ELSEWHERE = ("exact_duplicates",)
 MAX_NAMES = 100  # keys that are dropped, by name; some data has a new name in every row
 
 
@@ -66,11 +67,11 @@ class CharacterCounts:
         self._counts += Counter()
 
     def bars(self) -> list[list[int]]:
-        """[from, to, rows] for a histogram."""
+        """Return [from, to, rows] for a histogram."""
         return bins_of(sorted(self._counts.items()))
 
     def quantiles(self) -> dict[str, int]:
-        """min, p50, p90, p99, max; empty where nothing was counted."""
+        """Return min, p50, p90, p99, max; empty where nothing was counted."""
         total = self._counts.total()
         if not total:
             return {}
@@ -168,7 +169,7 @@ class ProcessCounts:
         return sum(file.reasoning for file in self.files)
 
     def to_json(self, skipped: Iterable[str], settings: DataSettings) -> dict[str, Any]:
-        """The report as plain values: the same input gives the same bytes."""
+        """Return the report as plain values: the same input gives the same bytes."""
         return {
             "rows": {
                 "in": self.rows_in,
@@ -189,7 +190,7 @@ class ProcessCounts:
         }
 
     def reasons_text(self) -> str:
-        """`2 no answer, 1 not valid JSON`, most frequent first."""
+        """Return `2 no answer, 1 not valid JSON`, most frequent first."""
         shown = [f"{count:,} {reason}" for reason, count in self.reasons.most_common(4)]
         return ", ".join(shown + ["…"] * (len(self.reasons) > 4))
 
@@ -202,13 +203,9 @@ def add_names(total: dict[str, int], more: Mapping[str, int]) -> None:
 
 
 def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
-    """The summary on the screen."""
+    """Print the summary."""
     for file in counts.files[:SHOWN_FILES]:
         console.info(f"{file.file}: {count_of(file.rows)}, {file.format} ({file.evidence})")
-        if file.dropped_keys:
-            names = ", ".join(f"`{name}`" for name in list(file.dropped_keys)[:6])
-            more = " and more" if len(file.dropped_keys) > 6 else ""
-            console.info(f"{file.file}: not kept: {names}{more} (counts are in report.json)")
     if len(counts.files) > SHOWN_FILES:
         console.info(f"… and {len(counts.files) - SHOWN_FILES} more files, in report.json")
     if counts.reasoning:
@@ -223,8 +220,13 @@ def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
         for line in counts.first_rejects:
             console.warning(line)
         console.info(f"they are in {folder}/rejects.jsonl")
+    unread = [finding for finding in counts.findings.of("note") if finding.kind == UNUSED_KEYS]
+    if unread:
+        more = " and more" if len(unread) > 8 else ""
+        names = ", ".join(f"{finding.what.partition(' ')[0]}" for finding in unread[:8])
+        console.info(f"not used: {names}{more} (counts and examples are in report.json)")
     for finding in (*counts.findings.of("warning"), *counts.findings.of("note")):
-        if finding.kind in _SAID_AS_THEY_ARE:
+        if finding.kind not in _SAID_ELSEWHERE and finding not in unread:
             tell = console.warning if finding.severity == "warning" else console.info
             tell(counts.findings.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
     shown = ", ".join(f"{split} {count:,}" for split, count in counts.splits.items())
@@ -232,7 +234,7 @@ def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
 
 
 def _say_alike(alike: NearDuplicateCount | None) -> None:
-    """How many near duplicates there are; which ones, the findings say."""
+    """Print how many near duplicates there are; the findings name them."""
     if alike is None or not alike.found.pairs:
         return
     sample = (

@@ -53,12 +53,12 @@ _FIRST = re.compile(
 
 
 def may_be_suspicious(content: bytes) -> bool:
-    """Whether messages, as orjson writes them, want a closer look: it escapes all control characters but DEL."""
+    """Tell whether messages, as orjson writes them, need a closer look: it escapes all control characters but DEL."""
     return not content.isascii() or b"\\u" in content or b"\\r" in content or b"\x7f" in content
 
 
 def has_suspicious_characters(text: str) -> bool:
-    """Whether anything in a text is odd."""
+    """Tell whether a text has a suspicious character."""
     return bool(_FIRST.search(text)) and any(pattern.search(text) for pattern, _ in _KINDS)
 
 

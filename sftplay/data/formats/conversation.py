@@ -7,10 +7,12 @@ results stand between two assistant turns. Anything else is refused by name: not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import NoneType
 from typing import Any
 
+from sftplay.data.formats.marks import MARKS, is_trained
+from sftplay.data.formats.reasoning import REASONING, REASONING_KEYS, read_reasoning
 from sftplay.data.formats.row_format import Message
+from sftplay.data.formats.row_notes import RowNotes
 from sftplay.data.formats.tools import read_calls
 from sftplay.data.rejects import BadRowError
 
@@ -24,7 +26,8 @@ TURNS_OUT_OF_ORDER = (
     "two user turns in a row",
     "two assistant turns in a row",
 )
-_READ = frozenset({"tool_calls", "function_call", "train", "weight"})
+CALL_ROLES = ("function_call", "tool_call")  # a call as a turn of its own, its content JSON (ShareGPT, ms-swift)
+_READ = frozenset({"tool_calls", "function_call", *MARKS})
 ROLES: Mapping[str, str] = {
     "system": "system",
     "developer": "system",
@@ -42,6 +45,8 @@ ROLES: Mapping[str, str] = {
     "function": "tool",
     "observation": "tool",
     "function_response": "tool",
+    "tool_response": "tool",
+    "ipython": "tool",
 }
 _MAY_FOLLOW: Mapping[str, frozenset[str]] = {
     "": frozenset({"system", "user"}),
@@ -52,27 +57,39 @@ _MAY_FOLLOW: Mapping[str, frozenset[str]] = {
 }
 
 
-def read_messages(items: Any, dropped: dict[str, int], fixed: list[str] | None = None) -> list[Message]:
-    """Any dialect → our messages, in order, texts untouched.
+def read_messages(items: Any, notes: RowNotes) -> list[Message]:
+    """Turn messages of any dialect into ours, in order, texts untouched.
 
     Args:
-        dropped: counts the keys that are not kept, by name.
-        fixed: None refuses a conversation whose turns are out of order; else it is fixed, and gets what was done to it.
+        notes: gets the keys that are not used, and what was fixed; says whether turns out of order may be.
 
     Raises:
         BadRowError: not a conversation that can be trained on.
     """
     if type(items) is not list:
         raise BadRowError("no list of messages", f"it is {kind_of(items)}")
-    messages = [_read_message(item, dropped) for item in items]
+    messages: list[Message] = []
+    for item in items:
+        message = _read_message(item, notes)
+        if messages and type(item) is dict and _role_of(item) in CALL_ROLES and messages[-1]["role"] == "assistant":
+            messages[-1] = _with_calls(messages[-1], message)
+        else:
+            messages.append(message)
     if messages and messages[0]["role"] == "system" and not messages[0]["content"].strip():
         del messages[0]  # an empty system turn is none
-    if fixed is not None:
-        messages = fix_turns(messages, fixed)
+    if notes.fix_turns:
+        messages = fix_turns(messages, notes.fixes)
     check_turns(messages)
     if not any(message["role"] == "assistant" and "train" not in message for message in messages):
-        raise BadRowError("no answer to train", "every one is marked `train: false` or `weight: 0`")
+        raise BadRowError("no answer to train", "every one is marked as not trained")
     return messages
+
+
+def _with_calls(before: Message, call: Message) -> Message:
+    """Add a call that is a turn of its own to the assistant's turn before it."""
+    if before.get("train") != call.get("train"):
+        raise BadRowError("marks that contradict each other", "a turn and the tool call that belongs to it")
+    return {**before, "tool_calls": [*before.get("tool_calls", []), *call["tool_calls"]]}
 
 
 def check_turns(messages: list[Message]) -> None:
@@ -91,7 +108,7 @@ def check_turns(messages: list[Message]) -> None:
 
 
 def fix_turns(messages: list[Message], fixed: list[str]) -> list[Message]:
-    """The conversation from its first user turn on, plain turns of one speaker in a row joined by a blank line."""
+    """Return the conversation from its first user turn on, plain turns of one speaker in a row joined by a blank line."""
     system = messages[:1] if messages and messages[0]["role"] == "system" else []
     turns = messages[len(system) :]
     while turns and turns[0]["role"] == "assistant":
@@ -118,13 +135,13 @@ def _order_problem(before: str, role: str) -> str:
     return f"a {role} turn after the {before}'s"
 
 
-def _read_message(item: Any, dropped: dict[str, int]) -> Message:
+def _read_message(item: Any, notes: RowNotes) -> Message:
     if type(item) is not dict:
         raise BadRowError("a message that is no object", f"it is {kind_of(item)}")
     role_key = "role" if "role" in item else "from"
     text_key = "content" if "content" in item else "value"
     role, text = item.get(role_key), item.get(text_key)
-    if role == "function_call":  # ShareGPT's way: a turn of its own, the call as JSON text
+    if _role_of(item) in CALL_ROLES:
         item = {**item, role_key: "assistant", text_key: None, "tool_calls": text}
         role, text = "assistant", None
     ours = ROLES.get(role) if type(role) is str else None
@@ -132,42 +149,42 @@ def _read_message(item: Any, dropped: dict[str, int]) -> Message:
         ours = ROLES.get(role.lower())
     if ours is None:
         raise BadRowError("unknown role", f"{role!r}"[:60])
-    more = _read_more(item, ours, {role_key, text_key}, dropped) if len(item) > 2 else {}
+    more = _read_more(item, ours, {role_key, text_key}, notes) if len(item) > 2 else {}
     if type(text) is not str:
         text = "" if text is None and "tool_calls" in more else read_text(text, f"{ours} text")
+    if REASONING in more and "<think>" in text:
+        raise BadRowError("reasoning stands twice", "in a key of its own and as <think> in the text")
     return {"role": ours, "content": text, **more}
 
 
-def _read_more(item: dict[str, Any], role: str, read: set[str], dropped: dict[str, int]) -> Message:
-    """What a message holds beside role and text: calls, whose result it is, whether it is trained."""
+def _role_of(item: dict[str, Any]) -> str:
+    role = item.get("role", item.get("from"))
+    return role.lower() if type(role) is str else ""
+
+
+def _read_more(item: dict[str, Any], role: str, read: set[str], notes: RowNotes) -> Message:
+    """Read what a message holds next to role and text: calls, whose result it is, reasoning, whether it is trained."""
     more: Message = {}
     calls = item.get("tool_calls") or item.get("function_call")
     if calls:
         if role != "assistant":
             raise BadRowError("a tool call that is not the assistant's", f"it is the {role}'s")
-        more["tool_calls"] = read_calls(calls)
+        more["tool_calls"] = read_calls(calls, notes)
     if role == "tool":
         more |= {key: item[key] for key in RESULT_KEYS if type(item.get(key)) is str}
-    if not _is_trained(item) and role == "assistant":
+    if role == "assistant" and (reasoning := read_reasoning(item)):
+        more[REASONING] = reasoning
+    if not is_trained(item, role, notes) and role == "assistant":
         more["train"] = False
+    used = (*_READ, *(REASONING_KEYS if role == "assistant" else ()))
     for key, value in item.items():
-        if key not in read and key not in more and key not in _READ and value is not None:
-            name = f"messages[].{key}"
-            dropped[name] = dropped.get(name, 0) + 1
+        if key not in read and key not in more and key not in used:
+            notes.skip(f"messages[].{key}", value)
     return more
 
 
-def _is_trained(item: dict[str, Any]) -> bool:
-    train, weight = item.get("train"), item.get("weight")
-    if type(train) not in (bool, NoneType):
-        raise BadRowError("a mark that can't be read", f"`train` is {kind_of(train)}: true or false is wanted")
-    if weight is not None and weight not in (0, 1):
-        raise BadRowError("a mark that can't be read", f"`weight` is {weight!r}"[:60] + ": 0 or 1 is wanted")
-    return train is not False and weight != 0
-
-
 def read_text(value: Any, what: str) -> str:
-    """A text, or a list of text parts (joined by nothing, as templates do).
+    """Return a text, or a list of text parts (joined by nothing, as templates do).
 
     Raises:
         BadRowError: missing, a number, an image part and so on; `what` names it ("user text").
@@ -186,7 +203,7 @@ def read_text(value: Any, what: str) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """`a number`, `a list` …: what JSON calls a value."""
+    """Return `a number`, `a list` …: what JSON calls a value."""
     names = {
         str: "a text",
         bool: "true or false",

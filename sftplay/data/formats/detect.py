@@ -1,4 +1,4 @@
-"""Which format a file is in, judged by the keys of its first rows, with the evidence in words."""
+"""Detection of a file's format, judged by the keys of its first rows, with the evidence in words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sftplay.data.formats.conversation import ROLE_KEYS, TEXT_KEYS
+from sftplay.data.formats.reasoning import COLUMNS
 from sftplay.data.formats.row_format import CONVERSATION, FIELDS, PAIRS, RowFormat
 from sftplay.errors import ConfigError, DataError
 from sftplay.settings import DataSettings, FieldMap
@@ -16,7 +17,8 @@ from sftplay.settings import DataSettings, FieldMap
 LOOKED_AT = 100  # rows
 MESSAGE_KEYS = ("messages", "conversations", "conversation", "dialogue", "dialog")
 SYSTEM_KEYS = ("system", "system_prompt")
-TOOLS_KEYS = ("tools", "functions")
+TOOLS_KEYS = ("tools", "functions", "tool_defs")
+HISTORY_KEY, CONTEXT_KEY = "history", "context"
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,17 @@ class _Columns:
     format: str
     user: str
     assistant: str
-    extra: str = ""
+    extra: tuple[str, ...] = (CONTEXT_KEY,)
 
 
 _BY_COLUMNS = (
     _Columns("sftplay", "user", "assistant"),
-    _Columns("alpaca", "instruction", "output", "input"),
-    _Columns("alpaca", "instruction", "response", "context"),  # dolly's names for the same
+    _Columns("alpaca", "instruction", "output", ("input", CONTEXT_KEY)),
+    _Columns("alpaca", "instruction", "response", ("input", CONTEXT_KEY)),  # dolly's names for the same
     _Columns("prompt_completion", "prompt", "completion"),
     _Columns("prompt_completion", "prompt", "response"),
     _Columns("question_answer", "question", "answer"),
+    _Columns("question_answer", "question", "response"),
     _Columns("question_answer", "query", "response"),
 )
 EXAMPLE = "data.fields, for example --set data.fields.user=QUESTION --set data.fields.assistant=ANSWER"
@@ -72,7 +75,7 @@ def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
 
 
 def plans_for(row: Any) -> Iterator[RowFormat]:
-    """Every format whose keys the row has, most telling first."""
+    """Yield every format whose keys the row has, most telling first."""
     if type(row) is list:
         if row and all(type(item) is dict for item in row) and _dialect(row):
             yield RowFormat(_dialect(row), CONVERSATION)
@@ -82,21 +85,30 @@ def plans_for(row: Any) -> Iterator[RowFormat]:
     if type(row) is not dict:
         return
     names = {key.lower(): key for key in reversed(row)}
-    system = next((names[name] for name in SYSTEM_KEYS if name in names), SYSTEM_KEYS[0])
-    tools = next((names[name] for name in TOOLS_KEYS if name in names), TOOLS_KEYS[0])
+    shared: dict[str, Any] = {
+        "system": next((names[name] for name in SYSTEM_KEYS if name in names), SYSTEM_KEYS[0]),
+        "tools": tuple(names.get(name, name) for name in TOOLS_KEYS),
+    }
     for name in MESSAGE_KEYS:
         key = names.get(name, "")
         if key and type(row[key]) is list:
-            yield RowFormat(_dialect(row[key]) or "messages", CONVERSATION, messages=key, system=system, tools=tools)
+            yield RowFormat(_dialect(row[key]) or "messages", CONVERSATION, messages=key, **shared)
     for columns in _BY_COLUMNS:
         if columns.user in names and columns.assistant in names:
-            user, assistant = names[columns.user], names[columns.assistant]
-            extra = names.get(columns.extra, columns.extra)
-            yield RowFormat(columns.format, FIELDS, user=user, assistant=assistant, system=system, extra=extra)
+            yield RowFormat(
+                columns.format,
+                FIELDS,
+                user=names[columns.user],
+                assistant=names[columns.assistant],
+                extra=tuple(names.get(name, name) for name in columns.extra),
+                history=names.get(HISTORY_KEY, HISTORY_KEY),
+                reasoning=next((names[name] for name in COLUMNS if name in names), COLUMNS[0]),
+                **shared,
+            )
 
 
 def _dialect(items: list[Any]) -> str:
-    """`messages` (OpenAI: role, content) or `sharegpt` (from, value), by the first message; empty where it is neither."""
+    """Return `messages` (OpenAI: role, content) or `sharegpt` (from, value), by the first message; empty where it is neither."""
     first = items[0] if items and type(items[0]) is dict else {}
     for name, role, text in zip(("messages", "sharegpt"), ROLE_KEYS, TEXT_KEYS, strict=True):
         if role in first and (text in first or "tool_calls" in first):
@@ -130,7 +142,9 @@ def _checked_fields(given: FieldMap | None, rows: Sequence[Any], file: str) -> d
 
 
 def _as_plan(fields: dict[str, str]) -> dict[str, Any]:
-    return {("extra" if name == "input" else name): key for name, key in fields.items()}
+    plan: dict[str, Any] = {name: key for name, key in fields.items() if name not in ("input", "tools")}
+    lists = {"extra": fields.get("input"), "tools": fields.get("tools")}
+    return plan | {name: (key,) for name, key in lists.items() if key}
 
 
 def _nothing_fits(rows: Sequence[Any], format_name: str, file: str) -> DataError:

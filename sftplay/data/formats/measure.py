@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sftplay.data.formats.reasoning import REASONING
 from sftplay.data.formats.row_format import Message
 from sftplay.data.formats.tools import texts_in
 from sftplay.data.rejects import BadRowError
@@ -15,7 +16,7 @@ def measure(messages: list[Message]) -> tuple[int, int]:
     """
     asked = answered = 0
     for message in messages:
-        text = message["content"]
+        text = message["content"] + message.get(REASONING, "")
         if "tool_calls" in message:
             text += "".join(texts_in(message["tool_calls"]))
         if "\x00" in text:

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
+from sftplay.data import exact_json
+from sftplay.data.formats.json_value import json_value, unique_keys
+from sftplay.data.formats.row_notes import RowNotes
 from sftplay.data.rejects import BadRowError
 
 Call = dict[str, Any]
+_READ_OF_CALL = {"id", "type", "function", "name", "arguments"}
 
 
-def read_calls(value: Any) -> list[Call]:
-    """Calls in OpenAI's form, or as a bare `{"name", "arguments"}`, one or a list of them, JSON text or parsed.
+def read_calls(value: Any, notes: RowNotes) -> list[Call]:
+    """Return calls in OpenAI's form, or as a bare `{"name", "arguments"}`, one or a list of them, JSON text or parsed.
 
     Raises:
         BadRowError: not a call of a tool.
@@ -26,38 +28,61 @@ def read_calls(value: Any) -> list[Call]:
     calls = given if type(given) is list else [given]
     if not calls:
         raise BadRowError("a tool call that can't be read", "the list is empty")
-    return [_read_call(call) for call in calls]
+    return [_read_call(call, notes) for call in calls]
 
 
-def _read_call(call: Any) -> Call:
+def _read_call(call: Any, notes: RowNotes) -> Call:
     inner = call.get("function") if type(call) is dict else None
     function: Any = inner if type(inner) is dict else call
     name = function.get("name") if type(function) is dict else None
     if type(name) is not str or not name:
-        raise BadRowError("a tool call that can't be read", 'wanted: {"name": …, "arguments": {…}}')
-    arguments = function.get("arguments")
+        raise BadRowError("a tool call that can't be read", 'required: {"name": …, "arguments": {…}}')
+    for key in {*call, *function} - _READ_OF_CALL:
+        notes.skip(f"messages[].tool_calls[].{key}", call.get(key, function.get(key)))
+    identity = {"id": call["id"]} if type(call.get("id")) is str else {}
+    return {
+        **identity,
+        "type": "function",
+        "function": {"name": name, "arguments": _read_arguments(function.get("arguments"), name)},
+    }
+
+
+def _read_arguments(arguments: Any, name: str) -> dict[str, Any]:
     if type(arguments) is str:
         arguments = _parsed(arguments, f"the arguments of {name!r}"[:60]) if arguments.strip() else {}
+    arguments = json_value(arguments, f"the arguments of {name!r}"[:60])
     if arguments is None:
-        arguments = {}
+        return {}
     if type(arguments) is not dict:
         raise BadRowError("a tool call that can't be read", f"the arguments of {name!r} are no object"[:100])
-    identity = {"id": call["id"]} if type(call.get("id")) is str else {}
-    return {**identity, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return arguments
 
 
 def read_tools(value: Any) -> list[dict[str, Any]]:
-    """A row's tools, JSON text or parsed; empty where it has none. A bare function is wrapped as OpenAI does it.
+    """Return a row's tools, JSON text or parsed; empty where it has none. A bare function is wrapped as OpenAI does it.
 
     Raises:
         BadRowError: no list of tools.
     """
     if value is None or (type(value) is str and not value.strip()):
         return []
-    tools = _parsed(value, "the tools")
+    tools = json_value(_parsed(value, "the tools"), "the tools")
     if type(tools) is not list:
-        raise BadRowError("tools that can't be read", "a list of objects is wanted")
+        raise BadRowError("tools that can't be read", "a list of objects is required")
     return [_read_tool(tool) for tool in tools]
+
+
+def tools_of(row: dict[str, Any], keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the tools of a row, which stand under one of some keys.
+
+    Raises:
+        BadRowError: no list of tools, or two different ones.
+    """
+    found = {key: tools for key in keys if (tools := read_tools(row.get(key)))}
+    lists = list(found.values())
+    if any(tools != lists[0] for tools in lists):
+        raise BadRowError("two lists of tools", " and ".join(f"`{key}`" for key in found))
+    return lists[0] if lists else []
 
 
 def _read_tool(tool: Any) -> dict[str, Any]:
@@ -65,16 +90,16 @@ def _read_tool(tool: Any) -> dict[str, Any]:
         return {"type": "function", **tool}
     if type(tool) is dict and type(tool.get("name")) is str:
         return {"type": "function", "function": tool}
-    raise BadRowError("tools that can't be read", 'wanted: {"name": …, "description": …, "parameters": {…}}')
+    raise BadRowError("tools that can't be read", 'required: {"name": …, "description": …, "parameters": {…}}')
 
 
 def function_names(entries: list[dict[str, Any]]) -> list[str]:
-    """The names of called or offered functions, out of calls or tools."""
+    """Return the names of called or offered functions, out of calls or tools."""
     return [str(entry["function"].get("name", "")) for entry in entries if type(entry.get("function")) is dict]
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Every text in a parsed value, keys included."""
+    """Yield every text in a parsed value, keys included."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -90,6 +115,6 @@ def _parsed(value: Any, what: str) -> Any:
     if type(value) is not str:
         return value
     try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise BadRowError(f"{what} that can't be read", f"not valid JSON: {error.msg}"[:100]) from None
+        return exact_json.loads(value, unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise BadRowError(f"{what} that can't be read", f"not valid JSON: {error}"[:100]) from None

@@ -22,7 +22,7 @@ _DROP = "leave them out: --set data.near_duplicates=drop"
 
 @dataclass(frozen=True)
 class NearDuplicateCount:
-    """What was found.
+    """Near duplicates found in a dataset.
 
     Attributes:
         across: near duplicates of a row in another split.
@@ -56,7 +56,7 @@ class NearDuplicateCount:
         }
 
     def why(self) -> str:
-        """What was looked at, in words."""
+        """Describe what was compared."""
         if not self.is_sample:
             return "every row was looked at"
         return (

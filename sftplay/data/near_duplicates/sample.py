@@ -1,4 +1,4 @@
-"""Which rows are searched for near duplicates: all, or a sample by their ids, which does not depend on the order of the rows."""
+"""The rows that are searched for near duplicates: all, or a sample by their ids, which does not depend on the order of the rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Lines:
 
 
 def share_of(rows: int, *, every_row: bool) -> float:
-    """The share of so many rows that is looked at."""
+    """Return the share of so many rows that is looked at."""
     return 1.0 if every_row or rows <= SAMPLE else SAMPLE / rows
 
 
@@ -48,7 +48,7 @@ class Sample:
         self._count = 0
 
     def add(self, file: int, keys: array[int], sizes: array[int]) -> None:
-        """Rows that were written to a file, by their keys and the lengths of their lines."""
+        """Add rows that were written to a file, by their keys and the lengths of their lines."""
         if not keys:
             return
         import numpy
@@ -66,7 +66,7 @@ class Sample:
             self._count = sum(len(at) for *_, at in self._kept)
 
     def of(self, file: int, share: float) -> list[int] | None:
-        """Where the chosen share of a file's lines begins; None where that is not known."""
+        """Find where the chosen share of a file's lines begins; None where that is not known."""
         limit = int(share * _TAILS)
         if limit > self._limit:
             return None
@@ -74,7 +74,7 @@ class Sample:
 
 
 def looked_at(number: int, path: Path, share: float, sample: Sample | None) -> Iterator[Lines]:
-    """The lines of a file that are looked at, some at a time; a share of them is chosen by their ids."""
+    """Yield the lines of a file that are looked at, some at a time; a share of them is chosen by their ids."""
     starts = sample.of(number, share) if sample and share < 1.0 else None
     if starts is None:
         yield from searched(number, path, share)
@@ -88,7 +88,7 @@ def looked_at(number: int, path: Path, share: float, sample: Sample | None) -> I
 
 
 def searched(number: int, path: Path, share: float) -> Iterator[Lines]:
-    """The same by reading every line."""
+    """Yield the same by reading every line."""
     offset, limit = 0, b"%08x" % min(int(share * _TAILS), _TAILS - 1)
     size, at, chosen = 0, array("q"), []
     for block in blocks(path):

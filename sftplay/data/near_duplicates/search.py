@@ -118,7 +118,7 @@ def _sketch(some: Lines) -> _Sketched:
 
 
 def _sketches(rows: list[list[str]]) -> tuple[NDArray[uint32], NDArray[uint32], NDArray[Any]]:
-    """Sketches of the word triples of some rows, and the triples themselves, hashed from the hashes of their words."""
+    """Return sketches of the word triples of some rows, and the triples themselves, hashed from the hashes of their words."""
     import numpy
 
     os.environ["RAYON_NUM_THREADS"] = "1"  # of this worker: rensa would start a thread for each core in every one
@@ -142,18 +142,18 @@ def _sketches(rows: list[list[str]]) -> tuple[NDArray[uint32], NDArray[uint32], 
 
 
 def text_of(line: bytes) -> str:
-    """What rows are compared by: the texts of all turns but the system's, in lower case."""
+    """Return what rows are compared by: the texts of all turns but the system's, in lower case."""
     return "\n".join(turn["content"] for turn in orjson.loads(line)["messages"] if turn["role"] != "system").lower()
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, three at least."""
+    """Return the words of a text, three at least."""
     words = text.translate(_PLAIN).split() if text.isascii() else _WORD.findall(text)
     return words if len(words) > 2 else [*words, "", "", ""][:3]
 
 
 def _candidates(sketches: NDArray[uint32]) -> Iterator[tuple[int, list[int]]]:
-    """(row, earlier rows that may be like it), by row: those with which it agrees in a band, of each band two at most."""
+    """Yield (row, earlier rows that may be like it), by row: those with which it agrees in a band, of each band two at most."""
     import numpy
 
     found = []
@@ -178,7 +178,7 @@ def _candidates(sketches: NDArray[uint32]) -> Iterator[tuple[int, list[int]]]:
 
 
 def _confirmed(sets: _Sets, candidates: Iterable[tuple[int, list[int]]]) -> Iterator[tuple[int, int]]:
-    """(row, original) for each candidate that is a near duplicate of a row which is none itself."""
+    """Yield (row, original) for each candidate that is a near duplicate of a row which is none itself."""
     originals: dict[int, int] = {}
     for row, earlier in candidates:
         own = sets.read(row)

@@ -27,7 +27,7 @@ _OF_ONE_ROW = frozenset({*MESSAGE_KEYS, "prompt", "completion", "tools"})  # arr
 
 
 def read(source: Source) -> Iterator[Piece]:
-    """Pieces of row texts.
+    """Yield pieces of row texts.
 
     Raises:
         DataError: not one whole JSON document, with line and column (65).
@@ -68,7 +68,7 @@ def _array(text: _Text) -> Iterator[tuple[int, bytes]]:
 
 
 def _object(text: _Text) -> Iterator[tuple[int, bytes]]:
-    """The rows of every array of objects or lists in it; where there is none, the object is a row itself."""
+    """Yield the rows of every array of objects or lists in it; where there is none, the object is a row itself."""
     line, members, arrays = text.here()[0], [], []
     text.take(b"{", "this")
     closed = text.peek() == b"}"
@@ -118,7 +118,7 @@ class _Text:
         return self._line, self.at - feed + (self._before if feed < 0 else 0)
 
     def peek(self) -> bytes:
-        """The next byte that is no blank, empty at the end; `at` moves up to it."""
+        """Return the next byte that is no blank, empty at the end; `at` moves up to it."""
         while True:
             blanks = _BLANKS.match(self.text, self.at)
             assert blanks is not None
@@ -140,7 +140,7 @@ class _Text:
         return found
 
     def holds_rows(self) -> bool:
-        """Whether the next value is an array whose first item is an object or an array."""
+        """Tell whether the next value is an array whose first item is an object or an array."""
         if self.peek() != b"[":
             return False
         while True:
@@ -152,7 +152,7 @@ class _Text:
                 return False
 
     def value(self) -> tuple[int, bytes]:
-        """(line, text) of the next value; `at` moves behind it."""
+        """Return (line, text) of the next value; `at` moves behind it."""
         self.peek()
         while True:
             end = self._end_of_value()
@@ -166,7 +166,7 @@ class _Text:
                 raise self.problem("the file ends in the middle of the value that begins here")
 
     def _end_of_value(self) -> int:
-        """Where the value at `at` ends; 0 where more of the document is needed to tell."""
+        """Find where the value at `at` ends; 0 where more of the document is needed to tell."""
         usual = _USUAL_ROW.match(self.text, self.at)
         if usual:
             return usual.end()
@@ -184,6 +184,6 @@ class _Text:
         return 0
 
     def problem(self, what: str) -> DataError:
-        """A DataError at `at`."""
+        """Return a DataError at `at`."""
         line, column = self.here()
         return DataError(f"not valid JSON: {what}", where=f"{self.source.name}:{line}:{column}")

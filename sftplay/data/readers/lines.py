@@ -17,7 +17,7 @@ _ARRAY_OF_ROWS = re.compile(rb"\[\s*(?:\[|\{(?!\s*\"(?:role|from)\"))")
 
 
 def read(source: Source) -> Iterator[Piece]:
-    """Pieces of about 1 MiB. A line of over 16 MiB is a reject, and only its beginning is ever in memory.
+    """Yield pieces of about 1 MiB. A line of over 16 MiB is a reject, and only its beginning is ever in memory.
 
     Raises:
         DataError: line ends are CR, or the file is one JSON array (65).

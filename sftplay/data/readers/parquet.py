@@ -13,7 +13,7 @@ from sftplay.errors import DataError
 
 
 def read(source: Source, path: Path) -> Iterator[Piece]:
-    """Pieces of rows as plain Python values.
+    """Yield pieces of rows as plain Python values.
 
     Raises:
         DataError: not a parquet file, or a damaged one (65).
@@ -40,7 +40,7 @@ def read(source: Source, path: Path) -> Iterator[Piece]:
 
 
 def _seekable(source: Source, path: Path, unpacked: Any) -> Any:
-    """A parquet file is read from its end: one that is packed once more is unpacked first."""
+    """Open for seeking: a parquet file is read from its end, so one that is packed once more is unpacked first."""
     if source.compression == "none":
         return path
     while block := source.read(1 << 20):

@@ -1,4 +1,4 @@
-"""What a reader yields: some rows of one file, parsed or not, small enough to travel to a worker."""
+"""A reader's unit of work: some rows of one file, parsed or not, small enough to travel to a worker."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Piece:
     note: str = ""
 
     def parsed(self, rejects: list[Reject], file: str) -> Iterator[tuple[int, bytes | None, Any]]:
-        """(line number, text, row) of each row that parses; the others are added to `rejects`. Blank lines are no rows.
+        """Yield (line number, text, row) of each row that parses; the others are added to `rejects`. Blank lines are no rows.
 
         Raises:
             DataError: bytes that are not UTF-8, with their offset (65).
@@ -56,7 +56,7 @@ class Piece:
                 yield line, text, row
 
     def parse(self, line: int, text: bytes, rejects: list[Reject], file: str) -> Any:
-        """One row of the piece; None where it was added to `rejects`, or is blank.
+        """Return one row of the piece; None where it was added to `rejects`, or is blank.
 
         Raises:
             DataError: bytes that are not UTF-8, with their offset (65).
@@ -80,7 +80,7 @@ class Piece:
 
 
 def not_utf8(byte: int, offset: int | None, where: str) -> DataError:
-    """The error for a byte that no UTF-8 text has at that place."""
+    """Return the error for a byte that no UTF-8 text has at that place."""
     place = f" at offset {offset}" if offset is not None else ""
     return DataError(
         f"not UTF-8: byte 0x{byte:02x}{place}",

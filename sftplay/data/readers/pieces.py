@@ -15,7 +15,7 @@ _OBJECT_A_LINE = re.compile(rb"\s*\{[^\n]*\}[ \t\r]*\n\s*\{")
 
 
 def read_pieces(file: RawFile, facts: dict[str, str]) -> Iterator[Piece]:
-    """Pieces of a file, in order. `facts` gets what the report says about it: kind, compression, encoding.
+    """Yield pieces of a file, in order. `facts` gets what the report says about it: kind, compression, encoding.
 
     Raises:
         DataError: the file as a whole is unreadable: encoding, packing, structure (65).
@@ -36,5 +36,5 @@ def read_pieces(file: RawFile, facts: dict[str, str]) -> Iterator[Piece]:
 
 
 def kind_of_content(file: RawFile, source: Source) -> str:
-    """`json` files with an object a line are JSON Lines; everything else is what its suffix says."""
+    """Return the kind: `json` files with an object a line are JSON Lines; everything else is what its suffix says."""
     return "lines" if file.kind == "json" and _OBJECT_A_LINE.match(source.head) else file.kind

@@ -30,7 +30,7 @@ class RawFiles:
 
 
 def find(raw: str | list[str]) -> RawFiles:
-    """Every file that data.raw names, each once.
+    """Return every file that data.raw names, each once.
 
     Raises:
         NotFoundError: a name that is not there, a hub dataset that was not fetched (66). DataError: nothing with rows in it (65).
@@ -59,12 +59,12 @@ def find(raw: str | list[str]) -> RawFiles:
 
 
 def name_of(path: Path) -> str:
-    """The path as text that can be written as UTF-8: bytes of other encodings are escaped."""
+    """Return the path as text that can be written as UTF-8: bytes of other encodings are escaped."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _paths(entry: str) -> Iterator[tuple[Path, bool]]:
-    """(path, named by the user himself) for one entry of data.raw, in name order."""
+    """Yield (path, named by the user himself) for one entry of data.raw, in name order."""
     place = Path(entry).expanduser()
     if place.is_dir():
         inside = (path for path in sorted(place.rglob("*")) if path.is_file())

@@ -52,13 +52,13 @@ class Source:
     head_read: bool = False
 
     def used(self) -> int:
-        """Bytes of the raw file read since the last call."""
+        """Return the number of bytes of the raw file read since the last call."""
         now = self.raw.tell()
         used, self.counted = now - self.counted, now
         return used
 
     def read(self, size: int) -> bytes:
-        """The next `size` unpacked bytes (64 KiB at least at first), fewer at the end, none after it.
+        """Return the next `size` unpacked bytes (64 KiB at least at first), fewer at the end, none after it.
 
         Raises:
             DataError: the packed file is damaged or cut off (65).
@@ -132,7 +132,7 @@ def _unpacked(raw: io.BufferedIOBase, magic: bytes) -> tuple[io.BufferedIOBase, 
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """What the unpackers say about a damaged file, as an error that names it."""
+    """Turn what the unpackers say about a damaged file into an error that names it."""
     todo = "fetch or pack the file again"
     try:
         yield

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from sftplay.data.formats.json_value import unique_keys
 from sftplay.data.rejects import BadRowError
 
 _NOT_JSON = "not valid JSON"
@@ -37,7 +38,7 @@ def parse_row(raw: bytes) -> Any:
 
 
 def count_keys(value: Any) -> int:
-    """Keys of all objects in a parsed object or list."""
+    """Count the keys of all objects in a parsed object or list."""
     keys, waiting = 0, [value]
     while waiting:
         item = waiting.pop()
@@ -49,7 +50,7 @@ def count_keys(value: Any) -> int:
 
 
 def has_keys_only(raw: bytes, keys: int) -> bool:
-    """Whether a text certainly has no more keys than these; where a text in it has colons, it may not be certain."""
+    """Tell whether a text certainly has no more keys than these; where a text in it has colons, it may not be certain."""
     if raw.count(b":") == keys:
         return True
     # a key's colon follows its quote directly, or a blank: every other colon belongs to a text
@@ -61,18 +62,9 @@ def _refuse_lost_keys(raw: bytes, row: Any) -> None:
     if has_keys_only(raw, count_keys(row)):
         return
     try:
-        json.loads(raw, object_pairs_hook=_unique)
+        json.loads(raw, object_pairs_hook=unique_keys)
     except RecursionError:
         raise BadRowError(_NOT_JSON, "nested too deeply") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadRowError("a key stands twice", f"`{twice}`: which one counts?")
-    return result
 
 
 def _explain(raw: bytes, error: orjson.JSONDecodeError) -> BadRowError:

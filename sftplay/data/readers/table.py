@@ -12,7 +12,7 @@ from sftplay.errors import DataError
 
 
 def read(source: Source, *, tabs: bool) -> Iterator[Piece]:
-    """Pieces of rows as objects of texts. Without `tabs` the delimiter is the header's: comma, semicolon or tab.
+    """Yield pieces of rows as objects of texts. Without `tabs` the delimiter is the header's: comma, semicolon or tab.
 
     Raises:
         DataError: broken quoting, bytes that are not UTF-8, a column named twice (65).
@@ -49,7 +49,7 @@ def read(source: Source, *, tabs: bool) -> Iterator[Piece]:
 
 
 def delimiter_of(header: bytes) -> str:
-    """The delimiter that splits the header into most columns; a comma where there is but one."""
+    """Return the delimiter that splits the header into most columns; a comma where there is but one."""
     counts = {mark: header.count(mark.encode()) for mark in (",", ";", "\t")}
     return max(counts, key=lambda mark: counts[mark])
 
@@ -62,7 +62,7 @@ def _columns(record: list[str], name: str) -> list[str]:
 
 
 def _lines(source: Source) -> Iterator[str]:
-    """Lines as text, line ends kept; a line of over 16 MiB or a byte that is not UTF-8 ends the reading."""
+    """Yield lines as text, line ends kept; a line of over 16 MiB or a byte that is not UTF-8 ends the reading."""
     line, offset, rest = 1, source.offset, b""
     while True:
         block = source.read(1 << 20)

@@ -1,4 +1,4 @@
-"""What stands in the rendered rows although the data does not say it: said, because the model is asked or trained with it."""
+"""Text in the rendered rows that is not in the data: reported, because the model is prompted or trained with it."""
 
 from __future__ import annotations
 

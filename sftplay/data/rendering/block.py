@@ -1,4 +1,4 @@
-"""What comes of a block of rows when it is rendered: its lines, their keys, counts and findings."""
+"""The result of rendering a block of rows: its lines, their keys, counts and findings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _64_BITS = (1 << 64) - 1
 
 @dataclass
 class RenderedBlock:
-    """What came of a block: lines to write, lines set aside, counts, findings.
+    """The result of one block: lines to write, lines set aside, counts, findings.
 
     Attributes:
         out: the lines, joined; sizes: their lengths.
@@ -41,7 +41,7 @@ class RenderedBlock:
     findings: Findings = field(default_factory=Findings)
 
     def lines(self) -> list[bytes]:
-        """The lines one by one."""
+        """Return the lines one by one."""
         ends = list(accumulate(self.sizes))
         return [self.out[end - size : end] for end, size in zip(ends, self.sizes, strict=True)]
 
@@ -73,11 +73,11 @@ class RenderedLines:
         self.add(orjson.dumps(row_id)[1:-1], orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)[1:], number)
 
     def lines(self) -> list[bytes]:
-        """The lines one by one."""
+        """Return the lines one by one."""
         return [b'{"id":"%b",%b' % line for line in zip(self.ids, self.bodies, strict=True)]
 
     def done(self) -> RenderedBlock:
-        """The result with all lines in it. Their keys are this run's: Python's hash of bytes (SipHash, 64 bits) has one seed for
+        """Return the result with all lines in it. Their keys are this run's: Python's hash of bytes (SipHash, 64 bits) has one seed for
         a process and the workers forked from it.
         """
         result, lines = self.result, self.lines()

@@ -6,13 +6,19 @@ end-of-turn token that closes it. So whatever the model has to write itself is t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from sftplay.data.formats.reasoning import REASONING_KEYS
+from sftplay.data.rendering.completeness import lost_parts
 from sftplay.data.rendering.template import ChatTemplate, Message, RefusedConversationError
 from sftplay.errors import DataError
 
 Turns = Literal["all", "last", "unroll"]
+Given = tuple[list[Any] | None, Mapping[str, Any]]  # tools and further arguments for the template
+NOTHING: Given = (None, {})
+_THINK = re.compile("</?think>")
 _OTHER_TURNS = {
     "all": "set data.turns: last (train the last answer only) or data.turns: unroll (a row for each answer)",
     "last": "set data.turns: unroll (a row for each answer, ending with it)",
@@ -28,18 +34,20 @@ class Cut(NamedTuple):
         rewritten: trained turns that the template renders differently while they are the last one (Qwen 3 drops
             `<think>` from earlier turns), so that the model is trained on other text than it would have to write.
         changed: trained turns whose text does not stand in the target as the data has it.
+        lost: kinds of text of the conversation that do not stand in the rendering.
     """
 
     pairs: tuple[tuple[str, str], ...]
     tail: str
     rewritten: int = 0
     changed: int = 0
+    lost: tuple[tuple[int, str], ...] = ()
 
 
 def cut_rows(
-    template: ChatTemplate, eot: str, messages: Sequence[Message], turns: Turns, tools: list[Any] | None = None
+    template: ChatTemplate, eot: str, messages: Sequence[Message], turns: Turns, given: Given = NOTHING
 ) -> Iterator[Cut]:
-    """The training rows of one conversation: one, or with `unroll` one for each assistant turn. `train: false` is input.
+    """Yield the training rows of one conversation: one, or with `unroll` one for each assistant turn. `train: false` is input.
 
     Raises:
         RefusedConversationError: the template refuses it, or there is no answer in it (65).
@@ -55,14 +63,14 @@ def cut_rows(
         raise RefusedConversationError("no assistant turn, nothing to train on")
     if turns == "unroll":
         for index in answers:
-            yield cut(template, eot, messages[: index + 1], trained=[index], turns=turns, tools=tools)
+            yield cut(template, eot, messages[: index + 1], trained=[index], turns=turns, given=given)
     else:
         trained = answers if turns == "all" else answers[-1:]
-        yield cut(template, eot, messages, trained=trained, turns=turns, tools=tools)
+        yield cut(template, eot, messages, trained=trained, turns=turns, given=given)
 
 
 def _without_mark(message: Message) -> Message:
-    """The message as the template gets it."""
+    """Return the message as the template gets it."""
     return {key: message[key] for key in message if key != "train"} if "train" in message else message
 
 
@@ -73,23 +81,24 @@ def cut(
     *,
     trained: Sequence[int],
     turns: Turns = "all",
-    tools: list[Any] | None = None,
+    given: Given = NOTHING,
 ) -> Cut:
     """Cut one rendering; `trained` are the indexes of the assistant turns to train."""
-    rendering = template.render(messages, False, tools)
-    starts = [_start(template, rendering, messages, index, turns=turns, tools=tools) for index in trained]
+    rendering = template.render(messages, False, *given)
+    starts = [_start(template, rendering, messages, index, turns=turns, given=given) for index in trained]
     pairs, rewritten, changed, done = [], 0, 0, 0
     for index, start, bound in zip(trained, starts, [*starts[1:], len(rendering)], strict=True):
         text = _text(messages[index])
-        shorter = rendering if index + 1 == len(messages) else template.render(messages[: index + 1], False, tools)
+        shorter = rendering if index + 1 == len(messages) else template.render(messages[: index + 1], False, *given)
         is_prefix = rendering.startswith(shorter)
         end = _turn_end(rendering, start, min(bound, len(shorter)) if is_prefix else bound, eot, text)
         target = rendering[start:end]
         rewritten += not is_prefix and target != _alone(shorter, rendering[:start], eot, text)
-        changed += text.strip() not in target
+        reasoning = [message_text for key in REASONING_KEYS if (message_text := messages[index].get(key))]
+        changed += not all(_is_whole(part, rendering, done, start, end) for part in (text, *reasoning))
         pairs.append((rendering[done:start], target))
         done = end
-    result = Cut(tuple(pairs), rendering[done:], rewritten, changed)
+    result = Cut(tuple(pairs), rendering[done:], rewritten, changed, lost_parts(rendering, messages, trained))
     assert "".join(part for pair in result.pairs for part in pair) + result.tail == rendering
     return result
 
@@ -101,13 +110,13 @@ def _start(
     index: int,
     *,
     turns: Turns,
-    tools: list[Any] | None,
+    given: Given,
 ) -> int:
-    """Where the answer `index` begins: the length of the rendering up to it, which must begin the whole rendering."""
-    prompt = template.render(messages[:index], True, tools)
+    """Find where the answer `index` begins: the length of the rendering up to it, which must begin the whole rendering."""
+    prompt = template.render(messages[:index], True, *given)
     if rendering.startswith(prompt):
         return len(prompt)
-    if index + 1 < len(messages) and template.render(messages[: index + 1], False, tools).startswith(prompt):
+    if index + 1 < len(messages) and template.render(messages[: index + 1], False, *given).startswith(prompt):
         raise DataError(
             "the chat template renders an earlier turn differently once other turns follow",
             todo=_OTHER_TURNS[turns],
@@ -140,8 +149,20 @@ def _turn_end(rendering: str, start: int, bound: int, eot: str, text: str) -> in
     return end
 
 
+def _is_whole(text: str, rendering: str, done: int, start: int, end: int) -> bool:
+    """Tell whether an answer stands in its target; it may begin in the prompt, where that opens <think> for it.
+
+    White space around reasoning may differ: templates lay it out in their own way.
+    """
+    text = text.strip()
+    if rendering.find(text, max(done, start - len(text) + 1), end) >= 0:
+        return True
+    parts = [part.strip() for part in _THINK.split(text) if part.strip()]
+    return len(parts) > 1 and all(rendering.find(part, start, end) >= 0 for part in parts)
+
+
 def _alone(shorter: str, prompt: str, eot: str, text: str) -> str | None:
-    """The target as it is rendered while its turn is the last; None where that can't be cut."""
+    """Return the target as it is rendered while its turn is the last; None where that can't be cut."""
     if not shorter.startswith(prompt):
         return None
     try:

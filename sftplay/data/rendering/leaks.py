@@ -36,12 +36,12 @@ class Leaks:
         self.count = 0
 
     def next_split(self) -> None:
-        """The rows that follow belong to another split."""
+        """Begin another split."""
         self._before.take(self._own)
         self._own = SeenRows()
 
     def without(self, done: RenderedBlock, rejects: IO[bytes], findings: Findings) -> bytes:
-        """The lines of a block but for those that stand in an earlier split; these go to `rejects`."""
+        """Return the lines of a block but for those that stand in an earlier split; these go to `rejects`."""
         leaked = set(self._before.known(done.keys))
         self.count = len(leaked)
         repeated, same = self._own.duplicates(done.keys), self._ids.duplicates(done.ids)

@@ -40,39 +40,40 @@ class Pattern:
         self._picked = itemgetter(*numbers) if numbers else None  # one value, or a tuple of several: what % takes
 
     def fill(self, values: list[str]) -> str:
-        """The text with the values in it."""
+        """Return the text with the values in it."""
         return self._form % self._picked(values) if self._picked else self._form
 
 
 @dataclass(frozen=True)
 class CutPlan:
-    """How to cut every conversation of one shape.
+    """The cut of every conversation of one shape.
 
     Attributes:
         eot: the end-of-turn token; a row whose target spells it is left to the full rendering.
-        rows: for each row that the conversation gives, how to make its pairs and its tail.
+        rows: for each row that the conversation gives, how to make its pairs and its tail, and what the template leaves out.
         derived: (number of the text, what is stripped off) for values beside the texts themselves.
         guards: (number of the value, question, argument, answer).
     """
 
     eot: str
-    rows: tuple[tuple[tuple[tuple[Pattern, Pattern], ...], Pattern], ...]
+    rows: tuple[tuple[tuple[tuple[Pattern, Pattern], ...], Pattern, tuple[tuple[int, str], ...]], ...]
     derived: tuple[tuple[int, tuple[Op, ...]], ...]
     guards: tuple[tuple[int, str, str | None, bool], ...]
 
     def cuts(self, texts: list[str]) -> list[Cut] | None:
-        """The rows of one conversation; None where it has to be rendered in full."""
+        """Return the rows of one conversation; None where it has to be rendered in full."""
         values = texts if not self.derived else [*texts, *(_strip(texts[index], ops) for index, ops in self.derived)]
         for number, question, argument, expected in self.guards:
             if answer(values[number], question, argument) is not expected:
                 return None
         cuts = []
-        for pairs, tail in self.rows:
+        for pairs, tail, left_out in self.rows:
             filled = tuple([(given.fill(values), target.fill(values)) for given, target in pairs])
             for _, target in filled:
                 if target.find(self.eot) != len(target) - len(self.eot):
                     return None
-            cuts.append(Cut(filled, tail.fill(values)))
+            lost = tuple([part for part in left_out if texts[part[0]].strip()]) if left_out else ()
+            cuts.append(Cut(filled, tail.fill(values), lost=lost))
         return cuts
 
 
@@ -87,7 +88,7 @@ class Planner:
     plans: dict[tuple[str, ...], CutPlan | None] = field(default_factory=dict)
 
     def cuts(self, messages: Sequence[dict[str, Any]]) -> list[Cut] | None:
-        """The rows of one conversation; None where it has to be rendered in full."""
+        """Return the rows of one conversation; None where it has to be rendered in full."""
         if not self.traceable:
             return None
         for message in messages:
@@ -97,7 +98,7 @@ class Planner:
         return plan.cuts([message["content"] for message in messages]) if plan else None
 
     def plan(self, roles: tuple[str, ...]) -> CutPlan | None:
-        """The plan for conversations of plain texts with these roles; None where they have to be rendered in full."""
+        """Return the plan for conversations of plain texts with these roles; None where they have to be rendered in full."""
         if not self.traceable:
             return None
         if roles not in self.plans and len(self.plans) < SHAPES:
@@ -118,7 +119,7 @@ class Planner:
 
 
 def planner_for(template: ChatTemplate, eot: str, turns: Turns) -> Planner:
-    """The planner of this process for a template."""
+    """Return the planner of this process for a template."""
     return _planner(template.source, tuple(sorted(template.named.items())), template.date, eot, turns)
 
 
@@ -144,7 +145,8 @@ def _plan(eot: str, cuts: list[Cut], notes: Notes, texts: int) -> CutPlan:
         return Pattern([*parts, text[end:]], numbers)
 
     rows = tuple(
-        (tuple((pattern(given), pattern(target)) for given, target in cut.pairs), pattern(cut.tail)) for cut in cuts
+        (tuple((pattern(given), pattern(target)) for given, target in cut.pairs), pattern(cut.tail), cut.lost)
+        for cut in cuts
     )
     guards = tuple(
         (number_of(index, done), question, argument, assumed)

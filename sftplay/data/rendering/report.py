@@ -1,9 +1,9 @@
-"""What `render` did, counted: report.json, and what its stamp tells later stages and runs."""
+"""Counts of what `render` did: for report.json, and for the stamp that later stages and runs read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from sftplay.data.findings import Findings
@@ -13,10 +13,12 @@ from sftplay.data.rendering.probe import TemplateTraits
 from sftplay.data.rendering.template import ChatTemplate
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts
 
+ADDED_TEXTS = ("default_system", "preamble", "answer_prefix")
+
 
 @dataclass
 class Counts:
-    """What came of all rows, by split where that matters."""
+    """Counts over all rows, by split where that matters."""
 
     rows: dict[str, int] = field(default_factory=dict)
     turns: dict[str, int] = field(default_factory=dict)
@@ -44,8 +46,8 @@ def facts_of(
     counts: Counts,
     style: dict[str, str] | None,
 ) -> Mapping[str, Any]:
-    """What later stages and runs want to know."""
-    adds = {key: text for key, text in asdict(traits).items() if isinstance(text, str) and text}
+    """Return what later stages and runs want to know."""
+    adds = {key: text for key in ADDED_TEXTS if (text := getattr(traits, key))}
     return {
         "template_hash": template.hash,
         "tokenizer_hash": tokenizer.hash,
@@ -71,7 +73,7 @@ def facts_of(
 
 
 def report_of(counts: Counts) -> dict[str, Any]:
-    """report.json."""
+    """Return the content of report.json."""
     return {
         "rows": {
             "in": counts.read,

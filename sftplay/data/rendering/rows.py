@@ -10,9 +10,13 @@ import orjson
 
 from sftplay.data.blocks import Block
 from sftplay.data.findings import Finding
+from sftplay.data.formats.row_format import TEMPLATE_KWARGS
+from sftplay.data.rendering.adapt import AS_PROCESSED, MessageForm
 from sftplay.data.rendering.block import RenderedBlock, RenderedLines
-from sftplay.data.rendering.cut import Cut, Turns, cut_rows
+from sftplay.data.rendering.completeness import lost_finding, lost_in_shape
+from sftplay.data.rendering.cut import NOTHING, Cut, Turns, cut_rows
 from sftplay.data.rendering.plans import Planner, planner_for
+from sftplay.data.rendering.row_reader import read_row
 from sftplay.data.rendering.special_tokens import count_specials, may_spell_special
 from sftplay.data.rendering.template import ChatTemplate, RefusedConversationError
 from sftplay.data.rendering.tool_checks import check_tools, with_tool_texts
@@ -34,12 +38,6 @@ _CHANGED = Finding(
 _MERGED = Finding(
     "merged_systems", "note", "the system turn was merged into the first user turn (data.system_unsupported)"
 )
-_NO_SYSTEM = Finding(
-    "system_turn",
-    "fatal",
-    "the chat template can't render a system turn",
-    "data.system_unsupported: merge_into_user puts it in front of the first user turn",
-)
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,9 @@ class RenderSettings:
         specials: the tokenizer's special tokens.
         keep_specials: whether text may spell one of them.
         system: what to do with a system turn: the template renders it, refuse the row, or merge it.
+        system_problem: what the template does with a system turn instead of rendering it.
+        form: how the template takes messages.
+        name: of the template, for a person.
     """
 
     template: ChatTemplate
@@ -58,6 +59,9 @@ class RenderSettings:
     specials: tuple[str, ...]
     keep_specials: bool
     system: Literal["render", "error", "merge"]
+    system_problem: str = ""
+    form: MessageForm = AS_PROCESSED
+    name: str = "the model"
 
 
 def render_block(recipe: RenderSettings, block: Block) -> RenderedBlock:
@@ -74,7 +78,7 @@ def render_block(recipe: RenderSettings, block: Block) -> RenderedBlock:
         spells = may_spell and may_spell_special(recipe.specials, line)
         place = f"{block.file}:{number}"
         try:
-            row = _read_row(line)
+            row = read_row(line, result.findings)
             place += f" ({row['id']})"
             if spells and not count_specials(
                 recipe.specials, with_tool_texts(row), place, result.findings, keep=recipe.keep_specials
@@ -107,13 +111,18 @@ def _render_row(
     has_system = "system" in [message["role"] for message in messages]
     if has_system and recipe.system != "render":
         if recipe.system == "error":
-            result.findings.add(_NO_SYSTEM, place)
+            result.findings.add(_no_system(recipe.system_problem), place)
             return
         messages = merge_system(messages)
         result.findings.add(_MERGED, place)
+    if more := recipe.form.finding(messages):
+        result.findings.add(more, place)
+    messages = recipe.form.adapted(messages)
     cuts = _cuts(recipe, planner, row, messages, compare=compare)
     if "tools" in row or any("tool_calls" in message for message in messages):
         check_tools(row, messages, cuts, place, result.findings)
+    for word in dict.fromkeys(word for cut in cuts for _, word in cut.lost):
+        result.findings.add(lost_finding(word, recipe.name), place)
     for part, cut in enumerate(cuts, 1):
         result.rows += 1
         result.turns += len(cut.pairs)
@@ -128,12 +137,14 @@ def _render_row(
 def _cuts(
     recipe: RenderSettings, planner: Planner, row: Mapping[str, Any], messages: list[dict[str, Any]], *, compare: bool
 ) -> list[Cut]:
-    tools = row.get("tools")
-    planned = planner.cuts(messages) if tools is None else None
+    given = row.get("tools"), row.get(TEMPLATE_KWARGS) or {}
+    planned = planner.cuts(messages) if given == NOTHING else None
     if planned is not None and not compare:
         return planned
-    cuts = list(cut_rows(recipe.template, recipe.eot, messages, recipe.turns, tools))
+    cuts = list(cut_rows(recipe.template, recipe.eot, messages, recipe.turns, given))
     assert planned is None or planned == cuts, f"row {row['id']}: the plan of the chat template does not hold"
+    if planned is None and recipe.turns != "unroll":
+        return [cut._replace(lost=(*cut.lost, *lost_in_shape(recipe.template, messages, given[0]))) for cut in cuts]
     return cuts
 
 
@@ -158,26 +169,10 @@ def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return merged
 
 
-def _read_row(line: bytes) -> dict[str, Any]:
-    """A processed row, checked: people edit these files.
-
-    Raises:
-        DataError: not JSON, or not a row (65).
-    """
-    todo = 'a row is {"messages": [{"role": …, "content": …}, …], "id": …}; `process` makes them'
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"not valid JSON (column {error.colno}: {error.msg})", todo=todo) from error
-    if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("messages"), list):
-        raise DataError("not a processed row: id or messages are missing", todo=todo)
-    for message in row["messages"]:
-        if not (
-            isinstance(message, dict)
-            and isinstance(message.get("role"), str)
-            and isinstance(message.get("content"), str | None)
-        ):
-            raise DataError("not a processed row: a message wants a role and text as content", todo=todo)
-    if not isinstance(row.get("tools"), list | None):
-        raise DataError("not a processed row: `tools` wants a list", todo=todo)
-    return row
+def _no_system(problem: str) -> Finding:
+    return Finding(
+        "system_turn",
+        "fatal",
+        f"the chat template can't render a system turn: it {problem}",
+        "data.system_unsupported: merge_into_user puts it in front of the first user turn",
+    )

@@ -12,13 +12,13 @@ from sftplay.data.tokenizing.tokenizer import TokenizerFacts
 
 
 def special_in(text: str, tokenizer: TokenizerFacts) -> list[str]:
-    """The special tokens that stand in a text, in order."""
+    """Return the special tokens that stand in a text, in order."""
     return special_pattern(tuple(tokenizer.special)).findall(text)
 
 
 @lru_cache(maxsize=4)
 def special_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches any of the tokens, the longest first; nothing where there are none."""
+    """Return a pattern for any of the tokens, the longest first; nothing where there are none."""
     return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)) or r"(?!)")
 
 
@@ -34,7 +34,7 @@ def may_spell_special(specials: tuple[str, ...], lines: bytes) -> bool:
 
 @lru_cache(maxsize=4)
 def _has_escapes(specials: tuple[str, ...]) -> bool:
-    """Whether a token has a character that JSON escapes, always or at times."""
+    """Tell whether a token has a character that JSON escapes, always or at times."""
     return any(not token.isprintable() or set('"\\') & set(token) for token in specials)
 
 

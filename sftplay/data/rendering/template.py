@@ -7,7 +7,6 @@ documentation); a test renders the same conversations with both. Importing trans
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,12 +24,14 @@ from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+from sftplay.data import exact_json
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import hash_bytes
 
 TEMPLATE_FILE = "chat_template.jinja"
 Message = Mapping[str, Any]
+NO_MORE: Mapping[str, Any] = {}
 # What a template may die of: its own raise_exception, and Python errors on values that it did not expect.
 _TEMPLATE_FAILURES = (
     TemplateError,
@@ -71,13 +72,20 @@ class ChatTemplate:
         """Whether the template asks for today's date anywhere."""
         return "strftime_now" in meta.find_undeclared_variables(_compiler().parse(self.source))
 
-    def render(self, messages: Sequence[Message], add_generation_prompt: bool, tools: list[Any] | None = None) -> str:
-        """The conversation as one text, special tokens included.
+    def render(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool,
+        tools: list[Any] | None = None,
+        more: Mapping[str, Any] = NO_MORE,
+    ) -> str:
+        """Return the conversation as one text, special tokens included.
 
         Args:
             messages: `{"role", "content"}` each.
             add_generation_prompt: end with what opens the model's answer.
             tools: JSON schemas of tools that the model may call.
+            more: further arguments of the conversation for the template (`chat_template_kwargs`).
 
         Raises:
             RefusedConversationError: the template refuses it (65); `what` holds the template's own words.
@@ -89,7 +97,7 @@ class ChatTemplate:
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
                 strftime_now=self._strftime_now,
-                **self.named,
+                **{**self.named, **more},
             )
         except SecurityError as error:
             raise RefusedConversationError(f"the chat template does something unsafe: {error}") from error
@@ -105,7 +113,7 @@ class ChatTemplate:
 
 
 def choose_template(chosen: str | None, tokenizer: TokenizerFacts, date: str | None = None) -> ChatTemplate:
-    """The config's template file, else the tokenizer's own.
+    """Return the config's template file, else the tokenizer's own.
 
     Raises:
         NotFoundError: the config names a file that is not there (66).
@@ -126,7 +134,7 @@ def choose_template(chosen: str | None, tokenizer: TokenizerFacts, date: str | N
 
 
 def checked_template(source: str, named: Mapping[str, str], date: str | None, where: str) -> ChatTemplate:
-    """A template that is known to compile.
+    """Return a template that is known to compile.
 
     Raises:
         DataError: not valid Jinja, with the line (65).
@@ -189,11 +197,13 @@ def _raise_exception(message: str) -> None:
 def _tojson(
     value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return exact_json.pretty(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def make_environment(kind: type[ImmutableSandboxedEnvironment]) -> ImmutableSandboxedEnvironment:
-    """A Jinja environment for chat templates."""
+    """Return a Jinja environment for chat templates."""
     environment = kind(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception

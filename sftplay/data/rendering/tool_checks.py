@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sftplay.data.findings import Finding, Findings
+from sftplay.data.formats.reasoning import REASONING_KEYS
+from sftplay.data.formats.row_format import TEMPLATE_KWARGS
 from sftplay.data.formats.tools import function_names, texts_in
+from sftplay.data.rendering.completeness import CALLS, lost_calls
 from sftplay.data.rendering.cut import Cut
 from sftplay.data.rendering.template import RefusedConversationError
 
@@ -32,14 +35,16 @@ def check_tools(
     targets = [target for cut in cuts for _, target in cut.pairs]
     answers = [each for each in messages if each["role"] == "assistant" and each.get("train") is not False]
     for message, target in zip(answers[-len(targets) :], targets, strict=True):  # data.turns: last has one target
-        if any(name not in target for name in function_names(message.get("tool_calls") or [])):
+        if missing := lost_calls(message, target):
+            what = "a tool call" if missing == CALLS else "arguments of a tool call"
             raise RefusedConversationError(
-                "the chat template leaves out a tool call: take one that knows tools (data.chat_template)"
+                f"the chat template leaves out {what}: take one that knows tools (data.chat_template)"
             )
 
 
 def with_tool_texts(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The messages, and what else the template prints of the row, as one more."""
+    """Return the messages, and what else the template prints of the row, as one more."""
     messages: list[dict[str, Any]] = row["messages"]
-    other = [row.get("tools"), *(message.get("tool_calls") for message in messages)]
+    of_messages = [message.get(key) for message in messages for key in ("tool_calls", *REASONING_KEYS)]
+    other = [row.get("tools"), row.get(TEMPLATE_KWARGS), *of_messages]
     return [*messages, {"content": "\n".join(texts_in(other))}] if any(other) else messages

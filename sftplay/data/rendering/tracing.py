@@ -18,7 +18,7 @@ from jinja2.environment import Template
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from sftplay.data.rendering.template import ChatTemplate, GenerationTag, Message, make_environment
+from sftplay.data.rendering.template import NO_MORE, ChatTemplate, GenerationTag, Message, make_environment
 
 Op = tuple[str, str | None]  # strip, lstrip or rstrip, and what it takes off
 Question = tuple[int, tuple[Op, ...], str, str | None]  # which text, after which ops, the question, its argument
@@ -48,7 +48,7 @@ class InspectedError(BaseException):
 
 @dataclass
 class Notes:
-    """What one attempt writes down: questions with their assumed answers, and the kinds of stripping."""
+    """The notes of one attempt: questions with their assumed answers, and the kinds of stripping."""
 
     answers: dict[Question, bool] = field(default_factory=dict)
     ops: dict[tuple[Op, ...], int] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class _Slot(_Traced):
 
 
 def stand_in(notes: Notes, index: int, ops: tuple[Op, ...] = ()) -> _Slot:
-    """The stand-in for text number `index` after some stripping."""
+    """Return the stand-in for text number `index` after some stripping."""
     number = f"{_OPS}{notes.ops.setdefault(ops, len(notes.ops))}" if ops else ""
     slot = _Slot(number + plain_stand_in(index))
     slot._notes, slot._index, slot._ops = notes, index, ops
@@ -144,12 +144,12 @@ def stand_in(notes: Notes, index: int, ops: tuple[Op, ...] = ()) -> _Slot:
 
 
 def plain_stand_in(index: int) -> str:
-    """How the stand-in for text number `index` looks in a rendering."""
+    """Return how the stand-in for text number `index` looks in a rendering."""
     return f"{_OPEN}{index}{_CLOSE}"
 
 
 def holds_stand_in(text: str) -> bool:
-    """Whether a text has characters that mark stand-ins."""
+    """Tell whether a text has characters that mark stand-ins."""
     return any(character in text for character in (_OPEN, _CLOSE, _OPS))
 
 
@@ -160,7 +160,7 @@ def _joined(notes: Notes, text: str) -> _Traced:
 
 
 def answer(text: str, question: str, argument: str | None) -> bool:
-    """The answer to a noted question for a real text."""
+    """Return the answer to a noted question for a real text."""
     if question == "bool":
         return bool(text)
     assert argument is not None
@@ -177,18 +177,18 @@ class TracingTemplate(ChatTemplate):
 
     notes: Notes = field(default_factory=Notes)
 
-    def render(self, messages: Any, add_generation_prompt: bool, tools: Any = None) -> str:
+    def render(self, messages: Any, add_generation_prompt: bool, tools: Any = None, more: Any = NO_MORE) -> str:
         stand_ins: list[Message] = [
             {**message, "content": stand_in(self.notes, index)} for index, message in enumerate(messages)
         ]
-        return super().render(stand_ins, add_generation_prompt, tools)
+        return super().render(stand_ins, add_generation_prompt, tools, more)
 
     def _template(self) -> Template:
         return _compiled(self.source)
 
 
 def can_be_traced(source: str) -> bool:
-    """Whether what a rendering shows of a template holds for other texts too: no text that has become plain text
+    """Tell whether what a rendering shows of a template holds for other texts too: no text that has become plain text
     (by `~`, in a captured block) is looked at any more.
     """
     tree = _environment().parse(source)
@@ -212,7 +212,7 @@ def _is_harmless(node: nodes.Node, *, is_written: bool) -> bool:
 
 
 def _is_open(operand: nodes.Operand) -> bool:
-    """`x in "text"` would look at x without being seen; `x in ["a", "b"]` asks x."""
+    """Tell whether the operand asks the text: `x in "text"` would look at x without being seen; `x in ["a", "b"]` asks x."""
     return operand.op not in ("in", "notin") or isinstance(operand.expr, nodes.List | nodes.Tuple)
 
 

@@ -56,7 +56,7 @@ class ValuesHash:
         labels.update(np.ascontiguousarray(batch.labels, dtype="<i4").data)
 
     def value(self) -> str:
-        """`sha256:<hex>`."""
+        """Return `sha256:<hex>`."""
         return f"sha256:{hashlib.sha256(b''.join(column.digest() for column in self._columns)).hexdigest()}"
 
 
@@ -113,7 +113,7 @@ def writing(path: Path) -> Iterator[Writer]:
 
 
 def read_split(path: Path) -> pa.Table:
-    """A split, mapped into memory.
+    """Return a split, mapped into memory.
 
     Raises:
         NotFoundError: no such file (66). StorageError: not an Arrow stream of ours (74).
@@ -133,7 +133,7 @@ def read_split(path: Path) -> pa.Table:
 
 
 def batches_of(table: pa.Table) -> Iterator[TokenBatch]:
-    """A split's rows as numpy arrays."""
+    """Yield a split's rows as numpy arrays."""
     for part in table.to_batches():
         tokens, labels = part.column("input_ids"), part.column("labels")
         yield TokenBatch(
@@ -145,7 +145,7 @@ def batches_of(table: pa.Table) -> Iterator[TokenBatch]:
 
 
 def values_hash(path: Path) -> str:
-    """The hash of a split's values, computed anew from its file; the stamp holds the one of the time of writing."""
+    """Return the hash of a split's values, computed anew from its file; the stamp holds the one of the time of writing."""
     found = ValuesHash()
     for batch in batches_of(read_split(path)):
         found.add(batch)

@@ -1,4 +1,4 @@
-"""What the tokens of a byte-level tokenizer stand for, in bytes: to see that a text survives tokenizing, without decoding it.
+"""Tokens of a byte-level tokenizer as bytes: they show that a text survives tokenizing, without decoding it.
 
 Byte-level BPE (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019; most tokenizers since) writes each byte
 as a character of an alphabet of 256, so the bytes of a text are those of its tokens, one after the other. The library's own
@@ -17,7 +17,7 @@ TokenBytes = Sequence[bytes]  # id → the bytes of its token
 
 
 def token_bytes_of(backend: Tokenizer) -> TokenBytes | None:
-    """The bytes of every token; None where the tokenizer is not a byte-level one, or has tokens in other characters."""
+    """Return the bytes of every token; None where the tokenizer is not a byte-level one, or has tokens in other characters."""
     from tokenizers import decoders
 
     if not isinstance(backend.decoder, decoders.ByteLevel):
@@ -36,7 +36,7 @@ def token_bytes_of(backend: Tokenizer) -> TokenBytes | None:
 
 
 def decodes_to(spelling: TokenBytes, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> bool:
-    """Whether the tokens of each text are that text, byte for byte."""
+    """Tell whether the tokens of each text are that text, byte for byte."""
     bytes_of = spelling.__getitem__
     return all(b"".join(map(bytes_of, tokens)) == text.encode("utf-8") for text, tokens in zip(texts, ids, strict=True))
 

@@ -40,7 +40,7 @@ class LengthLimit:
     trained: list[np.ndarray] = field(default_factory=list)
 
     def apply(self, batch: TokenBatch) -> TokenBatch:
-        """The batch as the policy leaves it."""
+        """Return the batch as the policy leaves it."""
         self.seen.append(batch.lengths.astype(np.int32))
         self.trained.append(_trained(batch).astype(np.int32))
         over = np.flatnonzero(batch.lengths > self.limit)
@@ -58,21 +58,21 @@ class LengthLimit:
         return _select(kept, keep)
 
     def untrained(self) -> int:
-        """Rows without a trained token, before the limit."""
+        """Count the rows without a trained token, before the limit."""
         return sum(int(np.count_nonzero(counts == 0)) for counts in self.trained)
 
     def bars(self, of: list[np.ndarray]) -> list[list[int]]:
-        """[from, to, rows] for a histogram of `seen` or `trained`."""
+        """Return [from, to, rows] for a histogram of `seen` or `trained`."""
         values, counts = np.unique(np.concatenate(of) if of else np.zeros(0, np.int32), return_counts=True)
         return bins_of(list(zip(values.tolist(), counts.tolist(), strict=True)))
 
     def finding(self) -> Finding:
-        """What became of rows that are too long."""
+        """Return what became of rows that are too long."""
         done = f"{self.dropped:,} dropped, {self.truncated:,} cut (data.on_too_long: {self.policy})"
         return Finding("too_long", "warning", f"longer than model.max_length ({self.limit:,} tokens): {done}", _LONGER)
 
     def quantiles(self, of: list[np.ndarray] | None = None) -> dict[str, int]:
-        """Lengths of all rows in tokens: median, 90 %, 99 %, longest. Empty where there were no rows."""
+        """Return lengths of all rows in tokens: median, 90 %, 99 %, longest. Empty where there were no rows."""
         of = self.seen if of is None else of
         lengths = np.concatenate(of) if of else np.zeros(0, np.int32)
         if not len(lengths):
@@ -82,7 +82,7 @@ class LengthLimit:
         return {**{name: int(value) for name, value in zip(names, values, strict=True)}, "max": int(lengths.max())}
 
     def line(self) -> str:
-        """How many rows are too long, which, and how long rows are."""
+        """Return how many rows are too long, which, and how long rows are."""
         rows = sum(len(lengths) for lengths in self.seen)
         examples = ", ".join(f"{row_id} ({length:,})" for row_id, length in self.examples)
         more = ", …" if self.too_long > len(self.examples) else ""
@@ -93,7 +93,7 @@ class LengthLimit:
         )
 
     def refuse(self, readable: int | None) -> DataError:
-        """The error for `on_too_long: error`, with settings that would do.
+        """Return the error for `on_too_long: error`, with settings that would do.
 
         Args:
             readable: the most tokens the model can read, None where its config does not say.
@@ -108,7 +108,7 @@ class LengthLimit:
         return DataError(self.line(), todo="\n".join(todo))
 
     def _cut(self, batch: TokenBatch) -> TokenBatch:
-        """Every row cut to the limit, from its end."""
+        """Return every row cut to the limit, from its end."""
         starts = np.cumsum(batch.lengths) - batch.lengths
         position = np.arange(len(batch.tokens)) - np.repeat(starts, batch.lengths)
         keep = position < self.limit
@@ -123,7 +123,7 @@ def _trained(batch: TokenBatch) -> np.ndarray:
 
 
 def _select(batch: TokenBatch, keep: np.ndarray) -> TokenBatch:
-    """The rows with `keep`, bool (rows,)."""
+    """Return the rows with `keep`, bool (rows,)."""
     if keep.all():
         return batch
     ids: Sequence[str] = [row_id for row_id, kept in zip(batch.ids, keep, strict=True) if kept]

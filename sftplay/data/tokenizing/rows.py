@@ -121,7 +121,7 @@ class RowTokenizer:
 
 @dataclass(frozen=True)
 class TokenizedBlock:
-    """What came of a block; `size` is its length in bytes."""
+    """The result of one block; `size` is its length in bytes."""
 
     size: int
     batch: TokenBatch
@@ -155,7 +155,7 @@ class _Rows:
         self.trained += [False, True] * len(pairs)
 
     def place(self, piece: int) -> str:
-        """Where a piece stands."""
+        """Find where a piece stands."""
         row = int(np.searchsorted(self.firsts, piece, side="right")) - 1
         return self.places[row]
 
@@ -167,6 +167,6 @@ def _broken(error: Exception) -> Finding:
 
 
 def _difference(text: str, back: str) -> str:
-    """Where two texts part, for a message."""
+    """Find where two texts part, for a message."""
     at = next((i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
     return f"at character {at}: {text[at : at + 12]!r} became {back[at : at + 12]!r}"

@@ -26,7 +26,7 @@ NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_t
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """What rendering has to know about a tokenizer.
+    """Facts about a tokenizer that rendering needs.
 
     Attributes:
         folder: where it lies.
@@ -45,7 +45,7 @@ class TokenizerFacts:
     hash: str
 
     def token_id(self, text: str) -> int | None:
-        """The id of a text that is exactly one token; None where it is none or several."""
+        """Return the id of a text that is exactly one token; None where it is none or several."""
         if text in self.added:
             return self.added[text]
         ids = load_backend(self.folder).encode(text, add_special_tokens=False).ids
@@ -77,7 +77,7 @@ def read_tokenizer(folder: Path) -> TokenizerFacts:
 
 
 def load_backend(folder: Path) -> Tokenizer:
-    """The fast tokenizer without transformers around it: same ids, no truncation, no padding.
+    """Return the fast tokenizer without transformers around it: same ids, no truncation, no padding.
 
     Raises:
         NotFoundError: the folder holds no tokenizer.json (66).
@@ -96,7 +96,7 @@ def load_backend(folder: Path) -> Tokenizer:
 
 
 def load_tokenizer(folder: Path, chat_template: str | None) -> PreTrainedTokenizerFast:
-    """Transformers' tokenizer of a model folder, without torch.
+    """Return transformers' tokenizer of a model folder, without torch.
 
     Args:
         folder: the model's folder.
@@ -140,19 +140,19 @@ def _added_tokens(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _text(token: Any) -> str:
-    """A token in a config: plain text, or a mapping with `content`."""
+    """Return a token in a config: plain text, or a mapping with `content`."""
     return str(token["content"] if isinstance(token, Mapping) else token)
 
 
 def _named_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """As transformers reads them: the older special_tokens_map.json counts where the config lists no added tokens."""
+    """Read them as transformers does: the older special_tokens_map.json counts where the config lists no added tokens."""
     legacy = {} if "added_tokens_decoder" in config else _optional_json(folder / "special_tokens_map.json")
     merged = {**config, **legacy}
     return {name: _text(merged[name]) for name in NAMED if merged.get(name) is not None}
 
 
 def _declared(config: Mapping[str, Any]) -> set[str]:
-    """Tokens that the config adds by itself; transformers would append those that tokenizer.json lacks."""
+    """Return tokens that the config adds by itself; transformers would append those that tokenizer.json lacks."""
     extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
     extra = list(extra.values()) if isinstance(extra, Mapping) else extra
     return {_text(token) for token in [*extra, *(config.get("added_tokens_decoder") or {}).values()]}
@@ -168,7 +168,7 @@ def _through_transformers(folder: Path) -> tuple[dict[str, str], dict[str, int],
 
 
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    """chat_template.jinja, else the config's template; of several named ones the default."""
+    """Return chat_template.jinja, else the config's template; of several named ones the default."""
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     template = config.get("chat_template")

@@ -33,7 +33,7 @@ _NEVER, _NEVER_A_CHARACTER = "(?!)", "[^\0-\U0010ffff]"
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How a pre-tokenizer splits texts: `digits`, where each digit is a word of its own; `count`: of the words of a text."""
+    """A pre-tokenizer's rule for splitting texts: `digits`, where each digit is a word of its own; `count`: of the words of a text."""
 
     digits: bool
     count: Callable[[str], int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.collection import Collection
 from invoke.context import Context
 
-from sftplay.host.cli.task import task
+from sftplay.host.cli.task import task, whole_number
 from sftplay.host.cli.tasks import developers, images, runs, stages, start
 
 
@@ -15,6 +15,14 @@ def help_(c: Context) -> None:
     from sftplay.host.cli import guide
 
     guide.show(MENU)
+
+
+@task(help={"build-only": "build into site/ and stop", "port": "port on 127.0.0.1 (default: 8000)"})
+def docs(c: Context, build_only: bool = False, port: str | None = None) -> int:
+    """Build the documentation and serve it on 127.0.0.1 (developers)."""
+    from sftplay.host.dev import docs as documentation
+
+    return documentation.run(MENU, namespace, build_only=build_only, port=whole_number("--port", port))
 
 
 MENU = {
@@ -28,7 +36,7 @@ MENU = {
     ),
     "Many runs": (runs.batch, runs.report, runs.replay, runs.status, runs.logs),
     "Around it": (runs.tensorboard, runs.stop_tb, runs.ps, runs.stop, start.clean),
-    "Developers": (developers.test, developers.lint, developers.bench, developers.parity),
+    "Developers": (developers.test, developers.lint, docs, developers.bench, developers.parity),
 }
 
 

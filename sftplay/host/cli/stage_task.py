@@ -40,14 +40,13 @@ def stage_task(
     Args:
         doc: the task's line in `--list`.
         name: the task's name (default: the stage's).
-        fixed: options that this task always passes, by key; without: options that it does not offer, by key.
+        fixed: other defaults of options, by key; without: options that it does not offer, by key.
         required: key of an option that must be given.
         overrides: `--set` values that this task always passes, after the person's own.
         tensorboard: start TensorBoard first and leave it running.
     """
     row = BY_NAME[stage]
-    hidden = {*(fixed or ()), *without}
-    offered = [option for option in row.options if not option.internal and option.key not in hidden]
+    offered = [option for option in row.options if not option.internal and option.key not in without]
 
     def body(context: Context, **given: Any) -> int:
         from sftplay.host.launch.request import LaunchRequest

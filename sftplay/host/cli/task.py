@@ -14,6 +14,7 @@ from invoke.tasks import Task
 
 from sftplay.boundary import Boundary
 from sftplay.errors import UsageError
+from sftplay.host.cli.repeatable import RepeatableTask
 from sftplay.host.cli.words import WordsTask
 from sftplay.host.system.checkout import CHECKOUT
 
@@ -54,7 +55,7 @@ def task(
                 raise Exit(code=end.code)
 
         lists = [*iterable, *([words] if words else [])]
-        kind = WordsTask if words else Task
+        kind = WordsTask if words else RepeatableTask
         made: Task[Any] = kind(run, name=name, help=dict(help or {}), iterable=lists, auto_shortflags=short)
         if isinstance(made, WordsTask):
             made.words = words or ""

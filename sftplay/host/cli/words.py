@@ -10,7 +10,8 @@ import sys
 from typing import Any
 
 from invoke.parser.argument import Argument
-from invoke.tasks import Task
+
+from sftplay.host.cli.repeatable import RepeatableTask
 
 _FEEDERS = ("handle", "see_positional_arg")  # of invoke.parser.ParseMachine: where a word looks for its place
 
@@ -40,7 +41,7 @@ class Words(Argument):
         self._value: list[Any] = [*self._value, value]
 
 
-class WordsTask(Task[Any]):
+class WordsTask(RepeatableTask):
     """A task with such a list. `words` names its parameter."""
 
     words: str

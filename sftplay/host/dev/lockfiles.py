@@ -40,6 +40,7 @@ LOCKS: Mapping[str, LockSpec] = {
     "uv": LockSpec("images/uv.in", "images/uv.lock", _ANYWHERE),
     "build": LockSpec("images/build.in", "images/build.lock", _ANYWHERE),
     "host": LockSpec("images/host.in", "images/host.lock", _ANYWHERE),
+    "host-test": LockSpec("images/host-test.in", "images/host-test.lock", _ANYWHERE),
     "cpu": LockSpec("images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"),
     "bnb": LockSpec("images/bnb/requirements.in", "images/bnb/requirements.lock", _STACK, "cuda"),
     "unsloth": LockSpec(

@@ -1,4 +1,4 @@
-"""What people come to do, as commands: README shows them, a test runs them. One list for both."""
+"""Workflows as commands: docs/tasks.md shows them, a test runs them."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Scenario:
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "Complete beginner",
-        "Nothing prepared: sample data, explained step by step, ends with answers before and after.",
-        (("inv quickstart", "asks; with --yes it takes the defaults"),),
+        "Sample data, each step explained; ends with answers before and after training.",
+        (("inv quickstart", "asks a few questions; --yes takes the defaults"),),
     ),
     Scenario(
         "Step by step",
-        "Your files are in `data/raw`; every stage by itself, to look at what it did.",
+        "Your files are in `data/raw`. One stage at a time, so that you can look at each result.",
         (
             ("inv setup-dirs", ""),
             ("inv process", "→ data/processed"),
-            ('inv style --style "Answer like a friendly teacher."', "leave it out where no style is wanted"),
-            ("inv render", "train does it itself where it is left out"),
-            ("inv tokenize", "so does this"),
+            ('inv style --style "Answer like a friendly teacher."', "optional"),
+            ("inv render", "train does this if you skip it"),
+            ("inv tokenize", "this too"),
             ("inv data.show --count 2", "rows as the model sees them"),
             ("inv train", "→ outputs/run_bnb"),
             ("inv eval", "base against tuned"),
@@ -49,10 +49,10 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "Custom config",
-        "Settings of your own in a file; without a render step train brings the data up to date itself.",
+        "Your own settings in a file. `train` runs the stages that are missing.",
         (
-            ("cp configs/run_bnb.yaml mine.yaml", "then edit it; inv config.show lists every key"),
-            ("inv check --config mine.yaml", "will it fit, and how long"),
+            ("cp configs/run_bnb.yaml mine.yaml", "then edit it"),
+            ("inv check --config mine.yaml", "memory and time"),
             ("inv process --config mine.yaml", ""),
             ("inv train --config mine.yaml --set train.learning_rate=1e-4", "→ outputs/mine"),
             ("inv eval-quick --config mine.yaml", ""),
@@ -60,9 +60,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "Several datasets",
-        "Datasets, styles and settings against each other; started again it does only what is left.",
+        "Compare datasets, styles and settings. Run it again to continue with what is left.",
         (
-            ("inv batch --file many.yaml", "writes many.yaml: name your datasets and experiments in it"),
+            ("inv batch --file many.yaml", "writes a template: edit it"),
             ("inv batch --file many.yaml --dry-run", "what would run, and why"),
             ("inv batch --file many.yaml", "data, trainings, evaluations, one table"),
             ("inv report --batch many.yaml", "the comparison with its curves"),
@@ -70,16 +70,16 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "Clean restart",
-        "Away with what was made, the raw files stay; then from the beginning.",
+        "Remove everything that was generated (raw files stay), then start again.",
         (
-            ("inv clean --runs --yes", "without --yes it shows sizes and asks"),
+            ("inv clean --runs --yes", "without --yes it asks"),
             ('inv full-pipeline --style "Answer in one short sentence."', "process, style, render"),
             ("inv train", ""),
         ),
     ),
     Scenario(
         "Backend-specific",
-        "The same training with each backend; where Unsloth can't run, it is handed over to BitsAndBytes, and the run says why.",
+        "The same training with each backend. If Unsloth cannot run, BitsAndBytes takes over and the run records why.",
         (
             ("inv train-bnb --run with-bnb", ""),
             ("inv train-unsloth --run with-unsloth", ""),
@@ -90,7 +90,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 
 def as_markdown() -> str:
-    """README's part."""
+    """Return the workflows as Markdown."""
     parts = []
     for scenario in SCENARIOS:
         width = max((len(command) for command, remark in scenario.commands if remark), default=0)

@@ -1,4 +1,4 @@
-"""Developer tasks: tests, lint and benchmarks in the dev environment, which holds the cpu stack and the tools."""
+"""Developer tasks: tests and benchmarks in the dev environment, which holds the cpu stack and the tools."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from sftplay.host.local import environments
 from sftplay.host.local.runner import run_foreground
 from sftplay.host.protocol.ends import explain_end
 from sftplay.host.system.checkout import CHECKOUT
-
-_SOURCES = ("sftplay", "tests", "bench", "tasks.py")
 
 
 def test(*, long: bool = False, docker: bool = False, acceptance: bool = False, args: str = "") -> int:
@@ -27,19 +25,7 @@ def test(*, long: bool = False, docker: bool = False, acceptance: bool = False, 
     cores = len(os.sched_getaffinity(0))
     side_by_side = ["-n", "2", "--dist", "loadfile"] if cores > 1 and not args else []
     threads = {"OMP_NUM_THREADS": str(cores // 2)} if side_by_side else {}
-    return _tool("pytest", *side_by_side, *selection, *shlex.split(args), **threads)
-
-
-def lint(*, fix: bool = False) -> int:
-    """ruff, mypy --strict and the layers' contracts: all of them, also where the first finds something. `fix` repairs."""
-    sources = [name for name in _SOURCES if (CHECKOUT / name).exists()]
-    codes = [
-        _tool("ruff", "check", *(["--fix"] if fix else []), *sources),
-        _tool("ruff", "format", *([] if fix else ["--check"]), *sources),
-        _tool("mypy", "sftplay", "tasks.py"),
-        _tool("lint-imports"),
-    ]
-    return next((code for code in codes if code), 0)
+    return run_tool("pytest", *side_by_side, *selection, *shlex.split(args), **threads)
 
 
 def bench(what: str, *, args: str = "") -> int:
@@ -55,14 +41,14 @@ def bench(what: str, *, args: str = "") -> int:
         names = ", ".join(there) or "none yet"
         raise NotFoundError(f"there is no benchmark {what}", where="bench/", todo=f"one of: {names}, or all")
     codes = [
-        _tool("python", "-m", f"bench.{name.replace('-', '_')}", *shlex.split(args))
+        run_tool("python", "-m", f"bench.{name.replace('-', '_')}", *shlex.split(args))
         for name in (there if what == "all" else [what])
     ]
     return next((code for code in codes if code), 0)
 
 
-def _tool(name: str, *words: str, **variables: str) -> int:
-    """Run a program of the dev environment in the checkout, with these environment variables besides one's own."""
+def run_tool(name: str, *words: str, **variables: str) -> int:
+    """Run a program of the dev environment in the checkout, with `variables` added to the environment."""
     folder = environments.ensure("dev").folder / "bin"
     env = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE")}
     env |= {"PYTHONPATH": str(CHECKOUT), "PYTHONNOUSERSITE": "1", "PATH": f"{folder}{os.pathsep}{env.get('PATH', '')}"}

@@ -20,6 +20,7 @@ from sftplay.host.system.machine import read_machine
 from sftplay.host.system.uv import find_uv, uv_environ
 
 PYTHON = (3, 11)  # the locks hold wheels for exactly this one
+HOST_TESTS = "images/host-test.lock"  # of host<Python>-<lock hash>, which `inv test --python` makes
 _MARKER = "sftplay.json"
 _SOURCE_ONLY = "rouge-score"  # the one package without a wheel; built with images/build.lock
 
@@ -110,16 +111,18 @@ def present() -> frozenset[str]:
 
 def listing() -> list[tuple[Path, bool]]:
     """Every environment here, and whether it is one of today's locks (the others are kept until `inv clean --envs`)."""
-    todays = {
-        _folder(name, hash_file(CHECKOUT / stack.lock))
-        for name, stack in STACKS.items()
-        if (CHECKOUT / stack.lock).is_file()
-    }
-    return [(path, path in todays) for path in sorted(envs_folder().glob("*-*")) if (path / _MARKER).is_file()]
+    locks = [CHECKOUT / name for name in (*(stack.lock for stack in STACKS.values()), HOST_TESTS)]
+    todays = {_short(hash_file(lock)) for lock in locks if lock.is_file()}
+    made = [path for path in sorted(envs_folder().glob("*-*")) if (path / _MARKER).is_file()]
+    return [(path, path.name.rpartition("-")[2] in todays) for path in made]
 
 
 def _folder(stack: str, lock_hash: str) -> Path:
-    return envs_folder() / f"{stack}-{lock_hash.removeprefix('sha256:')[:12]}"
+    return envs_folder() / f"{stack}-{_short(lock_hash)}"
+
+
+def _short(lock_hash: str) -> str:
+    return lock_hash.removeprefix("sha256:")[:12]
 
 
 def _read(stack: str, folder: Path) -> Environment | None:

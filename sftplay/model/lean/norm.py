@@ -13,21 +13,22 @@ NAME = "RMS norms"
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, scale, weight)
-        out: torch.Tensor = (x * scale).mul_(weight)
-        return out
+        normed: torch.Tensor = (x * scale).to(x.dtype)  # rounded where the models round it
+        return normed.mul_(weight) if weight.dtype == x.dtype else normed * weight
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, scale, weight = ctx.saved_tensors
+        number, grad, x = x.dtype, grads[0].float(), x.float()
         grad_weight = None
         if ctx.needs_input_grad[1]:
-            grad_weight = (grads[0] * x).mul_(scale).reshape(-1, x.shape[-1]).sum(0)
-        inner = grads[0] * weight
+            grad_weight = (grad * x).mul_(scale).reshape(-1, x.shape[-1]).sum(0)
+        inner = grad * weight
         along = torch.linalg.vecdot(inner, x).unsqueeze(-1).mul_(scale.pow(3)).div_(x.shape[-1])
-        return inner.mul_(scale).addcmul_(x, along, value=-1), grad_weight, None
+        return inner.mul_(scale).addcmul_(x, along, value=-1).to(number), grad_weight, None
 
 
 def replace(model: Any) -> int:
@@ -47,5 +48,7 @@ def _forward(module: Any, x: torch.Tensor) -> Any:
 def _agrees(module: Any) -> bool:
     if not hasattr(module, "variance_epsilon") or getattr(module, "weight", None) is None:
         return False
-    x = torch.randn(2, module.weight.shape[0], generator=torch.Generator().manual_seed(0))
-    return torch.allclose(_forward(module, x), module(x), rtol=1e-4, atol=1e-5)
+    number = module.weight.dtype
+    x = torch.randn(2, module.weight.shape[0], generator=torch.Generator().manual_seed(0)).to(number)
+    relative, absolute = (1e-4, 1e-5) if number == torch.float32 else (1e-2, 1e-3)
+    return torch.allclose(_forward(module, x), module(x), rtol=relative, atol=absolute)

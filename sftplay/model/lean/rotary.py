@@ -55,7 +55,8 @@ def _apply(
     """Queries and keys in their positions; the signature is that of transformers' models."""
     half = cos.shape[-1] // 2
     halves_agree = all(torch.equal(each[..., :half], each[..., half:]) for each in (cos, sin))
-    if q.dtype != torch.float32 or cos.shape[-1] != q.shape[-1] or not halves_agree:
+    same = q.dtype == k.dtype == cos.dtype == sin.dtype and q.dtype in (torch.float32, torch.bfloat16)
+    if not same or cos.shape[-1] != q.shape[-1] or not halves_agree:
         return plain(q, k, cos, sin, unsqueeze_dim=unsqueeze_dim)
     cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
     rotate: Any = _Rotate.apply

@@ -119,7 +119,7 @@ def _both(backend: str, method: str, precision: str, device: str, folder: Path) 
     model = module.prepare(module.load(settings, folder, device, precision), settings, None)
     plain = _plain_copy(model, settings, folder, device, method)
     if backend == "bnb":
-        slim(model)
+        slim(model, precision)
     return _train(model, device, precision), _train_plainly(plain, device)
 
 
@@ -172,7 +172,7 @@ def _train(model: Any, device: str, precision: str) -> Steps:
     losses, norms = [], []
     head = has_plain_head(model)
     for batch in _batches():
-        with autocast(device, precision):
+        with autocast(device, precision, model):
             mean_target_loss(model, batch["rows"], Collator(0), 2)
             model.train()
             total, count = target_loss(model, on_device(Collator(0)(batch["rows"]), model.device), plain_head=head)

@@ -85,5 +85,5 @@ def remember(path: Path, found: Mapping[str, Any]) -> None:
     """Write what was proved. A cache that can't be written (read-only in a container) only costs time."""
     try:
         write_json(path, dict(found))
-    except SftplayError as problem:
+    except (SftplayError, OSError) as problem:
         console.log(f"the numerics result is not remembered: {problem}")

@@ -69,7 +69,7 @@ def prove(
     devices = [model.device] if model.device.type == "cuda" else []
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=devices))
-        stack.enter_context(autocast(device, precision))
+        stack.enter_context(autocast(device, precision, model))
         stack.enter_context(_gradients_aside(named))
         if adapter_off_zero:
             stack.enter_context(_random_where_zero(named, refresh))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sftplay.data.formats.conversation import ROLES, read_messages
+from sftplay.data.formats.row_notes import RowNotes
 from sftplay.data.rejects import BadRowError
 
 
@@ -14,13 +15,13 @@ def turns(*pairs: tuple[str, Any]) -> list[dict[str, Any]]:
 
 def refusal(items: Any) -> str:
     with pytest.raises(BadRowError) as caught:
-        read_messages(items, {})
+        read_messages(items, RowNotes())
     return caught.value.reason
 
 
 def test_several_turns_stay_several_turns() -> None:
     items = turns(("system", "s"), ("user", "q"), ("assistant", "a"), ("user", " q2\n"), ("assistant", " a2 "))
-    assert read_messages(items, {}) == items  # texts untouched
+    assert read_messages(items, RowNotes()) == items  # texts untouched
 
 
 def test_sharegpt_with_a_tool() -> None:
@@ -30,7 +31,7 @@ def test_sharegpt_with_a_tool() -> None:
         {"from": "tool", "value": ""},
         {"from": "gpt", "value": "sunny"},
     ]
-    assert [turn["role"] for turn in read_messages(items, {})] == ["user", "assistant", "tool", "assistant"]
+    assert [turn["role"] for turn in read_messages(items, RowNotes())] == ["user", "assistant", "tool", "assistant"]
 
 
 @pytest.mark.parametrize("name", ROLES)
@@ -41,26 +42,26 @@ def test_roles_of_all_dialects_in_any_case(name: str) -> None:
     ]
     for spelled in (name, name.capitalize()):
         items = turns(*((role, "x") for role in [*before, spelled, *after]))
-        assert read_messages(items, {})[len(before)]["role"] == ROLES[name]
+        assert read_messages(items, RowNotes())[len(before)]["role"] == ROLES[name]
 
 
 def test_text_parts_are_joined() -> None:
     parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
-    assert read_messages(turns(("user", parts), ("assistant", "a")), {})[0]["content"] == "one two"
+    assert read_messages(turns(("user", parts), ("assistant", "a")), RowNotes())[0]["content"] == "one two"
 
 
 def test_an_empty_system_turn_is_none() -> None:
-    assert len(read_messages(turns(("system", "  "), ("user", "q"), ("assistant", "a")), {})) == 2
+    assert len(read_messages(turns(("system", "  "), ("user", "q"), ("assistant", "a")), RowNotes())) == 2
 
 
 def test_other_keys_are_counted() -> None:
-    dropped: dict[str, int] = {}
+    notes = RowNotes()
     items = [
         {"role": "user", "content": "q", "name": "Ann", "id": None},
         {"role": "assistant", "content": "a", "weight": 1},
     ]
-    read_messages(items, dropped)
-    assert dropped == {"messages[].name": 1}
+    read_messages(items, notes)
+    assert notes.unused == {"messages[].name": "Ann"}
 
 
 IMAGE = [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "what is it?"}]
@@ -124,9 +125,9 @@ def test_an_answer_that_is_not_to_be_trained_keeps_the_mark(mark: dict[str, Any]
     items = turns(USER, ("assistant", "bad"), USER, ("assistant", "good"))
     items[1] |= mark
     items[2] |= {"weight": 0}  # a user's turn is never trained anyway
-    dropped: dict[str, int] = {}
-    assert [turn.get("train") for turn in read_messages(items, dropped)] == [None, False, None, None]
-    assert not dropped
+    notes = RowNotes()
+    assert [turn.get("train") for turn in read_messages(items, notes)] == [None, False, None, None]
+    assert not notes.unused and not notes.findings
 
 
 def test_calls_in_the_openai_form() -> None:
@@ -136,14 +137,14 @@ def test_calls_in_the_openai_form() -> None:
         {"role": "tool", "content": "4 degrees", "name": "weather", "tool_call_id": "c1", "other": 1},
         {"role": "assistant", "content": "cold"},
     ]
-    dropped: dict[str, int] = {}
-    assert read_messages(items, dropped) == [
+    notes = RowNotes()
+    assert read_messages(items, notes) == [
         items[0],
         {"role": "assistant", "content": "", "tool_calls": [KEPT]},
         {"role": "tool", "content": "4 degrees", "name": "weather", "tool_call_id": "c1"},
         items[3],
     ]
-    assert dropped == {"messages[].other": 1}
+    assert notes.unused == {"messages[].other": 1}
 
 
 def test_a_call_in_a_turn_of_its_own() -> None:
@@ -154,4 +155,46 @@ def test_a_call_in_a_turn_of_its_own() -> None:
         {"from": "gpt", "value": "cold"},
     ]
     call = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Bern"}}}
-    assert read_messages(items, {})[1] == {"role": "assistant", "content": "", "tool_calls": [call], "train": False}
+    assert read_messages(items, RowNotes())[1] == {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [call],
+        "train": False,
+    }
+
+
+def call_turn(name: str, **more: Any) -> dict[str, Any]:
+    return {"role": "tool_call", "content": f'{{"name": "{name}", "arguments": {{}}}}', **more}
+
+
+def test_calls_in_turns_of_their_own_belong_to_one_answer() -> None:
+    """Ms-swift's way: several calls in a row, behind a text or not."""
+    items = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "I'll look."},
+        call_turn("f"),
+        call_turn("g"),
+        {"role": "tool_response", "content": "1"},
+        {"role": "tool_response", "content": "2"},
+        {"role": "assistant", "content": "a"},
+    ]
+    messages = read_messages(items, RowNotes())
+    assert [turn["role"] for turn in messages] == ["user", "assistant", "tool", "tool", "assistant"]
+    assert messages[1]["content"] == "I'll look."
+    assert [call["function"]["name"] for call in messages[1]["tool_calls"]] == ["f", "g"]
+    items[2] = call_turn("f", loss=False)
+    assert refusal(items) == "marks that contradict each other"
+
+
+def test_reasoning_in_a_key_of_its_own_is_kept() -> None:
+    items = turns(USER, ("assistant", "a"))
+    items[1]["thinking"] = "hm"
+    notes = RowNotes()
+    assert read_messages(items, notes)[1] == {"role": "assistant", "content": "a", "reasoning_content": "hm"}
+    assert not notes.unused
+    items[1]["content"] = "<think>well</think>a"
+    assert refusal(items) == "reasoning stands twice"
+    items = turns(USER, ("assistant", "a"))
+    items[0]["thinking"] = "hm"  # of the user: nobody reads it
+    read_messages(items, notes)
+    assert notes.unused == {"messages[].thinking": "hm"}

@@ -59,7 +59,7 @@ def test_the_config_decides_where_two_formats_fit() -> None:
 def test_fields_name_any_columns() -> None:
     row = {"ctx": "c", "q": "x", "a": "y", "question": "no", "answer": "no"}
     found = plan(row, fields={"user": "q", "assistant": "a", "input": "ctx"})
-    assert (found.format, found.user, found.assistant, found.extra) == ("fields", "q", "a", "ctx")
+    assert (found.format, found.user, found.assistant, found.extra) == ("fields", "q", "a", ("ctx",))
     assert plan({"chat": TURNS}, fields={"messages": "chat"}).messages == "chat"
 
 

@@ -7,21 +7,22 @@ import pytest
 from sftplay.data.formats.detect import decide
 from sftplay.data.formats.fields import converter
 from sftplay.data.formats.row_format import PAIRS, RowFormat
+from sftplay.data.formats.row_notes import RowNotes
 from sftplay.data.rejects import BadRowError
 from sftplay.settings import DataSettings
 
 QA = RowFormat("question_answer", "fields", user="question", assistant="answer", system="system")
-ALPACA = RowFormat("alpaca", "fields", user="instruction", assistant="output", extra="input", system="system")
+ALPACA = RowFormat("alpaca", "fields", user="instruction", assistant="output", extra=("input",), system="system")
 PAIR = RowFormat("pairs", PAIRS)
 
 
 def texts(plan: RowFormat, row: Any) -> list[tuple[str, str]]:
-    return [(turn["role"], turn["content"]) for turn in converter(plan)(row, {})]
+    return [(turn["role"], turn["content"]) for turn in converter(plan)(row, RowNotes())]
 
 
 def refusal(plan: RowFormat, row: Any) -> tuple[str, str]:
     with pytest.raises(BadRowError) as caught:
-        converter(plan)(row, {})
+        converter(plan)(row, RowNotes())
     return caught.value.reason, caught.value.detail
 
 
@@ -104,9 +105,9 @@ def test_bad_rows(row: Any, reason: str, detail: str) -> None:
 
 def test_a_system_text_beside_messages() -> None:
     row = {"system": "s", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "id": 1}
-    plan, dropped = decide([row], DataSettings(), "x"), {"id": 4}
-    assert [turn["role"] for turn in converter(plan)(row, dropped)] == ["system", "user", "assistant"]
-    assert dropped == {"id": 5}
+    plan, notes = decide([row], DataSettings(), "x"), RowNotes()
+    assert [turn["role"] for turn in converter(plan)(row, notes)] == ["system", "user", "assistant"]
+    assert notes.unused == {"id": 1}
     twice = {**row, "conversations": [{"from": "system", "value": "t"}, *row["conversations"]]}  # type: ignore[misc]
     assert refusal(plan, twice)[0] == "two system turns"
     assert refusal(plan, {"system": "s"})[0] == "no list of messages"

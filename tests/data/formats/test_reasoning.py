@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftplay.data.formats.reasoning import MARK, has_reasoning, without_reasoning
+from sftplay.data.formats.reasoning import has_reasoning, may_have_reasoning, read_reasoning, without_reasoning
 from sftplay.data.rejects import BadRowError
 
 
@@ -65,5 +65,20 @@ def test_no_tag_is_ever_left_and_rows_without_one_stay(answer: str) -> None:
     except BadRowError:
         assert has_reasoning(talk(answer))
         return
-    assert MARK.decode() not in left["content"]
+    assert not may_have_reasoning(left["content"].encode())
     assert has_reasoning(talk(answer)) or left["content"] == answer
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "thinking", "reasoning"])
+def test_reasoning_in_a_key_of_its_own(key: str) -> None:
+    assert read_reasoning({"content": "a", key: "hm"}) == "hm"
+    assert read_reasoning({"content": "a", key: None, "reasoning_content": " "}) == ""
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "reasoning_content": "hm"}]
+    assert has_reasoning(messages)
+    assert without_reasoning(messages) == talk("a")
+
+
+@pytest.mark.parametrize("item", [{"thinking": ["hm"]}, {"thinking": "hm", "reasoning": "well"}])
+def test_reasoning_that_can_not_be_read(item: dict[str, Any]) -> None:
+    with pytest.raises(BadRowError, match="reasoning"):
+        read_reasoning(item)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sftplay.data.formats.row_notes import RowNotes
 from sftplay.data.formats.tools import read_calls, read_tools, texts_in
 from sftplay.data.rejects import BadRowError
 
@@ -18,18 +19,21 @@ CALL = {"type": "function", "function": BARE}
     "given", [BARE, [BARE], CALL, json.dumps(BARE), json.dumps([CALL]), {**BARE, "arguments": '{"city": "Bern"}'}]
 )
 def test_every_form_of_a_call(given: Any) -> None:
-    assert read_calls(given) == [CALL]
+    assert read_calls(given, RowNotes()) == [CALL]
 
 
 @pytest.mark.parametrize("arguments", [None, "", {}, "{}"])
 def test_a_call_without_arguments(arguments: Any) -> None:
-    assert read_calls({"name": "now", "arguments": arguments})[0]["function"] == {"name": "now", "arguments": {}}
+    assert read_calls({"name": "now", "arguments": arguments}, RowNotes())[0]["function"] == {
+        "name": "now",
+        "arguments": {},
+    }
 
 
 @pytest.mark.parametrize("given", [[], {}, 7, "weather()", [CALL, {"name": ""}], {"name": "a", "arguments": "[1]"}])
 def test_what_is_no_call(given: Any) -> None:
     with pytest.raises(BadRowError, match="can't be read"):
-        read_calls(given)
+        read_calls(given, RowNotes())
 
 
 SCHEMA = {"name": "weather", "description": "now", "parameters": {"type": "object"}}

@@ -91,5 +91,5 @@ def test_an_answer_s_end_is_not_guessed() -> None:
 
 def test_tools_reach_the_template() -> None:
     template = ChatTemplate("{% if tools %}{{ tools[0].name }}{% endif %}" + CHATML, CHATML_NAMED)
-    (cut,) = cut_rows(template, EOT, talk("a", "b"), "all", [{"name": "calculator"}])
+    (cut,) = cut_rows(template, EOT, talk("a", "b"), "all", ([{"name": "calculator"}], {}))
     assert cut.pairs[0][0].startswith("calculator")

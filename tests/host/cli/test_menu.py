@@ -16,7 +16,7 @@ NAMES = [
     *("train", "train-bnb", "train-bnb-tb", "train-unsloth", "train-unsloth-tb"),
     *("eval", "eval-test", "eval-quick", "eval-full"),
     *("infer", "infer-interactive", "infer-batch", "merge"),
-    *("tensorboard", "stop-tb", "ps", "stop", "quickstart", "test", "lint", "bench", "parity"),
+    *("tensorboard", "stop-tb", "ps", "stop", "quickstart", "test", "lint", "docs", "bench", "parity"),
     *("config.schema", "config.show", "data.show"),
     *("image.build", "image.check", "image.verify", "image.push", "image.pull"),
     *("image.ls", "image.prune", "image.sbom", "image.lock"),

@@ -30,6 +30,8 @@ OF_A_START = {"SFTPLAY_NONCE", "SFTPLAY_IMAGE_DIGEST", "SFTPLAY_LOCK_HASH", "OMP
 def compose() -> str:
     """Compose's own program: from the developer tools, else among docker's plugins."""
     found = shutil.which("docker-compose", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if not found and sys.version_info < (3, 11):
+        pytest.skip("no docker-compose here, and its PyPI package requires Python 3.11")
     assert found, "docker-compose is among the developer tools: inv install --dev"
     return found
 
@@ -148,7 +150,7 @@ def test_which_services_ask_for_the_gpu() -> None:
         found = json.loads(run("config", "--format", "json", files=files).stdout)["services"]
         asking[files] = {name: service["image"] for name, service in found.items() if as_it_is(service)["devices"]}
     bnb, unsloth = "sftplay/bnb:current", "sftplay/unsloth:current"
-    assert asking[WITH_GPU] == {"train-bnb": bnb, "eval": bnb, "infer": bnb, "train-unsloth": unsloth}
+    assert asking[WITH_GPU] == {"train-bnb": bnb, "eval": bnb, "infer": bnb, "numerics": bnb, "train-unsloth": unsloth}
     assert asking[WITHOUT] == {}
 
 

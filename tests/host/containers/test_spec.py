@@ -81,10 +81,10 @@ def mounts(container: ContainerSpec) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("stage", [stage.name for stage in STAGES])
-def test_only_fetch_has_the_network_and_may_fill_the_cache(stage: str) -> None:
+def test_only_fetch_has_the_network_and_only_numerics_may_fill_the_cache_besides(stage: str) -> None:
     made = spec(stage)
     assert made.network == ("bridge" if stage == "fetch" else "none")
-    assert mounts(made)["/cache"] == (stage == "fetch")
+    assert mounts(made)["/cache"] == (stage in ("fetch", "numerics"))
     assert (made.environment.get("HF_HUB_OFFLINE") == "1") == (stage != "fetch")
 
 

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from sftplay.host.dev.lockfiles import LOCKS
 from tests.host.conftest import CHECKOUT, RunTask
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[.*\])?==(\S+)", re.MULTILINE)
 

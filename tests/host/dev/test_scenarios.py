@@ -1,4 +1,4 @@
-"""README's ways to work: the commands exist, README shows just these, and (long) they do what they say, word for word."""
+"""The workflows in docs/tasks.md: the commands exist, the page shows just these, and (long) they run, word for word."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ experiments:
 by_name = pytest.mark.parametrize("scenario", SCENARIOS, ids=[one.name.replace(" ", "-").lower() for one in SCENARIOS])
 
 
-def test_readme_shows_them() -> None:
-    assert as_markdown() in (CHECKOUT / "README.md").read_text(encoding="utf-8")
+def test_the_page_shows_them() -> None:
+    assert as_markdown() in (CHECKOUT / "docs/tasks.md").read_text(encoding="utf-8")
     named = {
         "complete beginner",
         "step by step",
@@ -69,7 +69,7 @@ def project(checkout: Path, tiny_model: Path, environment: None) -> Path:
 
 @pytest.mark.long  # up to ten stages each, with their imports: a minute or more on a slow machine
 @by_name
-def test_it_runs_as_it_stands_in_readme(scenario: Scenario, project: Path, run_task: RunTask) -> None:
+def test_it_runs_as_the_page_shows_it(scenario: Scenario, project: Path, run_task: RunTask) -> None:
     for program, *words in scenario.argv:
         if program == "cp":
             subprocess.run([program, *words], cwd=project, check=True)

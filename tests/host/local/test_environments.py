@@ -110,4 +110,7 @@ def test_old_environments_are_listed_as_old(tmp_path: Path, monkeypatch: pytest.
     write_json(tmp_path / "cpu-000000000000" / "sftplay.json", {})
     (tmp_path / "cpu-111111111111").mkdir()
     assert environments.listing() == [(tmp_path / "cpu-000000000000", False)]
+    current = hash_file(environments.CHECKOUT / environments.HOST_TESTS).removeprefix("sha256:")[:12]
+    write_json(tmp_path / f"host3.12-{current}" / "sftplay.json", {})
+    assert environments.listing()[1:] == [(tmp_path / f"host3.12-{current}", True)]
     assert environments.present() == frozenset()

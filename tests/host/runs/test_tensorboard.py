@@ -10,17 +10,18 @@ from sftplay.errors import MachineError, NotFoundError
 from sftplay.files import write_json
 from sftplay.host.runs import tensorboard
 from sftplay.host.system import processes
-from tests.host.conftest import NO_ENGINE, make_environment
+from tests.host.conftest import NO_ENGINE, make_environment, stage_python
 
 
 @pytest.fixture(autouse=True)
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A project whose cpu environment is the one that the tests run in: it holds the same TensorBoard."""
+    """A project whose cpu environment is the one that stages run in: it holds the same TensorBoard."""
+    python = stage_python()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SFTPLAY_ENVS", str(tmp_path / ".envs"))
     monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
     Path("outputs").mkdir()
-    make_environment(Path(".envs"), f'exec "{sys.executable}" "$@"')
+    make_environment(Path(".envs"), f'exec "{python}" "$@"')
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_loss_and_gradients_are_the_plain_models(tiny_model: Path, nf4: bool, ch
     if checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     expected, wanted = _measure(model)
-    done = slim(model)
+    done = slim(model, "fp32")
     assert [name.split(" (")[0] for name in done.value] == ["low-rank adapters", "RMS norms", "rotary embeddings"]
     loss, gradients = _measure(model)
     assert torch.allclose(loss, expected, rtol=1e-5)
@@ -77,16 +77,31 @@ def test_the_adapter_can_still_be_switched_off(tiny_model: Path) -> None:
         tuned = model(input_ids=ids).logits
         with model.disable_adapter():
             plain = model(input_ids=ids).logits
-        slim(model)
+        slim(model, "fp32")
         assert torch.allclose(model(input_ids=ids).logits, tuned, rtol=1e-4, atol=1e-4)
         with model.disable_adapter():
             assert torch.allclose(model(input_ids=ids).logits, plain, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(tuned, plain, atol=1e-2)
 
 
-@pytest.mark.parametrize("lora", [{"lora_dropout": 0.5}, {"use_dora": True}])
-def test_adapters_of_another_kind_keep_their_own_code(tiny_model: Path, lora: dict[str, Any]) -> None:
-    assert not any(name.startswith("low-rank") for name in slim(_model(tiny_model, **lora)).value)
+def test_adapters_of_another_kind_keep_their_own_code(tiny_model: Path) -> None:
+    assert not any(name.startswith("low-rank") for name in slim(_model(tiny_model, use_dora=True), "fp32").value)
+
+
+def test_dropout_drops_what_the_plain_layers_drop(tiny_model: Path) -> None:
+    """Both take their random numbers from the same stream."""
+    results = []
+    for lean in (False, True):
+        torch.manual_seed(3)  # A starts with random numbers
+        model = _model(tiny_model, lora_dropout=0.3)
+        if lean:
+            assert slim(model, "fp32").value[0].startswith("low-rank")
+        torch.manual_seed(4)
+        results.append(_measure(model))
+    (expected, wanted), (loss, gradients) = results
+    assert torch.allclose(loss, expected, rtol=1e-5)
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, wanted[name], rtol=1e-3, atol=1e-4 * float(wanted[name].abs().max())), name
 
 
 def test_every_weight_trained(tiny_model: Path) -> None:
@@ -94,16 +109,16 @@ def test_every_weight_trained(tiny_model: Path) -> None:
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).train()
     _, wanted = _measure(model)
-    slim(model)
+    slim(model, "fp32")
     _, gradients = _measure(model)
     norm = next(name for name in gradients if name.endswith("norm.weight"))
     assert torch.allclose(gradients[norm], wanted[norm], rtol=1e-3, atol=1e-4)
 
 
-def test_a_16_bit_model_is_left_alone(tiny_model: Path) -> None:
+def test_fp16_is_left_alone(tiny_model: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    done = slim(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16))
+    done = slim(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float16), "fp16")
     assert done.value == [] and "fp32" in done.reason
 
 
@@ -115,4 +130,4 @@ def test_a_norm_that_computes_something_else_is_left_alone() -> None:
         vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
         num_key_value_heads=1, head_dim=16,
     )  # fmt: skip
-    assert not any(name.startswith("RMS") for name in slim(Gemma2ForCausalLM(config)).value)
+    assert not any(name.startswith("RMS") for name in slim(Gemma2ForCausalLM(config), "fp32").value)

@@ -44,7 +44,7 @@ def _proof(model: Any, precision: str = "fp32", **more: Any) -> Any:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_right_model_of_any_family_passes(family: str, precision: str, tmp_path: Path) -> None:
     model = _model(tmp_path, "full", precision, family)
-    slim(model)
+    slim(model, precision)
     found = _proof(model, precision)
     assert found.problems == []
     assert found.norm == pytest.approx(found.plain_norm, rel=0.2 if precision == "bf16" else 1e-3)
@@ -54,7 +54,7 @@ def test_a_right_model_of_any_family_passes(family: str, precision: str, tmp_pat
 @pytest.mark.parametrize("has_plain_pass", [True, False])
 def test_every_method_passes_by_either_oracle(method: str, has_plain_pass: bool, tmp_path: Path) -> None:
     model = _model(tmp_path, method)
-    slim(model)
+    slim(model, "fp32")
     found = _proof(model, has_plain_pass=has_plain_pass)
     assert found.problems == []
     assert found.oracle == ("plain pass" if has_plain_pass else "slope of the loss")
@@ -105,7 +105,9 @@ def test_a_wrong_replacement_is_found(fault: str, tmp_path: Path, monkeypatch: p
             b = torch.zeros_like(b)
         return right(
             x.detach() if fault == "cut" else x,
+            None,
             layer.get_base_layer(),
+            None,
             a,
             b,
             layer.scaling["default"] * (2 if fault == "scaled" else 1),

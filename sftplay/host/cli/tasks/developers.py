@@ -10,36 +10,52 @@ from sftplay.host.cli.task import task, whole_number
 @task(
     help={
         "long": "the long tests too (minutes each)",
-        "docker": "the tests that start containers too (an engine and the cpu image are needed)",
+        "docker": "the tests that start containers too (requires an engine and the cpu image)",
         "acceptance": "the first run with the real model too (about two minutes)",
+        "python": "only the host part, on this Python (a version such as 3.13, or a path)",
         "args": "more for pytest, as one word: --args='-k process -x'",
     }
 )
-def test(c: Context, long: bool = False, docker: bool = False, acceptance: bool = False, args: str = "") -> int:
+def test(
+    c: Context,
+    long: bool = False,
+    docker: bool = False,
+    acceptance: bool = False,
+    python: str | None = None,
+    args: str = "",
+) -> int:
     """Run the tests (developers)."""
-    from sftplay.host.dev import tools
+    from sftplay.host.dev import host_tests, tools
 
+    if python is not None:
+        return host_tests.run(python, args=args)
     return tools.test(long=long, docker=docker, acceptance=acceptance, args=args)
-
-
-@task(help={"fix": "repair what can be repaired"})
-def lint(c: Context, fix: bool = False) -> int:
-    """Check style, types and the layers' contracts (developers)."""
-    from sftplay.host.dev import tools
-
-    return tools.lint(fix=fix)
 
 
 @task(
     help={
-        "what": "data, train, step, eval, infer, start, end-to-end, or all",
+        "only": "one check: style, format, types, layers, spelling or links; may be repeated (default: all)",
+        "fix": "repair what can be repaired",
+    },
+    iterable=["only"],
+)
+def lint(c: Context, only: list[str] | None = None, fix: bool = False) -> int:
+    """Check style, types, layers, spelling and links (developers)."""
+    from sftplay.host.dev import lint as linting
+
+    return linting.run(only or (), fix=fix)
+
+
+@task(
+    help={
+        "what": "data, train, step, eval, infer, start, end-to-end, house (figures of the code), or all",
         "gpu": "train: with the stacks of a GPU machine",
-        "write": "put the tables into docs/benchmarks.md",
+        "write": "write the tables to docs/benchmarks.md",
         "args": "more for it, as one word: --args='--rounds 3'",
     }
 )
 def bench(c: Context, what: str, gpu: bool = False, write: bool = False, args: str = "") -> int:
-    """Measure, beside what one would use otherwise (developers)."""
+    """Measure, compared with other tools (developers)."""
     from sftplay.host.dev import tools
 
     return tools.bench(what, args=" ".join([*(["--gpu"] if gpu else []), *(["--write"] if write else []), args]))
@@ -47,7 +63,7 @@ def bench(c: Context, what: str, gpu: bool = False, write: bool = False, args: s
 
 @task(
     help={
-        "stacks": "two of bnb, unsloth, cpu; the same one twice shows how far it is from itself",
+        "stacks": "two of bnb, unsloth, cpu; the same one twice measures its own variation",
         "runner": "local or docker for both, or one for each: local,docker",
         "steps": "optimizer steps that are compared",
         "config": "config file (default: configs/run_bnb.yaml)",

@@ -30,7 +30,7 @@ def image_build(
 
 @task(name="check", words="names", help={"names": STACKS})
 def image_check(c: Context, names: list[str]) -> int:
-    """Say whether the images here are fresh, and if not, what has changed since."""
+    """Report which images are up to date, and what has changed since the others were built."""
     from sftplay.host.images import state
 
     return state.check(names)
@@ -78,7 +78,7 @@ def image_sbom(c: Context, name: str, output: str | None = None) -> None:
 
 @task(name="ls")
 def image_ls(c: Context) -> None:
-    """List the images of sftplay that are here."""
+    """List the images of sftplay on this machine."""
     from sftplay.host.images import state
 
     state.show()

@@ -26,7 +26,7 @@ def batch(
     runner: str = "auto",
     device: str | None = None,
 ) -> int:
-    """Many datasets and experiments with one command; started again, it goes on."""
+    """Run many datasets and experiments; run it again to continue."""
     from sftplay.host.batch import command as batches
 
     return batches.run(file, dry_run=dry_run, stop_on_error=stop_on_error, yes=yes, runner=runner, device=device)
@@ -41,7 +41,7 @@ def batch(
     },
 )
 def report(c: Context, runs: list[str], batch: str | None = None, output: str | None = None) -> None:
-    """One HTML file to look at: curves, data, metrics, answers before and after, settings."""
+    """Write one HTML file: curves, data, metrics, answers before and after, settings."""
     from sftplay.host.report import command as reports
 
     reports.write(only(runs), batch=batch, output=output)
@@ -95,7 +95,7 @@ def stop_tb(c: Context) -> None:
 
 @task()
 def ps(c: Context) -> None:
-    """What runs here, in containers and without: trainings that nobody watches too."""
+    """List what runs, in containers and without, also trainings that no terminal watches."""
     from sftplay.host.runs import ps as processes
 
     processes.show()

@@ -33,7 +33,7 @@ def quickstart(
 
 @task(help={"runner": "the runner you want to use: auto, docker or local", "json": "for programs"})
 def doctor(c: Context, runner: str = "auto", json: bool = False) -> int:
-    """Look at the machine: GPU, engine, disk, folders; what lacks, and what would run where."""
+    """Check the machine: GPU, engine, disk, folders; what is missing, and what would run where."""
     from sftplay.host.doctor import report
 
     return report.run(runner=runner, as_json=json)
@@ -75,7 +75,7 @@ def check(
     numerics: bool = False,
     runner: str = "auto",
 ) -> int:
-    """Look at config, data and machine before training: will it fit, and how long?"""
+    """Check config, data and machine before training: will it fit, and how long will it take?"""
     if numerics:
         from sftplay.host.launch.request import LaunchRequest
         from sftplay.host.launch.stage import start
