@@ -24,9 +24,9 @@ LAYERS = (("smollm2-135m-instruct", None), ("random 7B", {"hidden_size": 4096, "
 
 def main(options: argparse.Namespace) -> int:
     """The table for each model that can be made here: steps/s, tokens/s, peak memory, attention kernel."""
-    from sftplay.host.system.machine import look
+    from sftplay.host.system.machine import read_machine
 
-    if not look().has_gpu:
+    if not read_machine().has_gpu:
         print("no NVIDIA GPU on this machine: nothing to measure")
         return 69
     tables = []

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from sftplay import __version__, console
+from sftplay import __version__
+from sftplay.boundary import Boundary
+from sftplay.call import StageCall
 from sftplay.collector import loading
-from sftplay.errors import EXIT_MEANINGS, NotFoundError, SftplayError, StoppedError, UsageError
-from sftplay.files import TMP_PREFIX, explain_os_error, write_text
+from sftplay.errors import EXIT_MEANINGS, NotFoundError, StoppedError, UsageError
 from sftplay.places import OUTPUTS
 from sftplay.stages import BY_NAME, STAGES, Job, Option
 
@@ -78,19 +76,35 @@ def _add_option(command: argparse.ArgumentParser, option: Option) -> None:
         )
 
 
+def parse_call(argv: Sequence[str]) -> StageCall:
+    """Read back a command line that `StageCall.argv` made, or a person typed.
+
+    Raises:
+        UsageError: no such stage, option or value (2).
+    """
+    args = build_parser().parse_args(argv)
+    stage = BY_NAME[args.stage]
+    options = {option.key: getattr(args, option.key) for option in stage.options}
+    return StageCall(stage, args.config, args.run, tuple(args.overrides), options)
+
+
 def parse_job(argv: Sequence[str]) -> tuple[str, Job]:
     """Turn argv into stage name and job.
 
     Raises:
         UsageError, ConfigError, NotFoundError: the command line, the config, or its file.
     """
-    args = build_parser().parse_args(argv)
-    return args.stage, make_job(
-        args.config,
-        args.run,
-        args.overrides,
-        {option.key: getattr(args, option.key) for option in BY_NAME[args.stage].options},
-    )
+    call = parse_call(argv)
+    return call.stage.name, resolve(call)
+
+
+def resolve(call: StageCall) -> Job:
+    """Return the job of a call: its config read, its overrides applied.
+
+    Raises:
+        ConfigError, NotFoundError: the config, or its file.
+    """
+    return make_job(call.config, call.run, call.overrides, call.all_options)
 
 
 def make_job(config: str | None, run: str | None, overrides: Sequence[str], options: dict[str, Any]) -> Job:
@@ -122,37 +136,17 @@ def _is_name(run: str) -> bool:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one stage and return its exit code. Every expected failure ends here as one message."""
-    stage_name = ""
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, _stop)
-    try:
-        stage_name, job = parse_job(argv)
+    """Run one stage and return its exit code. Every failure ends here as one message."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, _stop)
+    with Boundary("") as end:
+        call = parse_call(argv)
+        end.name = call.stage.name
+        job = resolve(call)
         with loading():
-            importlib.import_module(BY_NAME[stage_name].module).run(job)
+            importlib.import_module(call.stage.module).run(job)
         sys.stdout.flush()  # a closed pipe is caught here; in Python's own last flush it would end in 120
-        return 0
-    except (SftplayError, StoppedError) as problem:
-        console.failure(problem)
-        return problem.code
-    except KeyboardInterrupt:
-        console.failure(StoppedError("stopped", todo="run the same command again; nothing half-written was left"))
-        return 130
-    except BrokenPipeError:
-        _drop_stdout()
-        return 141
-    except OSError as error:
-        explained = explain_os_error(error, error.filename or "?")
-        keep_traceback(stage_name)
-        console.failure(explained)
-        return explained.code
-    except Exception as error:  # noqa: BLE001 - the one place that catches
-        path = keep_traceback(stage_name)
-        console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")
-        console.info(f"next: please report it with {path}")
-        return 1
+    return end.code
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
@@ -165,31 +159,13 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     )
 
 
-def _drop_stdout() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def keep_traceback(stage_name: str) -> str:
-    """Write the exception that is being handled into a file; returns its path. The host uses it too."""
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-    log = os.environ.get(console.LOG_VARIABLE)
-    folder = Path(log).parent if log else OUTPUTS
-    path = folder / f"error-{stage_name or 'start'}-{stamp}.txt"
-    try:
-        write_text(path, traceback.format_exc())
-    except SftplayError:
-        traceback.print_exc()
-        return "the traceback above"
-    return str(path)
-
-
 __all__ = [
     "DEFAULT_CONFIG",
-    "TMP_PREFIX",
     "build_parser",
-    "keep_traceback",
     "main",
     "make_job",
+    "parse_call",
     "parse_job",
     "quote_yaml",
+    "resolve",
 ]

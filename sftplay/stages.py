@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftplay.errors import UsageError
 from sftplay.places import SPLITS
 
 if TYPE_CHECKING:  # pydantic takes 0.2 s: not for --list and --help, which need the table only
@@ -39,6 +40,23 @@ class Option:
     def key(self) -> str:
         """Name in `Job.options`."""
         return self.name.removeprefix("--").replace("-", "_")
+
+    def parse(self, text: str | bool) -> Any:
+        """Return the value of a word that a person typed.
+
+        Raises:
+            UsageError: not a whole number, or none of the choices (2).
+        """
+        if isinstance(text, bool) or self.kind is str:
+            value: Any = text
+        else:
+            try:
+                value = int(text)
+            except ValueError:
+                raise UsageError(f"{self.name} requires a whole number, got {text!r}") from None
+        if self.choices and value not in self.choices:
+            raise UsageError(f"{self.name} requires one of {', '.join(self.choices)}, got {text!r}")
+        return value
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.system.machine import look
+from sftplay.host.system.machine import read_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_they_are_collected_by_the_documented_selection() -> None:
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "tests/gpu", "-q", "-p", "no:cacheprovider"]
-    command += ["--collect-only"] if look().has_gpu else ["-rs"]
+    command += ["--collect-only"] if read_machine().has_gpu else ["-rs"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-2000:]
-    assert look().has_gpu or ("needs an NVIDIA GPU" in ran.stdout and "passed" not in ran.stdout)
+    assert read_machine().has_gpu or ("needs an NVIDIA GPU" in ran.stdout and "passed" not in ran.stdout)
     assert "error" not in ran.stdout.lower()
 
 

@@ -19,12 +19,12 @@ RAW = "SFTPLAY_GPU_DATA"  # a jsonl file to train on (GSM8K, say); else sums are
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder is a GPU test, whatever its file says."""
-    from sftplay.host.system.machine import look
+    from sftplay.host.system.machine import read_machine
 
     here = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in here:
         item.add_marker(pytest.mark.gpu)
-        if not look().has_gpu:
+        if not read_machine().has_gpu:
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU: none here (no /dev/nvidia*, no /dev/dxg)"))
 
 

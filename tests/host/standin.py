@@ -94,39 +94,46 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import SftplayError
 from sftplay.host.containers import available, engine
-from sftplay.host.containers.host_identity import Caller
-from sftplay.host.containers.spec import stage_spec
-from sftplay.host.containers.runner import make_folders
-from sftplay.host.containers.training import ContainerSeat
+from sftplay.cli import parse_call
+from sftplay.decision import Decision
+from sftplay.host.containers.host_identity import HostIdentity
+from sftplay.host.containers.training import ContainerTrainingRunner
 from sftplay.host.local.environments import Environment
-from sftplay.host.launch.launcher import train
-from sftplay.host.protocol.call import Call
-from sftplay.host.local.training import LocalSeat
-from sftplay.host.launch.runner import Order
-from sftplay.runs import Run
+from sftplay.host.launch.request import LaunchRequest, ResolvedLaunch
+from sftplay.host.launch.training import TrainingLaunch
+from sftplay.host.local.training import LocalTrainingRunner
+from sftplay.host.system.machine import read_machine
 from sftplay.settings import Settings
-from sftplay.stages import BY_NAME
+from sftplay.stages import Job
 
 asked = json.loads(sys.argv[1])
-call = Call(BY_NAME["train"], run="demo", options=tuple(asked["options"]))
-caller = Caller(root=os.getcwd(), cache=os.getcwd() + "/cache", user=asked["user"], because="", cores=2, memory=asked["memory"])
+call = parse_call(["train", "--run", "demo", *asked["options"]])
+identity = HostIdentity(root=os.getcwd(), cache=os.getcwd() + "/cache", user=asked["user"], because="", cores=2, memory=asked["memory"])
 
-def seat(backend):
-    stack = "unsloth" if backend == "unsloth" else "cpu"
-    if asked["runner"] == "local":
-        return LocalSeat(Environment(stack, Path("env").absolute(), "sha256:0", "sha256:1"), os.environ, grace=asked["grace"])
-    where = engine.connect()
-    image = available.Image(stack, asked["image"], "sha256:2", "sha256:3")
-    def spec(start):
-        made = stage_spec(Call(call.stage, argv_override=start.argv), image, caller, nonce=start.nonce, run="demo", start=start.number)
+class StandInContainer(ContainerTrainingRunner):
+    def spec(self, run, start):
+        made = super().spec(run, start)
         stand_in = {key: value for key, value in os.environ.items() if key.startswith("STAND_IN")}
         return replace(made, entrypoint=("python3", "/sft/configs/stage.py"), environment={**made.environment, **stand_in})
-    os.environ["SFTPLAY_CACHE"] = caller.cache
-    return ContainerSeat(where, image, spec, lambda: make_folders(caller), grace=int(asked["grace"]))
+
+class StandIn(ResolvedLaunch):
+    no_gpu = asked["no_gpu"]
+    def engine(self):
+        return engine.connect()
+    def training_runner(self, backend):
+        stack = "unsloth" if backend == "unsloth" else "cpu"
+        if asked["runner"] == "local":
+            environment = Environment(stack, Path("env").absolute(), "sha256:0", "sha256:1")
+            return LocalTrainingRunner(environment, os.environ, grace=asked["grace"])
+        image = available.ContainerImage(stack, asked["image"], "sha256:2", "sha256:3")
+        os.environ["SFTPLAY_CACHE"] = identity.cache
+        return StandInContainer(self.engine(), image, identity, (), "", grace=int(asked["grace"]))
 
 try:
-    settings = Settings.model_validate({"backend": asked["backend"], "backend_fallback": asked["fallback"]})
-    code = train(Order(run=Run("demo"), call=call, settings=settings, seat=seat, engine=engine.connect, no_gpu=asked["no_gpu"]))
+    settings = Settings.model_validate({"backend": asked["backend"], "backend_fallback": asked["fallback"], "run": {"name": "demo"}})
+    job, images = Job(settings, Path("none.yaml")), available.AvailableImages()
+    launch = StandIn(LaunchRequest(call), job, read_machine(), images, Decision("local", "asked for"))
+    code = TrainingLaunch(launch).run()
 except SftplayError as problem:
     console.failure(problem)
     code = problem.code

@@ -17,9 +17,9 @@ from sftplay.host.batch import summary
 from sftplay.host.batch.expand import expand
 from sftplay.host.batch.file import BatchFile, read, write_template
 from sftplay.host.batch.plan import data_steps, decide, read_known
-from sftplay.host.batch.slots import slots_for
-from sftplay.host.batch.work import STOPPED, Batch, Outcome, make_data, run_all, write_state
-from sftplay.host.batch.workers import hands_for
+from sftplay.host.batch.slots import choose_slots
+from sftplay.host.batch.work import STOPPED, BatchRun, ExperimentOutcome, prepare_data, run_experiments, write_state
+from sftplay.host.batch.workers import make_workers
 from sftplay.host.containers import folders
 from sftplay.host.ui import prompt
 from sftplay.host.ui.format import show_duration
@@ -64,7 +64,7 @@ def run(
         return 0
     if device:
         parsed = _on_device(parsed, device)
-    batch = Batch(path, parsed, tuple(expand(parsed, path)))
+    batch = BatchRun(path, parsed, tuple(expand(parsed, path)))
     if dry_run:
         _say_plan(batch)
         return 0
@@ -74,12 +74,12 @@ def run(
 
 
 def _agreed(count: int) -> bool:
-    if not prompt.somebody_is_there():
+    if not prompt.can_ask():
         raise UsageError(
             f"this file makes {count:,} experiments: nothing was started, there is no terminal to ask on",
             todo="the same command with --yes starts them all; --dry-run lists them",
         )
-    return prompt.yes(f"This file makes {count:,} experiments. Start them all?", default=False)
+    return prompt.ask_yes_no(f"This file makes {count:,} experiments. Start them all?", default=False)
 
 
 def _on_device(parsed: BatchFile, device: str) -> BatchFile:
@@ -87,7 +87,7 @@ def _on_device(parsed: BatchFile, device: str) -> BatchFile:
     return parsed.model_copy(update={"experiments": groups})
 
 
-def _say_plan(batch: Batch) -> None:
+def _say_plan(batch: BatchRun) -> None:
     """What would happen now, line by line, on stdout."""
     for step in data_steps(batch.experiments, read_known(batch.folder / "batch.json")):
         doing = f"make: {step.reason}" if step.reason else "current: nothing to do"
@@ -99,18 +99,18 @@ def _say_plan(batch: Batch) -> None:
     console.info(f"{len(batch.experiments)} experiments; nothing was started")
 
 
-def _run(batch: Batch, runner: str, *, stop_on_error: bool) -> int:
+def _run(batch: BatchRun, runner: str, *, stop_on_error: bool) -> int:
     began = time.monotonic()
-    slots = slots_for([one.settings for one in batch.experiments])
+    slots = choose_slots([one.settings for one in batch.experiments])
     if len(slots.value) > 1:
         console.info(f"{len(slots.value)} experiments at a time ({slots.reason})")
-    hands = hands_for(slots.value, runner, batch.folder / "logs")
+    workers = make_workers(slots.value, runner, batch.folder / "logs")
     write_state(batch, [])
-    ready, stopped = make_data(batch, hands)
+    ready, stopped = prepare_data(batch, workers)
     outcomes = list(ready.values())
     if not stopped and not (stop_on_error and outcomes):
         left = [one for one in batch.experiments if one.name not in ready]
-        for outcome in run_all(batch, left, hands, stop_on_error=stop_on_error):
+        for outcome in run_experiments(batch, left, workers, stop_on_error=stop_on_error):
             outcomes.append(outcome)
             write_state(batch, outcomes)
             if outcome.code in STOPPED:
@@ -119,7 +119,7 @@ def _run(batch: Batch, runner: str, *, stop_on_error: bool) -> int:
     return _end(batch, outcomes, stopped, time.monotonic() - began)
 
 
-def _end(batch: Batch, outcomes: Sequence[Outcome], stopped: int, seconds: float) -> int:
+def _end(batch: BatchRun, outcomes: Sequence[ExperimentOutcome], stopped: int, seconds: float) -> int:
     failed = [one for one in outcomes if one.code and one.code not in STOPPED]
     for one in failed:
         console.error(f"{one.name}: {one.said}")

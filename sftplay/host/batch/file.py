@@ -65,13 +65,13 @@ experiments:
 """
 
 
-class Section(BaseModel):
+class BatchSection(BaseModel):
     """A part of the file: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Dataset(Section):
+class Dataset(BatchSection):
     """Where rows come from and what style they get."""
 
     raw: str | list[str]
@@ -89,7 +89,7 @@ class Dataset(Section):
         return {**raw, **fields, **style, **self.set}
 
 
-class ExperimentGroup(Section):
+class ExperimentGroup(BatchSection):
     """One entry under `experiments`: one run, or as many as its datasets and matrix make."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -111,7 +111,7 @@ class ExperimentGroup(Section):
         return count
 
 
-class BatchFile(Section):
+class BatchFile(BatchSection):
     """The whole file."""
 
     sort_by: Literal["loss", "perplexity", "exact_match", "token_f1", "rouge_l", "chrf", "ended", "val_loss", "train_loss", "name"] = "rouge_l"  # fmt: skip

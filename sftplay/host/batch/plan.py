@@ -12,7 +12,7 @@ from sftplay.errors import SftplayError
 from sftplay.files import hash_json, read_json
 from sftplay.freshness import read_stamp
 from sftplay.host.batch.expand import Experiment
-from sftplay.host.runs.view import View, look
+from sftplay.host.runs.view import RunView, read_run
 from sftplay.places import data_folder
 from sftplay.rawdata import hub_datasets
 from sftplay.runs import Run
@@ -22,36 +22,36 @@ Action = Literal["train", "resume", "watch", "evaluate", "skip", "refuse"]
 
 
 @dataclass(frozen=True)
-class Step:
+class ExperimentStep:
     """What happens to an experiment, with the reason."""
 
     action: Action
     reason: str
 
 
-def decide(experiment: Experiment, splits: Sequence[str]) -> Step:
+def decide(experiment: Experiment, splits: Sequence[str]) -> ExperimentStep:
     """From the run folder as it is now.
 
     Args:
         splits: the ones that it is to be evaluated on.
     """
-    view = look(Run(experiment.name))
+    view = read_run(Run(experiment.name))
     if view.state == "running":
-        return Step("watch", "it is being trained")
+        return ExperimentStep("watch", "it is being trained")
     if view.state == "not begun" or not view.run.has_begun():
-        return Step("train", "not begun")
+        return ExperimentStep("train", "not begun")
     obstacle = _obstacle(view, experiment.settings)
     if obstacle:
-        return Step("refuse", obstacle)
+        return ExperimentStep("refuse", obstacle)
     if view.state != "finished":
-        return Step("resume", f"{view.state}{f' at step {view.steps}' if view.steps else ''}")
+        return ExperimentStep("resume", f"{view.state}{f' at step {view.steps}' if view.steps else ''}")
     lacking = [split for split in splits if not (view.run.eval(split) / "metrics.json").is_file()]
     if lacking:
-        return Step("evaluate", f"trained; not evaluated on {', '.join(lacking)}")
-    return Step("skip", "finished")
+        return ExperimentStep("evaluate", f"trained; not evaluated on {', '.join(lacking)}")
+    return ExperimentStep("skip", "finished")
 
 
-def _obstacle(view: View, settings: Settings) -> str:
+def _obstacle(view: RunView, settings: Settings) -> str:
     """Why the run that is there can't be this experiment's."""
     unlike = _unlike(view, settings)
     if unlike:
@@ -61,7 +61,7 @@ def _obstacle(view: View, settings: Settings) -> str:
     return f"the run is damaged: {'; '.join(view.problems)}" if view.state == "damaged" else ""
 
 
-def _unlike(view: View, settings: Settings) -> str:
+def _unlike(view: RunView, settings: Settings) -> str:
     """The keys in which the run's config is not this one."""
     try:
         there = load_config(view.run.config)
@@ -87,7 +87,7 @@ def flat(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def _trained_on_other_data(view: View, settings: Settings) -> bool:
+def _trained_on_other_data(view: RunView, settings: Settings) -> bool:
     """Whether the tokenized rows that lie there now are not those of the run. None there: not known, so not said."""
     try:
         stamp = read_stamp(data_folder("tokenized", settings))

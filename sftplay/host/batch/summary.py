@@ -14,7 +14,7 @@ from sftplay.files import write_text
 from sftplay.host.batch.expand import Experiment
 from sftplay.host.batch.file import LOWER_IS_BETTER, BatchFile
 from sftplay.host.runs.table import decimals
-from sftplay.host.runs.view import View, look, number_in
+from sftplay.host.runs.view import RunView, number_in, read_run
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 from sftplay.runs import Run
@@ -24,11 +24,11 @@ _ON_SCREEN = ("loss", "rouge_l")
 
 
 @dataclass(frozen=True)
-class Row:
+class SummaryRow:
     """An experiment with what it came to."""
 
     experiment: Experiment
-    view: View
+    view: RunView
     said: str
 
     def value(self, name: str) -> float | None:
@@ -41,12 +41,12 @@ class Row:
         return found[2] if found else None
 
 
-def rows_of(parsed: BatchFile, experiments: Sequence[Experiment], said: Mapping[str, str]) -> list[Row]:
+def rows_of(parsed: BatchFile, experiments: Sequence[Experiment], said: Mapping[str, str]) -> list[SummaryRow]:
     """Best first by the metric that the file names; experiments without it at the end, by name."""
-    rows = [Row(one, look(Run(one.name)), said.get(one.name, "")) for one in experiments]
+    rows = [SummaryRow(one, read_run(Run(one.name)), said.get(one.name, "")) for one in experiments]
     sign = 1 if parsed.sort_by in LOWER_IS_BETTER else -1
 
-    def place(row: Row) -> tuple[float, str]:
+    def place(row: SummaryRow) -> tuple[float, str]:
         value = None if parsed.sort_by == "name" else row.value(parsed.sort_by)
         return (math.inf if value is None else sign * value, row.experiment.name)
 
@@ -67,12 +67,12 @@ def show(folder: Path, parsed: BatchFile, experiments: Sequence[Experiment], sai
     console.info(f"the whole table: {folder}/summary.csv and summary.md")
 
 
-def varied_keys(rows: Sequence[Row]) -> list[str]:
+def varied_keys(rows: Sequence[SummaryRow]) -> list[str]:
     """What the experiments' groups vary, in the file's order."""
     return list(dict.fromkeys(key for row in rows for key in row.experiment.changes if key != "dataset"))
 
 
-def screen_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], list[str]]:
+def screen_table(rows: Sequence[SummaryRow]) -> tuple[list[str], list[list[str]], list[str]]:
     """(columns, cells, which of them are numbers): what fits a terminal."""
     keys = varied_keys(rows)
     numbers = ["steps", "train loss", "val loss", "eval loss", "ROUGE-L", "time"]
@@ -89,7 +89,7 @@ def screen_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], list[
     return columns, cells, numbers
 
 
-def whole_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def whole_table(rows: Sequence[SummaryRow]) -> tuple[list[str], list[list[str]]]:
     """Every figure, as numbers without rounding: for a spreadsheet."""
     keys = varied_keys(rows)
     header = ["experiment", "dataset", *keys, "state", "outcome", "backend", "steps", "train_loss", "val_loss"]
@@ -108,7 +108,7 @@ def whole_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return header, lines
 
 
-def markdown(parsed: BatchFile, rows: Sequence[Row]) -> str:
+def markdown(parsed: BatchFile, rows: Sequence[SummaryRow]) -> str:
     """The screen's table in Markdown."""
     columns, cells, numbers = screen_table(rows)
     lines = [f"# Batch, sorted by {parsed.sort_by}", ""]
@@ -120,11 +120,11 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _state(row: Row) -> str:
+def _state(row: SummaryRow) -> str:
     return row.said if row.said.startswith(("no data", "refused")) else row.view.state
 
 
-def _arrow(row: Row, metric: str, form: str) -> str:
+def _arrow(row: SummaryRow, metric: str, form: str) -> str:
     found = row.view.metric(metric)
     return f"{found[1]:{form}} → {found[2]:{form}}" if found else ""
 

@@ -8,22 +8,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sftplay import console
+from sftplay.call import StageCall
 from sftplay.config import dump_config
 from sftplay.errors import EXIT_MEANINGS, ProtocolError, SftplayError
 from sftplay.files import read_json, write_json, write_text
 from sftplay.host.batch.expand import Experiment
 from sftplay.host.batch.file import BatchFile
-from sftplay.host.batch.plan import DataStep, Step, data_steps, decide, read_known
-from sftplay.host.batch.workers import Hands
+from sftplay.host.batch.plan import DataStep, ExperimentStep, data_steps, decide, read_known
+from sftplay.host.batch.workers import Workers
 from sftplay.host.runs.clean import delete
 from sftplay.places import OUTPUTS, data_folder
 from sftplay.runs import Run
+from sftplay.stages import BY_NAME
 
 STOPPED = (85, 129, 130, 143)  # codes by which a person, or a signal, ends the whole batch
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchRun:
     """A batch that may start.
 
     Attributes:
@@ -49,7 +51,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentOutcome:
     """How an experiment ended: code 0 where it is done."""
 
     name: str
@@ -63,14 +65,14 @@ def folder_of(file: Path) -> Path:
     return OUTPUTS / f"batch-{file.stem}"
 
 
-def make_data(batch: Batch, hands: Hands) -> tuple[dict[str, Outcome], int]:
+def prepare_data(batch: BatchRun, workers: Workers) -> tuple[dict[str, ExperimentOutcome], int]:
     """Bring every dataset up to date.
 
     Returns:
         What became of experiments whose data could not be made; and the code of a stop, 0 without one.
     """
     record = batch.folder / "batch.json"
-    known, failed = read_known(record), dict[str, Outcome]()
+    known, failed = read_known(record), dict[str, ExperimentOutcome]()
     for step in data_steps(batch.experiments, known):
         if not step.reason:
             continue
@@ -78,12 +80,12 @@ def make_data(batch: Batch, hands: Hands) -> tuple[dict[str, Outcome], int]:
         config = batch.config_of(f"data.{step.suffix}")
         _write_config(config, step)
         console.info(f"── data {step.suffix}: {step.reason}")
-        code, stage = _data_stages(step, str(config), hands)
+        code, stage = _data_stages(step, str(config), workers)
         if code in STOPPED:
             return failed, code
         if code:
             console.error(f"data {step.suffix}: {stage} gave {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
-            failed |= {one.name: Outcome(one.name, code, f"no data: {stage} gave {code}") for one in users}
+            failed |= {one.name: ExperimentOutcome(one.name, code, f"no data: {stage} gave {code}") for one in users}
         else:
             known[step.suffix] = step.key
             write_json(record, {"file": str(batch.file), "data": known, "experiments": []})
@@ -95,29 +97,31 @@ def _write_config(path: Path, step: DataStep) -> None:
     write_text(path, f"# python3 tasks.py full-pipeline --config {path}\n{dump_config(settings)}")
 
 
-def _data_stages(step: DataStep, config: str, hands: Hands) -> tuple[int, str]:
+def _data_stages(step: DataStep, config: str, workers: Workers) -> tuple[int, str]:
     """process, style, render, tokenize; the first code that is not 0, and its stage."""
     styled = data_folder("processed_with_style", step.settings)
     if not step.settings.style.prompt and styled.is_dir():
         console.info(f"{styled} is removed: this dataset has no style any more")
         delete(styled)
     for stage in ("process", *(("style",) if step.settings.style.prompt else ()), "render", "tokenize"):
-        code = hands.do(stage, config)
+        code = workers.run_stage(StageCall(BY_NAME[stage], config))
         if code:
             return code, stage
     return 0, ""
 
 
-def run_all(batch: Batch, experiments: Sequence[Experiment], hands: Hands, *, stop_on_error: bool) -> Iterator[Outcome]:
+def run_experiments(
+    batch: BatchRun, experiments: Sequence[Experiment], workers: Workers, *, stop_on_error: bool
+) -> Iterator[ExperimentOutcome]:
     """Outcomes as they come; ends early where a person stops it, or at a failure with `stop_on_error`."""
     jobs = {one.name: (lambda where, one=one: _one(batch, one, where)) for one in experiments}
-    for outcome in hands.share(jobs):
+    for outcome in workers.run_jobs(jobs):
         yield outcome
         if outcome.code and (stop_on_error or outcome.code in STOPPED):
-            hands.stop()
+            workers.stop()
 
 
-def _one(batch: Batch, experiment: Experiment, hands: Hands) -> Outcome:
+def _one(batch: BatchRun, experiment: Experiment, workers: Workers) -> ExperimentOutcome:
     """One experiment to its end."""
     began = time.monotonic()
     step = decide(experiment, batch.splits)
@@ -127,19 +131,19 @@ def _one(batch: Batch, experiment: Experiment, hands: Hands) -> Outcome:
         if code:
             console.error(f"{experiment.name}: {step.reason}")
             console.info(f"next: give it another name, or remove the run: inv runs.rm {experiment.name}")
-        return Outcome(experiment.name, code, "refused: " + step.reason if code else "done before")
-    code, stage = _stages(batch, experiment, step, hands)
+        return ExperimentOutcome(experiment.name, code, "refused: " + step.reason if code else "done before")
+    code, stage = _stages(batch, experiment, step, workers)
     if code and code not in STOPPED:
         console.error(f"{experiment.name}: {stage} gave {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
     said = "done" if not code else f"{stage} gave {code}"
-    return Outcome(experiment.name, code, said, time.monotonic() - began)
+    return ExperimentOutcome(experiment.name, code, said, time.monotonic() - began)
 
 
-def _stages(batch: Batch, experiment: Experiment, step: Step, hands: Hands) -> tuple[int, str]:
+def _stages(batch: BatchRun, experiment: Experiment, step: ExperimentStep, workers: Workers) -> tuple[int, str]:
     config = batch.config_of(experiment.name)
     if step.action != "evaluate":
         write_text(config, f"# python3 tasks.py train --config {config}\n{dump_config(experiment.settings)}")
-        code = hands.do("train", str(config), *(["--resume"] if step.action == "resume" else []))
+        code = workers.run_stage(StageCall(BY_NAME["train"], str(config), options={"resume": step.action == "resume"}))
         if not code and Run(experiment.name).tuned() is None:
             console.error(f"{experiment.name}: train ended with 0 and left no trained weights")
             code = ProtocolError.code
@@ -148,13 +152,13 @@ def _stages(batch: Batch, experiment: Experiment, step: Step, hands: Hands) -> t
     run = Run(experiment.name)
     for split in batch.splits:
         if not (run.eval(split) / "metrics.json").is_file() or step.action != "evaluate":
-            code = hands.do("eval", str(config), f"--split={split}")
+            code = workers.run_stage(StageCall(BY_NAME["eval"], str(config), options={"split": split}))
             if code:
                 return code, "eval"
     return 0, ""
 
 
-def write_state(batch: Batch, outcomes: Sequence[Outcome]) -> None:
+def write_state(batch: BatchRun, outcomes: Sequence[ExperimentOutcome]) -> None:
     """batch.json: what the data folders were made from, and what became of each experiment."""
     record = batch.folder / "batch.json"
     values = {"file": str(batch.file), "data": read_known(record), "experiments": [asdict(one) for one in outcomes]}

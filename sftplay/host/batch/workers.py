@@ -1,6 +1,7 @@
-"""What does a batch's work: this process, one stage after the other, or a process for each GPU.
+"""Workers of a batch: this process, one stage after the other, or a process for each GPU.
 
-Both start stages as the single tasks do. Several at a time print into files of their own: mixed on one screen nobody reads them.
+Both start stages as the single tasks do. Several at a time print into files of their own: mixed on one screen nobody
+could read them.
 """
 
 from __future__ import annotations
@@ -13,64 +14,64 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from sftplay import console
-from sftplay.errors import SftplayError
-from sftplay.host.launch import stage as stages
+from sftplay.boundary import Boundary
+from sftplay.call import StageCall
+from sftplay.host.launch.request import LaunchRequest
+from sftplay.host.launch.stage import start
 from sftplay.host.protocol.ends import exit_code
+from sftplay.host.protocol.signals import handle_signals
 from sftplay.host.system.checkout import CHECKOUT
 
 _Result = TypeVar("_Result")
-Job = Callable[["Hands"], _Result]
+Job = Callable[["Workers"], _Result]  # works with the worker that it is given
 
 
-class Hands(Protocol):
-    """Does stages, and shares out jobs that do stages."""
+class Workers(Protocol):
+    """Runs stages, and distributes jobs that run stages."""
 
-    def do(self, stage: str, config: str, *options: str) -> int:
-        """A stage to its end; its exit code."""
+    def run_stage(self, call: StageCall) -> int:
+        """Run a stage to its end. Returns its exit code."""
 
-    def share(self, jobs: Mapping[str, Job[Any]]) -> Iterator[Any]:
-        """Results of jobs as they come."""
+    def run_jobs(self, jobs: Mapping[str, Job[Any]]) -> Iterator[Any]:
+        """Yield the results of jobs as they come."""
 
     def stop(self) -> None:
-        """No further job begins."""
+        """Begin no further job."""
 
 
-def hands_for(slots: Sequence[str | None], runner: str, logs: Path) -> Hands:
-    """One pair for one slot, else as many as there are slots."""
-    return InOrder(runner) if len(slots) == 1 else SideBySide(slots, runner, logs)
+def make_workers(slots: Sequence[str | None], runner: str, logs: Path) -> Workers:
+    """Return workers for these slots: this process for one, a process for each otherwise."""
+    return SequentialWorkers(runner) if len(slots) == 1 else ParallelWorkers(slots, runner, logs)
 
 
-class InOrder:
+class SequentialWorkers:
     """One stage after the other, on this terminal."""
 
     def __init__(self, runner: str) -> None:
         self.runner, self._stopped = runner, False
 
-    def do(self, stage: str, config: str, *options: str) -> int:
-        """A stage to its end; what is wrong before it starts is said, and its code returned."""
-        try:
-            return stages.start(stage, config=config, options=options, runner=self.runner)
-        except SftplayError as problem:
-            console.failure(problem)
-            return problem.code
+    def run_stage(self, call: StageCall) -> int:
+        """Run a stage to its end. A failure before it starts is printed too, and its code returned."""
+        with Boundary(call.stage.name) as end:
+            end.code = start(LaunchRequest(call, self.runner))
+        return end.code
 
-    def share(self, jobs: Mapping[str, Job[_Result]]) -> Iterator[_Result]:
-        """The jobs in their order."""
+    def run_jobs(self, jobs: Mapping[str, Job[_Result]]) -> Iterator[_Result]:
+        """Run the jobs in their order."""
         for job in jobs.values():
             if self._stopped:
                 return
             yield job(self)
 
     def stop(self) -> None:
-        """No further job begins."""
+        """Begin no further job."""
         self._stopped = True
 
 
-class SideBySide:
+class ParallelWorkers:
     """A process for each slot; `slots` are values for CUDA_VISIBLE_DEVICES, which both runners go by."""
 
     def __init__(self, slots: Sequence[str | None], runner: str, logs: Path) -> None:
@@ -78,12 +79,12 @@ class SideBySide:
         self._over = threading.Event()
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
-    def do(self, stage: str, config: str, *options: str) -> int:
-        """On the first slot, on this terminal: the data stages, before the experiments are shared out."""
-        return InOrder(self.runner).do(stage, config, *options)
+    def run_stage(self, call: StageCall) -> int:
+        """Run a stage on this terminal: the data stages, before the experiments are distributed."""
+        return SequentialWorkers(self.runner).run_stage(call)
 
-    def share(self, jobs: Mapping[str, Job[_Result]]) -> Iterator[_Result]:
-        """Every slot takes the next job when it is free. A stop by signal reaches all of them, and is waited for."""
+    def run_jobs(self, jobs: Mapping[str, Job[_Result]]) -> Iterator[_Result]:
+        """Let every slot take the next job when it is free. A stop by signal reaches all of them, and is waited for."""
         waiting: queue.SimpleQueue[tuple[str, Job[_Result]]] = queue.SimpleQueue()
         results: queue.SimpleQueue[_Result | BaseException | None] = queue.SimpleQueue()
         for item in jobs.items():
@@ -96,13 +97,12 @@ class SideBySide:
                 except queue.Empty:
                     break
                 try:
-                    results.put(job(_OneSlot(self, slot, self.logs / f"{name}.log")))
+                    results.put(job(_SlotWorkers(self, slot, self.logs / f"{name}.log")))
                 except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
                     results.put(error)
             results.put(None)
 
-        before = {signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with handle_signals(self._on_signal, signal.SIGINT, signal.SIGTERM):
             for slot in self.slots:
                 threading.Thread(target=work, args=(slot,), daemon=True).start()
             working = len(self.slots)
@@ -115,16 +115,13 @@ class SideBySide:
                     raise result
                 else:
                     yield result
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
     def stop(self) -> None:
-        """No further job begins; the running ones go on to their end."""
+        """Begin no further job; the running ones go on to their end."""
         self._over.set()
 
-    def start(self, argv: Sequence[str], slot: str | None, log: Path) -> int:
-        """One task in a process of its own."""
+    def start_task(self, argv: Sequence[str], slot: str | None, log: Path) -> int:
+        """Run one task in a process of its own. Returns its exit code."""
         log.parent.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "PYTHONPATH": str(CHECKOUT), **({} if slot is None else {"CUDA_VISIBLE_DEVICES": slot})}
         with open(log, "ab") as output:
@@ -138,32 +135,31 @@ class SideBySide:
         finally:
             del self._children[child.pid]
 
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+    def _on_signal(self, signum: int) -> None:
         self.stop()
         console.warning("stopping: every training saves a checkpoint first")
         for child in list(self._children.values()):
             child.send_signal(signal.SIGTERM)
 
 
-class _OneSlot:
-    """What a job on one slot works with."""
+class _SlotWorkers:
+    """The workers of a job on one slot."""
 
-    def __init__(self, whole: SideBySide, slot: str | None, log: Path) -> None:
-        self.whole, self.slot, self.log = whole, slot, log
+    def __init__(self, pool: ParallelWorkers, slot: str | None, log: Path) -> None:
+        self.pool, self.slot, self.log = pool, slot, log
 
-    def do(self, stage: str, config: str, *options: str) -> int:
-        """A stage in a process of its own, its output in the job's log."""
-        argv = [stage, "--config", config, "--runner", self.whole.runner, *options]
-        code = self.whole.start(argv, self.slot, self.log)
+    def run_stage(self, call: StageCall) -> int:
+        """Run a stage in a process of its own, its output in the job's log. Returns its exit code."""
+        code = self.pool.start_task([*call.argv, "--runner", self.pool.runner], self.slot, self.log)
         if code:
-            console.warning(f"{stage} ended with {code}: {self.log}")
+            console.warning(f"{call.stage.name} ended with {code}: {self.log}")
         return code
 
-    def share(self, jobs: Mapping[str, Job[_Result]]) -> Iterator[_Result]:
-        """Jobs inside a job go one after the other."""
+    def run_jobs(self, jobs: Mapping[str, Job[_Result]]) -> Iterator[_Result]:
+        """Run jobs inside a job one after the other."""
         for job in jobs.values():
             yield job(self)
 
     def stop(self) -> None:
-        """No further job begins."""
-        self.whole.stop()
+        """Begin no further job."""
+        self.pool.stop()

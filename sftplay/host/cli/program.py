@@ -10,8 +10,8 @@ from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
 from sftplay import __version__, console
+from sftplay.boundary import drop_stdout
 from sftplay.host.cli import usage
-from sftplay.host.cli.task import drop_stdout
 
 
 class Menu(Program):

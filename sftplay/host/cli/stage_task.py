@@ -9,6 +9,7 @@ from typing import Any
 from invoke.context import Context
 from invoke.tasks import Task
 
+from sftplay.call import StageCall
 from sftplay.host.cli.task import task
 from sftplay.stages import BY_NAME, Option
 
@@ -28,7 +29,7 @@ def stage_task(
     doc: str,
     *,
     name: str | None = None,
-    fixed: Sequence[str] = (),
+    fixed: Mapping[str, Any] | None = None,
     without: Sequence[str] = (),
     required: str | None = None,
     overrides: Sequence[str] = (),
@@ -39,29 +40,28 @@ def stage_task(
     Args:
         doc: the task's line in `--list`.
         name: the task's name (default: the stage's).
-        fixed: options that this task always passes, as argv; without: options that it does not offer, by key.
+        fixed: other defaults of options, by key; without: options that it does not offer, by key.
         required: key of an option that must be given.
         overrides: `--set` values that this task always passes, after the person's own.
         tensorboard: start TensorBoard first and leave it running.
     """
     row = BY_NAME[stage]
-    hidden = {word.removeprefix("--").replace("-", "_") for word in fixed} | set(without)
-    offered = [option for option in row.options if not option.internal and option.key not in hidden]
+    offered = [option for option in row.options if not option.internal and option.key not in without]
 
     def body(context: Context, **given: Any) -> int:
-        from sftplay.host.launch import stage as stages
-        from sftplay.host.protocol.call import Call
+        from sftplay.host.launch.request import LaunchRequest
+        from sftplay.host.launch.stage import prepare
 
         device = [f"train.device={given['device']}"] if given.get("device") else []
         chosen = (*given["set_"], *device, *overrides)
-        call = Call(row, given["config"], given["run"], chosen, (*fixed, *as_argv(offered, given)))
+        call = StageCall(row, given["config"], given["run"], chosen, {**(fixed or {}), **parse_options(offered, given)})
         preflight = not given.get("no_preflight")
-        prepared = stages.prepare(call, given["runner"], preflight=preflight, pull=given["pull"])
+        launch = prepare(LaunchRequest(call, given["runner"], preflight=preflight, pull=given["pull"]))
         if tensorboard:
             from sftplay.host.runs import tensorboard as board
 
-            board.start(port=prepared.settings.tensorboard.port, runner=prepared.runner.value)
-        return stages.run_prepared(prepared)
+            board.start(port=launch.resolved.settings.tensorboard.port, runner=launch.resolved.runner.value)
+        return launch.make_ready() or launch.run()
 
     parameters = [Parameter("context", Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += sorted(
@@ -84,16 +84,13 @@ def stage_task(
     return task(name=name or stage, help=help_texts, iterable=["set_"])(body)
 
 
-def as_argv(options: Sequence[Option], given: Mapping[str, Any]) -> list[str]:
-    """The options that a person gave, as the stage's argv."""
-    argv: list[str] = []
-    for option in options:
-        value = given.get(option.key)
-        if option.kind == "flag":
-            argv += [option.name] if value else []
-        elif value is not None:
-            argv.append(f"{option.name}={value}")  # one word: a value may begin with a dash
-    return argv
+def parse_options(options: Sequence[Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a person gave, each with a value of its own type.
+
+    Raises:
+        UsageError: not a number, or none of the choices (2).
+    """
+    return {option.key: option.parse(given[option.key]) for option in options if given.get(option.key) is not None}
 
 
 def _parameter(option: Option, *, required: bool) -> Parameter:

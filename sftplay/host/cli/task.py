@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit, ParseError
 from invoke.tasks import Task
 
-from sftplay import console
-from sftplay.errors import SftplayError, StoppedError, UsageError
-from sftplay.files import explain_os_error
+from sftplay.boundary import Boundary
+from sftplay.errors import UsageError
 from sftplay.host.cli.repeatable import RepeatableTask
 from sftplay.host.cli.words import WordsTask
 from sftplay.host.system.checkout import CHECKOUT
@@ -49,9 +47,12 @@ def task(
     def decorate(body: Body) -> Task[Any]:
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
-            code = call(body, context, **given)
-            if code:
-                raise Exit(code=code)
+            with Boundary(name or body.__name__, passes=(Exit, ParseError)) as end:
+                given = {key: _from_root(value) if key in _PATHS and value else value for key, value in given.items()}
+                os.chdir(CHECKOUT)
+                end.code = body(context, **given) or 0
+            if end.code:
+                raise Exit(code=end.code)
 
         lists = [*iterable, *([words] if words else [])]
         kind = WordsTask if words else RepeatableTask
@@ -61,35 +62,6 @@ def task(
         return made
 
     return decorate
-
-
-def call(body: Body, *args: Any, **given: Any) -> int:
-    """Run a task's body in the project's root; every failure ends here as one message and its exit code."""
-    try:
-        given = {key: _from_root(value) if key in _PATHS and value else value for key, value in given.items()}
-        os.chdir(CHECKOUT)
-        return body(*args, **given) or 0
-    except (SftplayError, StoppedError) as problem:
-        console.failure(problem)
-        return problem.code
-    except KeyboardInterrupt:
-        console.error("stopped")
-        return 130
-    except BrokenPipeError:
-        drop_stdout()
-        return 141
-    except OSError as error:
-        explained = explain_os_error(error, error.filename or "?")
-        console.failure(explained)
-        return explained.code
-    except (Exit, ParseError):
-        raise
-    except Exception as error:  # noqa: BLE001 - the one place that catches
-        from sftplay.cli import keep_traceback
-
-        console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")
-        console.info(f"next: please report it with {keep_traceback('task')}")
-        return 1
 
 
 def whole_number(flag: str, value: str | None) -> int | None:
@@ -112,11 +84,6 @@ def only(words: Sequence[str]) -> str | None:
     if len(words) > 1:
         raise UsageError(f"one name at most, got {len(words)}: {' '.join(words)}")
     return words[0] if words else None
-
-
-def drop_stdout() -> None:
-    """Send further output nowhere: the reader of the pipe is gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _from_root(value: str) -> str:

@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 from sftplay.errors import MachineError, SftplayError
 from sftplay.host.containers import engine as engines
-from sftplay.host.containers import errors as engine_errors
 from sftplay.host.containers import image_names
 from sftplay.host.containers.engine import Engine
-from sftplay.host.containers.spec import Image
+from sftplay.host.containers.errors import engine_errors, wanted_host
+from sftplay.host.containers.spec import ContainerImage
 
-State = Literal["present", "stale", "missing"]
+ImageState = Literal["present", "stale", "missing"]
 
 
 @dataclass(frozen=True)
-class Shelf:
+class AvailableImages:
     """The engine, and what it has for each stack.
 
     Attributes:
@@ -26,7 +26,7 @@ class Shelf:
 
     engine: Engine | None = None
     problem: SftplayError | None = None
-    states: Mapping[str, State] = field(default_factory=dict)
+    states: Mapping[str, ImageState] = field(default_factory=dict)
 
     @property
     def present(self) -> frozenset[str]:
@@ -34,24 +34,24 @@ class Shelf:
         return frozenset(stack for stack, state in self.states.items() if state == "present")
 
 
-def look() -> Shelf:
+def find() -> AvailableImages:
     """Ask the engine, where there may be one: half a second, half a millisecond without."""
     if not engines.may_be_here():
-        return Shelf(problem=_no_engine())
+        return AvailableImages(problem=_no_engine())
     try:
         engine = engines.connect()
-        with engine_errors.engine_errors("list images"):
+        with engine_errors("list images"):
             listed = engine.api.images(filters={"label": image_names.STACK_LABEL})
     except SftplayError as problem:
-        return Shelf(problem=problem)
-    return Shelf(engine, states=states_of(listed))
+        return AvailableImages(problem=problem)
+    return AvailableImages(engine, states=states_of(listed))
 
 
-def states_of(listed: list[dict[str, Any]]) -> dict[str, State]:
+def states_of(listed: list[dict[str, Any]]) -> dict[str, ImageState]:
     """present, stale or missing for each stack, from the engine's list of our images."""
     tags = {tag for image in listed for tag in image.get("RepoTags") or ()}
     digests = {digest for image in listed for digest in image.get("RepoDigests") or ()}
-    found: dict[str, State] = {}
+    found: dict[str, ImageState] = {}
     for stack in image_names.STACKS:
         try:
             tag = image_names.current(stack).tag
@@ -63,29 +63,29 @@ def states_of(listed: list[dict[str, Any]]) -> dict[str, State]:
     return found
 
 
-def image_of(engine: Engine, stack: str) -> Image:
+def image_of(engine: Engine, stack: str) -> ContainerImage:
     """Today's image of a stack, by id: a tag that is moved meanwhile changes nothing.
 
     Raises:
         MachineError: it is not here (69).
     """
     name = image_names.current(stack)
-    with engine_errors.engine_errors(f"find the image {name.tag}"):
+    with engine_errors(f"find the image {name.tag}"):
         found = engine.api.inspect_image(name.tag)
     digests = found.get("RepoDigests") or []
     digest = str(digests[0]).partition("@")[2] if digests else str(found["Id"])
     labels = (found.get("Config") or {}).get("Labels") or {}
-    return Image(stack, str(found["Id"]), digest, str(labels.get(image_names.LOCK_LABEL) or name.lock_hash))
+    return ContainerImage(stack, str(found["Id"]), digest, str(labels.get(image_names.LOCK_LABEL) or name.lock_hash))
 
 
-def lacking(stack: str, state: State) -> str:
+def describe_missing(stack: str, state: ImageState) -> str:
     """Why the image can't be used, in words."""
     if state == "stale":
         return f"the {stack} image here is of another state of this checkout"
     return f"the {stack} image is not here"
 
 
-def get_it(stack: str) -> str:
+def command_to_get(stack: str) -> str:
     """The commands that bring a stack's image."""
     return f"inv image.build {stack}, or inv image.pull {stack}"
 
@@ -93,6 +93,6 @@ def get_it(stack: str) -> str:
 def _no_engine() -> MachineError:
     return MachineError(
         "no container engine here",
-        where=engine_errors.wanted_host(),
+        where=wanted_host(),
         todo="install one (sudo apt install docker.io), or use --runner local: the same stages, the same locked versions",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftplay.errors import MachineError
-from sftplay.host.containers.errors import explain
+from sftplay.host.containers.errors import explain_engine_error
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient
@@ -51,7 +51,7 @@ def connect() -> Engine:
         host = _address(api)
         info = api.info()
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
-        raise explain(error) from error
+        raise explain_engine_error(error) from error
     api.timeout = TIMEOUT
     _require_here(host)
     options = [str(option) for option in info.get("SecurityOptions") or ()]

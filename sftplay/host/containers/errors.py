@@ -79,10 +79,10 @@ def engine_errors(doing: str = "") -> Iterator[None]:
     try:
         yield
     except (docker.errors.DockerException, requests.RequestException) as error:
-        raise explain(error, doing) from error
+        raise explain_engine_error(error, doing) from error
 
 
-def explain(error: BaseException, doing: str = "") -> SftplayError:
+def explain_engine_error(error: BaseException, doing: str = "") -> SftplayError:
     """One of our errors for one of the engine's: class, message, next step."""
     causes = list(_chain(error))
     text = _text(error)

@@ -60,7 +60,7 @@ def compose_variables(dev: Path = Path("/dev")) -> dict[str, str]:
     owner = Path().stat()
     user = choose_user((os.geteuid(), os.getegid()), (owner.st_uid, owner.st_gid), rootless=False).value
     uid, _, gid = user.partition(":")
-    here = machine.look(dev=dev)
+    here = machine.read_machine(dev=dev)
     found = {"SFTPLAY_UID": uid, "SFTPLAY_GID": gid, "SFTPLAY_CACHE": str(cache_folder().absolute())}
     found["SFTPLAY_MEMORY"] = str(memory_limit(os.environ.get("SFTPLAY_MEMORY"), here.memory))
     return found if here.has_gpu else {**found, "COMPOSE_FILE": WITHOUT_GPU}

@@ -18,7 +18,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 @dataclass(frozen=True)
-class Caller:
+class HostIdentity:
     """What was found.
 
     Attributes:
@@ -41,9 +41,9 @@ class Caller:
     passed: Mapping[str, str] = field(default_factory=dict)
 
 
-def look(
+def identify_host(
     facts: Machine, *, rootless: bool, writes: Path | None = None, environ: Mapping[str, str] = os.environ
-) -> Caller:
+) -> HostIdentity:
     """The person who starts this process, in the working directory.
 
     Args:
@@ -55,7 +55,7 @@ def look(
     ).stat()
     user = choose_user((os.geteuid(), os.getegid()), (owner.st_uid, owner.st_gid), rootless=rootless)
     visible = environ.get("CUDA_VISIBLE_DEVICES", "")
-    return Caller(
+    return HostIdentity(
         root=str(root),
         cache=str(cache_folder().absolute()),
         user=user.value,

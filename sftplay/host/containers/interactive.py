@@ -10,24 +10,24 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
-from sftplay.host.containers import errors as engine_errors
+from sftplay.call import StageCall
 from sftplay.host.containers import lifecycle as containers
 from sftplay.host.containers import stop as container_stop
 from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.errors import engine_errors
 from sftplay.host.containers.lifecycle import read_end
 from sftplay.host.containers.spec import ContainerSpec
-from sftplay.host.protocol.call import Call
+from sftplay.host.protocol.signals import handle_signals
 from sftplay.host.ui.terminal import copy
 
 _PIECE = 1 << 16
 
 
-def wants_terminal(call: Call) -> bool:
+def needs_terminal(call: StageCall) -> bool:
     """Whether the stage talks with a person: a chat, at a terminal. Without one the stage itself says what to do."""
-    asked = any(word.partition("=")[0] in ("--prompt", "--input") for word in call.options)
+    asked = any(call.options.get(key) is not None for key in ("prompt", "input"))
     return call.stage.interactive and not asked and _is_terminal(0) and _is_terminal(1)
 
 
@@ -37,8 +37,8 @@ def run_interactive(engine: Engine, spec: ContainerSpec) -> int:
     Raises:
         SftplayError: the engine refused, or went away.
     """
-    with containers.made(engine, spec) as container:
-        with engine_errors.engine_errors("attach to the container"):
+    with containers.created(engine, spec) as container:
+        with engine_errors("attach to the container"):
             link = engine.api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
         sys.stdout.flush()
         containers.start(engine, container)
@@ -85,32 +85,25 @@ def _raw_terminal() -> Iterator[None]:
 def _resizing(engine: Engine, container: str) -> Iterator[None]:
     """The container's terminal has the size of this one, now and whenever it changes."""
 
-    def resize(signum: int = 0, frame: FrameType | None = None) -> None:
+    def resize(signum: int = 0) -> None:
         size = os.get_terminal_size(1)
         with contextlib.suppress(Exception):  # it has ended meanwhile
             engine.api.resize(container, height=size.lines, width=size.columns)
 
-    before = signal.signal(signal.SIGWINCH, resize)
-    resize()
-    try:
+    with handle_signals(resize, signal.SIGWINCH):
+        resize()
         yield
-    finally:
-        signal.signal(signal.SIGWINCH, before)
 
 
 @contextlib.contextmanager
 def _ending(engine: Engine, container: str) -> Iterator[None]:
     """Signals that somebody sends to this process, and a closed terminal, end the chat."""
 
-    def end(signum: int, frame: FrameType | None) -> None:
+    def end(signum: int) -> None:
         container_stop.stop_soon(engine, container, 10)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with handle_signals(end, signal.SIGTERM, signal.SIGHUP):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _is_terminal(number: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -12,10 +12,10 @@ from typing import Any
 
 from sftplay import console
 from sftplay.errors import EXIT_MEANINGS, SftplayError
-from sftplay.host.containers import errors as engine_errors
 from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.errors import engine_errors, engine_gone, explain_engine_error, is_gone
 from sftplay.host.containers.spec import ContainerSpec
-from sftplay.host.containers.stop import passing_on, quietly
+from sftplay.host.containers.stop import pass_signals_on, quietly
 from sftplay.host.protocol.ends import explain_end
 from sftplay.host.ui.terminal import copy
 
@@ -24,7 +24,7 @@ _LEFT_BEHIND = 60.0  # seconds after its end in which a container is still its l
 
 
 @dataclass(frozen=True)
-class End:
+class ContainerEnd:
     """How a container ended.
 
     Attributes:
@@ -43,24 +43,26 @@ def run_foreground(engine: Engine, spec: ContainerSpec) -> int:
     Raises:
         SftplayError: the engine refused, or went away.
     """
-    with made(engine, spec) as container, passing_on(engine, container) as heard:
+    with created(engine, spec) as container, pass_signals_on(engine, container) as received:
         output = Output(engine.api.attach(container, stream=True, logs=True, demux=True), to_stdout=True)
         start(engine, container)
-        end = wait(engine, container, output, spec.command[0])
+        while not output.over:
+            wait_a_moment(engine, container, output)
+        end = read_end(engine, container, spec.command[0], again="inv ps shows it")
     if output.broken and end.code in (143, 137):
         return 141  # the reader of a pipe went away, as in `inv data.show | head`
-    explain(spec.command[0], end, asked=bool(heard))
+    explain(spec.command[0], end, asked=bool(received))
     return end.code
 
 
 @contextmanager
-def made(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
+def created(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
     """The container's id; it is removed whatever happens, except where the engine is gone: then it may still run."""
     container = create(engine, spec)
     try:
         yield container
     except SftplayError as problem:
-        if not engine_errors.is_gone(problem):
+        if not is_gone(problem):
             remove(engine, container, force=True)
         raise
     except BaseException:
@@ -71,13 +73,13 @@ def made(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
 
 def create(engine: Engine, spec: ContainerSpec) -> str:
     """Make it; nothing of it runs yet. Returns its id."""
-    with engine_errors.engine_errors(f"start {spec.command[0]}"):
+    with engine_errors(f"start {spec.command[0]}"):
         return str(engine.api.create_container(**spec.create_arguments(engine.api.api_version))["Id"])
 
 
 def start(engine: Engine, container: str) -> None:
     """Start what was created."""
-    with engine_errors.engine_errors("start the container"):
+    with engine_errors("start the container"):
         engine.api.start(container)
 
 
@@ -127,35 +129,18 @@ class Output:
             return
 
 
-def wait(
-    engine: Engine,
-    container: str,
-    output: Output,
-    name: str,
-    *,
-    again: str = "inv ps shows it",
-    meanwhile: Callable[[], bool] | None = None,
-) -> End:
-    """Wait for the container's end. End of output is not end of work: an engine that stops ends the stream as well.
+def wait_a_moment(engine: Engine, container: str, output: Output) -> None:
+    """Let a tenth of a second pass; stop a container whose output nobody reads any more."""
+    if output.broken:
+        quietly(lambda: engine.api.kill(container, signal="SIGTERM"))
+    output.finish(_POLL)
+
+
+def read_end(engine: Engine, container: str, name: str, *, again: str) -> ContainerEnd:
+    """Wait for the container's end and read it from the engine. The end of its output may only mean that the engine stops.
 
     Args:
         again: what a person does where the engine is gone.
-        meanwhile: called ten times a second; True lets go, and `End(0)` means nothing then.
-
-    Raises:
-        MachineError: the engine is gone (69).
-    """
-    while not output.over:
-        if meanwhile is not None and meanwhile():
-            return End(0)
-        if output.broken:
-            quietly(lambda: engine.api.kill(container, signal="SIGTERM"))
-        output.finish(_POLL)
-    return read_end(engine, container, name, again=again)
-
-
-def read_end(engine: Engine, container: str, name: str, *, again: str) -> End:
-    """The end, from the engine. Blocks until the container has ended.
 
     Raises:
         MachineError: the engine is gone (69).
@@ -166,15 +151,15 @@ def read_end(engine: Engine, container: str, name: str, *, again: str) -> End:
     try:
         code = int(engine.api.wait(container)["StatusCode"])
     except docker.errors.NotFound:
-        return End(137, vanished=True)
+        return ContainerEnd(137, vanished=True)
     except (requests.RequestException, docker.errors.DockerException) as error:
-        if engine_errors.is_gone(error) or not isinstance(error, docker.errors.APIError):
-            raise engine_errors.engine_gone(name, again) from error
-        raise engine_errors.explain(error, f"wait for {name}") from error
+        if is_gone(error) or not isinstance(error, docker.errors.APIError):
+            raise engine_gone(name, again) from error
+        raise explain_engine_error(error, f"wait for {name}") from error
     state = inspect(engine, container)
     if state is None:
-        return End(code, vanished=True)
-    return End(int(state.get("ExitCode", code)), oom=bool(state.get("OOMKilled")))
+        return ContainerEnd(code, vanished=True)
+    return ContainerEnd(int(state.get("ExitCode", code)), oom=bool(state.get("OOMKilled")))
 
 
 def inspect(engine: Engine, container: str) -> dict[str, Any] | None:
@@ -182,7 +167,7 @@ def inspect(engine: Engine, container: str) -> dict[str, Any] | None:
     import docker.errors
 
     try:
-        with engine_errors.engine_errors("look at the container"):
+        with engine_errors("look at the container"):
             return dict(engine.api.inspect_container(container)["State"])
     except SftplayError as problem:
         if isinstance(problem.__cause__, docker.errors.NotFound):
@@ -190,7 +175,7 @@ def inspect(engine: Engine, container: str) -> dict[str, Any] | None:
         raise
 
 
-def explain(name: str, end: End, *, asked: bool = False) -> None:
+def explain(name: str, end: ContainerEnd, *, asked: bool = False) -> None:
     """A line for an end that the stage itself could not explain.
 
     Args:
@@ -211,7 +196,7 @@ def explain(name: str, end: End, *, asked: bool = False) -> None:
 
 def sweep(engine: Engine, project: str) -> None:
     """Remove containers whose launcher was killed before it could: ended for a minute, and not a training's, which is harvested."""
-    with engine_errors.engine_errors("look for leftovers"):
+    with engine_errors("look for leftovers"):
         listed = engine.api.containers(all=True, filters={"label": f"sftplay.project={project}", "status": "exited"})
     for found in listed:
         state = None if found["Labels"].get("sftplay.stage") == "train" else inspect(engine, found["Id"])

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sftplay.call import StageCall
 from sftplay.errors import UsageError
 from sftplay.freshness import read_stamp, refreshed
-from sftplay.host.protocol.call import Call
 from sftplay.places import data_folder, is_local_model
 from sftplay.rawdata import hub_dataset
 from sftplay.settings import Settings
@@ -40,7 +40,7 @@ _MOST_LINKS = 200
 
 
 @dataclass(frozen=True)
-class Bind:
+class Mount:
     """A file or folder of the host, seen in a container."""
 
     source: str
@@ -48,7 +48,7 @@ class Bind:
     read_only: bool
 
 
-def gather(call: Call, job: Job, root: Path) -> tuple[Bind, ...]:
+def gather(call: StageCall, job: Job, root: Path) -> tuple[Mount, ...]:
     """Mounts for what the call and its config name outside of data/, outputs/ and configs/: read-only, but for a place to write to.
 
     A name that leads nowhere gets no mount, so that the stage itself says so. Links inside a named folder are followed one step:
@@ -57,16 +57,16 @@ def gather(call: Call, job: Job, root: Path) -> tuple[Bind, ...]:
     Raises:
         UsageError: a mount there would hide the container's own files (2).
     """
-    binds: dict[str, Bind] = {}
+    binds: dict[str, Mount] = {}
     for name in _reads(call, job):
         place = _host_path(name, root)
         if place.exists():
-            _add(binds, Bind(os.path.realpath(place), inside(name), read_only=True))
+            _add(binds, Mount(os.path.realpath(place), inside(name), read_only=True))
             _add_links(binds, place, inside(name))
     for name in _writes(call, job):
         place = _host_path(name, root).parent
         if place.is_dir():
-            _add(binds, Bind(os.path.realpath(place), posixpath.dirname(inside(name)), read_only=False))
+            _add(binds, Mount(os.path.realpath(place), posixpath.dirname(inside(name)), read_only=False))
     _add_links(binds, root / "data" / "raw", f"{ROOT}/data/raw")
     return tuple(binds.values())
 
@@ -78,7 +78,7 @@ def inside(name: str) -> str:
     return posixpath.normpath(posixpath.join(ROOT, name))
 
 
-def _reads(call: Call, job: Job) -> Iterator[str]:
+def _reads(call: StageCall, job: Job) -> Iterator[str]:
     yield from [call.config] if call.config else []
     for settings in _settings(call, job):
         if is_local_model(settings.model.name):
@@ -90,7 +90,7 @@ def _reads(call: Call, job: Job) -> Iterator[str]:
     yield from _option_values(call, job, "read")
 
 
-def _settings(call: Call, job: Job) -> Iterator[Settings]:
+def _settings(call: StageCall, job: Job) -> Iterator[Settings]:
     """The call's own, and those that the rows it builds on were made with: whether they are stale is seen from the same files."""
     yield job.settings
     if call.stage.writes_data and call.stage.name != "process":
@@ -100,11 +100,11 @@ def _settings(call: Call, job: Job) -> Iterator[Settings]:
                 yield refreshed(job, stage, stamp).settings
 
 
-def _writes(call: Call, job: Job) -> Iterable[str]:
+def _writes(call: StageCall, job: Job) -> Iterable[str]:
     return _option_values(call, job, "write")
 
 
-def _option_values(call: Call, job: Job, kind: str) -> Iterator[str]:
+def _option_values(call: StageCall, job: Job, kind: str) -> Iterator[str]:
     for option in call.stage.options:
         value = job.options.get(option.key)
         if option.path == kind and value:
@@ -122,7 +122,7 @@ def _before_wildcard(name: str) -> str:
     return str(Path(*parts[:plain])) if plain else "."
 
 
-def _add_links(binds: dict[str, Bind], folder: Path, target: str) -> None:
+def _add_links(binds: dict[str, Mount], folder: Path, target: str) -> None:
     """What links in `folder` lead to, where the same link leads in the container; at most 200."""
     if not folder.is_dir():
         return
@@ -130,10 +130,10 @@ def _add_links(binds: dict[str, Bind], folder: Path, target: str) -> None:
         if entry.is_symlink() and entry.exists():
             leads_to = posixpath.normpath(posixpath.join(target, str(entry.readlink())))
             if not _holds(target, leads_to):
-                _add(binds, Bind(os.path.realpath(entry), leads_to, read_only=True))
+                _add(binds, Mount(os.path.realpath(entry), leads_to, read_only=True))
 
 
-def _add(binds: dict[str, Bind], bind: Bind) -> None:
+def _add(binds: dict[str, Mount], bind: Mount) -> None:
     target = bind.target
     if any(target == f"{ROOT}/{name}" or target.startswith(f"{ROOT}/{name}/") for name in _MOUNTED):
         return  # mounted with the project, with the rights that the stage needs there

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sftplay.call import StageCall
 from sftplay.files import hash_bytes
-from sftplay.host.containers.host_identity import Caller
-from sftplay.host.containers.mounts import CACHE, HOME, ROOT, Bind
+from sftplay.host.containers.host_identity import HostIdentity
+from sftplay.host.containers.mounts import CACHE, HOME, ROOT, Mount
 from sftplay.host.containers.variables import ENVIRONMENT, NETWORK_VARIABLES
-from sftplay.host.protocol.call import Call
 from sftplay.host.protocol.hub import OFFLINE
 from sftplay.host.protocol.signals import GRACE
 from sftplay.stages import Stage
@@ -30,7 +30,7 @@ BOARD_PORT = 6006  # TensorBoard's inside its container
 
 
 @dataclass(frozen=True)
-class Image:
+class ContainerImage:
     """An image that is here, for a stack.
 
     Attributes:
@@ -60,7 +60,7 @@ class ContainerSpec:
     command: tuple[str, ...]
     user: str
     environment: Mapping[str, str]
-    binds: tuple[Bind, ...]
+    binds: tuple[Mount, ...]
     labels: Mapping[str, str]
     network: str = "none"
     entrypoint: tuple[str, ...] | None = None
@@ -83,12 +83,15 @@ class ContainerSpec:
 
     def create_arguments(self, api_version: str) -> dict[str, Any]:
         """Keyword arguments of the SDK's low-level `create_container`; the high-level one knows no `stop_timeout`."""
-        from docker.types import HostConfig, LogConfig, Mount, Ulimit
+        from docker.types import HostConfig, LogConfig, Ulimit
+        from docker.types import Mount as EngineMount
 
         host = HostConfig(
             version=api_version,
             # Mounts, not binds: a source that is missing is an error, not a folder that the engine makes as root.
-            mounts=[Mount(bind.target, bind.source, type="bind", read_only=bind.read_only) for bind in self.binds],
+            mounts=[
+                EngineMount(bind.target, bind.source, type="bind", read_only=bind.read_only) for bind in self.binds
+            ],
             network_mode=self.network,
             read_only=self.read_only,
             init=self.init,
@@ -123,12 +126,12 @@ class ContainerSpec:
 
 
 def stage_spec(
-    call: Call,
-    image: Image,
-    caller: Caller,
+    call: StageCall,
+    image: ContainerImage,
+    identity: HostIdentity,
     *,
     nonce: str,
-    named: tuple[Bind, ...] = (),
+    named: tuple[Mount, ...] = (),
     run: str = "",
     start: int | None = None,
     device: str = "",
@@ -147,16 +150,16 @@ def stage_spec(
         terminal: the stage talks with a person; stdin: it reads what is piped in.
     """
     stage = call.stage
-    secrets = (Bind(token, TOKEN, read_only=True),) if token and stage.network else ()
-    project = project_of(caller.root)
+    secrets = (Mount(token, TOKEN, read_only=True),) if token and stage.network else ()
+    project = project_of(identity.root)
     suffix = f"{start:03d}" if start is not None else nonce[:8]
     return ContainerSpec(
         image=image.name,
         name="-".join(word for word in ("sftplay", project[:8], run, stage.name, suffix) if word),
         command=tuple(call.argv),
-        user=caller.user,
-        environment=_environment(stage, image, caller, nonce, device, has_token=bool(secrets), terminal=terminal),
-        binds=(*_binds(stage, caller, run if start is not None else ""), *named, *secrets),
+        user=identity.user,
+        environment=_environment(stage, image, identity, nonce, device, has_token=bool(secrets), terminal=terminal),
+        binds=(*_binds(stage, identity, run if start is not None else ""), *named, *secrets),
         labels={
             "sftplay.project": project,
             "sftplay.run": run,
@@ -166,28 +169,28 @@ def stage_spec(
             "sftplay.nonce": nonce,
         },
         network="bridge" if stage.network else "none",
-        gpus=caller.gpus if device == "cuda" else None,
-        memory=caller.memory,
+        gpus=identity.gpus if device == "cuda" else None,
+        memory=identity.memory,
         stdin=terminal or stdin,
         tty=terminal,
     )
 
 
-def board_spec(folder: str, port: int, image: Image, caller: Caller, *, nonce: str) -> ContainerSpec:
+def board_spec(folder: str, port: int, image: ContainerImage, identity: HostIdentity, *, nonce: str) -> ContainerSpec:
     """TensorBoard's container: reads outputs/, answers on 127.0.0.1 alone.
 
     Args:
         folder: what it shows, relative to the project: `outputs` or `outputs/<run>`.
     """
-    project = project_of(caller.root)
+    project = project_of(identity.root)
     return ContainerSpec(
         image=image.name,
         name=f"sftplay-{project[:8]}-tensorboard",
         entrypoint=("python", "-m", "tensorboard.main"),
         command=("--logdir", folder, "--host", "0.0.0.0", "--port", str(BOARD_PORT), "--reload_interval", "15"),  # noqa: S104 - published on 127.0.0.1 only
-        user=caller.user,
+        user=identity.user,
         environment={**ENVIRONMENT, "SFTPLAY_STACK": image.stack, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        binds=(Bind(f"{caller.root}/outputs", f"{ROOT}/outputs", read_only=True),),
+        binds=(Mount(f"{identity.root}/outputs", f"{ROOT}/outputs", read_only=True),),
         labels={
             "sftplay.project": project,
             "sftplay.run": folder.partition("/")[2],
@@ -198,7 +201,7 @@ def board_spec(folder: str, port: int, image: Image, caller: Caller, *, nonce: s
         },
         network="bridge",  # a port can be published from no other
         publish={BOARD_PORT: port},
-        memory=caller.memory,
+        memory=identity.memory,
     )
 
 
@@ -207,30 +210,37 @@ def project_of(root: str) -> str:
     return hash_bytes(root.encode()).removeprefix("sha256:")[:16]
 
 
-def _binds(stage: Stage, caller: Caller, started_run: str) -> tuple[Bind, ...]:
+def _binds(stage: Stage, identity: HostIdentity, started_run: str) -> tuple[Mount, ...]:
     """data, outputs, configs and the cache, each read-only where the stage has nothing to write.
 
     Raw data never is writable, nor are the launcher's records.
     """
 
-    def bind(name: str, *, read_only: bool) -> Bind:
-        return Bind(f"{caller.root}/{name}", f"{ROOT}/{name}", read_only=read_only)
+    def bind(name: str, *, read_only: bool) -> Mount:
+        return Mount(f"{identity.root}/{name}", f"{ROOT}/{name}", read_only=read_only)
 
     found = [bind("data", read_only=not stage.writes_data)]
     found += [bind("data/raw", read_only=True)] if stage.writes_data else []
     found += [bind("outputs", read_only=False)]  # every stage: the traceback of a bug is kept there
     found += [bind(f"outputs/{started_run}/launch", read_only=True)] if started_run else []
     found += [bind("configs", read_only=True)]
-    return (*found, Bind(caller.cache, CACHE, read_only=not (stage.network or stage.writes_cache)))
+    return (*found, Mount(identity.cache, CACHE, read_only=not (stage.network or stage.writes_cache)))
 
 
 def _environment(
-    stage: Stage, image: Image, caller: Caller, nonce: str, device: str, *, has_token: bool, terminal: bool
+    stage: Stage,
+    image: ContainerImage,
+    identity: HostIdentity,
+    nonce: str,
+    device: str,
+    *,
+    has_token: bool,
+    terminal: bool,
 ) -> dict[str, str]:
     env = {
         **ENVIRONMENT,
-        "OMP_NUM_THREADS": str(caller.cores),
-        **{key: value for key, value in caller.passed.items() if stage.network or key not in NETWORK_VARIABLES},
+        "OMP_NUM_THREADS": str(identity.cores),
+        **{key: value for key, value in identity.passed.items() if stage.network or key not in NETWORK_VARIABLES},
         "SFTPLAY_STACK": image.stack,
         "SFTPLAY_IMAGE_DIGEST": image.digest,
         "SFTPLAY_LOCK_HASH": image.lock_hash,
@@ -238,10 +248,10 @@ def _environment(
         **({} if stage.network else dict.fromkeys(OFFLINE, "1")),
         **({"SFTPLAY_DEVICE": device} if device else {}),
         **({"HF_TOKEN_PATH": TOKEN} if has_token else {}),
-        **({"SFTPLAY_TERMINAL": str(caller.columns)} if caller.columns else {}),
+        **({"SFTPLAY_TERMINAL": str(identity.columns)} if identity.columns else {}),
     }
     if terminal:
-        env["TERM"] = caller.terminal or "xterm"
+        env["TERM"] = identity.terminal or "xterm"
     return env
 
 

@@ -6,10 +6,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from sftplay.host.containers.engine import Engine
+from sftplay.host.protocol.signals import STOPS, handle_signals
 
 
 def stop_soon(engine: Engine, container: str, grace: int) -> threading.Thread:
@@ -40,19 +40,18 @@ def quietly(call: Callable[[], Any]) -> None:
 
 
 @contextmanager
-def passing_on(engine: Engine, container: str) -> Iterator[list[int]]:
-    """The first stop reaches the stage as the signal that it was, the second ends it."""
-    heard: list[int] = []
+def pass_signals_on(engine: Engine, container: str) -> Iterator[list[int]]:
+    """Send the first stop to the stage as the signal that it was, and end the container at the second.
 
-    def on(signum: int, frame: FrameType | None) -> None:
-        heard.append(signum)
-        number = signum if len(heard) == 1 else signal.SIGKILL
+    Yields:
+        The signals received so far.
+    """
+    received: list[int] = []
+
+    def on(signum: int) -> None:
+        received.append(signum)
+        number = signum if len(received) == 1 else int(signal.SIGKILL)
         _in_thread(lambda: engine.api.kill(container, signal=number))
 
-    wanted = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    before = {signum: signal.signal(signum, on) for signum in wanted}
-    try:
-        yield heard
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+    with handle_signals(on, *STOPS):
+        yield received

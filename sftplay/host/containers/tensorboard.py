@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sftplay.errors import MachineError, SftplayError
-from sftplay.host.containers import available
-from sftplay.host.containers import errors as engine_errors
-from sftplay.host.containers import host_identity as callers
+from sftplay.host.containers import available, host_identity
 from sftplay.host.containers import lifecycle as containers
 from sftplay.host.containers.engine import Engine
-from sftplay.host.containers.runner import make_folders
+from sftplay.host.containers.errors import engine_errors
+from sftplay.host.containers.ownership import make_folders
 from sftplay.host.containers.spec import BOARD_PORT, board_spec, project_of
 from sftplay.host.system import machine
 
@@ -23,7 +22,7 @@ PATIENCE = 120.0  # seconds until it must answer
 
 
 @dataclass(frozen=True)
-class Contained:
+class ContainerBoard:
     """A TensorBoard in a container of this project."""
 
     container: str
@@ -31,15 +30,15 @@ class Contained:
     folder: str
 
 
-def ours(engine: Engine) -> Contained | None:
+def ours(engine: Engine) -> ContainerBoard | None:
     """The one that runs; one that has ended is removed."""
     labels = [f"sftplay.project={project_of(str(Path.cwd()))}", "sftplay.stage=tensorboard"]
-    with engine_errors.engine_errors("look for TensorBoard"):
+    with engine_errors("look for TensorBoard"):
         listed = engine.api.containers(all=True, filters={"label": labels})
     for found in listed:
         if found["State"] == "running":
             run = found["Labels"].get("sftplay.run", "")
-            return Contained(found["Id"], _port(found), f"outputs/{run}" if run else "outputs")
+            return ContainerBoard(found["Id"], _port(found), f"outputs/{run}" if run else "outputs")
         containers.remove(engine, found["Id"], force=True)
     return None
 
@@ -50,10 +49,10 @@ def launch(engine: Engine, stack: str, folder: str, port: int) -> None:
     Raises:
         MachineError: the port is taken, or it does not start (69); nothing of it is left.
     """
-    caller = callers.look(machine.look(), rootless=engine.rootless)
-    make_folders(caller)
+    identity = host_identity.identify_host(machine.read_machine(), rootless=engine.rootless)
+    make_folders(identity)
     image = available.image_of(engine, stack)
-    container = containers.create(engine, board_spec(folder, port, image, caller, nonce=secrets.token_hex(16)))
+    container = containers.create(engine, board_spec(folder, port, image, identity, nonce=secrets.token_hex(16)))
     try:
         containers.start(engine, container)
         _wait(engine, container, port)
@@ -62,11 +61,11 @@ def launch(engine: Engine, stack: str, folder: str, port: int) -> None:
         raise
 
 
-def stop(engine: Engine) -> Contained | None:
+def stop(engine: Engine) -> ContainerBoard | None:
     """Stop and remove the one that runs; None where there is none."""
     found = ours(engine)
     if found is not None:
-        with engine_errors.engine_errors("stop TensorBoard"):
+        with engine_errors("stop TensorBoard"):
             engine.api.stop(found.container, timeout=5)
         containers.remove(engine, found.container, force=True)
     return found
@@ -82,7 +81,7 @@ def _wait(engine: Engine, container: str, port: int) -> None:
             return
         time.sleep(0.2)
     try:
-        with engine_errors.engine_errors("read its log"):
+        with engine_errors("read its log"):
             said = engine.api.logs(container, tail=3).decode(errors="replace").strip()
     except SftplayError:
         said = ""

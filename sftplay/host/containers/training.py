@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sftplay import console
+from sftplay.cli import parse_call
 from sftplay.errors import ProtocolError
 from sftplay.files import TMP_PREFIX, write_text
-from sftplay.host.containers import errors as engine_errors
-from sftplay.host.containers import lifecycle as containers
+from sftplay.host.containers import lifecycle
 from sftplay.host.containers import stop as container_stop
 from sftplay.host.containers.engine import Engine
-from sftplay.host.containers.lifecycle import End, Output
-from sftplay.host.containers.spec import ContainerSpec, Image, project_of
+from sftplay.host.containers.errors import engine_errors
+from sftplay.host.containers.host_identity import HostIdentity
+from sftplay.host.containers.lifecycle import ContainerEnd, Output
+from sftplay.host.containers.mounts import Mount
+from sftplay.host.containers.ownership import hand_to_user, make_folders
+from sftplay.host.containers.spec import ContainerImage, ContainerSpec, project_of, stage_spec
 from sftplay.host.protocol import records
+from sftplay.host.protocol.launch_lock import LaunchLock
 from sftplay.host.protocol.records import Exit, Start
-from sftplay.host.protocol.signals import GRACE, Wishes, say_stopping
+from sftplay.host.protocol.signals import GRACE, StopSignals, announce_stop
 from sftplay.host.ui.terminal import copy, settled
 from sftplay.runs import Run
 
@@ -28,43 +31,95 @@ _AGAIN = "the same command finds it again"
 
 
 @dataclass(frozen=True)
-class ContainerSeat:
-    """A stack's image, and how the stage's container is made from a start's record.
+class ContainerTrainingRunner:
+    """A stack's image, and what the training's container needs to know of this machine.
 
     Attributes:
-        spec: start → specification.
-        before: called once the run's folder is there: what else the mounts need on this side.
+        named: mounts for what the command line and the config name outside of the project's folders.
+        device: `cuda` or `cpu`, asserted by the stage.
+        grace: seconds between the first stop and the kill.
     """
 
     engine: Engine
-    image: Image
-    spec: Callable[[Start], ContainerSpec]
-    before: Callable[[], None]
+    image: ContainerImage
+    identity: HostIdentity
+    named: tuple[Mount, ...]
+    device: str
     grace: int = GRACE
-    runner: str = "docker"
+    name: str = "docker"
 
     @property
     def stack(self) -> str:
         return self.image.stack
 
     @property
-    def made_of(self) -> str:
+    def digest(self) -> str:
         return self.image.digest
 
-    def run(self, run: Run, start: Start, lock: int, wishes: Wishes) -> Exit | None:
-        """Create, attach, start, watch, read the end, write it down, remove."""
+    def start(self, run: Run, start: Start, lock: LaunchLock) -> ContainerTraining:
+        """Create, attach to and start the training's container. The launcher keeps the lock."""
+        make_folders(self.identity)
+        hand_to_user(self.identity, run.folder, *run.folder.rglob("*"))  # the records, and what preflight wrote
+        container = lifecycle.create(self.engine, self.spec(run, start))
         try:
-            self.before()
-            container = containers.create(self.engine, self.spec(start))
-            try:
-                stream = self.engine.api.attach(container, stream=True, logs=True, demux=True)
-                containers.start(self.engine, container)
-            except BaseException:
-                containers.remove(self.engine, container, force=True)
-                raise
-            return _watch(self.engine, run, start, container, Output(stream), wishes, self.grace)
-        finally:
-            os.close(lock)
+            stream = self.engine.api.attach(container, stream=True, logs=True, demux=True)
+            lifecycle.start(self.engine, container)
+        except BaseException:
+            lifecycle.remove(self.engine, container, force=True)
+            raise
+        return ContainerTraining(self.engine, run, start, container, Output(stream), self.grace)
+
+    def spec(self, run: Run, start: Start) -> ContainerSpec:
+        """Return the container of a start."""
+        return stage_spec(
+            parse_call(start.argv),
+            self.image,
+            self.identity,
+            nonce=start.nonce,
+            named=self.named,
+            run=run.name,
+            start=start.number,
+            device=self.device,
+        )
+
+
+@dataclass(frozen=True)
+class ContainerTraining:
+    """A training that runs in a container, with its output on the way to this terminal."""
+
+    engine: Engine
+    run: Run
+    start: Start
+    container: str
+    output: Output
+    grace: int = GRACE
+
+    def watch(self, signals: StopSignals) -> Exit | None:
+        """Wait for the end, pass stops on, write the end down, remove the container.
+
+        Returns:
+            None where this terminal was closed.
+
+        Raises:
+            MachineError: the engine is gone (69).
+        """
+        passed_on = 0
+        while not self.output.over:
+            if signals.hung_up:
+                return None
+            if len(signals.stops) > passed_on:
+                passed_on += 1
+                if passed_on == 1:
+                    announce_stop()
+                request_stop(self.engine, self.run, self.start, self.container, kill=passed_on > 1, grace=self.grace)
+            lifecycle.wait_a_moment(self.engine, self.container, self.output)
+        end = lifecycle.read_end(self.engine, self.container, "the training", again=_AGAIN)
+        if signals.hung_up:
+            return None
+        ended = _harvest(self.engine, self.run, self.start, self.container, end)
+        lifecycle.remove(self.engine, self.container, force=True)
+        lifecycle.explain("train", end, asked=bool(ended.asked))
+        return ended
 
 
 def running(engine: Engine, run: Run) -> Start | None:
@@ -75,10 +130,10 @@ def running(engine: Engine, run: Run) -> Start | None:
     """
     for found in of_run(engine, run):
         start = _start_of(run, found)
-        state = containers.inspect(engine, found["Id"])
+        state = lifecycle.inspect(engine, found["Id"])
         if state is None:
             continue
-        if state["Status"] == "created" and containers.remove(engine, found["Id"], force=False):
+        if state["Status"] == "created" and lifecycle.remove(engine, found["Id"], force=False):
             continue
         if state["Status"] in ("created", "running", "paused", "restarting"):
             if start is None:
@@ -89,63 +144,49 @@ def running(engine: Engine, run: Run) -> Start | None:
                 )
             return start
         if start is not None:
-            _harvest(engine, run, start, found["Id"], End(int(state["ExitCode"]), bool(state["OOMKilled"])))
-        containers.remove(engine, found["Id"], force=True)
+            _harvest(engine, run, start, found["Id"], ContainerEnd(int(state["ExitCode"]), bool(state["OOMKilled"])))
+        lifecycle.remove(engine, found["Id"], force=True)
     return None
 
 
-def adopt(engine: Engine, run: Run, start: Start, wishes: Wishes) -> Exit | None:
-    """Watch a training that another launcher started."""
+@dataclass(frozen=True)
+class EndedTraining:
+    """A training whose end is known already."""
+
+    end: Exit
+
+    def watch(self, signals: StopSignals) -> Exit | None:
+        """Return the end."""
+        return self.end
+
+
+def adopt(engine: Engine, run: Run, start: Start) -> ContainerTraining | EndedTraining:
+    """Attach to a training that another launcher started, or return its end where its container is gone."""
     found = next((one for one in of_run(engine, run) if one["Labels"].get("sftplay.nonce") == start.nonce), None)
     if found is None:
-        return records.read_exit(run.launch, start) or _vanished(run, start)
-    with engine_errors.engine_errors("watch the training"):
+        return EndedTraining(records.read_exit(run.launch, start) or _vanished(run, start))
+    with engine_errors("watch the training"):
         tail = engine.api.attach(found["Id"], stream=True, logs=False, demux=True)
         earlier = engine.api.logs(found["Id"], tail=_TAIL)
     console.info("its last lines:")
     copy(settled(earlier).encode())
-    return _watch(engine, run, start, found["Id"], Output(tail), wishes, GRACE)
+    return ContainerTraining(engine, run, start, found["Id"], Output(tail))
 
 
 def of_run(engine: Engine, run: Run) -> list[dict[str, Any]]:
     """Containers of this run's trainings, in any state, newest first, as the engine lists them."""
     labels = [f"sftplay.project={project_of(str(Path.cwd()))}", f"sftplay.run={run.name}", "sftplay.stage=train"]
-    with engine_errors.engine_errors("look for the run's containers"):
+    with engine_errors("look for the run's containers"):
         return list(engine.api.containers(all=True, filters={"label": labels}))
 
 
-def ask(engine: Engine, run: Run, start: Start, container: str, *, kill: bool, grace: int = GRACE) -> Any:
+def request_stop(engine: Engine, run: Run, start: Start, container: str, *, kill: bool, grace: int = GRACE) -> Any:
     """Ask a training for its end. Written down first: whatever it leaves behind, it is never handed over then."""
     write_text(records.asked_file(run.launch, start.number), "kill" if kill else "stop")
     return container_stop.kill_now(engine, container) if kill else container_stop.stop_soon(engine, container, grace)
 
 
-def _watch(
-    engine: Engine, run: Run, start: Start, container: str, output: Output, wishes: Wishes, grace: int
-) -> Exit | None:
-    passed_on = 0
-
-    def meanwhile() -> bool:
-        nonlocal passed_on
-        if wishes.hung_up:
-            return True
-        if len(wishes.stops) > passed_on:
-            passed_on += 1
-            if passed_on == 1:
-                say_stopping()
-            ask(engine, run, start, container, kill=passed_on > 1, grace=grace)
-        return False
-
-    end = containers.wait(engine, container, output, "the training", again=_AGAIN, meanwhile=meanwhile)
-    if wishes.hung_up:
-        return None
-    ended = _harvest(engine, run, start, container, end)
-    containers.remove(engine, container, force=True)
-    containers.explain("train", end, asked=bool(ended.asked))
-    return ended
-
-
-def _harvest(engine: Engine, run: Run, start: Start, container: str, end: End) -> Exit:
+def _harvest(engine: Engine, run: Run, start: Start, container: str, end: ContainerEnd) -> Exit:
     """What the container said and how it ended, on disk. Only then it may be removed."""
     before = records.read_exit(run.launch, start)
     if before is not None:

@@ -23,7 +23,7 @@ _NO_XFORMERS = ("--override", "images/unsloth/overrides.txt")
 
 
 @dataclass(frozen=True)
-class Lock:
+class LockSpec:
     """A list of wanted packages (`source`) and the hashed versions that uv found for it (`target`).
 
     Attributes:
@@ -36,18 +36,18 @@ class Lock:
     torch: Literal["cpu", "cuda"] | None = None
 
 
-LOCKS: Mapping[str, Lock] = {
-    "uv": Lock("images/uv.in", "images/uv.lock", _ANYWHERE),
-    "build": Lock("images/build.in", "images/build.lock", _ANYWHERE),
-    "host": Lock("images/host.in", "images/host.lock", _ANYWHERE),
-    "host-test": Lock("images/host-test.in", "images/host-test.lock", _ANYWHERE),
-    "cpu": Lock("images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"),
-    "bnb": Lock("images/bnb/requirements.in", "images/bnb/requirements.lock", _STACK, "cuda"),
-    "unsloth": Lock(
+LOCKS: Mapping[str, LockSpec] = {
+    "uv": LockSpec("images/uv.in", "images/uv.lock", _ANYWHERE),
+    "build": LockSpec("images/build.in", "images/build.lock", _ANYWHERE),
+    "host": LockSpec("images/host.in", "images/host.lock", _ANYWHERE),
+    "host-test": LockSpec("images/host-test.in", "images/host-test.lock", _ANYWHERE),
+    "cpu": LockSpec("images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "bnb": LockSpec("images/bnb/requirements.in", "images/bnb/requirements.lock", _STACK, "cuda"),
+    "unsloth": LockSpec(
         "images/unsloth/requirements.in", "images/unsloth/requirements.lock", (*_STACK, *_NO_XFORMERS), "cuda"
     ),
-    "dev": Lock("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
-    "llamafactory": Lock("bench/llamafactory.in", "bench/llamafactory.lock", (*_STACK, *_NO_VISION), "cpu"),
+    "dev": LockSpec("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "llamafactory": LockSpec("bench/llamafactory.in", "bench/llamafactory.lock", (*_STACK, *_NO_VISION), "cpu"),
 }
 
 
@@ -66,7 +66,7 @@ def make(name: str, *, upgrade: bool = False) -> None:
         _compile(one, LOCKS[one], upgrade)
 
 
-def _compile(name: str, lock: Lock, upgrade: bool) -> None:
+def _compile(name: str, lock: LockSpec, upgrade: bool) -> None:
     console.info(f"{lock.source} → {lock.target}")
     env, backend = uv_environ(os.environ, cuda=lock.torch == "cuda")
     argv = [

@@ -19,7 +19,7 @@ from invoke.tasks import Task
 from sftplay.errors import EXIT_MEANINGS
 from sftplay.files import write_text
 from sftplay.host.dev.scenarios import as_markdown
-from sftplay.host.dev.schema import Key, every_key
+from sftplay.host.dev.schema import ConfigKey, every_key
 from sftplay.host.system.checkout import CHECKOUT
 
 Menu = Mapping[str, Sequence[Task[Any]]]
@@ -75,7 +75,7 @@ def task_reference(menu: Menu, collection: Collection) -> str:
 
 def config_reference() -> str:
     """Return a table for each section of the config."""
-    sections: dict[str, list[Key]] = {}
+    sections: dict[str, list[ConfigKey]] = {}
     for key in every_key():
         sections.setdefault(key.section, []).append(key)
     made = []
@@ -133,7 +133,7 @@ def _option(one: Argument) -> tuple[str, str]:
     return f"`--{name}{value}`", _cell(one.help or "")
 
 
-def _default(key: Key) -> str:
+def _default(key: ConfigKey) -> str:
     return "" if key.default is None else f"`{json.dumps(key.default, ensure_ascii=False)}`"
 
 

@@ -16,7 +16,7 @@ from sftplay.settings import Settings
 
 
 @dataclass(frozen=True)
-class Key:
+class ConfigKey:
     """One key of a config: its dotted path, what it takes ("whole number, at least 1"), default and help."""
 
     path: str
@@ -73,19 +73,21 @@ def as_yaml(values: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def every_key() -> Iterator[Key]:
+def every_key() -> Iterator[ConfigKey]:
     """Every key of a config in the order of the schema."""
     schema = Settings.model_json_schema()
     yield from _walk(schema, schema.get("$defs", {}), "")
 
 
-def _walk(node: Mapping[str, Any], defs: Mapping[str, Any], prefix: str, optional: bool = False) -> Iterator[Key]:
+def _walk(node: Mapping[str, Any], defs: Mapping[str, Any], prefix: str, optional: bool = False) -> Iterator[ConfigKey]:
     for name, field in node["properties"].items():
         section = _section(field, defs)
         if section is not None:
             yield from _walk(section, defs, f"{prefix}{name}.", optional or field.get("default", 0) is None)
         else:
-            yield Key(f"{prefix}{name}", _takes(field), field.get("default"), field.get("description", ""), optional)
+            yield ConfigKey(
+                f"{prefix}{name}", _takes(field), field.get("default"), field.get("description", ""), optional
+            )
 
 
 def _section(field: Mapping[str, Any], defs: Mapping[str, Any]) -> Mapping[str, Any] | None:

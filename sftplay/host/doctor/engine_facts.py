@@ -11,17 +11,17 @@ from typing import Any
 from sftplay.errors import MachineError, SftplayError
 from sftplay.host.containers import engine as engines
 from sftplay.host.containers import image_names
-from sftplay.host.containers.available import State, states_of
+from sftplay.host.containers.available import ImageState, states_of
 from sftplay.host.containers.errors import engine_errors
 from sftplay.host.containers.spec import project_of
-from sftplay.host.doctor.facts import Engine, Place
+from sftplay.host.doctor.facts import EngineFacts, FolderFacts
 
 _PATIENCE = 30  # seconds for a container that only looks for a device file
 _LOOK = "ls /dev/nvidia[0-9]* /dev/dxg 2>/dev/null | grep -q ."
 
 
 @dataclass(frozen=True)
-class Answers:
+class EngineAnswers:
     """What was asked; trouble instead where the engine does not answer.
 
     Attributes:
@@ -29,20 +29,20 @@ class Answers:
         ports: port on this machine → (the container that has it, whether it is a TensorBoard of this project).
     """
 
-    engine: Engine | None = None
+    engine: EngineFacts | None = None
     trouble: SftplayError | None = None
-    images: Mapping[str, State] = field(default_factory=dict)
+    images: Mapping[str, ImageState] = field(default_factory=dict)
     ports: Mapping[int, tuple[str, bool]] = field(default_factory=dict)
 
 
-def ask(root: Path, *, has_gpu: bool) -> Answers:
+def query_engine(root: Path, *, has_gpu: bool) -> EngineAnswers:
     """Ask the engine that the docker command would use. Without any sign of one: empty answers, and no trouble.
 
     Args:
         has_gpu: start a container that asks for the GPU, if one of sftplay's images is here; it is removed at once.
     """
     if not engines.may_be_here():
-        return Answers()
+        return EngineAnswers()
     try:
         found = engines.connect()
         with engine_errors("look at it"):
@@ -50,9 +50,9 @@ def ask(root: Path, *, has_gpu: bool) -> Answers:
             listed = found.api.images(filters={"label": image_names.STACK_LABEL})
             ports = _ports(found.api.containers(), project_of(str(root.absolute())))
     except SftplayError as trouble:
-        return Answers(trouble=trouble)
+        return EngineAnswers(trouble=trouble)
     tried, gpu_trouble = _try_gpu(found.api, _tag_here(listed)) if has_gpu else (False, None)
-    answers = Engine(
+    answers = EngineFacts(
         host=found.host,
         kind="podman" if found.podman else "docker",
         version=found.version,
@@ -63,7 +63,7 @@ def ask(root: Path, *, has_gpu: bool) -> Answers:
         gpu_tried=tried,
         gpu_trouble=gpu_trouble,
     )
-    return Answers(answers, images=states_of(listed), ports=ports)
+    return EngineAnswers(answers, images=states_of(listed), ports=ports)
 
 
 def _tag_here(listed: list[dict[str, Any]]) -> str | None:
@@ -81,13 +81,13 @@ def _ports(containers: list[dict[str, Any]], project: str) -> dict[int, tuple[st
     return found
 
 
-def _storage(root: str) -> Place:
+def _storage(root: str) -> FolderFacts:
     """Where the engine keeps images. Not to be seen where it runs in a virtual machine."""
     try:
         disk = os.statvfs(root)
-        return Place(Path(root), disk.f_bavail * disk.f_frsize, Path(root).stat().st_dev)
+        return FolderFacts(Path(root), disk.f_bavail * disk.f_frsize, Path(root).stat().st_dev)
     except OSError:
-        return Place(Path(root or "?"), free=None)
+        return FolderFacts(Path(root or "?"), free=None)
 
 
 def _try_gpu(api: Any, image: str | None) -> tuple[bool, SftplayError | None]:

@@ -5,59 +5,61 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sftplay.files import human_size
-from sftplay.host.doctor.facts import Facts
-from sftplay.host.doctor.findings import Finding, Level
+from sftplay.host.doctor.facts import MachineFacts
+from sftplay.host.doctor.findings import Level, MachineFinding
 from sftplay.host.system import requirements
 
 
-def engine(facts: Facts, asked: str) -> Iterator[Finding]:
+def engine(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
     """The engine and the rights to use it. Without one, runs go on in the local runner unless docker was asked for."""
     trouble, found = facts.engine_trouble, facts.engine
     if trouble is not None:
-        yield Finding(_weight(asked), "engine", str(trouble), trouble.todo)
+        yield MachineFinding(_weight(asked), "engine", str(trouble), trouble.todo)
     elif found is None and facts.machine.docker_socket is None:
         todo = "install one: sudo apt install docker.io"
-        yield Finding(_weight(asked) if asked == "docker" else "note", "engine", "no container engine here", todo)
+        yield MachineFinding(
+            _weight(asked) if asked == "docker" else "note", "engine", "no container engine here", todo
+        )
     elif found is not None:
         how = f"{found.kind} {found.version}{', rootless' if found.rootless else ''}, API {found.api}"
-        yield Finding("ok", "engine", f"{how}, at {found.host}")
+        yield MachineFinding("ok", "engine", f"{how}, at {found.host}")
         if found.rootless:
             said = "rootless: containers run as their own root, which is you on this machine; files stay yours"
-            yield Finding("note", "engine", said, "for docker compose: SFTPLAY_UID=0 and SFTPLAY_GID=0 in .env")
+            yield MachineFinding("note", "engine", said, "for docker compose: SFTPLAY_UID=0 and SFTPLAY_GID=0 in .env")
 
 
-def images(facts: Facts, asked: str) -> Iterator[Finding]:
+def images(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
     """The images of the stacks that this machine would use."""
     if facts.engine is None:
         return
     for stack in facts.stacks:
         if stack.image == "present":
-            yield Finding("ok", "image", f"{stack.name}: {stack.tag}")
+            yield MachineFinding("ok", "image", f"{stack.name}: {stack.tag}")
         elif stack.image == "stale":
             said = f"{stack.name}: the image here was made from another state of this checkout (inv image.check says which)"
             level: Level = _weight(asked) if wanted(facts, stack.name) else "note"
-            yield Finding(level, "image", said, f"inv image.build {stack.name}")
+            yield MachineFinding(level, "image", said, f"inv image.build {stack.name}")
         elif wanted(facts, stack.name):
             todo = f"inv image.build {stack.name}, or inv image.pull {stack.name}"
             level = "error" if asked == "docker" else "note"
-            yield Finding(level, "image", f"{stack.name}: not here; the local runner does without", todo)
+            yield MachineFinding(level, "image", f"{stack.name}: not here; the local runner does without", todo)
 
 
-def gpu_in_containers(facts: Facts, asked: str) -> Iterator[Finding]:
+def gpu_in_containers(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
     """Whether a container that asks for the GPU gets it: tried with an image that is here, else a guess from the runtimes."""
     found = facts.engine
     if found is None or not facts.machine.has_gpu or facts.gpu_trouble is not None:
         return
     if found.gpu_trouble is not None:
-        yield Finding(_weight(asked), "gpu", str(found.gpu_trouble), found.gpu_trouble.todo)
+        yield MachineFinding(_weight(asked), "gpu", str(found.gpu_trouble), found.gpu_trouble.todo)
     elif found.gpu_tried:
-        yield Finding("ok", "gpu", "containers get it")
+        yield MachineFinding("ok", "gpu", "containers get it")
     else:
         hint = "its nvidia runtime is set up" if "nvidia" in found.runtimes else "the engine lists no nvidia runtime"
-        yield Finding("note", "gpu", f"whether containers get it is tried once an image is here ({hint})")
+        yield MachineFinding("note", "gpu", f"whether containers get it is tried once an image is here ({hint})")
 
 
-def disks(facts: Facts, asked: str) -> Iterator[Finding]:
+def disks(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
     """Room for what is not made yet (images or environments) and for a run. Needs on the same disk add up."""
     rooms: dict[int, tuple[int, list[str], int]] = {}
     for disk, free, need, what in _needs(facts, asked):
@@ -66,17 +68,17 @@ def disks(facts: Facts, asked: str) -> Iterator[Finding]:
     for free, whats, need in rooms.values():
         said = f"{human_size(free)} free; wanted: {', '.join(whats)}"
         if free < need:
-            yield Finding(
+            yield MachineFinding(
                 "error" if free < requirements.RUN_SIZE else "warning",
                 "disk",
                 said,
                 "inv clean --envs, inv image.prune, or another disk",
             )
         else:
-            yield Finding("ok", "disk", said)
+            yield MachineFinding("ok", "disk", said)
 
 
-def _needs(facts: Facts, asked: str) -> Iterator[tuple[int, int, int, str]]:
+def _needs(facts: MachineFacts, asked: str) -> Iterator[tuple[int, int, int, str]]:
     """(disk, bytes free, bytes wanted, for what)."""
     project = facts.project
     if project.free is not None:
@@ -92,7 +94,7 @@ def _needs(facts: Facts, asked: str) -> Iterator[tuple[int, int, int, str]]:
             yield project.disk, project.free, requirements.ENVIRONMENT_SIZE[stack.name], f"the {stack.name} environment"
 
 
-def wanted(facts: Facts, stack: str) -> bool:
+def wanted(facts: MachineFacts, stack: str) -> bool:
     """Whether this machine's runs use a stack unasked: cpu everywhere, bnb beside it where there is a GPU."""
     return stack == "cpu" or (stack == "bnb" and facts.machine.has_gpu)
 

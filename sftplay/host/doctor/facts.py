@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftplay.errors import SftplayError
-from sftplay.host.containers.available import State
+from sftplay.host.containers.available import ImageState
 from sftplay.host.system.machine import Machine
 from sftplay.host.system.nvidia import Gpu
 from sftplay.numerics import Table
 
 
 @dataclass(frozen=True)
-class Tools:
+class PythonFacts:
     """The Python that runs sftplay, and uv.
 
     Attributes:
@@ -30,7 +30,7 @@ class Tools:
 
 
 @dataclass(frozen=True)
-class Place:
+class FolderFacts:
     """A folder that sftplay writes into, or the engine's.
 
     Attributes:
@@ -50,7 +50,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Port:
+class PortFacts:
     """TensorBoard's port.
 
     Attributes:
@@ -66,7 +66,7 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineFacts:
     """A container engine that answers.
 
     Attributes:
@@ -81,14 +81,14 @@ class Engine:
     version: str
     api: str
     rootless: bool
-    storage: Place
+    storage: FolderFacts
     runtimes: tuple[str, ...]
     gpu_tried: bool = False
     gpu_trouble: SftplayError | None = None
 
 
 @dataclass(frozen=True)
-class Stack:
+class StackFacts:
     """One of bnb, unsloth, cpu: what there is of it here, and what it wants from a GPU.
 
     Attributes:
@@ -101,14 +101,14 @@ class Stack:
 
     name: str
     tag: str
-    image: State
+    image: ImageState
     environment: bool
     locked: bool
     cuda: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
-class Facts:
+class MachineFacts:
     """Everything the doctor knows. Of a thing and its trouble at most one is there.
 
     Attributes:
@@ -116,14 +116,14 @@ class Facts:
     """
 
     machine: Machine
-    tools: Tools
-    project: Place
-    cache: Place
+    tools: PythonFacts
+    project: FolderFacts
+    cache: FolderFacts
     shm: int
-    port: Port
-    stacks: tuple[Stack, ...]
+    port: PortFacts
+    stacks: tuple[StackFacts, ...]
     gpus: tuple[Gpu, ...] = ()
     gpu_trouble: SftplayError | None = None
-    engine: Engine | None = None
+    engine: EngineFacts | None = None
     engine_trouble: SftplayError | None = None
     numerics: tuple[Table, ...] = ()

@@ -9,7 +9,7 @@ Level = Literal["ok", "note", "warning", "error"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineFinding:
     """One line of the report.
 
     Attributes:

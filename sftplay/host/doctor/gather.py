@@ -16,9 +16,9 @@ from sftplay.cli import make_job
 from sftplay.errors import MachineError, SftplayError
 from sftplay.files import hash_file
 from sftplay.host.containers import image_names
-from sftplay.host.containers.available import State
+from sftplay.host.containers.available import ImageState
 from sftplay.host.doctor import engine_facts
-from sftplay.host.doctor.facts import Facts, Place, Port, Stack, Tools
+from sftplay.host.doctor.facts import FolderFacts, MachineFacts, PortFacts, PythonFacts, StackFacts
 from sftplay.host.local import environments
 from sftplay.host.runs import tensorboard
 from sftplay.host.system import machine, nvidia, requirements
@@ -38,7 +38,7 @@ def gather(
     shm: Path = Path("/dev/shm"),  # noqa: S108 - looked at only
     *,
     engine: bool = True,
-) -> Facts:
+) -> MachineFacts:
     """Read every fact.
 
     Args:
@@ -46,10 +46,10 @@ def gather(
         engine: ask the container engine too.
         dev, shm: where device files lie, and the shared memory.
     """
-    here = machine.look(root, dev)
+    here = machine.read_machine(root, dev)
     cards, gpu_trouble = _cards(here)
-    answers = engine_facts.ask(root, has_gpu=here.has_gpu) if engine else engine_facts.Answers()
-    return Facts(
+    answers = engine_facts.query_engine(root, has_gpu=here.has_gpu) if engine else engine_facts.EngineAnswers()
+    return MachineFacts(
         machine=here,
         tools=_tools(),
         project=place(root.absolute(), ("data", "outputs")),
@@ -65,7 +65,7 @@ def gather(
     )
 
 
-def place(path: Path, inside: tuple[str, ...] = ("",)) -> Place:
+def place(path: Path, inside: tuple[str, ...] = ("",)) -> FolderFacts:
     """A folder, or where it does not exist yet the one that it would be made in.
 
     Args:
@@ -78,7 +78,7 @@ def place(path: Path, inside: tuple[str, ...] = ("",)) -> Place:
     except OSError as error:
         trouble = error.strerror or str(error)
     disk = os.statvfs(there)
-    return Place(
+    return FolderFacts(
         path=path,
         free=disk.f_bavail * disk.f_frsize,
         disk=there.stat().st_dev,
@@ -88,7 +88,7 @@ def place(path: Path, inside: tuple[str, ...] = ("",)) -> Place:
     )
 
 
-def port(published: Mapping[int, tuple[str, bool]], number: int | None = None) -> Port:
+def port(published: Mapping[int, tuple[str, bool]], number: int | None = None) -> PortFacts:
     """TensorBoard's port, and who has it.
 
     Args:
@@ -98,15 +98,15 @@ def port(published: Mapping[int, tuple[str, bool]], number: int | None = None) -
     wanted = number or _configured_port()
     board = tensorboard.ours()
     if board is not None and board.port == wanted:
-        return Port(wanted, owner=f"for {board.folder}", ours=True)
+        return PortFacts(wanted, owner=f"for {board.folder}", ours=True)
     if wanted in published:
         name, ours = published[wanted]
-        return Port(wanted, owner=f"container {name}", ours=ours, next_free=next_free(wanted))
+        return PortFacts(wanted, owner=f"container {name}", ours=ours, next_free=next_free(wanted))
     if is_free(wanted):
-        return Port(wanted)
+        return PortFacts(wanted)
     process = listener(wanted)
     owner = f"process {process} ({name_of(process)})" if process else "a process of another user"
-    return Port(wanted, owner=owner, next_free=next_free(wanted))
+    return PortFacts(wanted, owner=owner, next_free=next_free(wanted))
 
 
 def _configured_port() -> int:
@@ -120,17 +120,17 @@ def _cards(here: machine.Machine) -> tuple[tuple[nvidia.Gpu, ...], SftplayError 
     if not here.has_gpu:
         return (), None
     try:
-        return tuple(nvidia.ask()), None
+        return tuple(nvidia.query_gpus()), None
     except MachineError as trouble:
         return (), trouble
 
 
-def _tools() -> Tools:
+def _tools() -> PythonFacts:
     try:
         uv: str | None = str(find_uv())
     except MachineError:
         uv = None
-    return Tools(
+    return PythonFacts(
         python=sys.version.split()[0],
         python311=sys.version_info[:2] == environments.PYTHON or _finds_python311(uv),
         venv=find_spec("venv") is not None and find_spec("ensurepip") is not None,
@@ -145,10 +145,10 @@ def _finds_python311(uv: str | None) -> bool:
     return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
 
-def _stack(name: str, image: State) -> Stack:
+def _stack(name: str, image: ImageState) -> StackFacts:
     lock = CHECKOUT / environments.STACKS[name].lock
     tag = image_names.current(name).tag if lock.is_file() else ""
-    return Stack(name, tag, image, name in environments.present(), lock.is_file(), requirements.cuda_of(lock))
+    return StackFacts(name, tag, image, name in environments.present(), lock.is_file(), requirements.cuda_of(lock))
 
 
 def _tables(cards: tuple[nvidia.Gpu, ...]) -> Iterator[Table]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sftplay.errors import MachineError, SftplayError
-from sftplay.host.containers.available import Shelf
-from sftplay.host.doctor.facts import Facts
+from sftplay.host.containers.available import AvailableImages
+from sftplay.host.doctor.facts import MachineFacts
 from sftplay.host.select import choose
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
@@ -15,7 +15,7 @@ _TASKS = (("process", "process", "bnb"), ("train-bnb", "train", "bnb"), ("train-
 
 
 @dataclass(frozen=True)
-class Plan:
+class StackChoice:
     """A task with its runner and stack, each with the reason; or what keeps it from starting."""
 
     task: str
@@ -25,12 +25,12 @@ class Plan:
     trouble: str = ""
 
 
-def outlook(facts: Facts, asked: str) -> list[Plan]:
+def outlook(facts: MachineFacts, asked: str) -> list[StackChoice]:
     """The plan of a data stage and of a training in each backend."""
     return [_plan(facts, asked, task, stage, backend) for task, stage, backend in _TASKS]
 
 
-def _plan(facts: Facts, asked: str, task: str, stage: str, backend: str) -> Plan:
+def _plan(facts: MachineFacts, asked: str, task: str, stage: str, backend: str) -> StackChoice:
     settings = Settings.model_validate({"backend": backend})
     shelf, made = _shelf(facts), frozenset(stack.name for stack in facts.stacks if stack.environment)
     try:
@@ -41,13 +41,13 @@ def _plan(facts: Facts, asked: str, task: str, stage: str, backend: str) -> Plan
         if runner.value == "local":
             stack = choose.choose_stack(BY_NAME[stage], settings, facts.machine, made)
     except SftplayError as problem:
-        return Plan(task, trouble=str(problem))
-    return Plan(task, runner.value, stack.value, f"{runner.reason}; {stack.reason}")
+        return StackChoice(task, trouble=str(problem))
+    return StackChoice(task, runner.value, stack.value, f"{runner.reason}; {stack.reason}")
 
 
-def _shelf(facts: Facts) -> Shelf:
+def _shelf(facts: MachineFacts) -> AvailableImages:
     """The engine with its images, as the tasks find it."""
     trouble = facts.engine_trouble
     if facts.engine is None and trouble is None:
         trouble = MachineError("no container engine here", todo="sudo apt install docker.io")
-    return Shelf(problem=trouble, states={stack.name: stack.image for stack in facts.stacks})
+    return AvailableImages(problem=trouble, states={stack.name: stack.image for stack in facts.stacks})

@@ -11,10 +11,10 @@ from dataclasses import asdict
 from sftplay import console
 from sftplay.errors import MachineError, UsageError
 from sftplay.host.doctor import engine_rules, machine_rules
-from sftplay.host.doctor.facts import Facts
-from sftplay.host.doctor.findings import Finding
+from sftplay.host.doctor.facts import MachineFacts
+from sftplay.host.doctor.findings import MachineFinding
 from sftplay.host.doctor.gather import gather
-from sftplay.host.doctor.outlook import Plan, outlook
+from sftplay.host.doctor.outlook import StackChoice, outlook
 from sftplay.host.select.choose import RUNNERS
 
 _MARKS = {"ok": ("✓", "32"), "note": ("·", "34"), "warning": ("!", "33"), "error": ("✗", "31")}
@@ -47,7 +47,7 @@ def run(*, runner: str = "auto", as_json: bool = False) -> int:
     return code
 
 
-def judge(facts: Facts, asked: str) -> list[Finding]:
+def judge(facts: MachineFacts, asked: str) -> list[MachineFinding]:
     """Every rule's findings, in the order of the report. `local` asks nothing of the engine."""
     found = [*machine_rules.system(facts), *machine_rules.python(facts), *machine_rules.gpu(facts)]
     found += machine_rules.numerics(facts)
@@ -58,7 +58,7 @@ def judge(facts: Facts, asked: str) -> list[Finding]:
     return [*found, *machine_rules.port(facts)]
 
 
-def lines(findings: Sequence[Finding], plans: Sequence[Plan]) -> list[str]:
+def lines(findings: Sequence[MachineFinding], plans: Sequence[StackChoice]) -> list[str]:
     """The report's lines: what was found with what to do about it, then what would run where."""
     out = []
     for finding in findings:

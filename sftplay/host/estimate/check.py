@@ -24,8 +24,8 @@ from sftplay.errors import (
 from sftplay.files import human_size
 from sftplay.freshness import warn_if_behind
 from sftplay.host.estimate import forecast
-from sftplay.host.estimate.forecast import Amount
-from sftplay.host.estimate.inputs import Plan, free_memory, gather, or_problem
+from sftplay.host.estimate.forecast import Estimate
+from sftplay.host.estimate.inputs import EstimateInputs, free_memory, gather, or_problem
 from sftplay.host.system import machine, nvidia
 from sftplay.host.ui.format import show_duration
 from sftplay.runs import Run
@@ -57,7 +57,7 @@ def check(
     problems: list[SftplayError] = []
     job = or_problem(lambda: make_job(config, run, overrides, {}), problems)
     settings = job.settings if job else Settings()
-    facts = machine.look()
+    facts = machine.read_machine()
     cards = _cards(facts, settings, problems)
     if job:
         console.info(
@@ -85,10 +85,10 @@ def _cards(facts: machine.Machine, settings: Settings, problems: list[SftplayErr
     """The GPUs that answer, where the host has any and the CPU was not asked for."""
     if not facts.has_gpu or settings.train.device == "cpu":
         return []
-    return or_problem(nvidia.ask, problems) or []
+    return or_problem(nvidia.query_gpus, problems) or []
 
 
-def _report(plan: Plan, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> Iterator[str]:
+def _report(plan: EstimateInputs, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> Iterator[str]:
     """What was found and what it will take, a line each."""
     train = plan.settings.train
     if plan.device:
@@ -118,7 +118,9 @@ def _report(plan: Plan, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> 
         yield f"time     {show_amount(time, show_duration)}; {source}"
 
 
-def _needs(plan: Plan, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> Iterator[tuple[str, Amount, int]]:
+def _needs(
+    plan: EstimateInputs, facts: machine.Machine, cards: Sequence[nvidia.Gpu]
+) -> Iterator[tuple[str, Estimate, int]]:
     """(what, how much, how much is there) for memory and disk."""
     if plan.device and plan.shape and plan.rows:
         free = cards[0].free if cards and plan.device.kind == "cuda" else free_memory(facts)
@@ -127,7 +129,7 @@ def _needs(plan: Plan, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> I
         yield "disk", forecast.disk(plan.settings, plan.shape, plan.rows), facts.free_disk
 
 
-def _judge(plan: Plan, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> Iterator[SftplayError]:
+def _judge(plan: EstimateInputs, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> Iterator[SftplayError]:
     """What will not do. A need that only its upper end exceeds is a warning, printed here."""
     for name, amount, have in _needs(plan, facts, cards):
         if amount.likely <= have < amount.high:
@@ -149,6 +151,6 @@ def _judge(plan: Plan, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> I
         )
 
 
-def show_amount(amount: Amount, show: Callable[[float], str]) -> str:
+def show_amount(amount: Estimate, show: Callable[[float], str]) -> str:
     """An estimate with its range: 'about 2 min (1 min to 4 min)'."""
     return f"about {show(amount.likely)} ({show(amount.low)} to {show(amount.high)})"

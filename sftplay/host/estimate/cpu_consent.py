@@ -12,7 +12,7 @@ from sftplay.host.ui.format import show_duration
 from sftplay.settings import Settings
 
 
-def agree_to_cpu(settings: Settings, facts: Machine) -> None:
+def require_cpu_consent(settings: Settings, facts: Machine) -> None:
     """Say the estimate; above a day, ask, or refuse where nobody can be asked.
 
     Raises:
@@ -25,7 +25,7 @@ def agree_to_cpu(settings: Settings, facts: Machine) -> None:
     console.info(f"no GPU here: training on the CPU takes {said}")
     if time.likely <= LONG_HOURS * 3600:
         return
-    if prompt.somebody_is_there() and prompt.yes("Train on the CPU all the same?", default=False):
+    if prompt.can_ask() and prompt.ask_yes_no("Train on the CPU all the same?", default=False):
         return
     raise MachineError(
         f"training on this machine's CPU would take {said}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sftplay.host.estimate.model_shape import Shape
+from sftplay.host.estimate.model_shape import ModelShape
 from sftplay.settings import Settings, TrainSettings
 
 GIB = 1 << 30
@@ -30,7 +30,7 @@ START = 40.0  # seconds: imports and loading
 
 
 @dataclass(frozen=True)
-class Amount:
+class Estimate:
     """An estimate: the true value lies between likely / factor and likely · factor, as far as we know."""
 
     likely: float
@@ -46,7 +46,7 @@ class Amount:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainingRows:
     """The training split: rows, and tokens a row (all, trained, the longest). `source` says where this was read."""
 
     count: int
@@ -58,7 +58,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Device:
+class TrainingDevice:
     """Where it runs: `cpu` with its cores, or `cuda` with its capability; bytes a weight in the run's precision."""
 
     kind: str
@@ -74,12 +74,12 @@ def steps(train: TrainSettings, rows: int) -> int:
     return math.ceil(train.epochs * max(math.ceil(rows / train.rows_per_step), 1))
 
 
-def trained_weights(settings: Settings, shape: Shape) -> int:
+def trained_weights(settings: Settings, shape: ModelShape) -> int:
     """Weights that are trained: all of them, or rank · (inputs + outputs) of every adapted layer (arXiv:2106.09685)."""
     return shape.weights if settings.train.method == "full" else settings.lora.r * shape.adapted_ends
 
 
-def memory(settings: Settings, shape: Shape, rows: Rows, device: Device) -> Amount:
+def memory(settings: Settings, shape: ModelShape, rows: TrainingRows, device: TrainingDevice) -> Estimate:
     """Peak bytes on the device while training.
 
     Weights and optimizer, activations (every linear layer's input and output for every token of a batch: for the
@@ -100,7 +100,9 @@ def memory(settings: Settings, shape: Shape, rows: Rows, device: Device) -> Amou
     if checkpoints_activations(train, device.kind):
         per_token = per_token / shape.layers + shape.layers * shape.hidden * device.width
     logits = train.guessed_rows * max(rows.trained, 1) * shape.vocab * 12
-    return Amount(RUNTIME[device.kind] + kept + tokens * per_token + logits, 1.4 if shape.exact and rows.exact else 2.0)
+    return Estimate(
+        RUNTIME[device.kind] + kept + tokens * per_token + logits, 1.4 if shape.exact and rows.exact else 2.0
+    )
 
 
 def checkpoints_activations(train: TrainSettings, device: str) -> bool:
@@ -108,14 +110,14 @@ def checkpoints_activations(train: TrainSettings, device: str) -> bool:
     return device == "cuda" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
 
 
-def disk(settings: Settings, shape: Shape, rows: Rows) -> Amount:
+def disk(settings: Settings, shape: ModelShape, rows: TrainingRows) -> Estimate:
     """Bytes that tokenized rows and the run will take: kept checkpoints, the best one, one in writing, the result."""
     checkpoints = settings.train.save_total_limit + 2
     weights = trained_weights(settings, shape)
-    return Amount(rows.count * rows.tokens * 8 + weights * (SAVED * checkpoints + 4) + 20e6, 1.3)
+    return Estimate(rows.count * rows.tokens * 8 + weights * (SAVED * checkpoints + 4) + 20e6, 1.3)
 
 
-def duration(settings: Settings, shape: Shape, rows: Rows, device: Device) -> Amount:
+def duration(settings: Settings, shape: ModelShape, rows: TrainingRows, device: TrainingDevice) -> Estimate:
     """Seconds from start to end.
 
     Forward and backward take 2 operations a weight and token each, plus 2 where the weights themselves get a gradient and 2
@@ -128,6 +130,8 @@ def duration(settings: Settings, shape: Shape, rows: Rows, device: Device) -> Am
     count = steps(train, rows.count)
     if device.kind == "cpu":
         faster = 1.5 if device.width == 2 else 1.0
-        return Amount(START + count * batch * work / (CPU_FLOPS * device.cores * faster), 2.5 if shape.exact else 4.0)
+        return Estimate(START + count * batch * work / (CPU_FLOPS * device.cores * faster), 2.5 if shape.exact else 4.0)
     rate = GPU_FLOPS.get(device.capability, GPU_FLOPS[max(c for c in GPU_FLOPS if c <= max(device.capability, 7))])
-    return Amount(START + count * max(batch * work / rate, STEP_ON_GPU * train.rows_per_step / train.guessed_rows), 3.0)
+    return Estimate(
+        START + count * max(batch * work / rate, STEP_ON_GPU * train.rows_per_step / train.guessed_rows), 3.0
+    )

@@ -10,8 +10,8 @@ from typing import TypeVar
 from sftplay.errors import NotFoundError, SftplayError
 from sftplay.files import read_json
 from sftplay.host.estimate import forecast
-from sftplay.host.estimate.forecast import Amount, Device, Rows
-from sftplay.host.estimate.model_shape import Shape, guess_shape, read_shape
+from sftplay.host.estimate.forecast import Estimate, TrainingDevice, TrainingRows
+from sftplay.host.estimate.model_shape import ModelShape, guess_shape, read_shape
 from sftplay.host.estimate.workload import find_rows
 from sftplay.host.select import choose
 from sftplay.host.system.machine import Machine
@@ -24,16 +24,16 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Plan:
+class EstimateInputs:
     """Everything a forecast needs; None where it could not be found out."""
 
     settings: Settings
-    device: Device | None = None
-    rows: Rows | None = None
-    shape: Shape | None = None
+    device: TrainingDevice | None = None
+    rows: TrainingRows | None = None
+    shape: ModelShape | None = None
     measured: float | None = None  # tokens a second of a like run that finished here
 
-    def duration(self) -> Amount | None:
+    def duration(self) -> Estimate | None:
         """Seconds of training, from a run of one's own where there is one."""
         if self.device is None or self.rows is None:
             return None
@@ -42,10 +42,10 @@ class Plan:
         train = self.settings.train
         batch = train.rows_per_step
         tokens = forecast.steps(train, self.rows.count) * batch * self.rows.tokens
-        return Amount(forecast.START + tokens / self.measured, 1.3)
+        return Estimate(forecast.START + tokens / self.measured, 1.3)
 
 
-def gather(settings: Settings, facts: Machine, cards: Sequence[Gpu], problems: list[SftplayError]) -> Plan:
+def gather(settings: Settings, facts: Machine, cards: Sequence[Gpu], problems: list[SftplayError]) -> EstimateInputs:
     """What the forecast needs, from stamps, headers and past runs. What is wrong is added to `problems`.
 
     Args:
@@ -53,19 +53,19 @@ def gather(settings: Settings, facts: Machine, cards: Sequence[Gpu], problems: l
     """
     kind = or_problem(lambda: choose.choose_device(settings, facts).value, problems)
     capability = cards[0].capability[0] if cards else 0
-    device = Device(kind, facts.cores, capability, _width(settings, kind)) if kind else None
+    device = TrainingDevice(kind, facts.cores, capability, _width(settings, kind)) if kind else None
     rows = or_problem(lambda: find_rows(settings), problems)
     shape = or_problem(lambda: find_shape(settings), problems)
-    return Plan(settings, device, rows, shape, _measured(settings, kind or "cpu"))
+    return EstimateInputs(settings, device, rows, shape, _measured(settings, kind or "cpu"))
 
 
-def cpu_training_time(settings: Settings, facts: Machine) -> Amount | None:
+def cpu_training_time(settings: Settings, facts: Machine) -> Estimate | None:
     """Seconds that training will take on this machine's CPU; None where that can't be told. For the launcher's question."""
     on_cpu = settings.train.model_copy(update={"device": "cpu"})
     return gather(settings.model_copy(update={"train": on_cpu}), facts, [], []).duration()
 
 
-def find_shape(settings: Settings) -> Shape | None:
+def find_shape(settings: Settings) -> ModelShape | None:
     """The model's sizes, from its files, else guessed from its name; None where the name says nothing."""
     try:
         return read_shape(find_model(settings), settings.lora.target_modules)

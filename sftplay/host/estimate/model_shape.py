@@ -23,7 +23,7 @@ _SIZE_IN_NAME = re.compile(r"(?<![a-z0-9])(\d+(?:\.\d+)?)([mb])(?![a-z])", re.IG
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """Sizes of a model, in weights (numbers, not bytes).
 
     Attributes:
@@ -45,7 +45,7 @@ class Shape:
     exact: bool = True
 
 
-def read_shape(folder: Path, targets: str | Sequence[str]) -> Shape:
+def read_shape(folder: Path, targets: str | Sequence[str]) -> ModelShape:
     """The shape of a local model.
 
     Args:
@@ -60,7 +60,7 @@ def read_shape(folder: Path, targets: str | Sequence[str]) -> Shape:
     adapted = [s for n, s in linear.items() if targets == "all-linear" or n.split(".")[-2] in targets]
     config = read_json(folder / "config.json")
     config = config.get("text_config") or config  # models with a picture part keep the language model's numbers there
-    return Shape(
+    return ModelShape(
         weights=sum(math.prod(shape) for shape in tensors.values()),
         linear=sum(math.prod(shape) for shape in linear.values()),
         linear_ends=sum(sum(shape) for shape in linear.values()),
@@ -71,7 +71,7 @@ def read_shape(folder: Path, targets: str | Sequence[str]) -> Shape:
     )
 
 
-def guess_shape(name: str) -> Shape | None:
+def guess_shape(name: str) -> ModelShape | None:
     """A shape from the size that stands in a model's name (`smollm2-135m`, `Qwen3-0.6B`); None where none stands there.
 
     A transformer block holds about 12 · hidden² weights (arXiv:2001.08361, table 1), and models of a billion weights
@@ -85,7 +85,7 @@ def guess_shape(name: str) -> Shape | None:
     hidden = (weights * 85 / 12) ** (1 / 3)
     layers = max(round(hidden / 85), 1)
     ends = int(layers * 17.7 * hidden)
-    return Shape(int(weights), int(weights * 0.85), ends, ends, layers, int(hidden), 100_000, exact=False)
+    return ModelShape(int(weights), int(weights * 0.85), ends, ends, layers, int(hidden), 100_000, exact=False)
 
 
 def _header(file: Path) -> Iterator[tuple[str, list[int]]]:

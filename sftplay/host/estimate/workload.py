@@ -9,7 +9,7 @@ from pathlib import Path
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import explain_os_error
 from sftplay.freshness import read_stamp
-from sftplay.host.estimate.forecast import Rows
+from sftplay.host.estimate.forecast import TrainingRows
 from sftplay.places import data_folder
 from sftplay.rawdata import hub_dataset, kind_of
 from sftplay.settings import Settings
@@ -22,7 +22,7 @@ _PACKED = {".gz": 4.0, ".zst": 4.0, ".parquet": 2.5}  # how much text a packed b
 _LINES = {".jsonl", ".ndjson", ".csv", ".tsv"}
 
 
-def find_rows(settings: Settings) -> Rows | None:
+def find_rows(settings: Settings) -> TrainingRows | None:
     """The train split: from data/tokenized where that is made, else guessed from the raw files; None for a hub dataset that is not fetched yet.
 
     Raises:
@@ -36,10 +36,10 @@ def find_rows(settings: Settings) -> Rows | None:
     if not count:
         raise DataError("the train split is empty", where=str(folder), todo="look at data/processed/report.json")
     tokens, trained = stamp.facts["tokens"]["train"] / count, stamp.facts["trained_tokens"]["train"] / count
-    return Rows(count, tokens, trained, stamp.facts["max_tokens"], str(folder), exact=True)
+    return TrainingRows(count, tokens, trained, stamp.facts["max_tokens"], str(folder), exact=True)
 
 
-def guess_rows(settings: Settings) -> Rows | None:
+def guess_rows(settings: Settings) -> TrainingRows | None:
     """Rows and tokens by file sizes, about four characters a token; None for a hub dataset that is not fetched yet."""
     files = list(raw_files(settings))
     if not files:
@@ -52,7 +52,7 @@ def guess_rows(settings: Settings) -> Rows | None:
     count = max(round(rows * (1 - settings.data.val_share - settings.data.test_share)), 1)
     tokens = text / max(rows, 1) / CHARACTERS_A_TOKEN + TEMPLATE_TOKENS
     names = files[0].name if len(files) == 1 else f"{len(files)} files"
-    return Rows(count, tokens, tokens * ANSWER_SHARE, round(3 * tokens), f"{names}, by size", exact=False)
+    return TrainingRows(count, tokens, tokens * ANSWER_SHARE, round(3 * tokens), f"{names}, by size", exact=False)
 
 
 def raw_files(settings: Settings) -> Iterator[Path]:

@@ -18,8 +18,8 @@ from sftplay.host.containers import image_names
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.image_names import DOCKERFILE, ImageName
 from sftplay.host.images import client, recipe, state, trial
-from sftplay.host.images.progress import Progress, on_a_terminal, stage_titles
-from sftplay.host.images.recipe import Base
+from sftplay.host.images.progress import BuildProgress, on_a_terminal, stage_titles
+from sftplay.host.images.recipe import BaseImage
 from sftplay.host.system.checkout import CHECKOUT
 from sftplay.host.system.requirements import IMAGE_SIZE
 from sftplay.places import OUTPUTS
@@ -92,7 +92,7 @@ def run(stacks: Sequence[str], *, base: str | None = None, again: bool = False, 
     return 0
 
 
-def make(engine: Engine, tool: client.Client, name: ImageName, base: Base) -> str:
+def make(engine: Engine, tool: client.BuildClient, name: ImageName, base: BaseImage) -> str:
     """One build. Returns the tag of the image, which is not verified yet."""
     console.info(f"building {name.tag} on {base.name}, with docker {tool.version} ({tool.path})")
     tag = state.candidate_tag(name)
@@ -105,7 +105,7 @@ def _stream(argv: list[str], name: ImageName) -> None:
     """Run a build and tell its progress; its whole output is kept where it fails."""
     lines: list[str] = []
     with _status() as show:
-        progress = Progress(stage_titles(CHECKOUT / DOCKERFILE), show)
+        progress = BuildProgress(stage_titles(CHECKOUT / DOCKERFILE), show)
         code = _follow(argv, progress, lines)
     if code:
         log = OUTPUTS / f"error-image-build-{name.stack}.txt"
@@ -115,7 +115,7 @@ def _stream(argv: list[str], name: ImageName) -> None:
         raise explain("\n".join(lines), log)
 
 
-def _follow(argv: list[str], progress: Progress, lines: list[str]) -> int:
+def _follow(argv: list[str], progress: BuildProgress, lines: list[str]) -> int:
     pipe = subprocess.PIPE
     child = subprocess.Popen(
         argv, cwd=CHECKOUT, env=client.environ(), stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT
@@ -139,7 +139,7 @@ def _follow(argv: list[str], progress: Progress, lines: list[str]) -> int:
             child.wait()
 
 
-def _tick(progress: Progress, done: threading.Event) -> None:
+def _tick(progress: BuildProgress, done: threading.Event) -> None:
     while not done.wait(0.5):
         progress.tick()
 
@@ -165,7 +165,7 @@ def explain(output: str, log: Path) -> SftplayError:
     return MachineError("the image could not be built", where=str(log), todo="the last lines stand above")
 
 
-def _base(engine: Engine, asked: str | None) -> Base:
+def _base(engine: Engine, asked: str | None) -> BaseImage:
     """The pinned base, or an image that is here. Its content is then what counts, so it goes by its id."""
     if not asked:
         return recipe.pinned_base()
@@ -175,7 +175,7 @@ def _base(engine: Engine, asked: str | None) -> Base:
         todo = "docker images shows those that are; without --base the pinned one is pulled"
         raise MachineError(f"the base image {asked} is not here", todo=todo) from problem
     console.warning(f"on {asked} instead of the pinned base: an image to try things with, not to publish")
-    return Base(asked, found.id, pinned=False)
+    return BaseImage(asked, found.id, pinned=False)
 
 
 def _require_space(engine: Engine, name: ImageName) -> None:

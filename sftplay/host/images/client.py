@@ -16,7 +16,7 @@ _BUILT_IN_UNTIL = 23  # from Docker 23 on, BuildKit is in a plugin of its own, b
 
 
 @dataclass(frozen=True)
-class Client:
+class BuildClient:
     """A docker command with BuildKit, and how it has it: as the plugin buildx, or built in."""
 
     path: Path
@@ -28,7 +28,7 @@ class Client:
         return [str(self.path), *(("buildx", "build", "--load") if self.buildx else ("build",)), *words]
 
 
-def find(path: str | None = None) -> Client:
+def find(path: str | None = None) -> BuildClient:
     """The first docker command on the PATH that has BuildKit.
 
     Args:
@@ -40,7 +40,7 @@ def find(path: str | None = None) -> Client:
     without = []
     for command in _on_path(path):
         client = _look(command)
-        if isinstance(client, Client):
+        if isinstance(client, BuildClient):
             return client
         without.append(f"{command} ({client})")
     if without:
@@ -67,7 +67,7 @@ def _on_path(path: str | None) -> Iterator[Path]:
             yield Path(found)
 
 
-def _look(command: Path) -> Client | str:
+def _look(command: Path) -> BuildClient | str:
     """The client, or why it is none."""
     said = _output([str(command), "--version"])
     number = re.search(r"[Vv]ersion (\d+)\.\S*", said)
@@ -77,9 +77,9 @@ def _look(command: Path) -> Client | str:
         return "does not say its version"
     version = number[0].split()[1].rstrip(",")
     if _output([str(command), "buildx", "version"]).startswith("github.com/docker/buildx"):
-        return Client(command, version, buildx=True)
+        return BuildClient(command, version, buildx=True)
     if int(number[1]) < _BUILT_IN_UNTIL:
-        return Client(command, version, buildx=False)
+        return BuildClient(command, version, buildx=False)
     return f"{version}, without buildx"
 
 

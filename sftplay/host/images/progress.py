@@ -32,7 +32,7 @@ def stage_titles(dockerfile: Path) -> Mapping[str, str]:
     return {name: title for title, name in _STAGE.findall(dockerfile.read_text(encoding="utf-8"))}
 
 
-class Progress:
+class BuildProgress:
     """Fed with BuildKit's lines (`--progress plain`), tells a person.
 
     Attributes:

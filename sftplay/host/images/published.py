@@ -37,7 +37,7 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Repository = Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$")]
 
 
-class Published(BaseModel):
+class PublishedImage(BaseModel):
     """One published image."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,10 +64,10 @@ class _Lock(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     version: Literal[1] = Field(alias="schema")
-    images: dict[Literal["cpu", "bnb", "unsloth"], Published]
+    images: dict[Literal["cpu", "bnb", "unsloth"], PublishedImage]
 
 
-def read(root: Path = CHECKOUT) -> Mapping[str, Published]:
+def read(root: Path = CHECKOUT) -> Mapping[str, PublishedImage]:
     """The published image of each stack that has one.
 
     Raises:
@@ -84,7 +84,7 @@ def read(root: Path = CHECKOUT) -> Mapping[str, Published]:
     return {str(stack): entry for stack, entry in lock.images.items()}
 
 
-def record(stack: str, entry: Published, root: Path = CHECKOUT) -> None:
+def record(stack: str, entry: PublishedImage, root: Path = CHECKOUT) -> None:
     """Put an image's entry in the place of the stack's former one; the file is replaced whole."""
     images = {**read(root), stack: entry}
     plain = {"schema": 1, "images": {name: images[name].model_dump() for name in sorted(images)}}

@@ -27,7 +27,7 @@ _BASE = re.compile(r"^ARG BASE=(\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseImage:
     """The image that a build starts from.
 
     Attributes:
@@ -40,7 +40,7 @@ class Base:
     pinned: bool
 
 
-def pinned_base(root: Path = CHECKOUT) -> Base:
+def pinned_base(root: Path = CHECKOUT) -> BaseImage:
     """The Dockerfile's base: name, tag and digest."""
     found = _BASE.search((root / DOCKERFILE).read_text(encoding="utf-8"))
     if found is None or "@sha256:" not in found[1]:
@@ -48,10 +48,10 @@ def pinned_base(root: Path = CHECKOUT) -> Base:
             "the Dockerfile names no base by digest", where=str(DOCKERFILE), todo="ARG BASE=name@sha256:…"
         )
     name, _, digest = found[1].partition("@")
-    return Base(name, digest, pinned=True)
+    return BaseImage(name, digest, pinned=True)
 
 
-def arguments(name: ImageName, base: Base, environ: Mapping[str, str] = os.environ) -> list[str]:
+def arguments(name: ImageName, base: BaseImage, environ: Mapping[str, str] = os.environ) -> list[str]:
     """Options of `docker build` for a stack. Nothing in them is secret: files of secrets are named, not read."""
     torch = "cuda" if cuda_of(CHECKOUT / image_names.lock_of(name.stack)) else "cpu"
     words = ["--build-arg", f"BASE={base.name}@{base.digest}" if base.pinned else f"BASE={base.name}"]
@@ -70,7 +70,7 @@ def certificate_authority(environ: Mapping[str, str] = os.environ) -> Path | Non
     return next((Path(path) for key in _CA_VARIABLES if (path := environ.get(key)) and Path(path).is_file()), None)
 
 
-def labels(name: ImageName, base: Base) -> dict[str, str]:
+def labels(name: ImageName, base: BaseImage) -> dict[str, str]:
     """Labels given on the command line: in the Dockerfile a date would build everything after it anew."""
     cuda = cuda_of(CHECKOUT / image_names.lock_of(name.stack))
     found = {

@@ -14,8 +14,8 @@ from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.errors import engine_errors
 from sftplay.host.containers.image_names import CONTEXT_LABEL, LOCK_LABEL, STACK_LABEL, ImageName
 from sftplay.host.images import published, recipe, state, transfer
-from sftplay.host.images.published import Published
-from sftplay.host.images.state import Found
+from sftplay.host.images.published import PublishedImage
+from sftplay.host.images.state import EngineImage
 
 
 def push(stacks: Sequence[str], *, registry: str | None = None, unpinned: bool = False) -> int:
@@ -65,7 +65,7 @@ def pull(stacks: Sequence[str]) -> int:
     return 0
 
 
-def _publishable(engine: Engine, name: ImageName, *, unpinned: bool) -> Found:
+def _publishable(engine: Engine, name: ImageName, *, unpinned: bool) -> EngineImage:
     found = state.find(engine, name)
     if found is None:
         raise RefusedError(
@@ -81,7 +81,7 @@ def _publishable(engine: Engine, name: ImageName, *, unpinned: bool) -> Found:
     return found
 
 
-def _repository(stack: str, registry: str | None, before: Published | None) -> str:
+def _repository(stack: str, registry: str | None, before: PublishedImage | None) -> str:
     if registry:
         return f"{registry.removeprefix('https://').rstrip('/')}/{image_names.REPOSITORY}/{stack}"
     if before is not None:
@@ -106,9 +106,9 @@ def _push(engine: Engine, name: ImageName, repository: str) -> str:
     return str(answer)
 
 
-def _entry(name: ImageName, found: Found, repository: str, digest: str) -> Published:
+def _entry(name: ImageName, found: EngineImage, repository: str, digest: str) -> PublishedImage:
     label = found.labels.get
-    return Published(
+    return PublishedImage(
         repository=repository,
         tag=name.tag.partition(":")[2],
         digest=digest,
@@ -122,7 +122,7 @@ def _entry(name: ImageName, found: Found, repository: str, digest: str) -> Publi
     )
 
 
-def _published(name: ImageName, entry: Published | None) -> Published:
+def _published(name: ImageName, entry: PublishedImage | None) -> PublishedImage:
     """The entry, where it is of today's checkout."""
     if entry is None:
         todo = f"inv image.build {name.stack} makes it here"
@@ -136,7 +136,7 @@ def _published(name: ImageName, entry: Published | None) -> Published:
     return entry
 
 
-def _pull(engine: Engine, name: ImageName, entry: Published) -> None:
+def _pull(engine: Engine, name: ImageName, entry: PublishedImage) -> None:
     console.info(f"pulling {entry.reference} ({human_size(entry.size)} unpacked)")
     had = _digests(engine)
     with transfer.registry_errors(f"pulling {entry.reference}"):
@@ -162,12 +162,12 @@ def _digests(engine: Engine) -> set[str]:
     return {digest for one in state.ours(engine) for digest in one.digests}
 
 
-def _is_it(found: Found, entry: Published) -> bool:
+def _is_it(found: EngineImage, entry: PublishedImage) -> bool:
     """By digest, or by id: `docker save` and `load` lose digests; an id is the config's on classic stores, else the manifest's."""
     return entry.reference in found.digests or found.id in (entry.config, entry.digest)
 
 
-def _differences(found: Found, entry: Published, name: ImageName) -> list[str]:
+def _differences(found: EngineImage, entry: PublishedImage, name: ImageName) -> list[str]:
     expected = {STACK_LABEL: name.stack, CONTEXT_LABEL: entry.context, LOCK_LABEL: entry.lock}
     wrong = [f"label {key}" for key, value in expected.items() if found.labels.get(key) != value]
     wrong += [] if _is_it(found, entry) else ["digest"]

@@ -20,7 +20,7 @@ _CANDIDATE = "unverified-"
 
 
 @dataclass(frozen=True)
-class Found:
+class EngineImage:
     """An image of the engine.
 
     Attributes:
@@ -50,7 +50,7 @@ def candidate_tag(name: ImageName) -> str:
     return f"{repository}:{_CANDIDATE}{version}"
 
 
-def find(engine: Engine, name: ImageName) -> Found | None:
+def find(engine: Engine, name: ImageName) -> EngineImage | None:
     """Today's verified image of a stack, where it is here."""
     try:
         found = inspect(engine, name.tag)
@@ -59,7 +59,7 @@ def find(engine: Engine, name: ImageName) -> Found | None:
     return found if found.verified and found.labels.get(CONTEXT_LABEL) == name.context_hash else None
 
 
-def inspect(engine: Engine, name: str) -> Found:
+def inspect(engine: Engine, name: str) -> EngineImage:
     """An image by tag, digest or id.
 
     Raises:
@@ -68,7 +68,7 @@ def inspect(engine: Engine, name: str) -> Found:
     with engine_errors(f"look for {name}"):
         facts = engine.api.inspect_image(name)
     config = facts.get("Config") or {}
-    return Found(
+    return EngineImage(
         id=facts["Id"],
         tags=tuple(facts.get("RepoTags") or ()),
         digests=tuple(facts.get("RepoDigests") or ()),
@@ -77,12 +77,12 @@ def inspect(engine: Engine, name: str) -> Found:
     )
 
 
-def ours(engine: Engine) -> list[Found]:
+def ours(engine: Engine) -> list[EngineImage]:
     """Every image with sftplay's label, by stack and newest first."""
     with engine_errors("list images"):
         listed = engine.api.images(filters={"label": STACK_LABEL})
     found = [
-        Found(
+        EngineImage(
             id=one["Id"],
             tags=_names(one.get("RepoTags")),
             digests=_names(one.get("RepoDigests")),
@@ -99,7 +99,7 @@ def _names(listed: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in listed or () if not name.startswith("<none>"))
 
 
-def judge(found: Found) -> str:
+def judge(found: EngineImage) -> str:
     """In words: fresh, not verified, or stale and what has changed since."""
     if found.stack not in image_names.STACKS:
         return "of a stack that this sftplay does not have"
@@ -158,12 +158,12 @@ def prune(*, everything: bool = False, yes: bool = False) -> int:
 
 
 def _agreed() -> bool:
-    if not prompt.somebody_is_there():
+    if not prompt.can_ask():
         raise UsageError("nothing was removed: there is no terminal to ask on", todo="the same command with --yes")
-    return prompt.yes("Remove these?", default=False)
+    return prompt.ask_yes_no("Remove these?", default=False)
 
 
-def remove(engine: Engine, images: Sequence[Found]) -> int:
+def remove(engine: Engine, images: Sequence[EngineImage]) -> int:
     """Remove these images, under all their names. 0, or 75 where one is in use."""
     kept = 0
     for one in images:

@@ -10,7 +10,7 @@ from typing import Any
 from sftplay import console
 from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError, RefusedError, SftplayError, StorageError
 from sftplay.files import human_size
-from sftplay.host.containers import errors as engine_errors
+from sftplay.host.containers.errors import explain_engine_error
 from sftplay.host.images.progress import on_a_terminal
 
 _EVERY = 30.0  # seconds between two lines where no terminal shows a bar
@@ -88,7 +88,7 @@ def registry_errors(doing: str) -> Iterator[None]:
     except docker.errors.APIError as error:
         raise explain(str(error.explanation or error), doing) from error
     except (docker.errors.DockerException, requests.RequestException) as error:
-        raise engine_errors.explain(error, doing) from error
+        raise explain_engine_error(error, doing) from error
 
 
 def explain(text: str, where: str) -> SftplayError:

@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FrameType
 
 from sftplay import console
 from sftplay.errors import MachineError, StoppedError
@@ -17,12 +16,13 @@ from sftplay.host.containers import lifecycle as containers
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.errors import engine_errors
 from sftplay.host.containers.spec import ContainerSpec
+from sftplay.host.protocol.signals import handle_signals
 
 _SHOWN = 15  # lines of a failure
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What a container said and how it ended; `oom`: killed because it took more memory than it may."""
 
     code: int
@@ -32,7 +32,7 @@ class Outcome:
     seconds: float
 
 
-def run(engine: Engine, spec: ContainerSpec) -> Outcome:
+def run(engine: Engine, spec: ContainerSpec) -> TrialOutcome:
     """Run a container to its end and remove it, whatever happens.
 
     Raises:
@@ -40,16 +40,18 @@ def run(engine: Engine, spec: ContainerSpec) -> Outcome:
     """
     spec = dataclasses.replace(spec, name=f"{spec.name}-trial-{secrets.token_hex(4)}")
     begun = time.monotonic()
-    with stops("the trial"), containers.made(engine, spec) as container, engine_errors(f"run {spec.image}"):
+    with stops("the trial"), containers.created(engine, spec) as container, engine_errors(f"run {spec.image}"):
         containers.start(engine, container)
         code = int(engine.api.wait(container, timeout=None)["StatusCode"])
         state = engine.api.inspect_container(container)["State"]
         out = engine.api.logs(container, stdout=True, stderr=False).decode(errors="replace")
         err = engine.api.logs(container, stdout=False, stderr=True).decode(errors="replace")
-    return Outcome(code, out, err, bool(state.get("OOMKilled")), time.monotonic() - begun)
+    return TrialOutcome(code, out, err, bool(state.get("OOMKilled")), time.monotonic() - begun)
 
 
-def require(engine: Engine, spec: ContainerSpec, what: str, good: Callable[[Outcome], bool] | None = None) -> Outcome:
+def require(
+    engine: Engine, spec: ContainerSpec, what: str, good: Callable[[TrialOutcome], bool] | None = None
+) -> TrialOutcome:
     """Run it, say so, and refuse an outcome other than 0 (or one that is not `good`).
 
     Raises:
@@ -71,14 +73,10 @@ def require(engine: Engine, spec: ContainerSpec, what: str, good: Callable[[Outc
 
 @contextlib.contextmanager
 def stops(what: str) -> Iterator[None]:
-    """SIGTERM and SIGHUP end it as Ctrl-C does: what was started is removed on the way out."""
+    """End at SIGTERM and SIGHUP as at Ctrl-C: what was started is removed on the way out."""
 
-    def stop(signum: int, frame: FrameType | None) -> None:
+    def stop(signum: int) -> None:
         raise StoppedError(f"{what} was stopped", signum=signum, todo="the same command again")
 
-    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with handle_signals(stop, signal.SIGTERM, signal.SIGHUP):
         yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -9,25 +9,25 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sftplay import console
+from sftplay.call import StageCall
 from sftplay.errors import MachineError
 from sftplay.files import TMP_PREFIX, write_text
 from sftplay.host.containers import engine as engines
 from sftplay.host.containers import host_identity, image_names
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.errors import engine_errors
-from sftplay.host.containers.host_identity import Caller
+from sftplay.host.containers.host_identity import HostIdentity
 from sftplay.host.containers.image_names import VERIFIED_LABEL, ImageName
-from sftplay.host.containers.runner import make_folders
-from sftplay.host.containers.spec import ContainerSpec, Image, stage_spec
+from sftplay.host.containers.ownership import make_folders
+from sftplay.host.containers.spec import ContainerImage, ContainerSpec, stage_spec
 from sftplay.host.images import client, state, trial
-from sftplay.host.protocol.call import Call
 from sftplay.host.system import machine
 from sftplay.host.system.requirements import cuda_of
 from sftplay.places import DEFAULT_MODEL, OUTPUTS, model_record
@@ -41,7 +41,7 @@ lora: {{r: 4, alpha: 8}}
 infer: {{max_new_tokens: 8}}
 """
 _RUN = "verify"
-_ON_A_GPU = ("--set", "train.device=cuda")
+_ON_A_GPU = ("train.device=cuda",)
 
 
 def run(stack: str) -> int:
@@ -59,7 +59,7 @@ def run(stack: str) -> int:
     return 0
 
 
-def verify(engine: Engine, tool: client.Client, name: ImageName, candidate: str) -> str:
+def verify(engine: Engine, tool: client.BuildClient, name: ImageName, candidate: str) -> str:
     """Run an image; give it its tag and say in a label what was run. Returns what was.
 
     Raises:
@@ -77,12 +77,12 @@ def verify(engine: Engine, tool: client.Client, name: ImageName, candidate: str)
 
 def exercise(engine: Engine, name: ImageName, tag: str) -> str:
     """Run everything that can be run here. Returns it in words, for the label."""
-    facts = machine.look()
-    who = host_identity.look(facts, rootless=engine.rootless)
+    facts = machine.read_machine()
+    who = host_identity.identify_host(facts, rootless=engine.rootless)
     make_folders(who)  # a new home has no model cache yet
     with _project(who.user) as root:
         who = replace(who, root=str(root), columns=0)
-        image = Image(name.stack, tag, state.inspect(engine, tag).id, name.lock_hash)
+        image = ContainerImage(name.stack, tag, state.inspect(engine, tag).id, name.lock_hash)
         cuda = cuda_of(image_names.lock_of(name.stack)) is not None
         device = "cuda" if cuda and facts.has_gpu else "cpu"
         probe = _probe(_stage("train", image, who, device))
@@ -98,7 +98,7 @@ def exercise(engine: Engine, name: ImageName, tag: str) -> str:
     return f"imports, numerics, 2 steps, resume, merge, generate on {found['gpu'] if device == 'cuda' else 'the CPU'}"
 
 
-def _train_in_small(engine: Engine, image: Image, who: Caller, device: str) -> None:
+def _train_in_small(engine: Engine, image: ContainerImage, who: HostIdentity, device: str) -> None:
     """Two steps, one more after a resume, merge, an answer. The model comes from the cache, in the cpu stack from its package."""
     if not model_record(DEFAULT_MODEL, None).is_file():
         if image.stack != "cpu":
@@ -106,25 +106,31 @@ def _train_in_small(engine: Engine, image: Image, who: Caller, device: str) -> N
                 "the default model is not in the cache, and this image does not bring it", todo="inv fetch"
             )
         trial.require(engine, _stage("fetch", image, who, "cpu"), "fetch")
-    options = (
-        "--set",
+    settings = (
         f"backend={'unsloth' if image.stack == 'unsloth' else 'bnb'}",
         *(_ON_A_GPU if device == "cuda" else ()),
     )
-    steps = (
-        ("numerics next to plain PyTorch", "numerics", options),
-        ("2 steps of training", "train", options),
-        ("resume", "train", ("--resume", *options, "--set", "train.max_steps=3")),
-        ("merge", "merge", ()),
-        ("generate", "infer", ("--prompt", "Say hello.")),
+    steps: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (
+        ("numerics next to plain PyTorch", "numerics", settings, {}),
+        ("2 steps of training", "train", settings, {}),
+        ("resume", "train", (*settings, "train.max_steps=3"), {"resume": True}),
+        ("merge", "merge", (), {}),
+        ("generate", "infer", (), {"prompt": "Say hello."}),
     )
-    for what, stage, words in steps:
+    for what, stage, overrides, options in steps:
         good = _has_said_something if stage == "infer" else None
-        trial.require(engine, _stage(stage, image, who, device, words), what, good)
+        trial.require(engine, _stage(stage, image, who, device, overrides, options), what, good)
 
 
-def _stage(name: str, image: Image, who: Caller, device: str, words: tuple[str, ...] = ()) -> ContainerSpec:
-    call = Call(BY_NAME[name], config="configs/verify.yaml", run=_RUN, options=words)
+def _stage(
+    name: str,
+    image: ContainerImage,
+    who: HostIdentity,
+    device: str,
+    overrides: tuple[str, ...] = (),
+    options: Mapping[str, Any] | None = None,
+) -> ContainerSpec:
+    call = StageCall(BY_NAME[name], "configs/verify.yaml", _RUN, overrides, options or {})
     return stage_spec(call, image, who, nonce=secrets.token_hex(16), device=device if call.stage.gpu else "", run=_RUN)
 
 
@@ -133,16 +139,16 @@ def _probe(spec: ContainerSpec) -> ContainerSpec:
     return replace(spec, entrypoint=("python",), command=("-m", "sftplay.model.libraries"))
 
 
-def _says_facts(outcome: trial.Outcome) -> bool:
+def _says_facts(outcome: trial.TrialOutcome) -> bool:
     return outcome.stdout.strip().splitlines()[-1:] != [] and not _facts(outcome)["problems"]
 
 
-def _facts(outcome: trial.Outcome) -> dict[str, Any]:
+def _facts(outcome: trial.TrialOutcome) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(outcome.stdout.strip().splitlines()[-1])
     return found
 
 
-def _has_said_something(outcome: trial.Outcome) -> bool:
+def _has_said_something(outcome: trial.TrialOutcome) -> bool:
     return bool(outcome.stdout.strip())
 
 
@@ -164,7 +170,7 @@ def _project(user: str) -> Iterator[Path]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _stamp(tool: client.Client, name: ImageName, candidate: str, said: str) -> None:
+def _stamp(tool: client.BuildClient, name: ImageName, candidate: str, said: str) -> None:
     """The same layers under the final tag, with a label more."""
     argv = tool.build("--quiet", "--tag", name.tag, "--label", f"{VERIFIED_LABEL}={said}", "-")
     env = client.environ()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sftplay.call import StageCall
 from sftplay.errors import ProtocolError
 from sftplay.handover import HandOver
-from sftplay.host.protocol.call import asked_for, same_training
+from sftplay.host.protocol.call import same_training, training_of
 from sftplay.host.protocol.records import Exit, Start
 
 _STOPPED = (85, 130, 137, 143)  # ended by a person, a signal, or the kernel for want of memory
@@ -15,7 +15,7 @@ _KEPT = (0, 85)  # ends that leave a result or a checkpoint: there is nothing to
 
 
 @dataclass(frozen=True)
-class Facts:
+class LaunchState:
     """What is on disk about a run, and what is asked for.
 
     Attributes:
@@ -26,7 +26,7 @@ class Facts:
         begun: backend of the newest attempt that is stamped, else empty.
     """
 
-    argv: Sequence[str]
+    call: StageCall
     enabled: bool
     max_lost_steps: int
     newest: Start | None = None
@@ -64,33 +64,33 @@ class Begin:
     """
 
     backend: str
-    argv: tuple[str, ...]
+    call: StageCall
     handed_from: str = ""
     lost: bool = False
 
 
-def decide(facts: Facts, backend: str) -> Finish | Begin:
+def decide(state: LaunchState, backend: str) -> Finish | Begin:
     """The next move.
 
     Args:
         backend: the one that the config asks for.
     """
-    start, end = facts.newest, facts.end
+    start, end = state.newest, state.end
     if start is None or end is None:
-        return _begin(facts, backend)
-    same = same_training(start.argv, facts.argv)
-    resume = "--resume" in facts.argv
-    if same or facts.ours:
-        handed = _hand_over(facts, start, end)
-        if isinstance(handed, Begin) or (handed is not None and not facts.told):
+        return _begin(state, backend)
+    same = same_training(start.argv, state.call)
+    resume = bool(state.call.options.get("resume"))
+    if same or state.ours:
+        handed = _hand_over(state, start, end)
+        if isinstance(handed, Begin) or (handed is not None and not state.told):
             return handed
-    if facts.ours:
+    if state.ours:
         return Finish(70 if end.code is None else end.code)
     if end.lost:
-        return _begin(facts, backend, lost=not facts.told)
-    if not facts.told and same and (end.code == 0 or not resume):
+        return _begin(state, backend, lost=not state.told)
+    if not state.told and same and (end.code == 0 or not resume):
         return Finish(end.code or 0)
-    return _begin(facts, backend)
+    return _begin(state, backend)
 
 
 def counts(end: Exit) -> bool:
@@ -98,25 +98,25 @@ def counts(end: Exit) -> bool:
     return end.code != 0 and end.code not in _STOPPED and not end.oom and not end.asked
 
 
-def _hand_over(facts: Facts, start: Start, end: Exit) -> Finish | Begin | None:
+def _hand_over(state: LaunchState, start: Start, end: Exit) -> Finish | Begin | None:
     """None where this end has nothing to do with a hand-over."""
-    request = facts.request
+    request = state.request
     if not start.attempt or not isinstance(request, HandOver):
-        return _broken(facts, start, end)
+        return _broken(state, start, end)
     if end.code in _KEPT or end.oom:  # killed for memory: BnB needs no less
         return Finish(137) if end.code == 79 else None
-    if not counts(end) and facts.ours:  # a person wanted the end: nothing is started now, and the request waits
+    if not counts(end) and state.ours:  # a person wanted the end: nothing is started now, and the request waits
         return Finish(143 if end.code in (79, None) else end.code, waiting=True)
-    if request.step > facts.max_lost_steps:
+    if request.step > state.max_lost_steps:
         return Finish(79, late=True)
-    if not facts.enabled:
+    if not state.enabled:
         return Finish(79, final=True)
-    return Begin("bnb", _handed_argv(start.argv, start.attempt), handed_from=start.attempt)
+    return Begin("bnb", _handed(state.call, start.attempt), handed_from=start.attempt)
 
 
-def _broken(facts: Facts, start: Start, end: Exit) -> Finish | None:
+def _broken(state: LaunchState, start: Start, end: Exit) -> Finish | None:
     """What can't be believed, or was not asked by the rules. None: nobody asked for anything."""
-    request = facts.request if start.attempt else None
+    request = state.request if start.attempt else None
     if isinstance(request, ProtocolError) and (counts(end) or end.code == 79):
         return Finish(70 if end.code in (79, None) else end.code, bad=request)
     if end.code != 79:
@@ -126,20 +126,20 @@ def _broken(facts: Facts, start: Start, end: Exit) -> Finish | None:
     return Finish(70, bad=_unasked("a BnB attempt ended with 79"))  # it has nobody to hand over to
 
 
-def _begin(facts: Facts, backend: str, *, lost: bool = False) -> Begin:
+def _begin(state: LaunchState, backend: str, *, lost: bool = False) -> Begin:
     """A start anew, or on with what was begun: a run that was handed over goes on in the backend that it ended in.
 
     A hand-over whose attempt has not got as far as its stamp is done again, with `--resume` or without: it begins at step 0.
     """
-    if facts.handed_from and backend == "unsloth":
-        return Begin("bnb", _handed_argv(facts.argv, facts.handed_from), handed_from=facts.handed_from, lost=lost)
-    if "--resume" in facts.argv and facts.begun:
-        return Begin(facts.begun, tuple(facts.argv), lost=lost)
-    return Begin(backend, tuple(facts.argv), lost=lost)
+    if state.handed_from and backend == "unsloth":
+        return Begin("bnb", _handed(state.call, state.handed_from), handed_from=state.handed_from, lost=lost)
+    if state.call.options.get("resume") and state.begun:
+        return Begin(state.begun, state.call, lost=lost)
+    return Begin(backend, state.call, lost=lost)
 
 
-def _handed_argv(argv: Sequence[str], attempt: str) -> tuple[str, ...]:
-    return (*asked_for(argv), f"--handed-over-from={attempt}")
+def _handed(call: StageCall, attempt: str) -> StageCall:
+    return training_of(call).with_options(handed_over_from=attempt)
 
 
 def _unasked(what: str) -> ProtocolError:

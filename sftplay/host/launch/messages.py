@@ -8,27 +8,27 @@ from sftplay import console
 from sftplay.errors import EXIT_MEANINGS
 from sftplay.files import free_space
 from sftplay.handover import HandOver
-from sftplay.host.launch.decide import Facts, Finish
-from sftplay.host.launch.runner import Order
+from sftplay.host.launch.decide import Finish, LaunchState
+from sftplay.host.launch.request import ResolvedLaunch
 from sftplay.host.local.training import TAIL
 from sftplay.host.protocol import records
 from sftplay.host.protocol.ends import explain_end
 from sftplay.host.protocol.records import Exit, Start
-from sftplay.host.protocol.signals import Wishes
+from sftplay.host.protocol.signals import StopSignals
 from sftplay.host.ui.terminal import copy, settled
 
 
-def finish(order: Order, facts: Facts, move: Finish, wishes: Wishes) -> int:
+def finish(launch: ResolvedLaunch, state: LaunchState, move: Finish, signals: StopSignals) -> int:
     """The end for the person and for the shell."""
-    run, start, end = order.run, facts.newest, facts.end
+    run, start, end = launch.run, state.newest, state.end
     assert start is not None
     assert end is not None
-    if not facts.ours:
-        _show_tail(order, start)
+    if not state.ours:
+        _show_tail(launch, start)
         console.info(f"the training started {start.created} ended meanwhile ({end.ended}) with code {end.code}")
     records.seen_file(run.launch, start.number).touch()
     if move.late or move.final:
-        _say_final(order, facts, late=move.late)
+        _say_final(launch, state, late=move.late)
     if move.bad is not None:
         console.failure(move.bad)
         return move.code
@@ -37,7 +37,7 @@ def finish(order: Order, facts: Facts, move: Finish, wishes: Wishes) -> int:
     if end.asked == "kill":
         console.warning("ended at once; what was saved before is whole: --resume goes on from there")
         return 130
-    if move.code == 143 and wishes.stops and wishes.stops[0] == signal.SIGINT:
+    if move.code == 143 and signals.stops and signals.stops[0] == signal.SIGINT:
         return 130
     if end.lost:
         console.error("the training is gone: its container was removed, or its supervisor killed")
@@ -52,7 +52,7 @@ def finish(order: Order, facts: Facts, move: Finish, wishes: Wishes) -> int:
     return move.code
 
 
-def handed_over(order: Order, asked: HandOver, stack: str, runner: str) -> None:
+def report_hand_over(asked: HandOver, stack: str, runner: str) -> None:
     """The one warning of a hand-over: why, and what happens now."""
     attempt = int(asked.attempt.partition("-")[0]) + 1
     console.warning(
@@ -61,13 +61,13 @@ def handed_over(order: Order, asked: HandOver, stack: str, runner: str) -> None:
     )
 
 
-def _say_final(order: Order, facts: Facts, *, late: bool) -> None:
-    request, run = facts.request, order.run
+def _say_final(launch: ResolvedLaunch, state: LaunchState, *, late: bool) -> None:
+    request, run = state.request, launch.run
     assert isinstance(request, HandOver)
     if late:
         console.error(
             f"Unsloth failed after {request.step} steps ({request}): past backend_fallback.max_lost_steps "
-            f"({facts.max_lost_steps}) nothing is thrown away unasked"
+            f"({state.max_lost_steps}) nothing is thrown away unasked"
         )
         console.info(f"next: go on in Unsloth from its last checkpoint: inv train-unsloth --run {run.name} --resume")
         console.info(f"next: or begin anew in BnB: inv train-bnb --run {run.free_name()}")
@@ -76,9 +76,9 @@ def _say_final(order: Order, facts: Facts, *, late: bool) -> None:
         console.info("next: inv train-bnb trains with BnB; or leave backend_fallback.enabled on")
 
 
-def before(order: Order, start: Start, end: Exit, *, handed: bool) -> None:
+def report_earlier_end(launch: ResolvedLaunch, start: Start, end: Exit, *, handed: bool) -> None:
     """The end of a start that another launcher watched, before the next one begins."""
-    _show_tail(order, start)
+    _show_tail(launch, start)
     if handed:
         console.info(f"the attempt started {start.created} asked to be handed over: doing that now")
     elif end.lost:
@@ -86,10 +86,10 @@ def before(order: Order, start: Start, end: Exit, *, handed: bool) -> None:
     else:
         console.info(f"the training started {start.created} ended meanwhile ({end.ended}) with code {end.code}")
     if not handed:
-        records.seen_file(order.run.launch, start.number).touch()
+        records.seen_file(launch.run.launch, start.number).touch()
 
 
-def _show_tail(order: Order, start: Start) -> None:
-    path = records.output_file(order.run.launch, start.number)
+def _show_tail(launch: ResolvedLaunch, start: Start) -> None:
+    path = records.output_file(launch.run.launch, start.number)
     if path.is_file():
         copy(settled(path.read_bytes()[-TAIL:]).encode())

@@ -1,29 +1,60 @@
-"""What a stage needs and the caches lack: `fetch` brings it before the stage starts."""
+"""What a stage needs and the cache lacks is fetched before it starts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from sftplay import console
+from sftplay.call import StageCall
+from sftplay.cli import resolve as resolve_job
 from sftplay.errors import NotFoundError
 from sftplay.freshness import read_stamp
+from sftplay.host.launch.execute import execute
+from sftplay.host.launch.request import ResolvedLaunch, announce
+from sftplay.host.local import environments
+from sftplay.host.select import choose
 from sftplay.places import data_folder, find_model, is_local_model
 from sftplay.rawdata import hub_datasets
 from sftplay.settings import Settings
-from sftplay.stages import Stage
+from sftplay.stages import BY_NAME, Stage
+
+
+def fetch_missing(launch: ResolvedLaunch) -> int:
+    """Run `fetch` for the model and the hub datasets that are missing. Returns its exit code, 0 where nothing was."""
+    call = launch.call
+    for only, name in missing(call.stage, launch.settings):
+        console.info(f"{name} is not in the cache: fetching it first")
+        fetch = StageCall(BY_NAME["fetch"], call.config, call.run, call.overrides, {"only": only})
+        code = _fetch(replace(launch, request=replace(launch.request, call=fetch), job=resolve_job(fetch)))
+        if code:
+            return code
+    return 0
+
+
+def _fetch(launch: ResolvedLaunch) -> int:
+    """Use the stage's runner where it has an image for it, else an environment: the cache serves both."""
+    stack = launch.stack(launch.images.present)
+    wanted = launch.runner.value if launch.request.runner == "docker" else launch.request.runner
+    runner = choose.choose_runner(wanted, stack.value, launch.images)
+    if runner.value == "local":
+        stack = launch.stack(environments.present())
+    announce(launch.call, runner, stack)
+    return execute(launch, runner.value, stack.value)
 
 
 def missing(stage: Stage, settings: Settings) -> Iterator[tuple[str, str]]:
-    """(what `fetch --only` takes, the name) for what the stage needs and the cache lacks."""
+    """Yield (what `fetch --only` takes, the name) for what the stage needs and the cache does not have."""
     if stage.raw and not (stage.name == "train" and _was_processed(settings)):
-        lacking = [dataset.name for dataset in hub_datasets(settings.data) if not dataset.is_cached]
-        if lacking:
-            yield "data", ", ".join(lacking)
-    if stage.model and not _model_is_there(settings):
+        absent = [dataset.name for dataset in hub_datasets(settings.data) if not dataset.is_cached]
+        if absent:
+            yield "data", ", ".join(absent)
+    if stage.model and not _has_model(settings):
         yield "model", settings.model.name
 
 
 def _was_processed(settings: Settings) -> bool:
-    """Whether rows were made of this data.raw before (or by hand): training then goes without the raw files."""
+    """Return whether rows were made of this data.raw before (or by hand): training then goes without the raw files."""
     folder = data_folder("processed", settings)
     stamp = read_stamp(folder)
     if stamp is None:
@@ -31,8 +62,8 @@ def _was_processed(settings: Settings) -> bool:
     return bool(stamp.section.get("data.raw") == settings.data.raw)
 
 
-def _model_is_there(settings: Settings) -> bool:
-    """Whether no fetch is needed. A local folder is the stage's own to check."""
+def _has_model(settings: Settings) -> bool:
+    """Return whether no fetch is needed. A local folder is the stage's own to check."""
     if is_local_model(settings.model.name):
         return True
     try:

@@ -1,26 +1,31 @@
-"""Where a training can sit: in a container or under a supervisor. What the launcher has to know of either."""
+"""What a training needs of a runner, whichever it is: a process under a supervisor, or a container."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from sftplay.host.protocol.call import Call
+from sftplay.host.protocol.launch_lock import LaunchLock
 from sftplay.host.protocol.records import Exit, Start
-from sftplay.host.protocol.signals import Wishes
+from sftplay.host.protocol.signals import StopSignals
 from sftplay.runs import Run
-from sftplay.settings import Settings
-
-if TYPE_CHECKING:
-    from sftplay.host.containers.engine import Engine
 
 
-class Seat(Protocol):
+class RunningTraining(Protocol):
+    """A training that was started or found."""
+
+    def watch(self, signals: StopSignals) -> Exit | None:
+        """Wait for its end and pass stops on.
+
+        Returns:
+            How it ended; None where the terminal was closed, and it goes on.
+        """
+
+
+class TrainingRunner(Protocol):
     """A stack in a runner, ready to start one training."""
 
     @property
-    def runner(self) -> str:
+    def name(self) -> str:
         """`docker` or `local`."""
 
     @property
@@ -28,34 +33,8 @@ class Seat(Protocol):
         """bnb, unsloth or cpu."""
 
     @property
-    def made_of(self) -> str:
+    def digest(self) -> str:
         """Hash of the environment, or the image's digest."""
 
-    def run(self, run: Run, start: Start, lock: int, wishes: Wishes) -> Exit | None:
-        """Start it and watch it to its end. The launch lock's descriptor becomes the seat's own.
-
-        Returns:
-            How it ended; None where the terminal was closed, and it goes on.
-        """
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a person asked the launcher for.
-
-    Attributes:
-        seat: backend → where it is started. May install, may say that there is no image (69).
-        engine: the container engine, asked only where a start of this run is or was in a container.
-        no_gpu: why Unsloth need not be tried here (preflight); empty: it is tried.
-    """
-
-    run: Run
-    call: Call
-    settings: Settings
-    seat: Callable[[str], Seat]
-    engine: Callable[[], Engine]
-    no_gpu: str = ""
-
-    @property
-    def resume(self) -> bool:
-        return "--resume" in self.call.options
+    def start(self, run: Run, start: Start, lock: LaunchLock) -> RunningTraining:
+        """Start it. A runner whose process outlives the launcher takes the lock over."""

@@ -16,7 +16,7 @@ from sftplay import console
 from sftplay.errors import MachineError, NotFoundError
 from sftplay.files import TMP_PREFIX, hash_file, hash_json, read_json, write_json
 from sftplay.host.system.checkout import CHECKOUT
-from sftplay.host.system.machine import look
+from sftplay.host.system.machine import read_machine
 from sftplay.host.system.uv import find_uv, uv_environ
 
 PYTHON = (3, 11)  # the locks hold wheels for exactly this one
@@ -26,7 +26,7 @@ _SOURCE_ONLY = "rouge-score"  # the one package without a wheel; built with imag
 
 
 @dataclass(frozen=True)
-class Stack:
+class StackSource:
     """What an environment is made from, what making it from nothing downloads, and whether its torch is PyPI's, with CUDA."""
 
     lock: str
@@ -34,12 +34,14 @@ class Stack:
     cuda: bool = False
 
 
-STACKS: Mapping[str, Stack] = {
-    "cpu": Stack("images/cpu/requirements.lock", "about 530 MB: torch for the CPU, transformers, the default model"),
-    "bnb": Stack("images/bnb/requirements.lock", "about 3 GB: torch with CUDA", cuda=True),
-    "unsloth": Stack("images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True),
-    "dev": Stack("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
-    "llamafactory": Stack("bench/llamafactory.lock", "about 480 MB: LLaMA-Factory, for `inv bench train`"),
+STACKS: Mapping[str, StackSource] = {
+    "cpu": StackSource(
+        "images/cpu/requirements.lock", "about 530 MB: torch for the CPU, transformers, the default model"
+    ),
+    "bnb": StackSource("images/bnb/requirements.lock", "about 3 GB: torch with CUDA", cuda=True),
+    "unsloth": StackSource("images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True),
+    "dev": StackSource("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
+    "llamafactory": StackSource("bench/llamafactory.lock", "about 480 MB: LLaMA-Factory, for `inv bench train`"),
 }
 
 
@@ -90,7 +92,7 @@ def install(*, dev: bool = False) -> None:
     Args:
         dev: the developer tools as well.
     """
-    wanted = ["cpu", *(["bnb"] if look().has_gpu and (CHECKOUT / STACKS["bnb"].lock).is_file() else [])]
+    wanted = ["cpu", *(["bnb"] if read_machine().has_gpu and (CHECKOUT / STACKS["bnb"].lock).is_file() else [])]
     for stack in [*wanted, *(["dev"] if dev else [])]:
         console.success(f"{stack}: {ensure(stack).folder}")
     for folder, current in listing():

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
+from sftplay.call import StageCall
+from sftplay.host.local import environments
 from sftplay.host.local.environments import Environment
-from sftplay.host.protocol.ends import exit_code
-from sftplay.host.protocol.hub import OFFLINE, TOKENS
+from sftplay.host.protocol.ends import exit_code, explain_end
+from sftplay.host.protocol.hub import OFFLINE, TOKENS, token_file
+from sftplay.host.protocol.signals import STOPS, handle_signals
 from sftplay.host.system.checkout import CHECKOUT
 from sftplay.stages import Stage
 
@@ -20,8 +22,10 @@ from sftplay.stages import Stage
 _UNWANTED = ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE")
 
 
-def stage_environ(stage: Stage, environment: Environment, base: Mapping[str, str], *, cores: int) -> dict[str, str]:
-    """Environment variables of a stage: the person's own, without tokens, offline unless the stage needs the network."""
+def stage_environ(
+    stage: Stage, environment: Environment, base: Mapping[str, str], *, cores: int, device: str = ""
+) -> dict[str, str]:
+    """Return a stage's variables: the person's own, without tokens, offline unless the stage needs the network."""
     env = {key: value for key, value in base.items() if key not in (*TOKENS, *_UNWANTED)}
     env |= {
         "PYTHONPATH": str(CHECKOUT),
@@ -36,9 +40,28 @@ def stage_environ(stage: Stage, environment: Environment, base: Mapping[str, str
     }
     env.setdefault("OMP_NUM_THREADS", str(cores))
     env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: half the CPU time where cores are shared
+    if device:
+        env["SFTPLAY_DEVICE"] = device
     if not stage.network:
         env |= dict.fromkeys(OFFLINE, "1")
     return env
+
+
+def run_stage(call: StageCall, stack: str, *, cores: int, device: str = "") -> int:
+    """Run a stage that is no training to its end, with this terminal. Makes the environment where it is missing.
+
+    Args:
+        device: what the stage is to assert; empty for one that needs none.
+
+    Returns:
+        Its exit code.
+    """
+    environment = environments.ensure(stack)
+    env = stage_environ(call.stage, environment, os.environ, cores=cores, device=device)
+    with token_file(os.environ if call.stage.network else {}) as token:
+        code = run_foreground([str(environment.python), "-m", "sftplay", *call.argv], {**env, **token})
+    explain_end(call.stage.name, code)
+    return code
 
 
 def run_foreground(argv: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> int:
@@ -49,17 +72,11 @@ def run_foreground(argv: Sequence[str], env: Mapping[str, str], cwd: Path | None
     """
     child: subprocess.Popen[bytes] | None = None
 
-    def pass_on(signum: int, frame: FrameType | None) -> None:
+    def pass_on(signum: int) -> None:
         if child is not None and (signum != signal.SIGINT or not os.isatty(0)):
             child.send_signal(signum)
 
-    # A handler, not SIG_IGN: an ignored signal would stay ignored in the child.
-    wanted = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    before = {signum: signal.signal(signum, pass_on) for signum in wanted}
-    try:
+    with handle_signals(pass_on, *STOPS):
         sys.stdout.flush()
         child = subprocess.Popen(list(argv), env=dict(env), cwd=cwd)
         return exit_code(child.wait())
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -28,7 +28,7 @@ _WRITE_TRIES = 60
 
 
 class Supervisor:
-    """One stage and the wishes about it that arrive as signals."""
+    """One stage and the requests about it that arrive as signals."""
 
     def __init__(self, command: Sequence[str], output: Path, grace: float) -> None:
         self.command, self.output, self.grace = list(command), output, grace
@@ -62,7 +62,7 @@ class Supervisor:
                 stderr=out,
                 preexec_fn=in_child,  # noqa: PLW1509 - this process has no threads
             )
-        if self.asked:  # a wish that came before there was a stage
+        if self.asked:  # a request that came before there was a stage
             self._child.send_signal(signal.SIGKILL if self.asked == "kill" else signal.SIGTERM)
         return self._wait(self._child)
 

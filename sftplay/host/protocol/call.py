@@ -1,47 +1,33 @@
-"""A stage with its command line: the same words in every runner, on records and on the screen."""
+"""Which training a command line asks for, compared across starts, resumes and hand-overs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from sftplay.stages import Stage
+from sftplay.call import StageCall
+from sftplay.cli import parse_call
+from sftplay.errors import UsageError
 
-
-@dataclass(frozen=True)
-class Call:
-    """A stage with its command line.
-
-    Attributes:
-        options: the stage's own options, as argv.
-        argv_override: a whole command line from a record, instead of one made from the parts.
-    """
-
-    stage: Stage
-    config: str | None = None
-    run: str | None = None
-    overrides: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    argv_override: tuple[str, ...] = ()
-
-    @property
-    def argv(self) -> list[str]:
-        """`STAGE --config FILE …`: what stands after `python -m sftplay` in every runner."""
-        if self.argv_override:
-            return list(self.argv_override)
-        words = [self.stage.name]
-        for flag, value in (("--config", self.config), ("--run", self.run)):
-            words += [] if value is None else [flag, value]
-        for override in self.overrides:
-            words += ["--set", override]
-        return [*words, *self.options]
+# Options that change how a training is started, not which one it is; the launcher itself adds the last two.
+_OF_A_START = {"resume": False, "attempt": None, "handed_over_from": None}
 
 
-def same_training(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two command lines ask for the same training: begun, resumed or handed over."""
-    return asked_for(one) == asked_for(other)
+def training_of(call: StageCall) -> StageCall:
+    """Return the call without what belongs to one start of it."""
+    return call.with_options(**_OF_A_START)
 
 
-def asked_for(argv: Sequence[str]) -> list[str]:
-    """A command line without what the launcher adds, and without --resume."""
-    return [word for word in argv if word != "--resume" and not word.startswith(("--handed-over-from=", "--attempt="))]
+def same_training(argv: Sequence[str], call: StageCall) -> bool:
+    """Compare a recorded command line with a call: begun, resumed or handed over, it is the same training."""
+    try:
+        return training_of(parse_call(argv)) == training_of(call)
+    except UsageError:  # the record of another version, or of something else
+        return False
+
+
+def describe(argv: Sequence[str]) -> str:
+    """Return a recorded command line as a person would type it, without the launcher's own words."""
+    try:
+        return " ".join(training_of(parse_call(argv)).argv)
+    except UsageError:
+        return " ".join(argv)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sftplay import console
 from sftplay.cli import make_job
@@ -19,9 +19,9 @@ from sftplay.freshness import read_stamp
 from sftplay.host.containers import available, folders
 from sftplay.host.local import environments
 from sftplay.host.quickstart import sample_data
-from sftplay.host.quickstart.tour import Ended, Tour, command_for, head, run_stage
+from sftplay.host.quickstart.session import GuidedSession, SessionEnded, command_for, print_heading, run_step
 from sftplay.host.runs import samples
-from sftplay.host.runs.history import Found, find_run
+from sftplay.host.runs.history import MatchingRun, find_run
 from sftplay.host.select import choose
 from sftplay.host.system import machine
 from sftplay.host.ui import prompt
@@ -40,11 +40,11 @@ NEEDED_DISK = 500_000_000  # bytes besides the environment: the model in the cac
 
 
 @dataclass(frozen=True)
-class Style:
-    """The style prompt (empty: none), and render's options: `--no-style` where older styled data must not count."""
+class StyleChoice:
+    """The style prompt (empty: none), and render's options: `no_style` where older styled data must not count."""
 
     prompt: str
-    options: tuple[str, ...] = ()
+    options: Mapping[str, bool] = field(default_factory=dict)
 
 
 def run(
@@ -60,32 +60,32 @@ def run(
         0, or the exit code of the step that failed.
     """
     began = time.monotonic()
-    asking = not yes and prompt.somebody_is_there()
+    asking = not yes and prompt.can_ask()
     try:
-        tour = _folder(config or CONFIG, tuple(overrides), style, asking=asking)
-        _environment(tour)
-        _data(tour)
-        run_stage(tour, 4, "process", "read the data, check it, split it into train, val and test")
-        styled = _style(tour)
-        _render(tour, styled)
-        target = _train(tour)
-        _evaluate(tour, target)
-    except Ended as end:
+        session = _folder(config or CONFIG, tuple(overrides), style, asking=asking)
+        _environment(session)
+        _data(session)
+        run_step(session.call("process"), 4, "read the data, check it, split it into train, val and test")
+        styled = _style(session)
+        _render(session, styled)
+        target = _train(session)
+        _evaluate(session, target)
+    except SessionEnded as end:
         return end.code
-    samples.show(target, tour.settings)
-    for doubt in learned_too_little(target, only_sample=_only_sample(tour)):
+    samples.show(target, session.settings)
+    for doubt in learned_too_little(target, only_sample=_only_sample(session)):
         console.warning(doubt)
     console.success(f"done in {show_duration(time.monotonic() - began)}: the run is in {target.folder}")
     _next_steps(target, styled.prompt)
     return 0
 
 
-def _folder(config: str, overrides: tuple[str, ...], style: str | None, *, asking: bool) -> Tour:
+def _folder(config: str, overrides: tuple[str, ...], style: str | None, *, asking: bool) -> GuidedSession:
     """Step 1: config, machine, free space, folders."""
-    head(1, "look at the folder", "inv setup-dirs")
+    print_heading(1, "look at the folder", "inv setup-dirs")
     console.info("`inv NAME` is .venv/bin/inv; `python3 tasks.py NAME` does the same")
     settings = make_job(config, None, overrides, {}).settings
-    facts = machine.look()
+    facts = machine.read_machine()
     machine.require_supported(facts)
     gpu = facts.nvidia[0] if facts.has_gpu else "no GPU"
     console.info(f"{facts.cores} cores, {human_size(facts.memory)} memory, {gpu}, {human_size(facts.free_disk)} free")
@@ -95,34 +95,34 @@ def _folder(config: str, overrides: tuple[str, ...], style: str | None, *, askin
             todo="free some space, then start quickstart again",
         )
     folders.setup()
-    return Tour(config, overrides, settings, facts, asking, style)
+    return GuidedSession(config, overrides, settings, facts, asking, style)
 
 
-def _environment(tour: Tour) -> None:
+def _environment(session: GuidedSession) -> None:
     """Step 2: the packages that the stages run with."""
-    head(2, "the packages that the stages run with", "inv install")
-    shelf = available.look()
-    wanted = choose.choose_stack(BY_NAME["train"], tour.settings, tour.facts, shelf.present)
+    print_heading(2, "the packages that the stages run with", "inv install")
+    shelf = available.find()
+    wanted = choose.choose_stack(BY_NAME["train"], session.settings, session.machine, shelf.present)
     runner = choose.choose_runner("auto", wanted.value, shelf)
     if runner.value != "local":
         console.success(f"stages run in containers: {runner.reason}")
         return
-    stack = choose.choose_stack(BY_NAME["train"], tour.settings, tour.facts, environments.present())
-    if stack.value not in environments.present() and tour.asking:
+    stack = choose.choose_stack(BY_NAME["train"], session.settings, session.machine, environments.present())
+    if stack.value not in environments.present() and session.asking:
         console.info(
             f"the {stack.value} stack ({stack.reason}) is not installed: {environments.STACKS[stack.value].download}"
         )
-        if not prompt.yes("Install it now?", default=True):
+        if not prompt.ask_yes_no("Install it now?", default=True):
             console.info("nothing was installed; next: inv install, then quickstart again")
-            raise Ended(0)
+            raise SessionEnded(0)
     console.success(f"the {stack.value} stack is there: {environments.ensure(stack.value).folder.name}")
 
 
-def _data(tour: Tour) -> None:
+def _data(session: GuidedSession) -> None:
     """Step 3: the person's files, or the sample."""
-    head(3, "the data")
-    if tour.settings.data.raw != DataSettings().raw:
-        console.info(f"data.raw in the config: {tour.settings.data.raw}")
+    print_heading(3, "the data")
+    if session.settings.data.raw != DataSettings().raw:
+        console.info(f"data.raw in the config: {session.settings.data.raw}")
         return
     written = sample_data.write_if_empty()
     if written:
@@ -139,78 +139,78 @@ def _data(tour: Tour) -> None:
         console.info(f"the sample rows: {sample_data.FILE}")
 
 
-def _style(tour: Tour) -> Style:
+def _style(session: GuidedSession) -> StyleChoice:
     """Step 5: a style prompt, where one is wanted."""
-    stamp = read_stamp(data_folder("processed_with_style", tour.settings))
+    stamp = read_stamp(data_folder("processed_with_style", session.settings))
     there = str(stamp.options.get("style") or "") if stamp else ""
-    default = there or tour.settings.style.prompt or ""
-    head(5, "a style prompt that every conversation gets, if you want one", 'inv style --style "…"')
-    wanted = default if tour.style is None else tour.style
-    if tour.asking and tour.style is None:
+    default = there or session.settings.style.prompt or ""
+    print_heading(5, "a style prompt that every conversation gets, if you want one", 'inv style --style "…"')
+    wanted = default if session.style is None else session.style
+    if session.asking and session.style is None:
         keep = f"Enter keeps “{default}”, a dash: none" if default else "Enter: none"
-        wanted = prompt.text(f"Style prompt, for example: Answer in one short sentence. ({keep})", default)
+        wanted = prompt.ask_text(f"Style prompt, for example: Answer in one short sentence. ({keep})", default)
     if wanted in ("", "-"):
         console.info("no style prompt")
-        return Style("", ("--no-style",) if stamp else ())
-    run_stage(tour, None, "style", "", [f"--style={wanted}"])
-    return Style(wanted)
+        return StyleChoice("", {"no_style": True} if stamp else {})
+    run_step(session.call("style", {"style": wanted}))
+    return StyleChoice(wanted)
 
 
-def _render(tour: Tour, style: Style) -> None:
+def _render(session: GuidedSession, style: StyleChoice) -> None:
     """Step 6: the chat template."""
     title = "apply the model's chat template: what is trained, and what is only read"
-    if tour.asking and not style.options:
-        head(6, title, command_for(tour, "render"))
-        if not prompt.yes("Do it now? (else train does it itself)", default=True):
+    if session.asking and not style.options:
+        print_heading(6, title, command_for(session.call("render")))
+        if not prompt.ask_yes_no("Do it now? (else train does it itself)", default=True):
             return
-        run_stage(tour, None, "render", "")
+        run_step(session.call("render"))
     else:
-        run_stage(tour, 6, "render", title, style.options)
+        run_step(session.call("render", style.options), 6, title)
 
 
-def _train(tour: Tour) -> Run:
+def _train(session: GuidedSession) -> Run:
     """Step 7: train, go on with an interrupted run, or find that this has been trained already."""
-    found = _find(tour)
-    title = f"train {tour.settings.model.name} with {tour.settings.train.method}"
+    found = _find(session)
+    title = f"train {session.settings.model.name} with {session.settings.train.method}"
     if found.state == "finished":
-        head(7, title, command_for(tour, "train", found.run))
+        print_heading(7, title, command_for(session.call("train", target=found.run)))
         console.success(
             f"the run {found.run.name} has been trained on just this data, with just this config: nothing to do"
         )
         return found.run
-    if found.state == "new" and tour.settings.run.name != found.run.name:
+    if found.state == "new" and session.settings.run.name != found.run.name:
         console.info(
-            f"the run {tour.settings.run.name} is another one (other data or config): this one is {found.run.name}"
+            f"the run {session.settings.run.name} is another one (other data or config): this one is {found.run.name}"
         )
-    run_stage(tour, 7, "train", title, found.options, found.run)
+    run_step(session.call("train", {"resume": found.resume}, found.run), 7, title)
     return found.run
 
 
-def _find(tour: Tour) -> Found:
+def _find(session: GuidedSession) -> MatchingRun:
     """The run to work on. Only a name that is taken costs a look at the tokenized data."""
-    assert tour.settings.run.name is not None  # load_config fills it in
-    first = Run(tour.settings.run.name)
+    assert session.settings.run.name is not None  # load_config fills it in
+    first = Run(session.settings.run.name)
     if not first.has_begun():
-        return Found(first, "new")
-    run_stage(tour, None, "tokenize", "")
-    stamp = read_stamp(data_folder("tokenized", tour.settings))
-    return find_run(tour.settings, stamp.facts["values_hash"]["train"] if stamp else "")
+        return MatchingRun(first, "new")
+    run_step(session.call("tokenize"))
+    stamp = read_stamp(data_folder("tokenized", session.settings))
+    return find_run(session.settings, stamp.facts["values_hash"]["train"] if stamp else "")
 
 
-def _evaluate(tour: Tour, target: Run) -> None:
+def _evaluate(session: GuidedSession, target: Run) -> None:
     """Step 8: loss and answers, base against tuned."""
     title = "evaluate: the model before and after, on rows that it was not trained on"
     try:
-        samples.read(target, tour.settings)
+        samples.read(target, session.settings)
     except NotFoundError:
-        run_stage(tour, 8, "eval", title, [], target)
+        run_step(session.call("eval", target=target), 8, title)
         return
-    head(8, title, command_for(tour, "eval", target))
+    print_heading(8, title, command_for(session.call("eval", target=target)))
     console.success(f"evaluated already: {target.eval('val')}")
 
 
-def _only_sample(tour: Tour) -> bool:
-    return tour.settings.data.raw == DataSettings().raw and sample_data.FILE.exists() and not sample_data.own_files()
+def _only_sample(session: GuidedSession) -> bool:
+    return session.settings.data.raw == DataSettings().raw and sample_data.FILE.exists() and not sample_data.own_files()
 
 
 def learned_too_little(target: Run, *, only_sample: bool) -> list[str]:

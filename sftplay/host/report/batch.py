@@ -8,7 +8,7 @@ from sftplay.errors import NotFoundError
 from sftplay.host.batch import work
 from sftplay.host.batch.expand import expand
 from sftplay.host.batch.file import read
-from sftplay.host.batch.summary import Row, rows_of, screen_table, varied_keys
+from sftplay.host.batch.summary import SummaryRow, rows_of, screen_table, varied_keys
 from sftplay.host.report import parts
 from sftplay.host.runs import compare
 from sftplay.page import html
@@ -45,19 +45,19 @@ def of_batch(file: Path) -> tuple[Path, str]:
     return folder / "report.html", page
 
 
-def _ranking(metric: str, rows: list[Row]) -> html.Markup:
+def _ranking(metric: str, rows: list[SummaryRow]) -> html.Markup:
     values = [(row.experiment.name, value) for row in rows if (value := row.value(metric)) is not None]
     return bars(f"{metric} after training", values) if values and metric != "name" else html.Markup("")
 
 
-def _curves(begun: list[Row]) -> list[html.Markup]:
+def _curves(begun: list[SummaryRow]) -> list[html.Markup]:
     found = [compare.pictures([row.view for row in begun[:_CURVES]])]
     if len(begun) > _CURVES:
         found.append(html.paragraph(f"The first {_CURVES} of the table; inv runs.compare draws others.", soft=True))
     return found
 
 
-def _differences(begun: list[Row]) -> list[html.Markup]:
+def _differences(begun: list[SummaryRow]) -> list[html.Markup]:
     unlike = compare.differences([row.view for row in begun])
     if not unlike:
         return [html.paragraph("Nothing: the same config, the same stamp.")]
@@ -66,7 +66,7 @@ def _differences(begun: list[Row]) -> list[html.Markup]:
     return [html.table(["key", *(row.experiment.name for row in begun)], unlike)]
 
 
-def _one(row: Row) -> html.Markup:
+def _one(row: SummaryRow) -> html.Markup:
     view = row.view
     inside = [*parts.notices(view), parts.figures(view), parts.training_curves(view), *parts.evaluation(view)]
     return html.details(
@@ -74,7 +74,7 @@ def _one(row: Row) -> html.Markup:
     )
 
 
-def _more(begun: list[Row]) -> list[html.Markup]:
+def _more(begun: list[SummaryRow]) -> list[html.Markup]:
     if len(begun) <= _DETAILED:
         return []
     return [html.paragraph(f"{len(begun) - _DETAILED} more: inv report RUN.", soft=True)]

@@ -9,7 +9,7 @@ from sftplay.errors import UsageError
 from sftplay.files import human_size, write_text
 from sftplay.host.report import parts
 from sftplay.host.report.batch import of_batch
-from sftplay.host.runs.view import View, require
+from sftplay.host.runs.view import RunView, require_run
 from sftplay.page import html
 
 
@@ -26,7 +26,7 @@ def write(run: str | None, *, batch: str | None = None, output: str | None = Non
     if (run is None) == (batch is None):
         raise UsageError("a report is of one run or of one batch", todo="inv report RUN, or inv report --batch FILE")
     if run is not None:
-        view = require(run)
+        view = require_run(run)
         path, text = view.run.folder / "report.html", of_run(view)
         for problem in view.problems:
             console.warning(problem)
@@ -38,7 +38,7 @@ def write(run: str | None, *, batch: str | None = None, output: str | None = Non
     console.success(f"{path} ({human_size(path.stat().st_size)}): one file, open it in a browser")
 
 
-def of_run(view: View) -> str:
+def of_run(view: RunView) -> str:
     """The page of one run, whatever is left of it."""
     return html.page(
         f"Run {view.name}",

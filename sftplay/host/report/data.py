@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sftplay.host.runs.view import View, number_in
+from sftplay.host.runs.view import RunView, number_in
 from sftplay.page import html
 from sftplay.page.charts import histogram
 from sftplay.page.scales import linear_ticks
@@ -15,7 +15,7 @@ from sftplay.places import SPLITS
 _FILES = 20
 
 
-def data_page(view: View) -> Iterator[html.Markup]:
+def data_page(view: RunView) -> Iterator[html.Markup]:
     """Rows, rejects, duplicates, truncation, lengths, files."""
     try:
         record = json.loads(view.run.data_record.read_bytes())

@@ -14,7 +14,7 @@ from sftplay.host.report.data import data_page
 from sftplay.host.runs import curves
 from sftplay.host.runs.detail import event_line, metric_rows, sections
 from sftplay.host.runs.samples import user_words
-from sftplay.host.runs.view import View, number_in
+from sftplay.host.runs.view import RunView, number_in
 from sftplay.host.ui.format import show_duration
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-def lead(view: View) -> html.Markup:
+def lead(view: RunView) -> html.Markup:
     """What was done, in a sentence."""
     stamp = view.stamp
     what = [f"{stamp.get('base_model', 'an unknown model')}, {stamp.get('tuning_method', 'method unknown')}"]
@@ -52,7 +52,7 @@ def lead(view: View) -> html.Markup:
     return html.join([html.mark("good" if view.state == "finished" else "warn", view.state), ": ", "; ".join(what)])
 
 
-def notices(view: View) -> Iterator[html.Markup]:
+def notices(view: RunView) -> Iterator[html.Markup]:
     """What a reader should know before the figures."""
     fallback = view.stamp.get("fallback")
     if isinstance(fallback, Mapping):
@@ -66,7 +66,7 @@ def notices(view: View) -> Iterator[html.Markup]:
         yield html.notice("bad", "Could not be read whole:", html.bullets(view.problems))
 
 
-def figures(view: View) -> html.Markup:
+def figures(view: RunView) -> html.Markup:
     """The few figures first."""
     record, items = view.record, []
     if view.val_loss is not None:
@@ -87,7 +87,7 @@ def figures(view: View) -> html.Markup:
     return html.tiles([*items, ("on disk", human_size(view.size), "")])
 
 
-def training_curves(view: View) -> html.Markup:
+def training_curves(view: RunView) -> html.Markup:
     """Loss, learning rate, speed, memory of the attempt that counts."""
     found = curves.read(view.run)
     if not found:
@@ -112,7 +112,7 @@ def training_curves(view: View) -> html.Markup:
     return html.join([html.side_by_side(*charts), html.paragraph(" ".join(notes), soft=True) if notes else ""])
 
 
-def evaluation(view: View) -> Iterator[html.Markup]:
+def evaluation(view: RunView) -> Iterator[html.Markup]:
     """Base against tuned, a table for each split."""
     if not view.metrics:
         yield html.paragraph("Not evaluated yet: ", html.code(f"inv eval --run {view.name}"))
@@ -138,7 +138,7 @@ def _judged(name: str, difference: str) -> html.Markup:
     return html.text(difference) if not better else html.mark("good" if better > 0 else "bad", difference)
 
 
-def answers_side_by_side(view: View) -> Iterator[html.Markup]:
+def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
     """Ten prompts, the answer of the base, of the tuned model, and the wanted one."""
     split = next(
         (name for name in ("val", "test", *view.metrics) if (view.run.eval(name) / "samples.jsonl").is_file()), None
@@ -179,7 +179,7 @@ def _sample(line: str) -> dict[str, str] | None:
         return None
 
 
-def provenance(view: View) -> Iterator[html.Markup]:
+def provenance(view: RunView) -> Iterator[html.Markup]:
     """Stamp, effective settings, config, history."""
     for heading, pairs in islice(sections(view), 1, None):
         shown: list[tuple[Any, Any]] = [(key, value) for key, value in pairs if value]

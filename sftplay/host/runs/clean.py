@@ -24,7 +24,7 @@ DATA = Path("data")
 
 
 @dataclass(frozen=True)
-class Doomed:
+class Removal:
     """Something that would go.
 
     Attributes:
@@ -77,12 +77,12 @@ def _not_asked_for(runs: bool, envs: bool) -> str:
 
 
 def _agreed() -> bool:
-    if not prompt.somebody_is_there():
+    if not prompt.can_ask():
         raise UsageError("nothing was removed: there is no terminal to ask on", todo="the same command with --yes")
-    return prompt.yes("Remove these?", default=False)
+    return prompt.ask_yes_no("Remove these?", default=False)
 
 
-def _find(*, runs: bool, envs: bool) -> Iterator[Doomed]:
+def _find(*, runs: bool, envs: bool) -> Iterator[Removal]:
     readers = tuple(Run(path.name) for path in _inside(OUTPUTS))
     for path in _inside(DATA):
         if path.name in DATA_FOLDERS and not path.is_symlink():
@@ -95,7 +95,7 @@ def _find(*, runs: bool, envs: bool) -> Iterator[Doomed]:
         yield _doomed(path, run.launch_lock, run.run_lock)
     for path, _ in environments.listing() if envs else ():
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        yield Doomed(shown, disk_size(path), (path,), environment=True)
+        yield Removal(shown, disk_size(path), (path,), environment=True)
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -105,14 +105,14 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".") or p.name.startswith(TMP_PREFIX))
 
 
-def _doomed(path: Path, *locks: Path, parts: Sequence[Path] = (), readers: tuple[Run, ...] = ()) -> Doomed:
+def _doomed(path: Path, *locks: Path, parts: Sequence[Path] = (), readers: tuple[Run, ...] = ()) -> Removal:
     """A lock file that is not there was never held, and one behind a link is not ours to touch."""
     usable = tuple(lock for lock in locks if lock.is_file() and not path.is_symlink())
     what = tuple(parts) or (path,)
-    return Doomed(path, sum(disk_size(part) for part in what), what, usable, readers=readers)
+    return Removal(path, sum(disk_size(part) for part in what), what, usable, readers=readers)
 
 
-def remove(item: Doomed) -> int:
+def remove(item: Removal) -> int:
     """Remove one thing; bytes freed, 0 where it was left because something uses it."""
     users = users_of(item.path) if item.environment else []
     if users:

@@ -17,7 +17,7 @@ from sftplay.files import write_text
 from sftplay.host.runs import curves
 from sftplay.host.runs.detail import shown
 from sftplay.host.runs.table import before_after, decimals
-from sftplay.host.runs.view import View, require
+from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 from sftplay.page import html
@@ -43,7 +43,7 @@ def compare(names: Sequence[str], output: str | None = None) -> None:
     """
     if len(names) < 2 or len(set(names)) < len(names):
         raise UsageError("give two or more different runs", todo="inv runs.compare A B; inv runs lists them")
-    views = [require(name) for name in names]
+    views = [require_run(name) for name in names]
     out = Console(highlight=False)
     for heading, rows in (("outcome", outcome(views)), ("different", differences(views))):
         out.print(Text(f"\n{heading}", style="bold"))
@@ -60,7 +60,7 @@ def compare(names: Sequence[str], output: str | None = None) -> None:
     console.success(f"the curves in one picture: {path}")
 
 
-def outcome(views: Sequence[View]) -> list[list[str]]:
+def outcome(views: Sequence[RunView]) -> list[list[str]]:
     """State, losses, speed and metrics; lines that no run has are left out."""
     rows = [
         ["state", *(view.state for view in views)],
@@ -74,7 +74,7 @@ def outcome(views: Sequence[View]) -> list[list[str]]:
     return [row for row in rows if any(row[1:])]
 
 
-def differences(views: Sequence[View]) -> list[list[str]]:
+def differences(views: Sequence[RunView]) -> list[list[str]]:
     """Every key of config and stamp that is not the same in all runs; what the config says is not said again by the stamp."""
     configs = [flat(read_config(view)) | _style(view) for view in views]
     stamps = [flat(view.stamp) for view in views]
@@ -86,7 +86,7 @@ def differences(views: Sequence[View]) -> list[list[str]]:
     return rows
 
 
-def _style(view: View) -> dict[str, str]:
+def _style(view: RunView) -> dict[str, str]:
     """The style that the data has, also where an option of the style stage gave it and the config knows nothing of it."""
     if "style" not in view.record:
         return {}
@@ -100,7 +100,7 @@ def _unlike(sides: Sequence[Mapping[str, str]]) -> list[list[str]]:
     return [[key, *(_HASH.sub(r"\1…", side.get(key, "–")) for side in sides)] for key in unlike]
 
 
-def read_config(view: View) -> dict[str, Any]:
+def read_config(view: RunView) -> dict[str, Any]:
     """The run's resolved config as plain values; {} where it can't be read (the list of problems says so)."""
     try:
         value = yaml.safe_load(view.run.config.read_text(encoding="utf-8"))
@@ -117,7 +117,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def pictures(views: Sequence[View]) -> html.Markup:
+def pictures(views: Sequence[RunView]) -> html.Markup:
     """Training and val loss of all runs, each in one picture."""
     charts = []
     for name, title in (("loss", "Training loss"), ("eval_loss", "Loss on the val split")):
@@ -128,7 +128,7 @@ def pictures(views: Sequence[View]) -> html.Markup:
     return html.side_by_side(*charts) if charts else html.paragraph("No run has logged a point yet.", soft=True)
 
 
-def page(views: Sequence[View]) -> str:
+def page(views: Sequence[RunView]) -> str:
     """The comparison as one HTML file."""
     names = [view.name for view in views]
     unlike = differences(views)

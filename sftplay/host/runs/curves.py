@@ -12,7 +12,7 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Curves:
+class AttemptCurves:
     """Points of one attempt, by rising step; a resumed run repeated some steps, their last value counts.
 
     Attributes:
@@ -29,13 +29,13 @@ class Curves:
         return [(float(step), point[name]) for step, point in self.values.items() if name in point]
 
 
-def read(run: Run) -> list[Curves]:
+def read(run: Run) -> list[AttemptCurves]:
     """The curves of every attempt that has some."""
     found = [read_attempt(attempt) for attempt in run.attempts()]
     return [curves for curves in found if curves.values or curves.unreadable]
 
 
-def read_attempt(attempt: Attempt) -> Curves:
+def read_attempt(attempt: Attempt) -> AttemptCurves:
     """One attempt's curves. A step that was trained again takes the place of what came after it, too: those steps are undone."""
     values: dict[int, dict[str, float]] = {}
     unreadable, last = 0, -1
@@ -53,7 +53,7 @@ def read_attempt(attempt: Attempt) -> Curves:
             values = {before: value for before, value in values.items() if before < step}
         values[step] = {**values.get(step, {}), **point}
         last = step
-    return Curves(attempt, values, unreadable)
+    return AttemptCurves(attempt, values, unreadable)
 
 
 def _point(line: bytes) -> dict[str, float] | None:

@@ -12,7 +12,7 @@ from rich.text import Text
 from sftplay import console
 from sftplay.files import human_size
 from sftplay.host.protocol import records
-from sftplay.host.runs.view import View, require
+from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 from sftplay.runs import checkpoints_in
@@ -22,7 +22,7 @@ LATEST = 12  # events shown
 
 def show(name: str) -> None:
     """Print it on stdout; problems on stderr."""
-    view = require(name)
+    view = require_run(name)
     out = Console(highlight=False, soft_wrap=True)
     for heading, everything in sections(view):
         pairs = [(key, value) for key, value in everything if value]
@@ -48,7 +48,7 @@ def show(name: str) -> None:
         console.info(f"next: {next_step(view)}")
 
 
-def sections(view: View) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def sections(view: RunView) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """(heading, [(name, value)]) of what stamp and record hold; the report shows the same."""
     stamp, record = view.stamp, view.record
     effective = record.get("effective") if isinstance(record.get("effective"), Mapping) else {}
@@ -79,7 +79,7 @@ def sections(view: View) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield "versions", [(key, str(value)) for key, value in versions.items()] if isinstance(versions, Mapping) else []
 
 
-def _outcome(view: View) -> Iterator[tuple[str, str]]:
+def _outcome(view: RunView) -> Iterator[tuple[str, str]]:
     record, seconds = view.record, view.seconds
     yield "folder", str(view.run.folder)
     yield "began", view.began.strftime("%Y-%m-%d %H:%M:%S UTC") if view.began else ""
@@ -98,7 +98,7 @@ def _outcome(view: View) -> Iterator[tuple[str, str]]:
     yield "last start", _last_start(view)
 
 
-def _last_start(view: View) -> str:
+def _last_start(view: RunView) -> str:
     try:
         start = records.newest(view.run.launch)
         end = records.read_exit(view.run.launch, start) if start else None
@@ -129,7 +129,7 @@ def event_line(event: Mapping[str, Any]) -> str:
     return f"{str(event.get('time', ''))[:19].replace('T', ' ')}  {event.get('event', '?')!s:12}  {said}"
 
 
-def next_step(view: View) -> str:
+def next_step(view: RunView) -> str:
     """What a person would type next."""
     if view.state in ("interrupted", "cut off") and view.stamp:
         return f"inv train --run {view.name} --resume"

@@ -17,20 +17,20 @@ State = Literal["new", "running", "interrupted", "finished"]
 
 
 @dataclass(frozen=True)
-class Found:
+class MatchingRun:
     """A run and how to go on with it.
 
     Attributes:
         state: `new` has nothing yet, `running` is being trained now, `interrupted` can be resumed, `finished` holds weights.
-        options: train's options for it; those of a running one are the ones it was started with, so that it is watched.
+        resume: train it with --resume; a running one as it was started, so that it is watched.
     """
 
     run: Run
     state: State
-    options: tuple[str, ...] = ()
+    resume: bool = False
 
 
-def find_run(settings: Settings, data_hash: str) -> Found:
+def find_run(settings: Settings, data_hash: str) -> MatchingRun:
     """The run that these settings on this data have made, else the first name that is free.
 
     Looks at <name>, <name>-2, <name>-3 … A run whose files can't be read is passed over, never touched.
@@ -45,14 +45,14 @@ def find_run(settings: Settings, data_hash: str) -> Found:
             return _state(run)
         number += 1
         run = Run(f"{settings.run.name}-{number}")
-    return Found(run, "new")
+    return MatchingRun(run, "new")
 
 
-def _state(run: Run) -> Found:
+def _state(run: Run) -> MatchingRun:
     if is_held(run.launch_lock):
         start = records.newest(run.launch)
-        return Found(run, "running", ("--resume",) if start and "--resume" in start.argv else ())
-    return Found(run, "finished") if run.tuned() else Found(run, "interrupted", ("--resume",))
+        return MatchingRun(run, "running", resume=bool(start and "--resume" in start.argv))
+    return MatchingRun(run, "finished") if run.tuned() else MatchingRun(run, "interrupted", resume=True)
 
 
 def _is_of(run: Run, settings: Settings, data_hash: str) -> bool:

@@ -16,7 +16,7 @@ from sftplay import console
 from sftplay.errors import NotFoundError
 from sftplay.host.protocol import records
 from sftplay.host.runs.table import decimals
-from sftplay.host.runs.view import View, every_run, moment_of, number_in, require
+from sftplay.host.runs.view import RunView, moment_of, number_in, read_runs, require_run
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 from sftplay.host.ui.terminal import settled
@@ -34,7 +34,7 @@ _STAMPED = re.compile(
 
 def status() -> None:
     """Print the running stages on stdout."""
-    rows = [*_other_stages(), *(_training(view) for view in every_run() if view.state == "running")]
+    rows = [*_other_stages(), *(_training(view) for view in read_runs() if view.state == "running")]
     if not rows:
         console.info("nothing runs; inv runs lists what has run")
         return
@@ -42,7 +42,7 @@ def status() -> None:
     console.info("inv logs RUN -f follows one")
 
 
-def _training(view: View) -> list[str | Text]:
+def _training(view: RunView) -> list[str | Text]:
     progress = dict(view.progress) if _is_of_this_start(view) else {}
     step, steps = number_in(progress, "step"), number_in(progress, "steps")
     attempts = view.run.attempts()
@@ -67,7 +67,7 @@ def time_left(progress: dict[str, Any], now: float) -> str:
     return show_duration(max(0.0, (steps - step) * pace - (now - at)))
 
 
-def _now(view: View, progress: dict[str, Any]) -> str:
+def _now(view: RunView, progress: dict[str, Any]) -> str:
     """Where nothing is counted yet: the last thing it said. Where nothing came for long: since when."""
     at, pace = number_in(progress, "time"), number_in(progress, "seconds_per_step")
     if at is None:
@@ -79,7 +79,7 @@ def _now(view: View, progress: dict[str, Any]) -> str:
     return f"no step for {show_duration(silent)}" if silent > 60 + 10 * (pace or 0) else ""
 
 
-def _is_of_this_start(view: View) -> bool:
+def _is_of_this_start(view: RunView) -> bool:
     """Whether progress.json was written since the training last began: a resumed one has its old file first."""
     begins = [event for event in view.events if event.get("event") in ("started", "resumed")]
     moment = moment_of(begins[-1]) if begins else None
@@ -131,7 +131,7 @@ def logs(name: str, *, follow: bool = False) -> int:
     Raises:
         NotFoundError: no such run, or nothing was logged yet (66).
     """
-    view = require(name)
+    view = require_run(name)
     source = _source(view.run)
     if source is None and not (follow and view.state == "running"):
         raise NotFoundError("this run has no log", where=str(view.run.folder), todo=f"inv runs.show {name}")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from sftplay import console, parity
-from sftplay.cli import make_job, parse_job, quote_yaml
+from sftplay.call import StageCall
+from sftplay.cli import make_job, quote_yaml
 from sftplay.errors import UsageError
-from sftplay.host.containers import engine
-from sftplay.host.containers import runner as container_runner
-from sftplay.host.local import environments
+from sftplay.host.containers.ownership import hand_to_owner
+from sftplay.host.launch.execute import execute
+from sftplay.host.launch.request import LaunchRequest, resolve
 from sftplay.host.local import runner as local_runner
-from sftplay.host.protocol.call import Call
-from sftplay.host.protocol.ends import explain_end
-from sftplay.host.select import choose
-from sftplay.host.system import machine
+from sftplay.host.system.machine import read_machine
 from sftplay.runs import Run
 from sftplay.stages import BY_NAME
 
@@ -67,31 +64,28 @@ def compare_stacks(
     for run, stack, place in zip(runs, names, places, strict=True):
         if stack == "unsloth":
             console.info("loading Unsloth's adapter with plain PEFT, in the bnb stack")
-            code = code or _stage(Call(BY_NAME["eval"], None, run.name, options=("--portable",)), "bnb", place)
+            code = code or _run_stage(
+                StageCall(BY_NAME["eval"], None, run.name, options={"portable": True}), "bnb", place
+            )
     return code
 
 
-def _train(stack: str, place: str, run: Run, steps: int, config: str | None, overrides: Sequence[str]) -> int:
+def _train(stack: str, runner: str, run: Run, steps: int, config: str | None, overrides: Sequence[str]) -> int:
     backend = "unsloth" if stack == "unsloth" else "bnb"
     fixed = (
         f"backend={backend}", f"train.max_steps={steps}", "train.logging_steps=1", f"train.save_steps={steps}",
         "backend_fallback.enabled=false",
     )  # fmt: skip
-    return _stage(Call(BY_NAME["train"], config, run.name, (*overrides, *fixed)), stack, place)
+    return _run_stage(StageCall(BY_NAME["train"], config, run.name, (*overrides, *fixed)), stack, runner)
 
 
-def _stage(call: Call, stack: str, place: str) -> int:
-    """A stage in this very stack, whatever the machine would choose."""
-    if place == "docker":
-        job, facts = parse_job(call.argv)[1], machine.look()
-        device = choose.choose_device(job.settings, facts).value
-        console.info(f"{call.stage.name} in the image of the {stack} stack: {quote_yaml(str(call.run))}")
-        code = container_runner.run(engine.connect(), call, job, facts, stack, device)
-        container_runner.give_back(Run(job.run_name).folder)
-        return code
-    environment = environments.ensure(stack)
-    console.info(f"{call.stage.name} in the {stack} stack: {quote_yaml(str(call.run))}")
-    env = local_runner.stage_environ(call.stage, environment, os.environ, cores=machine.look().cores)
-    code = local_runner.run_foreground([str(environment.python), "-m", "sftplay", *call.argv], env)
-    explain_end(call.stage.name, code)
-    return code
+def _run_stage(call: StageCall, stack: str, runner: str) -> int:
+    """Run a stage in this very stack, whatever the machine would choose. Returns its exit code."""
+    where = f"the image of the {stack} stack" if runner == "docker" else f"the {stack} stack"
+    console.info(f"{call.stage.name} in {where}: {quote_yaml(str(call.run))}")
+    if runner == "local":
+        return local_runner.run_stage(call, stack, cores=read_machine().cores)
+    try:
+        return execute(resolve(LaunchRequest(call, "local")), runner, stack)
+    finally:
+        hand_to_owner(Run(str(call.run)).folder)

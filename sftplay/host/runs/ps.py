@@ -12,13 +12,13 @@ from sftplay import console
 from sftplay.errors import NotFoundError, SftplayError, UsageError
 from sftplay.host.containers import available
 from sftplay.host.containers import engine as engines
-from sftplay.host.containers import errors as engine_errors
 from sftplay.host.containers import lifecycle as containers
 from sftplay.host.containers import stop as container_stop
 from sftplay.host.containers import training as container_training
 from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.errors import engine_errors
 from sftplay.host.containers.spec import project_of
-from sftplay.host.local.training import ask_supervisor
+from sftplay.host.local.training import request_stop
 from sftplay.host.protocol import records
 from sftplay.host.protocol.signals import GRACE
 from sftplay.host.runs import tensorboard
@@ -30,7 +30,7 @@ BOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningItem:
     """One thing of this project that runs, or that ended and was left behind.
 
     Attributes:
@@ -57,7 +57,7 @@ class Running:
 def show() -> None:
     """Print what runs; next steps on stderr."""
     engine, trouble = _engine()
-    found = list(look(engine))
+    found = list(find_running(engine))
     if trouble is not None:
         console.warning(f"containers are not shown: {trouble}")
     if not found:
@@ -83,7 +83,7 @@ def stop(runs: Sequence[str], *, everything: bool) -> int:
     engine, trouble = _engine()
     if trouble is not None:
         console.warning(f"containers can't be stopped: {trouble}")
-    found = list(look(engine))
+    found = list(find_running(engine))
     chosen = _chosen(found, runs, everything=everything)
     for one in chosen:
         _stop(engine, one)
@@ -92,34 +92,34 @@ def stop(runs: Sequence[str], *, everything: bool) -> int:
     return 0
 
 
-def look(engine: Engine | None) -> Iterator[Running]:
+def find_running(engine: Engine | None) -> Iterator[RunningItem]:
     """Trainings under a supervisor, containers of this project, TensorBoard."""
     yield from _local()
     board = tensorboard.ours()
     if board is not None:
-        yield Running(BOARD, "", "local", "cpu", "", "running", f"process {board.process.pid}, port {board.port}")
+        yield RunningItem(BOARD, "", "local", "cpu", "", "running", f"process {board.process.pid}, port {board.port}")
     if engine is not None:
         yield from _contained(engine)
 
 
-def _local() -> Iterator[Running]:
+def _local() -> Iterator[RunningItem]:
     for folder in sorted(path.parent for path in OUTPUTS.glob("*/.launch.lock")):
         run = Run(folder.name)
         start = records.newest(run.launch)
         if start is not None and start.runner == "local" and is_held(run.launch_lock):
-            yield Running(
+            yield RunningItem(
                 "train", run.name, "local", start.stack, start.created, "running", "a supervised process", _watched(run)
             )
 
 
-def _contained(engine: Engine) -> Iterator[Running]:
+def _contained(engine: Engine) -> Iterator[RunningItem]:
     label = f"sftplay.project={project_of(str(Path.cwd()))}"
-    with engine_errors.engine_errors("list containers"):
+    with engine_errors("list containers"):
         listed: list[dict[str, Any]] = engine.api.containers(all=True, filters={"label": label})
     for found in listed:
         labels = found["Labels"]
         stage, name = labels.get("sftplay.stage", "?"), labels.get("sftplay.run", "")
-        yield Running(
+        yield RunningItem(
             stage,
             name,
             "docker",
@@ -132,7 +132,7 @@ def _contained(engine: Engine) -> Iterator[Running]:
         )
 
 
-def _chosen(found: list[Running], runs: Sequence[str], *, everything: bool) -> list[Running]:
+def _chosen(found: list[RunningItem], runs: Sequence[str], *, everything: bool) -> list[RunningItem]:
     if everything:
         return found
     stages = [one for one in found if one.stage != BOARD]
@@ -146,7 +146,7 @@ def _chosen(found: list[Running], runs: Sequence[str], *, everything: bool) -> l
     return [one for one in stages if not runs or one.run in runs]
 
 
-def _stop(engine: Engine | None, one: Running) -> None:
+def _stop(engine: Engine | None, one: RunningItem) -> None:
     console.info(
         f"stopping {one.name} ({one.where}){f': up to {GRACE} s for a checkpoint' if one.stage == 'train' else ''}"
     )
@@ -158,18 +158,18 @@ def _stop(engine: Engine | None, one: Running) -> None:
         _stop_container(engine, one)
     else:
         run = Run(one.run)
-        ask_supervisor(run, kill=False)
+        request_stop(run, kill=False)
         deadline = time.monotonic() + GRACE + 10
         while is_held(run.launch_lock) and time.monotonic() < deadline:
             time.sleep(0.1)
     console.success(f"{one.name} is stopped{_how(one)}")
 
 
-def _stop_container(engine: Engine, one: Running) -> None:
+def _stop_container(engine: Engine, one: RunningItem) -> None:
     """A training is left for its launcher, or the next one, to harvest; anything else is removed."""
     start = records.newest(Run(one.run).launch) if one.stage == "train" and one.run else None
     if start is not None and one.state != "exited":
-        container_training.ask(engine, Run(one.run), start, one.container, kill=False).join()
+        container_training.request_stop(engine, Run(one.run), start, one.container, kill=False).join()
     elif one.state == "running":
         container_stop.stop_soon(engine, one.container, 10).join()
     if start is None:
@@ -178,7 +178,7 @@ def _stop_container(engine: Engine, one: Running) -> None:
         container_training.running(engine, Run(one.run))  # writes down how it ended, and removes it
 
 
-def _how(one: Running) -> str:
+def _how(one: RunningItem) -> str:
     run = Run(one.run) if one.run else None
     start = records.newest(run.launch) if run and one.stage == "train" else None
     end = records.read_exit(run.launch, start) if run and start else None
@@ -187,7 +187,7 @@ def _how(one: Running) -> str:
     return ", its checkpoint is written: inv train with --resume goes on" if end.code == 85 else f" (code {end.code})"
 
 
-def _state(one: Running) -> str:
+def _state(one: RunningItem) -> str:
     return f"{one.state}, nobody watches" if one.watched is False else one.state
 
 
@@ -199,5 +199,5 @@ def _engine() -> tuple[Engine | None, SftplayError | None]:
     """The engine; no word about one that was never here."""
     if not engines.may_be_here():
         return None, None
-    shelf = available.look()
+    shelf = available.find()
     return shelf.engine, shelf.problem

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from sftplay import console
 from sftplay.errors import BusyError, UsageError
 from sftplay.files import human_size
-from sftplay.host.runs.clean import Doomed, remove
-from sftplay.host.runs.view import require
+from sftplay.host.runs.clean import Removal, remove
+from sftplay.host.runs.view import require_run
 from sftplay.host.system.disk import disk_size
 from sftplay.host.ui import prompt
 
@@ -27,13 +27,13 @@ def run(names: Sequence[str], *, yes: bool = False) -> int:
         raise UsageError("which runs?", todo="inv runs.rm NAME …; inv runs lists them")
     doomed = []
     for name in dict.fromkeys(names):
-        view = require(name)
+        view = require_run(name)
         folder = view.run.folder
         link = folder.is_symlink()
         note = f"link: only the link goes, not {folder.readlink()}" if link else view.state
         console.info(f"{folder}  {human_size(disk_size(folder))}  {note}")
         locks = [lock for lock in (view.run.launch_lock, view.run.run_lock) if lock.is_file() and not link]
-        doomed.append(Doomed(folder, disk_size(folder), (folder,), tuple(locks)))
+        doomed.append(Removal(folder, disk_size(folder), (folder,), tuple(locks)))
     if not yes and not _agreed(len(doomed)):
         console.info("nothing was removed")
         return 0
@@ -47,8 +47,8 @@ def run(names: Sequence[str], *, yes: bool = False) -> int:
 
 
 def _agreed(count: int) -> bool:
-    if not prompt.somebody_is_there():
+    if not prompt.can_ask():
         raise UsageError("nothing was removed: there is no terminal to ask on", todo="the same command with --yes")
-    return prompt.yes(
+    return prompt.ask_yes_no(
         f"Remove {'this run' if count == 1 else f'these {count} runs'} with everything in it?", default=False
     )

@@ -16,17 +16,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sftplay import console
+from sftplay.call import StageCall
+from sftplay.cli import parse_call
 from sftplay.config import load_config
 from sftplay.errors import MachineError, ProtocolError, RefusedError, SftplayError
 from sftplay.files import read_json, write_json
-from sftplay.host.launch import stage
+from sftplay.host.launch.request import LaunchRequest
+from sftplay.host.launch.stage import start
 from sftplay.host.protocol import records
 from sftplay.host.runs import curves
-from sftplay.host.runs.replay_checks import Changed, changed, unmatched
-from sftplay.host.runs.view import View, require
+from sftplay.host.runs.replay_checks import RecordedDifference, changed, unmatched
+from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.system import machine
 from sftplay.manifest import MANIFEST
 from sftplay.runs import Run
+from sftplay.stages import BY_NAME
 from sftplay.stamp import Stamp, read_stamp
 
 SHOWN = 10  # losses
@@ -44,7 +48,7 @@ _MUST_BE_SAME = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ReplayComparison:
     """Two trainings of the same thing.
 
     Attributes:
@@ -81,7 +85,7 @@ def run(name: str, *, first: int | None = None) -> int:
     Raises:
         RefusedError: something that it stood on was changed (76). MachineError: this machine is of another kind (69).
     """
-    view = require(name)
+    view = require_run(name)
     stamp = read_stamp(view.run.stamp)
     _check(view, stamp)
     target = Run(_free_name(view.run))
@@ -99,7 +103,7 @@ def run(name: str, *, first: int | None = None) -> int:
     return 0 if same else RefusedError.code
 
 
-def _check(view: View, stamp: Stamp) -> None:
+def _check(view: RunView, stamp: Stamp) -> None:
     """Refuse what can't come out the same, with everything that stands in the way."""
     found = changed(view.run, stamp)
     if found:
@@ -109,7 +113,7 @@ def _check(view: View, stamp: Stamp) -> None:
             todo="bring back what was changed (git, a backup, inv fetch), or train a new run",
         )
     settings = load_config(view.run.config)
-    lacking = unmatched(stamp, dict(view.record), machine.look(), settings)
+    lacking = unmatched(stamp, dict(view.record), machine.read_machine(), settings)
     serious = [one for one in lacking if one.what not in ("processor", "code")]
     if serious:
         raise MachineError(
@@ -120,7 +124,7 @@ def _check(view: View, stamp: Stamp) -> None:
         console.warning(str(one))
 
 
-def _listing(found: Sequence[Changed]) -> str:
+def _listing(found: Sequence[RecordedDifference]) -> str:
     return "\n".join(f"  {one}" for one in found)
 
 
@@ -129,15 +133,17 @@ def _free_name(run: Run) -> str:
     return base.free_name() if base.folder.exists() else base.name
 
 
-def _train(view: View, target: Run, first: int | None) -> int:
-    """The training, with the run's own config, runner, starting adapter and number of threads."""
+def _train(view: RunView, target: Run, first: int | None) -> int:
+    """Train with the run's own config, runner, starting adapter and number of threads. Returns the exit code."""
     starts = list(_starts(view.run))
-    options = ["--no-auto", *(word for word in (starts[0].argv if starts else ()) if word.startswith("--init-adapter"))]
     runner = starts[-1].runner if starts and starts[-1].runner in ("docker", "local") else "auto"
+    adapter = parse_call(starts[0].argv).options.get("init_adapter") if starts else None
+    options = {"no_auto": True, "init_adapter": adapter}
+    call = StageCall(BY_NAME["train"], str(view.run.config), target.name, options=options)
     effective = view.record.get("effective")
     threads = effective.get("threads") if isinstance(effective, dict) else None
     with _threads(threads), _stopped_after(target, first):
-        return stage.start("train", config=str(view.run.config), run=target.name, options=options, runner=runner)
+        return start(LaunchRequest(call, runner))
 
 
 def _starts(run: Run) -> Iterator[records.Start]:
@@ -189,7 +195,7 @@ def _same_ground(stamp: Stamp, target: Run) -> None:
     """
     now = read_stamp(target.stamp)
     found = [
-        Changed(key, f"{getattr(stamp, key)} then, {getattr(now, key)} now")
+        RecordedDifference(key, f"{getattr(stamp, key)} then, {getattr(now, key)} now")
         for key in _MUST_BE_SAME
         if getattr(stamp, key) != getattr(now, key)
     ]
@@ -197,11 +203,11 @@ def _same_ground(stamp: Stamp, target: Run) -> None:
         raise RefusedError(f"the replay ran on other ground:\n{_listing(found)}", where=str(target.folder))
 
 
-def compare(old: Run, new: Run, *, whole: bool) -> Comparison:
+def compare(old: Run, new: Run, *, whole: bool) -> ReplayComparison:
     """The losses of steps that both logged, and the published weights file by file."""
     then, now = (dict(curves.one_curve(run, "loss")) for run in (old, new))
     points = tuple((int(step), then[step], now[step]) for step in sorted(then) if step in now)
-    return Comparison(points, _files(old, new) if whole else {})
+    return ReplayComparison(points, _files(old, new) if whole else {})
 
 
 def _files(old: Run, new: Run) -> dict[str, bool]:
@@ -211,7 +217,7 @@ def _files(old: Run, new: Run) -> dict[str, bool]:
     return {name: listed[0][name]["hash"] == listed[1].get(name, {}).get("hash") for name in names}
 
 
-def _say(compared: Comparison, old: Run, new: Run, *, exact: bool, same: bool) -> None:
+def _say(compared: ReplayComparison, old: Run, new: Run, *, exact: bool, same: bool) -> None:
     for step, then, now in compared.points[:SHOWN]:
         console.info(f"step {step}: loss {then:.6f} then, {now:.6f} now{'' if then == now else '   ← differs'}")
     if len(compared.points) > SHOWN:

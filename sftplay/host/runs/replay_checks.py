@@ -27,7 +27,7 @@ _SPLITS = ("train", "val")  # what a training reads
 
 
 @dataclass(frozen=True)
-class Changed:
+class RecordedDifference:
     """Something that is not what it was: what, and how it is known."""
 
     what: str
@@ -37,17 +37,17 @@ class Changed:
         return f"{self.what}: {self.how}"
 
 
-def changed(run: Run, stamp: Stamp) -> list[Changed]:
+def changed(run: Run, stamp: Stamp) -> list[RecordedDifference]:
     """Everything that differs from what the run recorded: config, template, data, model, lock."""
     try:
         settings = load_config(run.config)
     except SftplayError as error:
-        return [Changed(str(run.config), error.what)]
+        return [RecordedDifference(str(run.config), error.what)]
     found = [*_config(run, stamp, settings), *_template(run, stamp), *_data(stamp, settings)]
     return [*found, *_model(stamp, settings), *_lock(stamp)]
 
 
-def _config(run: Run, stamp: Stamp, settings: Settings) -> Iterator[Changed]:
+def _config(run: Run, stamp: Stamp, settings: Settings) -> Iterator[RecordedDifference]:
     now: dict[str, Any] = settings.train.model_dump(mode="json") | {"max_length": settings.model.max_length}
     pairs = [(key, value, now.get(key)) for key, value in stamp.optimization.items()]
     pairs += [
@@ -60,20 +60,20 @@ def _config(run: Run, stamp: Stamp, settings: Settings) -> Iterator[Changed]:
         pairs += [(f"lora.{key}", value, lora.get(key)) for key, value in stamp.lora.items()]
     for key, before, value in pairs:
         if before != value:
-            yield Changed(f"{run.config}, {key}", f"{before} when it was trained, now {value}")
+            yield RecordedDifference(f"{run.config}, {key}", f"{before} when it was trained, now {value}")
 
 
-def _template(run: Run, stamp: Stamp) -> Iterator[Changed]:
+def _template(run: Run, stamp: Stamp) -> Iterator[RecordedDifference]:
     try:
         now = hash_bytes(run.template.read_bytes())
     except OSError as error:
-        yield Changed(str(run.template), error.strerror or "can't be read")
+        yield RecordedDifference(str(run.template), error.strerror or "can't be read")
         return
     if now != stamp.template_hash:
-        yield Changed(str(run.template), "its hash is another one")
+        yield RecordedDifference(str(run.template), "its hash is another one")
 
 
-def _data(stamp: Stamp, settings: Settings) -> Iterator[Changed]:
+def _data(stamp: Stamp, settings: Settings) -> Iterator[RecordedDifference]:
     folder = data_folder("tokenized", settings)
     try:
         made = read_stamp(folder)
@@ -82,38 +82,38 @@ def _data(stamp: Stamp, settings: Settings) -> Iterator[Changed]:
         rows, template = facts["values_hash"]["train"], facts["template_hash"]
         files = {split: facts["files"][f"{split}.arrow"]["hash"] for split in _SPLITS}
     except (SftplayError, AssertionError, KeyError, TypeError):
-        yield Changed(str(folder), "the tokenized rows are not there any more")
+        yield RecordedDifference(str(folder), "the tokenized rows are not there any more")
         return
     if template != stamp.template_hash:
-        yield Changed(str(folder), "its rows were made with another chat template")
+        yield RecordedDifference(str(folder), "its rows were made with another chat template")
     if rows != stamp.data_hash:
-        yield Changed(str(folder), "other rows than the run was trained on")
+        yield RecordedDifference(str(folder), "other rows than the run was trained on")
     for split, written in files.items():
         path = folder / f"{split}.arrow"
         if not path.is_file():
-            yield Changed(str(path), "gone")
+            yield RecordedDifference(str(path), "gone")
         elif content_hash(path) != written:
-            yield Changed(str(path), f"not what {STAMP} beside it says was written")
+            yield RecordedDifference(str(path), f"not what {STAMP} beside it says was written")
 
 
-def _model(stamp: Stamp, settings: Settings) -> Iterator[Changed]:
+def _model(stamp: Stamp, settings: Settings) -> Iterator[RecordedDifference]:
     try:
         now = fingerprint(find_model(settings))
     except NotFoundError as error:
-        yield Changed(f"the model {stamp.base_model}", error.what)
+        yield RecordedDifference(f"the model {stamp.base_model}", error.what)
         return
     if now != stamp.weights_hash:
-        yield Changed(f"the model {stamp.base_model}", "other weights than it was trained on")
+        yield RecordedDifference(f"the model {stamp.base_model}", "other weights than it was trained on")
 
 
-def _lock(stamp: Stamp) -> Iterator[Changed]:
+def _lock(stamp: Stamp) -> Iterator[RecordedDifference]:
     lock = lock_of(stamp.stack)
     if stamp.lock_hash is None or lock is None:
         return
     if not (CHECKOUT / lock).is_file():
-        yield Changed(str(lock), "gone")
+        yield RecordedDifference(str(lock), "gone")
     elif hash_file(CHECKOUT / lock) != stamp.lock_hash:
-        yield Changed(str(lock), "other packages than it was trained with")
+        yield RecordedDifference(str(lock), "other packages than it was trained with")
 
 
 def lock_of(stack: str) -> Path | None:
@@ -122,26 +122,34 @@ def lock_of(stack: str) -> Path | None:
     return Path(known.lock) if known else None
 
 
-def unmatched(stamp: Stamp, record: dict[str, Any], facts: machine.Machine, settings: Settings) -> list[Changed]:
+def unmatched(
+    stamp: Stamp, record: dict[str, Any], facts: machine.Machine, settings: Settings
+) -> list[RecordedDifference]:
     """What this machine can't give as it was: another kind of device, of precision, of processor. Pure but for the look at it."""
     found = []
     try:
         device = choose.choose_device(settings, facts).value
     except SftplayError as error:
-        return [Changed("device", f"{stamp.device} then; now {error.what}")]
+        return [RecordedDifference("device", f"{stamp.device} then; now {error.what}")]
     if device != stamp.device:
         found.append(
-            Changed("device", f"{stamp.device} then, {device} here: other kernels, other rounding, other losses")
+            RecordedDifference(
+                "device", f"{stamp.device} then, {device} here: other kernels, other rounding, other losses"
+            )
         )
     asked = settings.train.asked_precision
     if asked == "auto" and stamp.device == device == "cpu":
         here = "bf16" if cpu_has_bf16() else "fp32"
         if here != stamp.precision:
-            found.append(Changed("precision", f"{stamp.precision} then, this processor has {here}"))
+            found.append(RecordedDifference("precision", f"{stamp.precision} then, this processor has {here}"))
     if record.get("code_hash") not in (None, code_hash()):
-        found.append(Changed("code", "sftplay's own stages are another version: sums may come out differently"))
+        found.append(
+            RecordedDifference("code", "sftplay's own stages are another version: sums may come out differently")
+        )
     effective = record.get("effective")
     there = effective.get("processor") if isinstance(effective, dict) else None
     if there and there != processor_name() and device == "cpu":
-        found.append(Changed("processor", f"{there} then, {processor_name()} here: sums may come out differently"))
+        found.append(
+            RecordedDifference("processor", f"{there} then, {processor_name()} here: sums may come out differently")
+        )
     return found

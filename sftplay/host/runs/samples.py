@@ -23,7 +23,7 @@ LONGEST = 400  # characters of an answer
 
 
 @dataclass(frozen=True)
-class Answers:
+class SampleAnswers:
     """One prompt with the answer of the base, of the tuned model, and the one in the data."""
 
     prompt: str
@@ -32,7 +32,7 @@ class Answers:
     reference: str
 
 
-def read(run: Run, settings: Settings, split: str = "val") -> list[Answers]:
+def read(run: Run, settings: Settings, split: str = "val") -> list[SampleAnswers]:
     """The samples that `eval` wrote. Prompts are the user's words where data/processed has them, else as the model reads them.
 
     Raises:
@@ -43,7 +43,9 @@ def read(run: Run, settings: Settings, split: str = "val") -> list[Answers]:
         raise NotFoundError("no evaluation yet", where=str(path), todo=f"inv eval --run {run.name}")
     rows = list(_rows(path))[:SHOWN]
     asked = _questions(data_folder("processed", settings) / f"{split}.jsonl", {row["id"] for row in rows})
-    return [Answers(asked.get(row["id"], row["prompt"]), row["base"], row["tuned"], row["reference"]) for row in rows]
+    return [
+        SampleAnswers(asked.get(row["id"], row["prompt"]), row["base"], row["tuned"], row["reference"]) for row in rows
+    ]
 
 
 def user_words(run: Run, split: str, ids: set[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from sftplay import console
 from sftplay.files import human_size
-from sftplay.host.runs.view import View, every_run
+from sftplay.host.runs.view import RunView, read_runs
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 
@@ -21,7 +21,7 @@ _LEAST = ("size", "time", "method", "backend", "ROUGE-L", "steps")  # what a nar
 
 def show(*, as_json: bool = False) -> None:
     """Print the table on stdout, and what is wrong with runs on stderr."""
-    views = list(every_run())
+    views = list(read_runs())
     if as_json:
         console.result(json.dumps([facts(view) for view in views], indent=2, default=str))
         return
@@ -34,7 +34,7 @@ def show(*, as_json: bool = False) -> None:
             console.warning(f"{view.name}: {problem}")
 
 
-def cells(view: View) -> list[str | Text]:
+def cells(view: RunView) -> list[str | Text]:
     """A run's line."""
     seconds = view.seconds
     return [
@@ -52,7 +52,7 @@ def cells(view: View) -> list[str | Text]:
     ]
 
 
-def facts(view: View) -> dict[str, Any]:
+def facts(view: RunView) -> dict[str, Any]:
     """A run as plain values."""
     return {
         "run": view.name,
@@ -72,7 +72,7 @@ def facts(view: View) -> dict[str, Any]:
     }
 
 
-def before_after(view: View, metric: str, form: str) -> str:
+def before_after(view: RunView, metric: str, form: str) -> str:
     """`12.1 → 30.4`: a metric of the evaluation for base and tuned model."""
     found = view.metric(metric)
     return f"{found[1]:{form}} → {found[2]:{form}}" if found else ""

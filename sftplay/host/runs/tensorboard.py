@@ -15,10 +15,10 @@ from sftplay.errors import MachineError, NotFoundError, SftplayError
 from sftplay.files import read_json, write_json
 from sftplay.host.containers import available
 from sftplay.host.containers import tensorboard as container_tensorboard
-from sftplay.host.containers.available import Shelf
+from sftplay.host.containers.available import AvailableImages
 from sftplay.host.local import environments
 from sftplay.host.select import choose
-from sftplay.host.system.processes import Identity, identify, is_free, listener, name_of, next_free
+from sftplay.host.system.processes import ProcessIdentity, identify, is_free, listener, name_of, next_free
 from sftplay.locks import hold
 from sftplay.places import OUTPUTS
 
@@ -30,10 +30,10 @@ STOP_PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
-class Board:
+class BoardProcess:
     """A TensorBoard that sftplay started: its process, its port, and the folder it shows."""
 
-    process: Identity
+    process: ProcessIdentity
     port: int
     folder: str
 
@@ -57,7 +57,7 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
     if run and not folder.is_dir():
         raise NotFoundError(f"there is no run {run}", where=str(folder), todo="inv tensorboard shows every run")
     choose.check_runner(runner)
-    shelf = Shelf() if runner == "local" else available.look()
+    shelf = AvailableImages() if runner == "local" else available.find()
     with hold(LOCK, who="the start of TensorBoard", todo="wait a moment"):
         running = ours() or (container_tensorboard.ours(shelf.engine) if shelf.engine else None)
         if running:
@@ -86,7 +86,7 @@ def stop() -> None:
         _end(running)
         console.success(f"TensorBoard on port {running.port} is stopped")
         return
-    engine = available.look().engine
+    engine = available.find().engine
     contained = container_tensorboard.stop(engine) if engine else None
     if contained is None:
         console.success("no TensorBoard of ours is running")
@@ -94,11 +94,11 @@ def stop() -> None:
         console.success(f"TensorBoard on port {contained.port} is stopped, its container removed")
 
 
-def ours() -> Board | None:
+def ours() -> BoardProcess | None:
     """The TensorBoard that was started here and still runs; None where its process has ended."""
     try:
         value = read_json(RECORD)
-        board = Board(Identity(**value["process"]), int(value["port"]), str(value["folder"]))
+        board = BoardProcess(ProcessIdentity(**value["process"]), int(value["port"]), str(value["folder"]))
     except (SftplayError, KeyError, TypeError, ValueError):
         return None
     return board if identify(board.process.pid) == board.process else None
@@ -136,7 +136,7 @@ def _launch(folder: Path, port: int) -> None:
             env={**os.environ, "PYTHONNOUSERSITE": "1", "TF_CPP_MIN_LOG_LEVEL": "2"},
         )
     process = identify(child.pid)
-    board = Board(process, port, str(folder)) if process else None
+    board = BoardProcess(process, port, str(folder)) if process else None
     if board:
         write_json(RECORD, asdict(board))
     try:
@@ -162,7 +162,7 @@ def _wait(child: subprocess.Popen[bytes], port: int) -> None:
     raise MachineError(f"TensorBoard {ended}\n{tail}", where=str(LOG), todo="look into the log, then start it again")
 
 
-def _end(board: Board) -> None:
+def _end(board: BoardProcess) -> None:
     """SIGTERM to its session, SIGKILL where that does not help; only while the process is the recorded one."""
     for signum in (signal.SIGTERM, signal.SIGKILL):
         if identify(board.process.pid) != board.process:

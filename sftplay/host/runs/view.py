@@ -24,7 +24,7 @@ _BEGINS = ("started", "resumed")
 
 
 @dataclass(frozen=True)
-class View:
+class RunView:
     """What a run folder tells.
 
     Attributes:
@@ -113,11 +113,11 @@ class View:
         return None
 
 
-def every_run() -> Iterator[View]:
+def read_runs() -> Iterator[RunView]:
     """Every folder in outputs/, by name. Links to folders are looked at, files and hidden folders are not."""
     if OUTPUTS.is_dir():
         names = sorted(path.name for path in OUTPUTS.iterdir() if _is_run(path))
-        yield from (look(Run(name)) for name in names)
+        yield from (read_run(Run(name)) for name in names)
 
 
 def _is_run(path: Path) -> bool:
@@ -125,7 +125,7 @@ def _is_run(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".") and not (path / "batch.json").is_file()
 
 
-def require(name: str) -> View:
+def require_run(name: str) -> RunView:
     """The run of that name.
 
     Raises:
@@ -135,12 +135,12 @@ def require(name: str) -> View:
         raise UsageError(f"a run is named as in `inv runs`, not by a path: {name!r}", todo="inv runs lists them")
     run = Run(name)
     if not run.folder.is_dir():
-        names = ", ".join(view.name for view in every_run()) or "none"
+        names = ", ".join(view.name for view in read_runs()) or "none"
         raise NotFoundError(f"there is no run {name} (runs here: {names})", where=str(run.folder), todo="inv runs")
-    return look(run)
+    return read_run(run)
 
 
-def look(run: Run) -> View:
+def read_run(run: Run) -> RunView:
     """Read everything that a list needs. Never raises for what is in the folder."""
     problems: list[str] = []
     try:
@@ -155,8 +155,8 @@ def look(run: Run) -> View:
         problems += _missing(run, attempts, stamp, record)
         state = _state(run, events, begun=bool(attempts or stamp or record), damaged=bool(problems))
     except OSError as error:
-        return View(run, "damaged", (f"{error.filename or run.folder}: {error.strerror}",))
-    return View(run, state, tuple(problems), stamp, record, events, progress, metrics)
+        return RunView(run, "damaged", (f"{error.filename or run.folder}: {error.strerror}",))
+    return RunView(run, state, tuple(problems), stamp, record, events, progress, metrics)
 
 
 def _state(run: Run, events: tuple[Mapping[str, Any], ...], *, begun: bool, damaged: bool) -> State:

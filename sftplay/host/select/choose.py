@@ -6,15 +6,15 @@ from typing import Literal
 
 from sftplay.decision import Decision
 from sftplay.errors import MachineError, UsageError
-from sftplay.host.containers.available import Shelf, get_it, lacking
+from sftplay.host.containers.available import AvailableImages, command_to_get, describe_missing
 from sftplay.host.system.machine import Machine
 from sftplay.places import DEFAULT_MODEL
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME, Stage
 
-Runner = Literal["docker", "local"]
-Stack = Literal["bnb", "unsloth", "cpu"]
-Device = Literal["cuda", "cpu"]
+RunnerName = Literal["docker", "local"]
+StackName = Literal["bnb", "unsloth", "cpu"]
+DeviceName = Literal["cuda", "cpu"]
 RUNNERS = ("auto", "docker", "local")
 
 
@@ -24,7 +24,7 @@ def check_runner(asked: str) -> None:
         raise UsageError(f"--runner wants one of {', '.join(RUNNERS)}, got {asked!r}", todo="leave it out: auto")
 
 
-def choose_runner(asked: str, stack: str, shelf: Shelf) -> Decision[Runner]:
+def choose_runner(asked: str, stack: str, shelf: AvailableImages) -> Decision[RunnerName]:
     """A container where an engine and the stack's image are there, else an environment on this machine.
 
     Args:
@@ -44,18 +44,22 @@ def choose_runner(asked: str, stack: str, shelf: Shelf) -> Decision[Runner]:
     if state == "present":
         return Decision("docker", "asked for" if asked == "docker" else f"the {stack} image is here")
     if asked == "docker":
-        raise MachineError(f"--runner docker: {lacking(stack, state)}", todo=f"{get_it(stack)}; or use --runner local")
-    return Decision("local", f"{lacking(stack, state)}: {get_it(stack)}")
+        raise MachineError(
+            f"--runner docker: {describe_missing(stack, state)}", todo=f"{command_to_get(stack)}; or use --runner local"
+        )
+    return Decision("local", f"{describe_missing(stack, state)}: {command_to_get(stack)}")
 
 
-def choose_training_stack(settings: Settings, machine: Machine, backend: str, *, preflight: bool) -> Decision[Stack]:
+def choose_training_stack(
+    settings: Settings, machine: Machine, backend: str, *, preflight: bool
+) -> Decision[StackName]:
     """The stack of a training. Without preflight the Unsloth stack starts on a machine without a GPU as well."""
     if backend == "unsloth" and not preflight:
         return Decision("unsloth", "--no-preflight")
     return choose_stack(BY_NAME["train"], settings, machine, frozenset(), backend)
 
 
-def choose_device(settings: Settings, machine: Machine) -> Decision[Device]:
+def choose_device(settings: Settings, machine: Machine) -> Decision[DeviceName]:
     """Where training, evaluation and inference run. Asked for here, asserted by the stage: never the CPU by accident.
 
     Raises:
@@ -76,7 +80,7 @@ def choose_device(settings: Settings, machine: Machine) -> Decision[Device]:
 
 def choose_stack(
     stage: Stage, settings: Settings, machine: Machine, present: frozenset[str], backend: str = ""
-) -> Decision[Stack]:
+) -> Decision[StackName]:
     """The stack that a stage runs in.
 
     Args:
@@ -89,14 +93,14 @@ def choose_stack(
         device = choose_device(settings, machine)
         if device.value == "cpu":
             return Decision("cpu", device.reason)
-        chosen: Stack = "unsloth" if (backend or settings.backend) == "unsloth" else "bnb"
+        chosen: StackName = "unsloth" if (backend or settings.backend) == "unsloth" else "bnb"
         return Decision(chosen, f"{device.reason}, {'the run’s backend' if backend else 'backend'}: {chosen}")
     if "bnb" in present and (machine.has_gpu or "cpu" not in present):
         return Decision("bnb", "present, and the data libraries are locked alike")
     return Decision("cpu", "no GPU needed")
 
 
-def _fetching(settings: Settings, present: frozenset[str]) -> Decision[Stack]:
+def _fetching(settings: Settings, present: frozenset[str]) -> Decision[StackName]:
     if settings.model.name == DEFAULT_MODEL or "cpu" in present:
         return Decision("cpu", "the default model's package is in this stack only")
     return Decision("bnb", "present") if "bnb" in present else Decision("cpu", "no GPU needed")

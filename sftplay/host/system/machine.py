@@ -38,7 +38,7 @@ class Machine:
         return bool(self.nvidia)
 
 
-def look(root: Path | None = None, dev: Path = Path("/dev")) -> Machine:
+def read_machine(root: Path | None = None, dev: Path = Path("/dev")) -> Machine:
     """Read the facts; takes milliseconds, starts nothing.
 
     Args:

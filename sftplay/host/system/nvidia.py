@@ -22,7 +22,7 @@ class Gpu:
     driver: str
 
 
-def ask(timeout: float = 10.0) -> list[Gpu]:
+def query_gpus(timeout: float = 10.0) -> list[Gpu]:
     """Every GPU that answers.
 
     Raises:

@@ -12,7 +12,7 @@ _LISTEN = "0A"  # st column of /proc/net/tcp: TCP_LISTEN (Linux, include/net/tcp
 
 
 @dataclass(frozen=True)
-class Identity:
+class ProcessIdentity:
     """A process that can't be mistaken for a later one of the same number: with its start time and the machine's boot."""
 
     pid: int
@@ -20,7 +20,7 @@ class Identity:
     boot: str
 
 
-def identify(pid: int) -> Identity | None:
+def identify(pid: int) -> ProcessIdentity | None:
     """The process of that number now; None where there is none, or where it has ended and only waits to be collected."""
     try:
         stat = (PROC / str(pid) / "stat").read_text()
@@ -28,7 +28,7 @@ def identify(pid: int) -> Identity | None:
     except (OSError, UnicodeDecodeError):
         return None
     fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may hold blanks and brackets
-    return None if fields[0] in "ZX" else Identity(pid, int(fields[19]), boot)
+    return None if fields[0] in "ZX" else ProcessIdentity(pid, int(fields[19]), boot)
 
 
 def name_of(pid: int) -> str:

@@ -7,12 +7,12 @@ import sys
 from sftplay import console
 
 
-def somebody_is_there() -> bool:
+def can_ask() -> bool:
     """Whether questions can be seen and answered: both ends are a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def text(question: str, default: str = "") -> str:
+def ask_text(question: str, default: str = "") -> str:
     """One line; Enter or the end of input gives the default."""
     print(f"? {question} ", end="", file=sys.stderr, flush=True)  # noqa: T201 - a question stays on its line
     answer = sys.stdin.readline()
@@ -21,10 +21,10 @@ def text(question: str, default: str = "") -> str:
     return answer.strip() or default
 
 
-def yes(question: str, *, default: bool) -> bool:
+def ask_yes_no(question: str, *, default: bool) -> bool:
     """Yes or no; asked again until it is one of them, and Enter gives the default."""
     while True:
-        answer = text(f"{question} [{'Y/n' if default else 'y/N'}]", "y" if default else "n").lower()
+        answer = ask_text(f"{question} [{'Y/n' if default else 'y/N'}]", "y" if default else "n").lower()
         if answer in ("y", "yes", "n", "no"):
             return answer.startswith("y")
         console.info("please answer y or n, or Enter for the one in capitals")

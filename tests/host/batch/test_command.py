@@ -14,15 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from sftplay.call import StageCall
 from sftplay.config import dump_config
 from sftplay.files import write_json
 from sftplay.host.batch import summary, work
 from sftplay.host.batch.expand import Experiment, expand
 from sftplay.host.batch.file import read
 from sftplay.host.batch.plan import data_key, data_steps, decide
-from sftplay.host.batch.workers import InOrder, SideBySide, hands_for
+from sftplay.host.batch.workers import ParallelWorkers, SequentialWorkers, make_workers
 from sftplay.locks import hold
 from sftplay.runs import Run
+from sftplay.stages import BY_NAME
 from tests.browser import look_at, needs_browser
 from tests.host.conftest import RunTask
 from tests.host.runfolders import write_data, write_eval, write_run
@@ -160,19 +162,20 @@ def test_the_report_of_a_batch(three: dict[str, Experiment], tmp_path: Path) -> 
         assert (look.scroll <= look.width, look.wide, look.scripts) == (True, [], 0)
 
 
-def test_one_hand_for_one_slot_and_several_for_several(tmp_path: Path) -> None:
-    assert isinstance(hands_for((None,), "local", tmp_path), InOrder)
-    assert isinstance(hands_for(("0", "1"), "local", tmp_path), SideBySide)
+def test_one_worker_for_one_slot_and_several_for_several(tmp_path: Path) -> None:
+    assert isinstance(make_workers((None,), "local", tmp_path), SequentialWorkers)
+    assert isinstance(make_workers(("0", "1"), "local", tmp_path), ParallelWorkers)
 
 
 def test_jobs_side_by_side_each_see_one_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hands = SideBySide(("0", "1"), "local", tmp_path)
+    workers = ParallelWorkers(("0", "1"), "local", tmp_path)
     program = tmp_path / "sitecustomize.py"  # runs in every Python that is started: it says which GPU it was given
     program.write_text(
         "import os, sys, time\nprint('GPU', os.environ['CUDA_VISIBLE_DEVICES'], time.time(), flush=True)\ntime.sleep(0.5)\n"
     )
     monkeypatch.setattr("sftplay.host.batch.workers.CHECKOUT", tmp_path)
-    results = dict(hands.share({name: lambda one, name=name: (name, one.do("help", "x.yaml")) for name in "abcd"}))
+    call = StageCall(BY_NAME["process"], "x.yaml")
+    results = dict(workers.run_jobs({name: lambda one, name=name: (name, one.run_stage(call)) for name in "abcd"}))
     assert set(results) == set("abcd")
     seen = [(tmp_path / f"{name}.log").read_text().split("\n")[0].split() for name in "abcd"]
     assert sorted({gpu for _, gpu, _ in seen}) == ["0", "1"]

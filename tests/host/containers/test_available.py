@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.host.containers import image_names
-from sftplay.host.containers.available import look, states_of
+from sftplay.host.containers.available import find, states_of
 
 
 def test_an_image_of_this_very_checkout_is_present_another_one_stale() -> None:
@@ -21,7 +21,7 @@ def test_an_image_of_this_very_checkout_is_present_another_one_stale() -> None:
 
 def test_without_an_engine_there_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
-    shelf = look()
+    shelf = find()
     assert shelf.engine is None
     assert shelf.present == frozenset()
     assert "no container engine" in str(shelf.problem)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from sftplay.call import StageCall
 from sftplay.host.containers import folders, image_names
-from sftplay.host.containers.host_identity import Caller
-from sftplay.host.containers.spec import ContainerSpec, Image, board_spec, stage_spec
-from sftplay.host.protocol.call import Call
+from sftplay.host.containers.host_identity import HostIdentity
+from sftplay.host.containers.spec import ContainerImage, ContainerSpec, board_spec, stage_spec
 from sftplay.host.system.checkout import CHECKOUT
 from sftplay.stages import BY_NAME, STAGES
 
@@ -61,14 +61,16 @@ def services(request: pytest.FixtureRequest) -> dict[str, Any]:
 def spec_of(service: dict[str, Any]) -> ContainerSpec:
     """The container that a task would start for the same stage in the same stack."""
     stage, stack = service["labels"]["sftplay.stage"], service["labels"]["sftplay.stack"]
-    caller = Caller(str(CHECKOUT), VARIABLES["SFTPLAY_CACHE"], "1000:1001", because="your own", cores=4, memory=8 << 30)
-    image = Image(stack, image_names.alias(stack), "sha256:1", "sha256:2")
+    caller = HostIdentity(
+        str(CHECKOUT), VARIABLES["SFTPLAY_CACHE"], "1000:1001", because="your own", cores=4, memory=8 << 30
+    )
+    image = ContainerImage(stack, image_names.alias(stack), "sha256:1", "sha256:2")
     if stage == "tensorboard":
         return board_spec("outputs", 6006, image, caller, nonce="n")
     device = service["environment"].get("SFTPLAY_DEVICE", "")
     token = "/dev/null" if BY_NAME[stage].network else None
     overrides = tuple(word for word in service["entrypoint"] if word.startswith("backend="))
-    call = Call(BY_NAME[stage], overrides=overrides)
+    call = StageCall(BY_NAME[stage], overrides=overrides)
     return stage_spec(call, image, caller, nonce="n", device=device, token=token, terminal=bool(service.get("tty")))
 
 

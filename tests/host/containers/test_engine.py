@@ -13,7 +13,7 @@ from urllib3.exceptions import ProtocolError as Aborted
 
 from sftplay.errors import MachineError, PermissionDeniedError, SftplayError
 from sftplay.host.containers import engine
-from sftplay.host.containers import errors as engine_errors
+from sftplay.host.containers.errors import engine_gone, explain_engine_error, is_gone, status_of
 
 
 def answer(status: int, text: str) -> docker.errors.APIError:
@@ -42,7 +42,7 @@ RECORDED = [
 
 @pytest.mark.parametrize(("status", "text", "code", "what", "todo"), RECORDED)
 def test_what_the_engine_answers(status: int, text: str, code: int, what: str, todo: str) -> None:
-    problem = engine_errors.explain(answer(status, text))
+    problem = explain_engine_error(answer(status, text))
     assert problem.code == code
     assert what in str(problem)
     assert todo in problem.todo
@@ -65,21 +65,21 @@ def test_no_answer_at_all(error: Exception, code: int, what: str) -> None:
     wrapped = docker.errors.DockerException(f"Error while fetching server API version: {error}")
     wrapped.__cause__ = error
     for each in (error, wrapped):
-        problem = engine_errors.explain(each)
+        problem = explain_engine_error(each)
         assert problem.code == code
         assert what in str(problem)
-    assert engine_errors.is_gone(error)
+    assert is_gone(error)
 
 
 def test_an_answer_is_not_a_lost_engine() -> None:
-    assert not engine_errors.is_gone(answer(404, "No such container: x"))
-    assert engine_errors.status_of(answer(404, "No such container: x")) == 404
+    assert not is_gone(answer(404, "No such container: x"))
+    assert status_of(answer(404, "No such container: x")) == 404
 
 
 def test_a_name_in_use_is_a_conflict_in_podman_too() -> None:
     taken = 'creating container storage: the container name "x" is already in use by 1234'
-    assert engine_errors.status_of(answer(500, taken)) == 409
-    assert engine_errors.status_of(answer(500, "address already in use")) == 500
+    assert status_of(answer(500, taken)) == 409
+    assert status_of(answer(500, "address already in use")) == 500
 
 
 def test_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_an_engine_elsewhere_can_not_mount_this_folder(monkeypatch: pytest.Monke
 
 
 def test_a_lost_engine_says_how_to_come_back() -> None:
-    problem = engine_errors.engine_gone("the training", "the same command finds it again")
+    problem = engine_gone("the training", "the same command finds it again")
     assert problem.code == 69
     assert "may go on" in str(problem)
     assert "finds it again" in problem.todo

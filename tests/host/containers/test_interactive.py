@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.containers.interactive import wants_terminal
-from sftplay.host.protocol.call import Call
-from sftplay.stages import BY_NAME
+from sftplay.cli import parse_call
+from sftplay.host.containers.interactive import needs_terminal
 from tests.host.standin import CHECKOUT, image_with_python
 
 STAGE = """
@@ -36,23 +35,23 @@ while True:
 LAUNCHER = """
 import sys
 from dataclasses import replace
+from sftplay.call import StageCall
 from sftplay.host.containers import available, engine
-from sftplay.host.containers.host_identity import Caller
+from sftplay.host.containers.host_identity import HostIdentity
 from sftplay.host.containers.interactive import run_interactive
 from sftplay.host.containers.spec import stage_spec
-from sftplay.host.protocol.call import Call
 from sftplay.stages import BY_NAME
 root, image = sys.argv[1:]
-caller = Caller(root=root, cache=root + "/cache", user="0:0", because="", cores=1, terminal="xterm")
-spec = stage_spec(Call(BY_NAME["infer"]), available.Image("cpu", image, "", ""), caller, nonce="chat" * 4, terminal=True)
+identity = HostIdentity(root=root, cache=root + "/cache", user="0:0", because="", cores=1, terminal="xterm")
+spec = stage_spec(StageCall(BY_NAME["infer"]), available.ContainerImage("cpu", image, "", ""), identity, nonce="chat" * 4, terminal=True)
 sys.exit(run_interactive(engine.connect(), replace(spec, entrypoint=("python3", "/sft/configs/stage.py"))))
 """
 
 
 @pytest.mark.parametrize("options", [("--prompt=Hello",), ("--input=x.txt",)])
 def test_one_prompt_or_a_file_needs_no_terminal(options: tuple[str, ...]) -> None:
-    assert not wants_terminal(Call(BY_NAME["infer"], options=options))
-    assert not wants_terminal(Call(BY_NAME["process"]))
+    assert not needs_terminal(parse_call(["infer", *options]))
+    assert not needs_terminal(parse_call(["process"]))
 
 
 @pytest.mark.docker

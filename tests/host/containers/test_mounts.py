@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.cli import parse_job
+from sftplay.cli import parse_call, resolve
 from sftplay.errors import UsageError
 from sftplay.freshness import Stamp
 from sftplay.host.containers.mounts import gather, inside
-from sftplay.host.protocol.call import Call
-from sftplay.stages import BY_NAME
 
 
 @pytest.fixture
@@ -25,13 +23,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def binds(
     project: Path, stage: str, *options: str, config: str | None = None, **values: str
 ) -> dict[str, tuple[str, bool]]:
-    call = Call(
-        BY_NAME[stage],
-        config=config,
-        overrides=tuple(f"{k.replace('__', '.')}={v}" for k, v in values.items()),
-        options=options,
-    )
-    found = gather(call, parse_job(call.argv)[1], project)
+    overrides = [word for k, v in values.items() for word in ("--set", f"{k.replace('__', '.')}={v}")]
+    call = parse_call([stage, *(["--config", config] if config else []), *overrides, *options])
+    found = gather(call, resolve(call), project)
     return {bind.target: (bind.source, bind.read_only) for bind in found}
 
 

@@ -19,7 +19,7 @@ OWNER = 4711  # whom the project belongs to, where root runs these tests
 
 @pytest.fixture
 def engine_host() -> str:
-    shelf = available.look()
+    shelf = available.find()
     if shelf.engine is None:
         pytest.skip(f"no container engine: {shelf.problem}")
     if "cpu" not in shelf.present:

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from sftplay.cli import parse_call
 from sftplay.errors import UsageError
-from sftplay.host.containers.host_identity import Caller, choose_user, memory_limit
-from sftplay.host.containers.mounts import Bind
-from sftplay.host.containers.spec import ContainerSpec, Image, board_spec, stage_spec
-from sftplay.host.protocol.call import Call
-from sftplay.stages import BY_NAME, STAGES
+from sftplay.host.containers.host_identity import HostIdentity, choose_user, memory_limit
+from sftplay.host.containers.mounts import Mount
+from sftplay.host.containers.spec import ContainerImage, ContainerSpec, board_spec, stage_spec
+from sftplay.stages import STAGES
 
-CALLER = Caller(
+CALLER = HostIdentity(
     root="/home/ada/sft",
     cache="/home/ada/.cache/sftplay",
     user="1000:1000",
@@ -22,13 +22,13 @@ CALLER = Caller(
     cores=4,
     memory=8 << 30,
 )
-IMAGE = Image("cpu", "sftplay/cpu:abc", "sha256:1", "sha256:2")
+IMAGE = ContainerImage("cpu", "sftplay/cpu:abc", "sha256:1", "sha256:2")
 NONCE = "0123456789abcdef"
 
 
 def spec(stage: str, **given: Any) -> ContainerSpec:
     return stage_spec(
-        Call(BY_NAME[stage], options=given.pop("options", ())), IMAGE, given.pop("caller", CALLER), nonce=NONCE, **given
+        parse_call([stage, *given.pop("options", ())]), IMAGE, given.pop("caller", CALLER), nonce=NONCE, **given
     )
 
 
@@ -117,14 +117,14 @@ def test_the_gpu_is_asked_for_only_where_it_was_decided() -> None:
 
 
 def test_chosen_gpus_are_asked_for_by_their_number() -> None:
-    two = Caller(**{**vars(CALLER), "gpus": ("1", "3")})
+    two = HostIdentity(**{**vars(CALLER), "gpus": ("1", "3")})
     request = created(spec("train", device="cuda", caller=two))[1]["DeviceRequests"][0]
     assert (request["DeviceIDs"], request["Count"]) == (["1", "3"], 0)
 
 
 def test_the_token_is_a_file_and_only_for_fetch() -> None:
     fetch = spec("fetch", token="/home/ada/tmp/token")
-    assert Bind("/home/ada/tmp/token", "/run/secrets/hf_token", read_only=True) in fetch.binds
+    assert Mount("/home/ada/tmp/token", "/run/secrets/hf_token", read_only=True) in fetch.binds
     assert fetch.environment["HF_TOKEN_PATH"] == "/run/secrets/hf_token"
     train = spec("train", token="/home/ada/tmp/token")
     assert "HF_TOKEN_PATH" not in train.environment
@@ -132,7 +132,7 @@ def test_the_token_is_a_file_and_only_for_fetch() -> None:
 
 
 def test_of_the_persons_environment_only_the_named_variables_get_in() -> None:
-    rich = Caller(**{**vars(CALLER), "passed": {"HTTPS_PROXY": "http://proxy", "NO_COLOR": "1"}})
+    rich = HostIdentity(**{**vars(CALLER), "passed": {"HTTPS_PROXY": "http://proxy", "NO_COLOR": "1"}})
     assert "HTTPS_PROXY" not in spec("train", caller=rich).environment
     assert spec("fetch", caller=rich).environment["HTTPS_PROXY"] == "http://proxy"
     assert spec("train", caller=rich).environment["NO_COLOR"] == "1"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sftplay.host.doctor.facts import Engine, Facts, Place, Port, Stack, Tools
+from sftplay.host.doctor.facts import EngineFacts, FolderFacts, MachineFacts, PortFacts, PythonFacts, StackFacts
 from sftplay.host.system.machine import Machine
 from sftplay.host.system.nvidia import Gpu
 
@@ -20,27 +20,27 @@ CARD = Gpu("NVIDIA H200", 143771 << 20, 143167 << 20, (9, 0), "580.159.03")
 LAPTOP = Machine("Linux", "x86_64", (), 8, 16 << 30, 200 * 10**9, None)
 
 
-def stack(name: str, **changes: Any) -> Stack:
+def stack(name: str, **changes: Any) -> StackFacts:
     cuda = None if name == "cpu" else (13, 0)
-    made = Stack(name, f"sftplay/{name}:0123456789ab", image="present", environment=True, locked=True, cuda=cuda)
+    made = StackFacts(name, f"sftplay/{name}:0123456789ab", image="present", environment=True, locked=True, cuda=cuda)
     return dataclasses.replace(made, **changes)
 
 
-def engine(**changes: Any) -> Engine:
-    storage = Place(Path("/var/lib/docker"), free=500 * 10**9, disk=2)
-    made = Engine("unix:///var/run/docker.sock", "docker", "29.1.2", "1.52", False, storage, ("runc",))
+def engine(**changes: Any) -> EngineFacts:
+    storage = FolderFacts(Path("/var/lib/docker"), free=500 * 10**9, disk=2)
+    made = EngineFacts("unix:///var/run/docker.sock", "docker", "29.1.2", "1.52", False, storage, ("runc",))
     return dataclasses.replace(made, **changes)
 
 
-def healthy(*, gpu: bool = False, **changes: Any) -> Facts:
+def healthy(*, gpu: bool = False, **changes: Any) -> MachineFacts:
     """A machine without fault: everything is there, built and free."""
-    made = Facts(
+    made = MachineFacts(
         machine=dataclasses.replace(LAPTOP, nvidia=("/dev/nvidia0",) if gpu else ()),
-        tools=Tools("3.11.7", python311=True, venv=True, uv="/home/ada/sftplay/.venv/bin/uv"),
-        project=Place(Path("/home/ada/sftplay"), free=200 * 10**9, disk=1),
-        cache=Place(Path("/home/ada/.cache/sftplay"), free=200 * 10**9, disk=1),
+        tools=PythonFacts("3.11.7", python311=True, venv=True, uv="/home/ada/sftplay/.venv/bin/uv"),
+        project=FolderFacts(Path("/home/ada/sftplay"), free=200 * 10**9, disk=1),
+        cache=FolderFacts(Path("/home/ada/.cache/sftplay"), free=200 * 10**9, disk=1),
         shm=8 << 30,
-        port=Port(6006),
+        port=PortFacts(6006),
         stacks=(stack("cpu"), stack("bnb"), stack("unsloth")),
         gpus=(CARD,) if gpu else (),
         engine=engine(gpu_tried=gpu),

@@ -16,7 +16,7 @@ from sftplay.errors import PermissionDeniedError
 from sftplay.host.containers import image_names
 from sftplay.host.containers.spec import project_of
 from sftplay.host.doctor import engine_facts
-from sftplay.host.doctor.findings import Finding
+from sftplay.host.doctor.findings import MachineFinding
 from sftplay.host.doctor.gather import gather
 from sftplay.host.doctor.report import judge
 from tests.host.doctor.machines import healthy, nvidia_smi
@@ -36,7 +36,7 @@ def sock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "e.sock"
 
 
-def look(asked: str = "docker", *, dev: Path = Path("/nonexistent")) -> list[Finding]:
+def look(asked: str = "docker", *, dev: Path = Path("/nonexistent")) -> list[MachineFinding]:
     """What the doctor says about the engine and what hangs on it, less what is well."""
     found = judge(gather(dev=dev), asked)
     return [finding for finding in found if finding.topic in ABOUT_IT and finding.level != "ok"]
@@ -51,7 +51,7 @@ def test_an_engine_with_todays_images_has_no_fault(sock: Path) -> None:
     assert (gpu.level, gpu.topic) == ("note", "gpu")  # none here, and that is all right
 
 
-def trouble(found: list[Finding]) -> Finding:
+def trouble(found: list[MachineFinding]) -> MachineFinding:
     (one,) = [finding for finding in found if finding.level in ("warning", "error")]
     return one
 
@@ -74,7 +74,7 @@ def test_nobody_listens_on_the_socket(sock: Path) -> None:
 def test_no_rights_on_the_socket(sock: Path) -> None:
     with recorded_engine(sock):
         assert (
-            engine_facts.ask(sock.parent, has_gpu=False).trouble is None
+            engine_facts.query_engine(sock.parent, has_gpu=False).trouble is None
         )  # root may; and all modules are imported now
         sock.chmod(0o600)
         what, todo = as_nobody(lambda: refusal(sock.parent), sock.parent)
@@ -84,7 +84,7 @@ def test_no_rights_on_the_socket(sock: Path) -> None:
 
 
 def refusal(root: Path) -> tuple[str, str]:
-    problem = engine_facts.ask(root, has_gpu=False).trouble
+    problem = engine_facts.query_engine(root, has_gpu=False).trouble
     assert isinstance(problem, PermissionDeniedError)
     return problem.what, problem.todo
 

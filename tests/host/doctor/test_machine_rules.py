@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sftplay.host.doctor import machine_rules
-from sftplay.host.doctor.facts import Facts, Place, Port, Tools
-from sftplay.host.doctor.findings import Finding
+from sftplay.host.doctor.facts import FolderFacts, MachineFacts, PortFacts, PythonFacts
+from sftplay.host.doctor.findings import MachineFinding
 from sftplay.host.doctor.gather import gather
 from sftplay.host.doctor.report import judge
 from sftplay.numerics import Row, Table
@@ -19,7 +19,7 @@ from tests.host.doctor.machines import CARD, LAPTOP, healthy, nvidia_smi
 HOME = Path("/home/ada")
 
 
-def troubles(facts: Facts, asked: str = "auto") -> list[Finding]:
+def troubles(facts: MachineFacts, asked: str = "auto") -> list[MachineFinding]:
     return [finding for finding in judge(facts, asked) if finding.level in ("warning", "error")]
 
 
@@ -37,16 +37,16 @@ def test_a_machine_without_fault_has_none(gpu: bool, asked: str) -> None:
     ("changes", "topic", "level", "said", "todo"),
     [
         ({"machine": dataclasses.replace(LAPTOP, arch="aarch64")}, "machine", "error", "aarch64", "Linux machine"),
-        ({"tools": Tools("3.12.3", False, True, "/x/uv")}, "python", "warning", "3.11", "/x/uv python install 3.11"),
-        ({"tools": Tools("3.11.2", True, False, "/x/uv")}, "python", "error", "venv", "apt install python3.11-venv"),
-        ({"tools": Tools("3.11.2", True, True, None)}, "python", "warning", "no uv", "tasks.py install"),
+        ({"tools": PythonFacts("3.12.3", False, True, "/x/uv")}, "python", "warning", "3.11", "/x/uv python install 3.11"),
+        ({"tools": PythonFacts("3.11.2", True, False, "/x/uv")}, "python", "error", "venv", "apt install python3.11-venv"),
+        ({"tools": PythonFacts("3.11.2", True, True, None)}, "python", "warning", "no uv", "tasks.py install"),
         ({"shm": 64 << 20}, "shm", "warning", "67.1 MB", "remount,size=2g /dev/shm"),
-        ({"project": Place(HOME, 1 << 40, trouble="Read-only file system")}, "project", "error", "Read-only", "chown"),
-        ({"project": Place(HOME, 1 << 40, foreign=HOME / "x")}, "project", "error", "/home/ada/x", "sudo chown -R"),
-        ({"cache": Place(HOME, 1 << 40, trouble="Permission denied")}, "cache", "error", "denied", "SFTPLAY_CACHE="),
-        ({"cache": Place(HOME, 1 << 40, noexec=True)}, "cache", "warning", "noexec", "remount,exec"),
-        ({"port": Port(6006, "process 7 (x)", next_free=6007)}, "port", "warning", "process 7 (x)", "--port 6007"),
-        ({"project": Place(HOME, 10**9, disk=1)}, "disk", "error", "1.0 GB free", "inv clean --envs"),
+        ({"project": FolderFacts(HOME, 1 << 40, trouble="Read-only file system")}, "project", "error", "Read-only", "chown"),
+        ({"project": FolderFacts(HOME, 1 << 40, foreign=HOME / "x")}, "project", "error", "/home/ada/x", "sudo chown -R"),
+        ({"cache": FolderFacts(HOME, 1 << 40, trouble="Permission denied")}, "cache", "error", "denied", "SFTPLAY_CACHE="),
+        ({"cache": FolderFacts(HOME, 1 << 40, noexec=True)}, "cache", "warning", "noexec", "remount,exec"),
+        ({"port": PortFacts(6006, "process 7 (x)", next_free=6007)}, "port", "warning", "process 7 (x)", "--port 6007"),
+        ({"project": FolderFacts(HOME, 10**9, disk=1)}, "disk", "error", "1.0 GB free", "inv clean --envs"),
     ],
 )  # fmt: skip
 def test_a_fault_is_said_once_with_what_to_type(
@@ -98,11 +98,11 @@ def test_a_card_is_held_against_what_each_torch_was_built_for() -> None:
 
 def test_needs_on_one_disk_add_up() -> None:
     stacks = tuple(dataclasses.replace(stack, image="missing", environment=False) for stack in healthy().stacks)
-    facts = healthy(stacks=stacks, project=Place(HOME, 3 * 10**9, disk=1))
+    facts = healthy(stacks=stacks, project=FolderFacts(HOME, 3 * 10**9, disk=1))
     (finding,) = troubles(facts)
     assert finding.level == "warning"
     assert "a run 2.0 GB, the cpu environment" in finding.said
-    roomy = healthy(stacks=stacks, project=Place(HOME, 30 * 10**9, disk=1))
+    roomy = healthy(stacks=stacks, project=FolderFacts(HOME, 30 * 10**9, disk=1))
     assert troubles(roomy) == []
 
 

@@ -7,7 +7,7 @@ import pytest
 from sftplay.freshness import Stamp
 from sftplay.host.estimate import check, inputs
 from sftplay.host.quickstart import sample_data
-from sftplay.host.system.machine import look
+from sftplay.host.system.machine import read_machine
 from sftplay.host.ui.format import show_duration
 from sftplay.settings import Settings
 from tests.host.estimate.test_model_shape import BLOCK, CONFIG, write_model
@@ -63,7 +63,7 @@ def test_a_broken_config_does_not_hide_the_rest(capsys: pytest.CaptureFixture[st
     assert "did you mean `epochs`" in said and "no data there" in said and "for the defaults" in said
 
 
-@pytest.mark.skipif(look().has_gpu, reason="this machine has a GPU")
+@pytest.mark.skipif(read_machine().has_gpu, reason="this machine has a GPU")
 def test_a_gpu_that_was_asked_for_and_is_not_there_is_the_machines_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert check.check(overrides=["train.device=cuda"]) == 69
     assert "no NVIDIA GPU" in capsys.readouterr().err
@@ -90,7 +90,7 @@ def test_the_speed_of_an_earlier_run_is_used(capsys: pytest.CaptureFixture[str])
     run.with_name("torn").joinpath("run.json").write_text("{")
     assert check.check() == 0
     assert "measured in an earlier run here" in capsys.readouterr().err
-    slow = inputs.cpu_training_time(Settings.model_validate({"model": {"name": "./tiny-model"}}), look())
+    slow = inputs.cpu_training_time(Settings.model_validate({"model": {"name": "./tiny-model"}}), read_machine())
     assert slow is not None and slow.likely > 3600  # 54 steps of 4 rows at half a token a second
 
 

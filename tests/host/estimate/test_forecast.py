@@ -4,16 +4,16 @@ from typing import Any
 import pytest
 
 from sftplay.host.estimate import forecast
-from sftplay.host.estimate.forecast import Device, Rows
-from sftplay.host.estimate.model_shape import Shape
+from sftplay.host.estimate.forecast import TrainingDevice, TrainingRows
+from sftplay.host.estimate.model_shape import ModelShape
 from sftplay.settings import Settings
 
 # SmolLM2-135M, as its files say
-SMOL = Shape(134_515_008, 106_168_320, 30 * (4 * 576 + 2 * 192 + 2 * 576 + 3 * (576 + 1536)), 0, 30, 576, 49_152)
+SMOL = ModelShape(134_515_008, 106_168_320, 30 * (4 * 576 + 2 * 192 + 2 * 576 + 3 * (576 + 1536)), 0, 30, 576, 49_152)
 SMOL = replace(SMOL, adapted_ends=SMOL.linear_ends)
-GSM8K = Rows(6726, 226, 131, 500, "test", exact=True)
-CPU = Device("cpu", cores=2, width=4)
-GPU = Device("cuda", capability=9, width=2)
+GSM8K = TrainingRows(6726, 226, 131, 500, "test", exact=True)
+CPU = TrainingDevice("cpu", cores=2, width=4)
+GPU = TrainingDevice("cuda", capability=9, width=2)
 
 
 def settings(**train: Any) -> Settings:
@@ -87,6 +87,6 @@ def test_a_guess_is_less_certain_than_a_measure() -> None:
     [("qlora", 215, 507, 5.2), ("qlora", 86, 93, 2.4), ("lora", 86, 93, 2.3), ("full", 86, 93, 3.4)],
 )
 def test_memory_is_near_what_was_measured(method: str, tokens: float, longest: int, peak: float) -> None:
-    rows = Rows(205, tokens, tokens / 2, longest, "measured", exact=True)
+    rows = TrainingRows(205, tokens, tokens / 2, longest, "measured", exact=True)
     need = forecast.memory(settings(method=method), SMOL, rows, CPU)
     assert need.low <= peak * 1e9 <= need.high

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sftplay.host.images.progress import Progress, stage_titles
+from sftplay.host.images.progress import BuildProgress, stage_titles
 from tests.host.conftest import CHECKOUT
 
 BUILD = """\
@@ -36,8 +36,8 @@ FAILED = """\
 """
 
 
-def fed(text: str) -> Progress:
-    progress = Progress({"system-cpu": "Python 3.11", "stack": "The locked environment"})
+def fed(text: str) -> BuildProgress:
+    progress = BuildProgress({"system-cpu": "Python 3.11", "stack": "The locked environment"})
     for line in text.splitlines():
         progress.feed(line)
     return progress
@@ -62,7 +62,7 @@ def test_what_the_failed_step_said_is_kept() -> None:
 
 def test_on_a_terminal_the_running_step_is_shown() -> None:
     shown: list[str] = []
-    progress = Progress({"stack": "The locked environment"}, shown.append)
+    progress = BuildProgress({"stack": "The locked environment"}, shown.append)
     progress.tick()
     progress.feed("#10 [stack 2/3] RUN uv pip sync")
     progress.tick()

@@ -6,10 +6,10 @@ import pytest
 
 from sftplay.errors import ConfigError
 from sftplay.host.images import published
-from sftplay.host.images.published import Published
+from sftplay.host.images.published import PublishedImage
 from tests.host.conftest import CHECKOUT, RunTask
 
-ENTRY = Published(
+ENTRY = PublishedImage(
     repository="registry.example:5000/me/sftplay/cpu",
     tag="0123456789ab",
     digest="sha256:" + "a" * 64,

@@ -6,9 +6,9 @@ import pytest
 
 from sftplay.host.containers.image_names import current
 from sftplay.host.images import recipe
-from sftplay.host.images.recipe import Base
+from sftplay.host.images.recipe import BaseImage
 
-HERE = Base("stand-in:bookworm", "sha256:1234", pinned=False)
+HERE = BaseImage("stand-in:bookworm", "sha256:1234", pinned=False)
 
 
 def pairs(words: list[str], flag: str) -> list[str]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from sftplay.cli import parse_call
 from sftplay.errors import ProtocolError
 from sftplay.handover import HandOver
-from sftplay.host.launch.decide import Begin, Facts, Finish, decide
+from sftplay.host.launch.decide import Begin, Finish, LaunchState, decide
 from sftplay.host.protocol.records import Exit, Start
 
 ARGV = ("train", "--run", "demo")
@@ -26,14 +27,16 @@ def move(
     start = Start(1, "n", (*ARGV, "--attempt=1"), "unsloth", "local", "", "", attempt="01-unsloth" if unsloth else "")
     end = Exit(1, "n", code, more.pop("asked", ""), "", more.pop("oom", False))
     backend = more.pop("backend", "unsloth")
-    facts = Facts(argv=again, enabled=True, max_lost_steps=50, newest=start, end=end, request=request)
-    found = decide(Facts(**{**vars(facts), **more}), backend)
+    facts = LaunchState(call=parse_call(again), enabled=True, max_lost_steps=50, newest=start, end=end, request=request)
+    found = decide(LaunchState(**{**vars(facts), **more}), backend)
     if isinstance(found, Finish):
         words = [name for name in ("late", "final", "waiting") if getattr(found, name)]
         return " ".join([str(found.code), *words, *(["bad"] if found.bad else [])])
     assert isinstance(found, Begin)
-    assert (found.argv == HANDED) == bool(found.handed_from)
-    return "hand over" if found.handed_from else f"{found.backend}{' resume' if '--resume' in found.argv else ''}"
+    assert (tuple(found.call.argv) == HANDED) == bool(found.handed_from)
+    return (
+        "hand over" if found.handed_from else f"{found.backend}{' resume' if found.call.options.get('resume') else ''}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,20 @@ from random import Random
 
 import pytest
 
+from sftplay.call import StageCall
+from sftplay.decision import Decision
 from sftplay.errors import SftplayError
 from sftplay.handover import REASONS
-from sftplay.host.launch.launcher import train
-from sftplay.host.launch.runner import Order
+from sftplay.host.containers.available import AvailableImages
+from sftplay.host.containers.engine import Engine
+from sftplay.host.launch.request import LaunchRequest, ResolvedLaunch
+from sftplay.host.launch.training import TrainingLaunch
 from sftplay.host.local.environments import Environment
-from sftplay.host.local.training import LocalSeat
-from sftplay.host.protocol.call import Call
-from sftplay.runs import Run
+from sftplay.host.local.training import LocalTrainingRunner
+from sftplay.host.select.choose import RunnerName
+from sftplay.host.system.machine import read_machine
 from sftplay.settings import Settings
-from sftplay.stages import BY_NAME
+from sftplay.stages import BY_NAME, Job
 from tests.host.standin import Project, wait_until
 
 UNSLOTH = "train --run demo --attempt=1"
@@ -40,18 +44,23 @@ def launch(
     """A launcher in this process: its supervisor and its stage are real processes all the same."""
     env = {"STAND_IN": mode, "STAND_IN_BNB": bnb, "PATH": "/usr/bin:/bin"}
 
-    def seat(backend: str) -> LocalSeat:
-        stack = "unsloth" if backend == "unsloth" else "cpu"
-        return LocalSeat(Environment(stack, Path("env").absolute(), "sha256:0", "sha256:1"), env)
+    class StandIn(ResolvedLaunch):
+        @property
+        def no_gpu(self) -> str:
+            return no_gpu
 
-    settings = Settings.model_validate({"backend": "unsloth", "backend_fallback": fallback})
-    call = Call(BY_NAME["train"], run="demo", options=("--resume",) if resume else ())
+        def engine(self) -> Engine:
+            raise AssertionError("nobody asked for an engine")
 
-    def no_engine() -> None:
-        raise AssertionError("nobody asked for an engine")
+        def training_runner(self, backend: str) -> LocalTrainingRunner:
+            stack = "unsloth" if backend == "unsloth" else "cpu"
+            return LocalTrainingRunner(Environment(stack, Path("env").absolute(), "sha256:0", "sha256:1"), env)
 
-    order = Order(Run("demo"), call, settings, seat, no_engine, no_gpu)  # type: ignore[arg-type]
-    return train(order)
+    values = {"backend": "unsloth", "backend_fallback": fallback, "run": {"name": "demo"}}
+    job = Job(Settings.model_validate(values), Path("none.yaml"))
+    call = StageCall(BY_NAME["train"], run="demo", options={"resume": resume})
+    runner: Decision[RunnerName] = Decision("local", "asked for")
+    return TrainingLaunch(StandIn(LaunchRequest(call), job, read_machine(), AvailableImages(), runner)).run()
 
 
 @pytest.mark.parametrize("reason", [reason for reason in REASONS if reason != "no_gpu"])

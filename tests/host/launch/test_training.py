@@ -1,4 +1,4 @@
-"""A real training through the menu: its launcher killed, its training found again, stopped and resumed."""
+"""The launcher against a stand-in for the stage: its real processes, locks and signals, without ten seconds of torch each."""
 
 from __future__ import annotations
 
@@ -6,95 +6,242 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from sftplay.host.local import environments
-from sftplay.host.system.machine import look
-from tests.host.conftest import NO_ENGINE
-from tests.host.standin import wait_until
-
-STEPS = 300
+from sftplay.errors import ProtocolError
+from sftplay.host.protocol import records
+from tests.host.standin import Project, wait_until
 
 
-def train(checkout: Path, model: Path, *more: str) -> tuple[subprocess.Popen[bytes], Path]:
-    terminal = checkout / f"terminal-{len(list(checkout.glob('terminal-*')))}"
-    values = [f"model.name={model}", f"train.max_steps={STEPS}", "train.batch_size=2", "model.max_length=256"]
-    values += ["train.method=lora", "data.val_share=0.2", "data.test_share=0"]
-    with open(terminal, "wb") as screen:
-        return subprocess.Popen(
-            [sys.executable, "-m", "sftplay.host.cli", "train", "--run", "real"]
-            + [word for value in values for word in ("--set", value)]
-            + [*more],
-            cwd=checkout,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(checkout),
-                "SFTPLAY_ENVS": str(environments.envs_folder()),
-                "DOCKER_HOST": NO_ENGINE,
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=screen,
-            stderr=screen,
-        ), terminal
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    yield project
+    project.end()
 
 
-@pytest.mark.long  # starts the real stage twice: half a minute each for its imports on a slow machine
-@pytest.mark.usefixtures("cpu_env")
-def test_a_training_survives_its_launcher_stops_and_goes_on(checkout: Path, tiny_model: Path) -> None:
-    (checkout / "data" / "raw").mkdir(parents=True)
-    rows = [{"user": f"What is {n} + {n}?", "assistant": f"It is {n + n}."} for n in range(60)]
-    (checkout / "data" / "raw" / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    run = checkout / "outputs" / "real"
+def test_the_end_is_passed_on_and_written_down(project: Project) -> None:
+    launcher = project.start(mode="65")
+    assert project.ends(launcher) == 65
+    assert b"begins train --run demo\n50%\r\xff100%\n" in project.terminal(launcher)
+    start = json.loads((project.run / "launch" / "start-001.json").read_text())
+    end = json.loads((project.run / "launch" / "exit-001.json").read_text())
+    assert start["argv"] == ["train", "--run", "demo"]
+    assert (start["stack"], start["runner"], start["environment_hash"]) == ("cpu", "local", "sha256:1")
+    assert (end["code"], end["nonce"]) == (65, start["nonce"])
+    assert (project.run / "starts").read_text().split()[0] == start["nonce"]
 
-    first, _ = train(checkout, tiny_model)
-    wait_until((run / "attempts" / "01-bnb" / "progress.json").exists, "first step", 240)
+
+def test_a_failed_start_can_be_made_again(project: Project) -> None:
+    assert project.ends(project.start(mode="65")) == 65
+    assert project.ends(project.start(mode="0")) == 0
+    assert project.starts() == 2
+    assert (project.run / "launch" / "exit-002.json").is_file()
+
+
+def test_a_crash_is_explained(project: Project) -> None:
+    launcher = project.start(mode="segfault")
+    assert project.ends(launcher) == 139
+    assert b"SIGSEGV" in project.terminal(launcher)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_stop_lets_the_stage_save(project: Project, signum: signal.Signals) -> None:
+    launcher = project.start()
+    project.sees(launcher, b"step 2")
+    launcher.send_signal(signum)
+    assert project.ends(launcher) == 85
+    assert (project.run / "saved").exists()
+
+
+def test_the_second_stop_ends_it_now(project: Project) -> None:
+    launcher = project.start(mode="deaf")
+    project.sees(launcher, b"step 1")
+    launcher.send_signal(signal.SIGINT)
+    project.sees(launcher, b"saving")
+    launcher.send_signal(signal.SIGINT)
+    assert project.ends(launcher) == 130
+    assert not (project.run / "saved").exists()
+
+
+def test_a_stage_that_does_not_stop_is_ended_after_the_grace(project: Project) -> None:
+    launcher = project.start(mode="deaf", grace=1)
+    project.sees(launcher, b"step 1")
+    launcher.send_signal(signal.SIGTERM)
+    assert project.ends(launcher) == 137
+
+
+def test_a_closed_terminal_lets_the_training_go_on(project: Project) -> None:
+    launcher = project.start()
+    project.sees(launcher, b"step 1")
+    launcher.send_signal(signal.SIGHUP)
+    assert project.ends(launcher) == 128 + signal.SIGHUP
+    again = project.start()
+    project.sees(again, b"watching it")
+    (project.run / "enough").touch()
+    assert project.ends(again) == 0
+    assert b"done" in project.terminal(again)
+    assert project.starts() == 1
+
+
+def test_a_killed_launcher_started_again_watches_the_same_training(project: Project) -> None:
+    for _ in range(3):
+        launcher = project.start()
+        project.sees(launcher, b"step")
+        launcher.kill()
+        launcher.wait()
+    last = project.start()
+    project.sees(last, b"watching it")
+    last.send_signal(signal.SIGINT)
+    assert project.ends(last) == 85
+    assert project.starts() == 1
+
+
+def test_a_launcher_killed_while_it_starts_never_leaves_two_trainings(project: Project) -> None:
+    for delay in (0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5):
+        launcher = project.start()
+        time.sleep(delay)
+        launcher.kill()
+        launcher.wait()
+    last = project.start()
+    project.sees(last, b"step")
+    (project.run / "enough").touch()
+    assert project.ends(last) == 0
+    assert project.starts() == 1
+
+
+@pytest.mark.long  # 50 kills, about a minute
+def test_fifty_kills_at_random_moments_never_leave_two_trainings(project: Project) -> None:
+    random = Random(4)
+    for _ in range(50):
+        launcher = project.start()
+        time.sleep(random.uniform(0.05, 0.8))
+        launcher.kill()
+        launcher.wait()
+    last = project.start()
+    project.sees(last, b"step")
+    (project.run / "enough").touch()
+    assert project.ends(last) == 0
+    assert project.starts() == 1
+
+
+def test_an_end_that_nobody_saw_is_told_once(project: Project) -> None:
+    launcher = project.start()
+    project.sees(launcher, b"step 1")
+    launcher.kill()
+    (project.run / "enough").touch()
+    wait_until((project.run / "launch" / "exit-001.json").exists, "exit record")
+    told = project.start()
+    assert project.ends(told) == 0
+    assert b"ended meanwhile" in project.terminal(told)
+    assert b"done" in project.terminal(told)
+    assert project.starts() == 1
+    assert project.ends(project.start(mode="0")) == 0
+    assert project.starts() == 2
+
+
+def test_a_second_launcher_is_refused_while_the_first_watches(project: Project) -> None:
+    first = project.start()
+    project.sees(first, b"step 1")
+    second = project.start()
+    assert project.ends(second) == 75
+    assert b"a launcher" in project.terminal(second)
+    assert first.poll() is None
+
+
+def test_other_arguments_are_refused_while_a_training_runs(project: Project) -> None:
+    first = project.start()
+    project.sees(first, b"step 1")
     first.kill()
     first.wait()
-    second, screen = train(checkout, tiny_model)
-    wait_until(lambda: b"watching it" in screen.read_bytes(), "training found again")
-    second.send_signal(signal.SIGINT)
-    assert second.wait(timeout=120) == 85, screen.read_text()
-    assert len(list((run / "launch").glob("start-*.json"))) == 1
-
-    again, screen = train(checkout, tiny_model)
-    assert again.wait(timeout=60) == 76, screen.read_text()
-    assert "--resume" in screen.read_text()
-    resumed, screen = train(checkout, tiny_model, "--resume")
-    assert resumed.wait(timeout=300) == 0, screen.read_text()
-
-    stamp = json.loads((run / "backend.json").read_text())
-    start = json.loads((run / "launch" / "start-002.json").read_text())
-    assert stamp["environment_hash"] == start["environment_hash"]
-    assert (stamp["stack"], stamp["device"]) == ("cpu", "cpu")
-    assert len(list((run / "launch").glob("start-*.json"))) == 2
-    assert [path.name for path in (run / "attempts").iterdir()] == ["01-bnb"]
+    other = project.start("--no-auto")
+    assert project.ends(other) == 75
+    assert b"train --run demo" in project.terminal(other)
 
 
-@pytest.mark.long  # imports the real Unsloth, then torch for BnB: a minute on a slow machine
-@pytest.mark.usefixtures("cpu_env")
-def test_the_real_unsloth_fails_without_a_gpu_and_bnb_goes_on(checkout: Path, tiny_model: Path) -> None:
-    if look().has_gpu:
-        pytest.skip("this machine has a GPU")
-    if "unsloth" not in environments.present():
-        pytest.skip("the unsloth environment is not made: about 3 GB")
-    (checkout / "data" / "raw").mkdir(parents=True)
-    rows = [{"user": f"What is {n} + {n}?", "assistant": f"It is {n + n}."} for n in range(60)]
-    (checkout / "data" / "raw" / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    first, screen = train(
-        checkout, tiny_model, "--no-preflight", "--set", "backend=unsloth", "--set", "train.max_steps=2"
-    )
-    assert first.wait(timeout=600) == 0, screen.read_text()
-    run = checkout / "outputs" / "real"
-    stamp = json.loads((run / "backend.json").read_text())
-    assert (stamp["backend"], stamp["requested_backend"], stamp["stack"]) == ("bnb", "unsloth", "cpu")
-    assert stamp["fallback"]["reason"] == "no_gpu"
-    assert "You need a GPU" in stamp["fallback"]["message"]
-    assert [path.name for path in sorted((run / "attempts").iterdir())] == ["01-unsloth", "02-bnb"]
-    events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
-    assert events == ["handed over", "started", "finished"]
-    resumed, screen = train(checkout, tiny_model, "--resume", "--set", "backend=unsloth", "--set", "train.max_steps=3")
-    assert resumed.wait(timeout=300) == 0, screen.read_text()
-    assert json.loads((run / "launch" / "start-003.json").read_text())["stack"] == "cpu"
+def test_a_killed_supervisor_makes_the_stage_save_and_the_next_launcher_go_on(project: Project) -> None:
+    launcher = project.start()
+    project.sees(launcher, b"step 1")
+    os.kill(project.holder(), signal.SIGKILL)
+    assert project.ends(launcher) == 70
+    wait_until((project.run / "saved").exists, "checkpoint")
+    resumed = project.start("--resume", mode="0")
+    assert project.ends(resumed) == 0
+    assert b"cut off" in project.terminal(resumed)
+    assert json.loads((project.run / "launch" / "exit-001.json").read_text())["code"] is None
+    assert project.starts() == 2
+
+
+def test_a_run_that_has_begun_wants_resume(project: Project) -> None:
+    attempt = project.run / "attempts" / "01-bnb"
+    attempt.mkdir(parents=True)
+    (attempt / "backend.json").touch()
+    launcher = project.start(mode="0")
+    assert project.ends(launcher) == 76
+    assert b"--resume" in project.terminal(launcher)
+    assert not (project.run / "starts").exists()
+
+
+@pytest.fixture
+def small_disk(project: Project) -> Iterator[Path]:
+    """outputs/ on a file system of its own."""
+    disk = project.folder / "outputs"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small tmpfs is not permitted here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_disk_that_is_full_at_the_end_hides_no_end(project: Project, small_disk: Path) -> None:
+    launcher = project.start(mode="run")
+    project.sees(launcher, b"step 1")
+    with pytest.raises(OSError, match="No space"), open(small_disk / "filler", "wb", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 512)
+    (project.run / "enough").touch()
+    assert project.ends(launcher) == 0
+    assert project.record("exit-001.json")["code"] == 0
+
+
+def test_a_disk_that_is_full_at_the_start_is_said(project: Project, small_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space"), open(small_disk / "filler", "wb", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 512)
+    launcher = project.start(mode="0")
+    assert project.ends(launcher) == 74
+    assert b"the disk is full" in project.terminal(launcher)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("start-001.json", {"number": "x"}),
+        ("start-001.json", {"number": 7}),
+        ("start-001.json", {"argv": [5]}),
+        ("start-001.json", {"nonce": "other"}),
+        ("exit-001.json", {"code": "0"}),
+        ("exit-001.json", {"nonce": "other"}),
+    ],
+)
+def test_a_record_that_was_edited_is_named(project: Project, name: str, content: dict[str, object]) -> None:
+    start = records.new_start(project.run / "launch", ["train", "--run", "demo"], stack="cpu", runner="local")
+    records.write_exit(project.run / "launch", start, code=65, asked="")
+    path = project.run / "launch" / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
+    with pytest.raises(ProtocolError) as caught:
+        found = records.newest(project.run / "launch")
+        assert found is not None
+        records.read_exit(project.run / "launch", found)
+    assert caught.value.code == 70 and caught.value.where.endswith(".json")
+
+
+def test_resume_without_a_run_leaves_nothing(project: Project) -> None:
+    assert project.ends(project.start("--resume", mode="0")) == 66
+    assert not project.run.exists()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sftplay.call import StageCall
 from sftplay.host.local.environments import Environment
 from sftplay.host.local.runner import run_foreground, stage_environ
-from sftplay.host.protocol.call import Call
 from sftplay.host.protocol.ends import explain_end
 from sftplay.host.protocol.hub import token_file
 from sftplay.host.system.checkout import CHECKOUT
@@ -27,7 +27,7 @@ def environ(stage: str, **base: str) -> dict[str, str]:
 
 
 def test_argv_is_the_stages_own_command_line() -> None:
-    call = Call(BY_NAME["style"], "c.yaml", "demo", ("a.b=1", "c.d=x y"), ("--style=-- be brief",))
+    call = StageCall(BY_NAME["style"], "c.yaml", "demo", ("a.b=1", "c.d=x y"), {"style": "-- be brief"})
     words = [
         "style",
         "--config",

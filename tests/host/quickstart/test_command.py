@@ -71,7 +71,7 @@ def test_bad_data_stops_it_with_its_code_and_what_to_do(checkout: Path, run_task
     (checkout / "data/raw/mine.jsonl").write_text('{"user": "a question without an answer"}\n')
     done = run_task("quickstart", "--yes")
     assert done.returncode == 65
-    assert "data/raw/mine.jsonl" in done.stderr and "quickstart ends here: process gave 65" in done.stderr
+    assert "data/raw/mine.jsonl" in done.stderr and "quickstart ends here: process ended with 65" in done.stderr
     assert not (checkout / "data/raw/sample.jsonl").exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from sftplay.errors import UsageError
 from sftplay.host.report import command as reports
-from sftplay.host.runs.view import look as look_into
+from sftplay.host.runs.view import read_run as look_into
 from sftplay.runs import Run
 from tests.browser import look_at, needs_browser, take_picture
 from tests.host.runfolders import write_data, write_eval, write_run

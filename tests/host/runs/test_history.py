@@ -33,7 +33,7 @@ def make_run(name: str, settings: Settings, data_hash: str, *, finished: bool) -
 
 def test_the_first_start_takes_the_configs_name(settings: Settings) -> None:
     found = find_run(settings, "sha256:a")
-    assert (found.run.name, found.state, found.options) == ("first", "new", ())
+    assert (found.run.name, found.state, found.resume) == ("first", "new", False)
 
 
 def test_the_same_data_and_config_have_been_trained(settings: Settings) -> None:
@@ -45,13 +45,13 @@ def test_the_same_data_and_config_have_been_trained(settings: Settings) -> None:
 def test_an_interrupted_one_is_resumed(settings: Settings) -> None:
     make_run("first", settings, "sha256:a", finished=False)
     found = find_run(settings, "sha256:a")
-    assert (found.run.name, found.state, found.options) == ("first", "interrupted", ("--resume",))
+    assert (found.run.name, found.state, found.resume) == ("first", "interrupted", True)
 
 
 def test_one_that_is_being_trained_is_watched(settings: Settings) -> None:
     run = make_run("first", settings, "sha256:a", finished=False)
     with hold(run.launch_lock, who="the supervisor of a training"):
-        assert (find_run(settings, "sha256:a").state, find_run(settings, "sha256:a").options) == ("running", ())
+        assert (find_run(settings, "sha256:a").state, find_run(settings, "sha256:a").resume) == ("running", False)
 
 
 def test_other_data_or_another_config_get_the_next_free_name(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from sftplay.errors import MachineError, RefusedError
 from sftplay.files import hash_bytes, hash_file, write_json
 from sftplay.fingerprint import fingerprint
 from sftplay.host.runs import replay, replay_checks
-from sftplay.host.system.machine import look as look_at_machine
+from sftplay.host.system.machine import read_machine as look_at_machine
 from sftplay.manifest import seal
 from sftplay.processor import cpu_has_bf16, processor_name
 from sftplay.runs import Run

@@ -10,6 +10,7 @@ import pytest
 
 from sftplay.host.runs import compare, detail, remove
 from sftplay.host.runs import table as run_table
+from sftplay.host.runs.view import require_run
 from sftplay.locks import hold
 from tests.browser import look_at, needs_browser
 from tests.host.conftest import RunTask
@@ -101,9 +102,9 @@ def test_a_run_that_is_held_is_left_and_the_others_go(capsys: pytest.CaptureFixt
 
 
 def test_compared_runs_differ_where_they_differ_and_nowhere_else() -> None:
-    views = [compare.require(write_run(name, rate=rate).name) for name, rate in (("a", 0.001), ("b", 0.002))]
+    views = [require_run(write_run(name, rate=rate).name) for name, rate in (("a", 0.001), ("b", 0.002))]
     assert compare.differences(views) == [["train.learning_rate", "0.001", "0.002"]]
-    views[1] = compare.require(write_run("c", data_hash="sha256:other", versions={"torch": "9"}).name)
+    views[1] = require_run(write_run("c", data_hash="sha256:other", versions={"torch": "9"}).name)
     assert compare.differences(views) == [
         ["versions.torch", "2.13.0", "9"],
         ["data_hash", "sha256:d", "sha256:other"],
@@ -115,7 +116,7 @@ def test_styles_that_the_data_has_are_compared_also_where_the_config_says_nothin
         run = write_run(name)
         record = json.loads(run.record.read_text())
         run.record.write_text(json.dumps({**record, "style": {"prompt": prompt, "mode": "prepend"}}))
-    views = [compare.require(name) for name in ("a", "b")]
+    views = [require_run(name) for name in ("a", "b")]
     assert compare.differences(views) == [["style.prompt", "Speak like a pirate.", "Answer in rhyme."]]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sftplay.errors import NotFoundError, UsageError
 from sftplay.files import write_json
-from sftplay.host.runs.view import every_run, look, require
+from sftplay.host.runs.view import read_run, read_runs, require_run
 from sftplay.locks import hold
 from sftplay.runs import Run
 from tests.host.runfolders import write_eval, write_run
@@ -25,7 +25,7 @@ def test_a_finished_run() -> None:
     run = write_run("good", handed_over=True)
     write_eval(run)
     write_eval(run, "test")
-    view = look(run)
+    view = read_run(run)
     assert (view.state, view.problems) == ("finished", ())
     assert (view.backend, view.steps, view.loss, view.val_loss) == ("unsloth → bnb", "20", 0.51, 0.61)
     assert view.seconds == 90
@@ -35,17 +35,17 @@ def test_a_finished_run() -> None:
 
 def test_states_follow_locks_and_events() -> None:
     cut = write_run("cut", finished=False)
-    assert look(cut).state == "cut off"
-    assert look(cut).steps == "10/20"
+    assert read_run(cut).state == "cut off"
+    assert read_run(cut).steps == "10/20"
     with hold(cut.run_lock, who="a trainer"):
-        assert look(cut).state == "running"
+        assert read_run(cut).state == "running"
     cut.record_event("interrupted", step=10)
-    assert look(cut).state == "interrupted"
+    assert read_run(cut).state == "interrupted"
     cut.record_event("resumed")
     cut.record_event("failed", step=12, error="NonFiniteError")
-    assert look(cut).state == "failed"
+    assert read_run(cut).state == "failed"
     Run("empty").folder.mkdir()
-    assert look(Run("empty")).state == "not begun"
+    assert read_run(Run("empty")).state == "not begun"
 
 
 def test_time_is_that_of_all_starts_without_the_pauses_between() -> None:
@@ -61,7 +61,7 @@ def test_time_is_that_of_all_starts_without_the_pauses_between() -> None:
             )
         )
     )
-    assert look(run).seconds == 90
+    assert read_run(run).seconds == 90
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_damage_is_said_and_the_others_are_still_listed(harm: object, said: str)
     broken = write_run("broken")
     write_run("z")
     harm(broken)  # type: ignore[operator]
-    views = {view.name: view for view in every_run()}
+    views = {view.name: view for view in read_runs()}
     assert [views[name].problems for name in ("a", "z")] == [(), ()]
     assert said in " ".join(views["broken"].problems)
     assert views["broken"].name == "broken"
@@ -99,15 +99,15 @@ def test_nonsense_in_numbers_is_no_number() -> None:
     write_json(run.record, {"steps": "many", "last_loss": [1], "val_loss": True, "seconds": None})
     write_json(run.attempts()[0].progress, {"step": None, "loss": {}})
     write_json(run.eval("val") / "metrics.json", {"metrics": {"rouge_l": {"base": "x"}}})
-    view = look(run)
+    view = read_run(run)
     assert (view.steps, view.loss, view.val_loss, view.metric("rouge_l")) == ("", None, None, None)
 
 
 def test_names_are_not_paths() -> None:
     with pytest.raises(UsageError):
-        require("../etc")
+        require_run("../etc")
     with pytest.raises(NotFoundError, match="runs here: none"):
-        require("nothing")
+        require_run("nothing")
 
 
 def test_links_to_runs_are_shown_and_files_are_not() -> None:
@@ -115,4 +115,4 @@ def test_links_to_runs_are_shown_and_files_are_not() -> None:
     Path("outputs/link").symlink_to(run.folder.absolute())
     Path("outputs/report.html").touch()
     Path("outputs/.hidden").mkdir()
-    assert [view.name for view in every_run()] == ["link", "real"]
+    assert [view.name for view in read_runs()] == ["link", "real"]

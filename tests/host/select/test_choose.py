@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.errors import MachineError, PermissionDeniedError, SftplayError, UsageError
-from sftplay.host.containers.available import Shelf
+from sftplay.host.containers.available import AvailableImages
 from sftplay.host.select.choose import choose_device, choose_runner, choose_stack
 from sftplay.host.system.machine import Machine
 from sftplay.settings import Settings
@@ -61,8 +61,8 @@ def test_a_gpu_that_was_asked_for_and_is_not_here_is_an_error() -> None:
     assert "train.device=cpu" in failure.value.todo
 
 
-NO_ENGINE = Shelf(problem=PermissionDeniedError("no access to the container engine's socket"))
-HERE = Shelf(states={"cpu": "present", "bnb": "stale", "unsloth": "missing"})
+NO_ENGINE = AvailableImages(problem=PermissionDeniedError("no access to the container engine's socket"))
+HERE = AvailableImages(states={"cpu": "present", "bnb": "stale", "unsloth": "missing"})
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ HERE = Shelf(states={"cpu": "present", "bnb": "stale", "unsloth": "missing"})
         ("auto", "cpu", NO_ENGINE, "local", "no access"),
     ],
 )
-def test_runner(asked: str, stack: str, shelf: Shelf, runner: str, because: str) -> None:
+def test_runner(asked: str, stack: str, shelf: AvailableImages, runner: str, because: str) -> None:
     decision = choose_runner(asked, stack, shelf)
     assert decision.value == runner
     assert because in decision.reason
@@ -90,7 +90,9 @@ def test_runner(asked: str, stack: str, shelf: Shelf, runner: str, because: str)
         ("cpu", NO_ENGINE, 77, "no access"),
     ],
 )
-def test_docker_that_can_not_be_had_says_what_is_missing(stack: str, shelf: Shelf, code: int, text: str) -> None:
+def test_docker_that_can_not_be_had_says_what_is_missing(
+    stack: str, shelf: AvailableImages, code: int, text: str
+) -> None:
     with pytest.raises(SftplayError, match=text) as failure:
         choose_runner("docker", stack, shelf)
     assert failure.value.code == code

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.errors import MachineError
-from sftplay.host.system.machine import look, require_supported
+from sftplay.host.system.machine import read_machine, require_supported
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,13 @@ from sftplay.host.system.machine import look, require_supported
 def test_gpus_are_told_by_their_device_files(tmp_path: Path, files: tuple[str, ...], found: tuple[str, ...]) -> None:
     for name in files:
         (tmp_path / name).touch()
-    facts = look(dev=tmp_path)
+    facts = read_machine(dev=tmp_path)
     assert facts.nvidia == tuple(str(tmp_path / name) for name in found)
     assert facts.has_gpu == bool(found)
 
 
 def test_sizes_are_those_of_a_real_machine(tmp_path: Path) -> None:
-    facts = look(tmp_path)
+    facts = read_machine(tmp_path)
     assert facts.cores >= 1
     assert facts.memory > 100 << 20
     assert facts.free_disk > 0
@@ -39,15 +39,15 @@ def test_a_docker_socket_is_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)  # a socket's path may have 107 characters
     monkeypatch.setenv("DOCKER_HOST", "unix://engine.sock")
     Path("engine.sock").touch()
-    assert look().docker_socket is None
+    assert read_machine().docker_socket is None
     Path("engine.sock").unlink()
     with socket.socket(socket.AF_UNIX) as engine:
         engine.bind("engine.sock")
-        assert look().docker_socket == Path("engine.sock")
+        assert read_machine().docker_socket == Path("engine.sock")
 
 
 @pytest.mark.parametrize(("system", "arch"), [("Darwin", "arm64"), ("Linux", "aarch64"), ("Windows", "AMD64")])
 def test_other_machines_get_a_clear_word(system: str, arch: str) -> None:
-    other = dataclasses.replace(look(), system=system, arch=arch)
+    other = dataclasses.replace(read_machine(), system=system, arch=arch)
     with pytest.raises(MachineError, match=f"{system} {arch}"):
         require_supported(other)

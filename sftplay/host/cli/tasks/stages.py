@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from invoke.context import Context
 
+from sftplay.call import StageCall
 from sftplay.host.cli.stage_task import stage_task
 from sftplay.host.cli.task import task
+from sftplay.stages import BY_NAME
 
 process = stage_task("process", "Read data/raw in any known format, check it, split it.")
 
@@ -42,9 +44,10 @@ def full_pipeline(
     runner: str = "auto",
 ) -> int:
     """Do process, style and render in one go."""
-    from sftplay.host.launch import stage
+    from sftplay.host.launch.request import LaunchRequest
+    from sftplay.host.launch.stage import start_pipeline
 
-    return stage.start_pipeline(style=style, config=config, overrides=set_ or (), runner=runner)
+    return start_pipeline(LaunchRequest(StageCall(BY_NAME["process"], config, None, tuple(set_ or ())), runner), style)
 
 
 train = stage_task("train", "Fine-tune; brings missing or stale data stages up to date first.")
@@ -82,15 +85,15 @@ train_unsloth_tb = stage_task(
 evaluate = stage_task("eval", "Loss, perplexity and text metrics on the val split, base against tuned.")
 
 
-eval_test = stage_task("eval", "Evaluate on the test split.", name="eval-test", fixed=["--split=test"])
+eval_test = stage_task("eval", "Evaluate on the test split.", name="eval-test", fixed={"split": "test"})
 
 
 eval_quick = stage_task(
-    "eval", "Evaluate on 200 rows of the val split.", name="eval-quick", fixed=["--split=val", "--samples=200"]
+    "eval", "Evaluate on 200 rows of the val split.", name="eval-quick", fixed={"split": "val", "samples": 200}
 )
 
 
-eval_full = stage_task("eval", "Evaluate on val and test, every row.", name="eval-full", fixed=["--split=all"])
+eval_full = stage_task("eval", "Evaluate on val and test, every row.", name="eval-full", fixed={"split": "all"})
 
 
 infer = stage_task("infer", "Chat with the tuned model; --prompt for one answer, --base for the model before training.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from invoke.context import Context
 
+from sftplay.call import StageCall
 from sftplay.host.cli.task import task
+from sftplay.stages import BY_NAME
 
 
 @task(
@@ -74,13 +76,14 @@ def check(
     runner: str = "auto",
 ) -> int:
     """Check config, data and machine before training: will it fit, and how long will it take?"""
-    from sftplay.host.estimate import check
-    from sftplay.host.launch import stage
-
     if numerics:
-        return stage.start("numerics", config=config, run=run, overrides=set_ or (), runner=runner)
+        from sftplay.host.launch.request import LaunchRequest
+        from sftplay.host.launch.stage import start
 
-    return check.check(config=config, run=run, overrides=set_ or (), resume=resume)
+        return start(LaunchRequest(StageCall(BY_NAME["numerics"], config, run, tuple(set_ or ())), runner))
+    from sftplay.host.estimate.check import check as check_training
+
+    return check_training(config=config, run=run, overrides=set_ or (), resume=resume)
 
 
 @task(

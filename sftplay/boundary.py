@@ -1,0 +1,83 @@
+"""The one place that catches: any failure becomes one message and its exit code, an unexpected one keeps its traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+
+from sftplay import console
+from sftplay.errors import SftplayError, StoppedError
+from sftplay.files import explain_os_error, write_text
+from sftplay.places import OUTPUTS
+
+
+class Boundary:
+    """A block of code whose failures end here. `with Boundary("train") as end: …`, then `end.code`.
+
+    Attributes:
+        code: exit code of the block; 0 unless it failed or the block set another.
+    """
+
+    def __init__(self, name: str, *, passes: tuple[type[BaseException], ...] = ()) -> None:
+        """Prepare a boundary.
+
+        Args:
+            name: what runs, for the traceback's file. The block may change it.
+            passes: exceptions that are the caller's own.
+        """
+        self.name, self.code, self._passes = name, 0, passes
+
+    def __enter__(self) -> Boundary:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None:
+            return True
+        if isinstance(error, self._passes) or not isinstance(error, (Exception, StoppedError, KeyboardInterrupt)):
+            return False
+        self.code = self._report(error)
+        return True
+
+    def _report(self, error: BaseException) -> int:
+        """Print what a person has to know. Returns the exit code."""
+        if isinstance(error, BrokenPipeError):
+            drop_stdout()
+            return 141
+        if isinstance(error, OSError):
+            _write_traceback(self.name, error)
+            error = explain_os_error(error, error.filename or "?")
+        if isinstance(error, (SftplayError, StoppedError)):
+            console.failure(error)
+            return error.code
+        if isinstance(error, KeyboardInterrupt):
+            console.error("stopped")
+            return 130
+        path = _write_traceback(self.name, error)
+        console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")
+        if path is None:
+            traceback.print_exception(error)
+        console.info(f"next: please report it with {path or 'the traceback above'}")
+        return 1
+
+
+def drop_stdout() -> None:
+    """Send further output nowhere: the reader of the pipe is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _write_traceback(name: str, error: BaseException) -> Path | None:
+    """Write an exception into a file next to the log, else in outputs/. Returns its path, None where it can't be written."""
+    moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    log = os.environ.get(console.LOG_VARIABLE)
+    path = (Path(log).parent if log else OUTPUTS) / f"error-{name or 'start'}-{moment}.txt"
+    try:
+        write_text(path, "".join(traceback.format_exception(error)))
+    except SftplayError:
+        return None
+    return path

@@ -1,0 +1,30 @@
+"""One name means one thing: no two public classes of one name."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+import sftplay
+
+ROOT = Path(sftplay.__file__).parent
+
+
+def public_classes(folder: Path) -> dict[str, list[str]]:
+    """Name → modules that define a class of it."""
+    found = defaultdict(list)
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(path.relative_to(ROOT).as_posix())
+    return found
+
+
+@pytest.mark.parametrize("folder", ["host"])  # "" for the whole package
+def test_no_two_public_classes_of_one_name(folder: str) -> None:
+    everywhere = public_classes(ROOT)
+    twice = {name: everywhere[name] for name in public_classes(ROOT / folder) if len(everywhere[name]) > 1}
+    assert not twice
