@@ -14,11 +14,12 @@ Loss = Callable[[], tuple[torch.Tensor, int]]  # summed loss, trained tokens
 
 # Relative differences that rounding explains, by the precision that training computes in. Random models of 14 families showed
 # at most 2e-6 in fp32 and 0.031 in bf16 for the gradient (0.13 with routed experts), SmolLM2-135M with its 30 layers 0.08 in bf16;
-# a gradient that stops at 4-bit layers differs by 0.8 to 1.
+# a gradient that stops at 4-bit layers differs by 0.8 to 1. In 16 bits the loss may differ by a few per cent where the plain
+# pass rounds more often: PEFT rounds the base's output before it adds the adapter's (2 % on SmolLM2-135M after two steps).
 TOLERANCES: Mapping[str, Mapping[str, float]] = {
     "fp32": {"loss": 1e-3, "gradient": 1e-2, "parameter": 0.1},
-    "bf16": {"loss": 2e-2, "gradient": 0.3, "parameter": 0.6},
-    "fp16": {"loss": 1e-2, "gradient": 0.2, "parameter": 0.6},
+    "bf16": {"loss": 0.1, "gradient": 0.3, "parameter": 0.6},
+    "fp16": {"loss": 0.05, "gradient": 0.2, "parameter": 0.6},
 }
 SMALL = 1e-3  # of the largest gradient of a parameter: below that, rounding may be all there is
 ROUTED = 2.0  # times the tolerance in 16 bits where a router picks experts: rounding sends a token to another one
