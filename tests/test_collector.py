@@ -12,7 +12,7 @@ from sftplay.collector import loaded, loading
 def test_rarely_until_everything_is_there() -> None:
     usual = gc.get_threshold()
     with loading():
-        assert gc.isenabled() and gc.get_threshold()[0] >= 100 * usual[0]
+        assert gc.isenabled() and gc.get_threshold()[0] >= 20 * usual[0]
         loaded()
         assert gc.get_threshold() == usual
 

@@ -36,7 +36,7 @@ def run(python: str, *, args: str = "") -> int:
         MachineError: there is no such Python, or the packages could not be installed (69).
     """
     chosen = _ensure(python)
-    words = ["-m", "pytest", "-m", "not long", *shlex.split(args), *_tests()]
+    words = ["-m", "pytest", "-m", "not long and not acceptance", *shlex.split(args), *_tests()]
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     env |= {"PYTHONPATH": str(CHECKOUT), "PYTHONNOUSERSITE": "1"}
     env["PATH"] = f"{chosen.parent}{os.pathsep}{env.get('PATH', '')}"
