@@ -76,7 +76,7 @@ def _archive() -> bytes:
 @pytest.fixture
 def toy(checkout: Path) -> Iterator[Toy]:
     prefix = f"sftplay-test-{uuid.uuid4().hex[:8]}"
-    names = checkout / "sftplay" / "host" / "image_names.py"
+    names = checkout / "sftplay" / "host" / "containers" / "image_names.py"
     text = names.read_text()
     assert 'REPOSITORY = "sftplay"' in text
     names.write_text(text.replace('REPOSITORY = "sftplay"', f'REPOSITORY = "{prefix}"'))
