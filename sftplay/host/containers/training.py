@@ -28,6 +28,7 @@ from sftplay.runs import Run
 
 _TAIL = 40  # lines of earlier output shown when a launcher comes back
 _AGAIN = "the same command finds it again"
+_ALIVE = ("created", "running", "paused", "restarting")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def running(engine: Engine, run: Run) -> Start | None:
             continue
         if state["Status"] == "created" and lifecycle.remove(engine, found["Id"], force=False):
             continue
-        if state["Status"] in ("created", "running", "paused", "restarting"):
+        if state["Status"] in _ALIVE:
             if start is None:
                 raise ProtocolError(
                     "a training runs in a container, and the record of its start is gone",
@@ -170,7 +171,17 @@ def adopt(engine: Engine, run: Run, start: Start) -> ContainerTraining | EndedTr
         earlier = engine.api.logs(found["Id"], tail=_TAIL)
     console.info("its last lines:")
     copy(settled(earlier).encode())
-    return ContainerTraining(engine, run, start, found["Id"], Output(tail))
+    # The engine lets a client attach to a container that has ended, and then waits for it to be started again.
+    state = lifecycle.inspect(engine, found["Id"])
+    if state is not None and state["Status"] in _ALIVE:
+        return ContainerTraining(engine, run, start, found["Id"], Output(tail))
+    tail.close()
+    if state is None:
+        return EndedTraining(records.read_exit(run.launch, start) or _vanished(run, start))
+    end = ContainerEnd(int(state["ExitCode"]), bool(state["OOMKilled"]))
+    ended = _harvest(engine, run, start, found["Id"], end)
+    lifecycle.remove(engine, found["Id"], force=True)
+    return EndedTraining(ended)
 
 
 def of_run(engine: Engine, run: Run) -> list[dict[str, Any]]:

@@ -255,7 +255,7 @@ experiments:
         time.sleep(0.2)
     first.send_signal(signal.SIGINT)
     assert first.wait(timeout=120) == 85, (checkout / "screen").read_text()
-    assert "goes on from there" in (checkout / "screen").read_text()
+    assert "continues from there" in (checkout / "screen").read_text()
     before = {path: path.stat().st_mtime_ns for path in (checkout / "data").rglob("*.arrow")}
     assert len(before) == 6
 

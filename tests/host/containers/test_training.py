@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from sftplay.errors import SftplayError
 from sftplay.host.containers import engine as engines
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.spec import project_of
+from sftplay.host.containers.training import adopt
+from sftplay.host.protocol import records
+from sftplay.host.protocol.signals import StopSignals
+from sftplay.runs import Run
 from tests.host.standin import Project, image_with_python, wait_until
 
 pytestmark = pytest.mark.docker
@@ -235,7 +240,7 @@ def test_inv_ps_and_stop_find_what_nobody_watches(engine: Engine, project: Proje
     launcher.kill()
     launcher.wait()
     assert "demo" in task(project, "show()")
-    assert "nobody watches" in task(project, "show()")
+    assert "no terminal watches it" in task(project, "show()")
     said = task(project, "stop(['demo'], everything=False)")
     assert "its checkpoint is written" in said
     assert (project.run / "saved").exists()
@@ -255,6 +260,28 @@ def task(project: Project, call: str) -> str:
         check=True,
     )
     return end.stdout + end.stderr
+
+
+def test_a_training_that_ends_while_it_is_found_again_is_not_waited_for(
+    engine: Engine, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = project.start()
+    project.sees(launcher, b"step 1")
+    launcher.kill()
+    launcher.wait()
+    (project.run / "enough").touch()
+    wait_until(lambda: containers(engine, project)[0]["State"] == "exited", "the end of the training")
+    monkeypatch.chdir(project.folder)
+    run, found = Run("demo"), []
+    start = records.newest(run.launch)
+    assert start is not None
+    watching = threading.Thread(
+        target=lambda: found.append(adopt(engine, run, start).watch(StopSignals())), daemon=True
+    )
+    watching.start()
+    watching.join(20)
+    assert [end and end.code for end in found] == [0]
+    assert containers(engine, project) == []
 
 
 def test_a_mount_that_is_not_there_is_said_and_leaves_nothing(engine: Engine, project: Project) -> None:
