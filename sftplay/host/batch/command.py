@@ -88,7 +88,7 @@ def _on_device(parsed: BatchFile, device: str) -> BatchFile:
 
 
 def _say_plan(batch: BatchRun) -> None:
-    """What would happen now, line by line, on stdout."""
+    """Print what would happen now, line by line, on stdout."""
     for step in data_steps(batch.experiments, read_known(batch.folder / "batch.json")):
         doing = f"make: {step.reason}" if step.reason else "current: nothing to do"
         console.result(f"data {step.suffix}: {doing}")
@@ -128,11 +128,11 @@ def _end(batch: BatchRun, outcomes: Sequence[ExperimentOutcome], stopped: int, s
     line = f"{done} of {len(batch.experiments)} experiments are done, {len(failed)} failed, in {show_duration(seconds)}"
     if stopped:
         console.warning(f"stopped: {line}")
-        console.info(f"next: {again} goes on from there")
+        console.info(f"next: {again} continues from there")
         return stopped
     if failed or done < len(batch.experiments):
         console.warning(line)
-        console.info(f"next: mend what stands above; {again} does only what is left")
+        console.info(f"next: fix the problems above; {again} does only what is left")
         return failed[0].code if failed else 1
     console.success(line)
     console.info(f"next: inv report --batch {batch.file}")

@@ -1,4 +1,6 @@
-"""What a batch file's entries unfold to: experiments with complete settings, each with a name and data folders of its own."""
+"""Experiments of a batch file, with complete settings, each with a name and data folders of its
+own.
+"""
 
 from __future__ import annotations
 

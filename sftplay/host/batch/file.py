@@ -72,7 +72,7 @@ class BatchSection(BaseModel):
 
 
 class Dataset(BatchSection):
-    """Where rows come from and what style they get."""
+    """A source of rows, and the style they get."""
 
     raw: str | list[str]
     style: str | None = None
@@ -104,7 +104,7 @@ class ExperimentGroup(BatchSection):
 
     @property
     def size(self) -> int:
-        """How many runs it makes."""
+        """Return the number of runs it makes."""
         count = len(self.datasets)
         for values in self.matrix.values():
             count *= len(values)
@@ -122,7 +122,7 @@ class BatchFile(BatchSection):
 
     @property
     def size(self) -> int:
-        """How many runs it makes."""
+        """Return the number of runs it makes."""
         return sum(group.size for group in self.experiments)
 
 
@@ -163,7 +163,7 @@ def _contradictions(batch: BatchFile) -> Iterator[str]:
             yield f"experiments: {group.name} names no dataset"
         for dataset_name in group.datasets:
             if dataset_name not in batch.datasets:
-                yield f"experiments: {group.name} wants the dataset {dataset_name!r}; there are {', '.join(batch.datasets)}"
+                yield f"experiments: {group.name} names the dataset {dataset_name!r}; there are {', '.join(batch.datasets)}"
         for key in sorted({*group.set} & {*group.matrix}):
             yield f"experiments: {group.name} has {key} under set and under matrix"
 
@@ -181,5 +181,5 @@ def problems_in(path: Path, lines: Sequence[str]) -> ConfigError:
     count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
     listing = "\n".join(f"  {line}" for line in [*lines[:20], *(["…"] if len(lines) > 20 else [])])
     return ConfigError(
-        f"{count} in the batch file\n{listing}", where=str(path), todo="mend the file; nothing was started"
+        f"{count} in the batch file\n{listing}", where=str(path), todo="fix the file; nothing was started"
     )

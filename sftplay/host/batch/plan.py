@@ -1,4 +1,4 @@
-"""What a batch has to do, and why: decided from what is there, before and while it runs."""
+"""The work of a batch, with reasons: decided from what is there, before and while it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Action = Literal["train", "resume", "watch", "evaluate", "skip", "refuse"]
 
 @dataclass(frozen=True)
 class ExperimentStep:
-    """What happens to an experiment, with the reason."""
+    """The next step of an experiment, with the reason."""
 
     action: Action
     reason: str
@@ -52,7 +52,7 @@ def decide(experiment: Experiment, splits: Sequence[str]) -> ExperimentStep:
 
 
 def _obstacle(view: RunView, settings: Settings) -> str:
-    """Why the run that is there can't be this experiment's."""
+    """Return why the existing run can't be this experiment's; empty if it can."""
     unlike = _unlike(view, settings)
     if unlike:
         return f"a run of this name is there with other settings: {unlike}"
@@ -88,7 +88,9 @@ def flat(settings: Settings) -> dict[str, Any]:
 
 
 def _trained_on_other_data(view: RunView, settings: Settings) -> bool:
-    """Whether the tokenized rows that lie there now are not those of the run. None there: not known, so not said."""
+    """Compare the rows in the data folder with those of the run. If there are none, nothing is
+    reported.
+    """
     try:
         stamp = read_stamp(data_folder("tokenized", settings))
         return stamp is not None and stamp.facts["values_hash"]["train"] != view.stamp.get("data_hash")
@@ -98,7 +100,7 @@ def _trained_on_other_data(view: RunView, settings: Settings) -> bool:
 
 @dataclass(frozen=True)
 class DataStep:
-    """What has to be done for a dataset's folders: nothing where there is no reason.
+    """The work on a dataset's folders: none if there is no reason.
 
     Attributes:
         key: what the folders were made from, to be kept once they are made.

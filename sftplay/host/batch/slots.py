@@ -1,4 +1,6 @@
-"""How many experiments of a batch may run at a time: one on each GPU, otherwise one."""
+"""The number of a batch's experiments that run at the same time: one for each GPU, otherwise
+one.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def show(folder: Path, parsed: BatchFile, experiments: Sequence[Experiment], sai
 
 
 def varied_keys(rows: Sequence[SummaryRow]) -> list[str]:
-    """What the experiments' groups vary, in the file's order."""
+    """Return the keys that the experiments' groups vary, in the file's order."""
     return list(dict.fromkeys(key for row in rows for key in row.experiment.changes if key != "dataset"))
 
 

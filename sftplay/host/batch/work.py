@@ -42,7 +42,7 @@ class BatchRun:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """What experiments are evaluated on."""
+        """Return the splits that experiments are evaluated on."""
         return {"none": (), "all": ("val", "test")}.get(self.parsed.split, (self.parsed.split,))
 
     def config_of(self, name: str) -> Path:
@@ -52,7 +52,7 @@ class BatchRun:
 
 @dataclass(frozen=True)
 class ExperimentOutcome:
-    """How an experiment ended: code 0 where it is done."""
+    """The end of an experiment: code 0 if it is done."""
 
     name: str
     code: int
@@ -61,7 +61,7 @@ class ExperimentOutcome:
 
 
 def folder_of(file: Path) -> Path:
-    """Where a batch keeps its own files."""
+    """Return the folder of a batch's own files."""
     return OUTPUTS / f"batch-{file.stem}"
 
 
@@ -84,8 +84,10 @@ def prepare_data(batch: BatchRun, workers: Workers) -> tuple[dict[str, Experimen
         if code in STOPPED:
             return failed, code
         if code:
-            console.error(f"data {step.suffix}: {stage} gave {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
-            failed |= {one.name: ExperimentOutcome(one.name, code, f"no data: {stage} gave {code}") for one in users}
+            console.error(f"data {step.suffix}: {stage} ended with {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
+            failed |= {
+                one.name: ExperimentOutcome(one.name, code, f"no data: {stage} ended with {code}") for one in users
+            }
         else:
             known[step.suffix] = step.key
             write_json(record, {"file": str(batch.file), "data": known, "experiments": []})
@@ -130,12 +132,12 @@ def _one(batch: BatchRun, experiment: Experiment, workers: Workers) -> Experimen
         code = 76 if step.action == "refuse" else 0
         if code:
             console.error(f"{experiment.name}: {step.reason}")
-            console.info(f"next: give it another name, or remove the run: inv runs.rm {experiment.name}")
+            console.info(f"next: use another name, or remove the run: inv runs.rm {experiment.name}")
         return ExperimentOutcome(experiment.name, code, "refused: " + step.reason if code else "done before")
     code, stage = _stages(batch, experiment, step, workers)
     if code and code not in STOPPED:
-        console.error(f"{experiment.name}: {stage} gave {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
-    said = "done" if not code else f"{stage} gave {code}"
+        console.error(f"{experiment.name}: {stage} ended with {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
+    said = "done" if not code else f"{stage} ended with {code}"
     return ExperimentOutcome(experiment.name, code, said, time.monotonic() - began)
 
 
@@ -166,7 +168,7 @@ def write_state(batch: BatchRun, outcomes: Sequence[ExperimentOutcome]) -> None:
 
 
 def states(folder: Path) -> Mapping[str, str]:
-    """What became of each experiment at the last start, by name."""
+    """Return each experiment's outcome at the last start, by name."""
     try:
         return {str(one["name"]): str(one["said"]) for one in read_json(folder / "batch.json")["experiments"]}
     except (SftplayError, KeyError, TypeError):

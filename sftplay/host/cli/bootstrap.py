@@ -65,7 +65,7 @@ def ensure() -> None:
 
 
 def is_done() -> bool:
-    """Whether .venv was made to its end from today's lock, and its Python is still there."""
+    """Return whether .venv was finished from the current lock, and its Python still exists."""
     try:
         return MARKER.read_text(encoding="utf-8") == _fingerprint() and (VENV / "bin" / "python").exists()
     except OSError:
@@ -93,7 +93,7 @@ def _make() -> None:
 
     whole = MARKER.is_file()  # made to its end from an older lock: brought up to date in place, others may be using it
     MARKER.unlink(missing_ok=True)
-    console.info(f"setting up .venv ({DOWNLOAD}; less where the caches have it)")
+    console.info(f"setting up .venv ({DOWNLOAD}; less if the caches have it)")
     env, _ = uv_environ(os.environ)
     env.pop("PYTHONHOME", None)
     python = str(VENV / "bin" / "python")
@@ -125,7 +125,9 @@ def _run(argv: list[str], env: Mapping[str, str]) -> None:
     import subprocess
 
     if subprocess.run(argv, env=env, check=False).returncode:
-        raise MachineError("the packages could not be installed", todo="the reason stands above; then the same command")
+        raise MachineError(
+            "the packages could not be installed", todo="the reason is printed above; then run the same command again"
+        )
 
 
 def _fingerprint() -> str:

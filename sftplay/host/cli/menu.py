@@ -11,7 +11,7 @@ from sftplay.host.cli.tasks import developers, images, runs, stages, start
 
 @task(name="help")
 def help_(c: Context) -> None:
-    """What there is, in the order in which a person needs it."""
+    """Show all tasks, in the order in which a person needs them."""
     from sftplay.host.cli import guide
 
     guide.show(MENU)

@@ -19,8 +19,8 @@ _COMMON = {
     "set_": "change one config value, as in --set train.learning_rate=1e-4; may be repeated",
     "device": "auto, cuda or cpu; the same as --set train.device=…",
     "runner": "auto, docker or local: a container, or an environment on this machine",
-    "pull": "pull the image first where it is not here (without this nothing is ever pulled)",
-    "no_preflight": "start the Unsloth stack even where there is no GPU (it fails there, and BnB takes over)",
+    "pull": "pull the image first if it is missing (otherwise nothing is ever pulled)",
+    "no_preflight": "start the Unsloth stack even without a GPU (it fails there, and BnB takes over)",
 }
 
 

@@ -1,4 +1,4 @@
-"""What stands between a task and the person: arguments in, one message and an exit code out."""
+"""Tasks: arguments in, one message and an exit code out."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def whole_number(flag: str, value: str | None) -> int | None:
     """
     if value is None or value.isdecimal():
         return None if value is None else int(value)
-    raise UsageError(f"{flag} wants a whole number, got {value!r}", todo=f"for example: {flag} 7007")
+    raise UsageError(f"{flag} requires a whole number, got {value!r}", todo=f"for example: {flag} 7007")
 
 
 def only(words: Sequence[str]) -> str | None:

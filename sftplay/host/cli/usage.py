@@ -16,7 +16,7 @@ _OF_A_FLAG = re.compile(r"Flag <Argument: ([\w-]+)[^>]*> (needed value|doesn't t
 
 
 def explain(error: ParseError, tasks: Iterable[str]) -> UsageError:
-    """What Invoke's parser refuses, for people.
+    """Turn a refusal of Invoke's parser into a message for people.
 
     Args:
         tasks: every name of a task.
@@ -36,10 +36,10 @@ def explain(error: ParseError, tasks: Iterable[str]) -> UsageError:
         missing = [argument.name for argument in context.missing_positional_args]
         example = " ".join(one.upper() if one in _ONE_WORD else f"--{one} …" for one in missing)
         more = "; inv runs lists the runs" if "run" in missing else f"; inv {name} --help says more"
-        return UsageError(f"inv {name} lacks {example.removesuffix(' …')}", todo=f"inv {name} {example}{more}")
+        return UsageError(f"inv {name} requires {example.removesuffix(' …')}", todo=f"inv {name} {example}{more}")
     of_flag = _OF_A_FLAG.search(said)
     if name and of_flag:
-        wants = "wants a value" if of_flag[2] == "needed value" else "takes no value"
+        wants = "requires a value" if of_flag[2] == "needed value" else "takes no value"
         return UsageError(f"inv {name} --{of_flag[1]} {wants}", todo=f"inv {name} --help")
     return UsageError(said, todo="inv --list names the tasks, inv TASK --help their options")
 

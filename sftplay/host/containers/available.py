@@ -79,10 +79,10 @@ def image_of(engine: Engine, stack: str) -> ContainerImage:
 
 
 def describe_missing(stack: str, state: ImageState) -> str:
-    """Why the image can't be used, in words."""
+    """Return why the image can't be used."""
     if state == "stale":
         return f"the {stack} image here is of another state of this checkout"
-    return f"the {stack} image is not here"
+    return f"the {stack} image is missing"
 
 
 def command_to_get(stack: str) -> str:

@@ -68,7 +68,9 @@ def connect() -> Engine:
 
 
 def may_be_here() -> bool:
-    """Whether it is worth to import the SDK and ask: a socket, DOCKER_HOST, or a context that somebody chose. Microseconds."""
+    """Return whether it is worth importing the SDK: there is a socket, DOCKER_HOST, or a chosen
+    context. Takes microseconds.
+    """
     if any(os.environ.get(name) for name in ("DOCKER_HOST", "DOCKER_CONTEXT")):
         return True
     if Path("/var/run/docker.sock").exists():

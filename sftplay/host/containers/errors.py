@@ -1,4 +1,4 @@
-"""What goes wrong with the container engine, as our errors: one message each, with what to do next."""
+"""Failures of the container engine as our errors: one message each, with the next step."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _TEXTS: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
         ("nvidia-container-cli", "libnvidia-ml"),
         MachineError,
         "the NVIDIA container toolkit is here, but the driver does not answer it",
-        "look at nvidia-smi on this machine, or use --device cpu",
+        "check nvidia-smi on this machine, or use --device cpu",
     ),
     (
         ("unknown runtime specified",),
         MachineError,
-        "the engine does not know the runtime it was told to use",
-        "look at default-runtime in /etc/docker/daemon.json",
+        "the engine does not know the runtime that is configured",
+        "check default-runtime in /etc/docker/daemon.json",
     ),
     (
         ("no such image", "image not known"),
         MachineError,
-        "the image is not here",
+        "the image is missing",
         "inv image.ls shows what is; build it: inv image.build NAME, or inv image.pull NAME",
     ),
     (
         ("address already in use", "port is already allocated"),
         MachineError,
         "the port is taken",
-        "inv tensorboard --port N takes another one",
+        "inv tensorboard --port N uses another one",
     ),
     (("no space left on device",), StorageError, "the engine's disk is full", "docker system df shows what takes it"),
     (
@@ -91,7 +91,7 @@ def explain_engine_error(error: BaseException, doing: str = "") -> SftplayError:
         return PermissionDeniedError(
             "no access to the container engine's socket",
             where=wanted_host(),
-            todo="add yourself to its group (sudo usermod -aG docker $USER, then log in anew; that is as good as root), or run a rootless engine",
+            todo="add yourself to its group (sudo usermod -aG docker $USER, then log in again; that is equal to root rights), or run a rootless engine",
         )
     if _unreachable(causes):
         return MachineError(
@@ -107,7 +107,7 @@ def explain_engine_error(error: BaseException, doing: str = "") -> SftplayError:
                 todo=todo,
             )
     return MachineError(
-        f"the container engine refused{' to ' + doing if doing else ''}: {_said(error)}", todo="inv doctor looks at it"
+        f"the container engine refused{' to ' + doing if doing else ''}: {_said(error)}", todo="inv doctor checks it"
     )
 
 
@@ -121,7 +121,7 @@ def engine_gone(name: str, again: str) -> MachineError:
 
 
 def is_gone(error: BaseException) -> bool:
-    """Whether the engine itself does not answer any more."""
+    """Return whether the engine itself no longer answers."""
     return _unreachable(list(_chain(error)))
 
 

@@ -38,9 +38,7 @@ def _keep(keep: Path) -> bool:
     """Make the folder with its .gitkeep; whether anything was missing."""
     blocker = next((p for p in (keep.parent, *keep.parent.parents) if p.exists() and not p.is_dir()), None)
     if blocker is not None:
-        raise StorageError(
-            "a file stands where a folder should be", where=str(blocker), todo=f"mv {blocker} {blocker}.old"
-        )
+        raise StorageError("a file is in the place of a folder", where=str(blocker), todo=f"mv {blocker} {blocker}.old")
     try:
         if keep.is_file():
             return False
@@ -52,7 +50,8 @@ def _keep(keep: Path) -> bool:
 
 
 def compose_variables(dev: Path = Path("/dev")) -> dict[str, str]:
-    """What compose.yaml wants from .env: whom containers run as, the model cache, a limit of memory, the override without a GPU.
+    """Return what compose.yaml reads from .env: user, model cache, memory limit, the override
+    without a GPU.
 
     Args:
         dev: where device files lie.

@@ -1,4 +1,4 @@
-"""Who starts a container, from where: the facts about the person's side that its specification is made from."""
+"""Facts about the person who starts a container, from which its specification is made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 @dataclass(frozen=True)
 class HostIdentity:
-    """What was found.
+    """The user, folders and limits that a container gets.
 
     Attributes:
         root: the project's folder; cache: the model cache's.
@@ -96,5 +96,5 @@ def memory_limit(asked: str | None, memory: int) -> int:
         return int(memory * _MEMORY_SHARE)
     number, unit = (asked[:-1], asked[-1].lower()) if not asked[-1].isdigit() else (asked, "")
     if not number.isdecimal() or unit not in _UNITS:
-        raise UsageError(f"SFTPLAY_MEMORY wants a size, got {asked!r}", todo="for example: SFTPLAY_MEMORY=8g")
+        raise UsageError(f"SFTPLAY_MEMORY requires a size, got {asked!r}", todo="for example: SFTPLAY_MEMORY=8g")
     return int(number) * _UNITS[unit]

@@ -1,4 +1,4 @@
-"""What an image is made of, and the name that follows from it: any change of an ingredient gives another tag."""
+"""Ingredients of an image, and the name that follows from them: any change gives another tag."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def current(stack: str, root: Path = CHECKOUT) -> ImageName:
     files = [root / path for path in ingredients(stack, root)]
     for path in files:
         if not path.is_file():
-            raise MachineError("an image is made from this file, and it is not here", where=str(path))
+            raise MachineError("an image is made from this file, and it is missing", where=str(path))
     context = hash_files(files, root)
     return ImageName(stack, f"{REPOSITORY}/{stack}:{context[7:19]}", context, hash_file(root / lock_of(stack)))
 

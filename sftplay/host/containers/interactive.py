@@ -26,7 +26,9 @@ _PIECE = 1 << 16
 
 
 def needs_terminal(call: StageCall) -> bool:
-    """Whether the stage talks with a person: a chat, at a terminal. Without one the stage itself says what to do."""
+    """Return whether the stage talks with a person: a chat, at a terminal. Without one the stage
+    itself reports it.
+    """
     asked = any(call.options.get(key) is not None for key in ("prompt", "input"))
     return call.stage.interactive and not asked and _is_terminal(0) and _is_terminal(1)
 

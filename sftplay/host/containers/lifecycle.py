@@ -25,7 +25,7 @@ _LEFT_BEHIND = 60.0  # seconds after its end in which a container is still its l
 
 @dataclass(frozen=True)
 class ContainerEnd:
-    """How a container ended.
+    """The end of a container.
 
     Attributes:
         oom: the engine says that the kernel killed it for memory.
@@ -111,7 +111,7 @@ class Output:
 
     @property
     def over(self) -> bool:
-        """Whether the stream has ended: the container did, or the engine is gone."""
+        """Return whether the stream has ended: the container did, or the engine is gone."""
         return not self._thread.is_alive()
 
     def finish(self, seconds: float) -> None:
@@ -182,7 +182,7 @@ def explain(name: str, end: ContainerEnd, *, asked: bool = False) -> None:
         asked: a person asked for it.
     """
     if end.vanished:
-        console.error(f"{name}: its container was removed by somebody while it ran")
+        console.error(f"{name}: its container was removed while it ran")
     elif end.oom:
         console.error(f"{name} ended with {end.code}: out of memory, killed by the kernel")
         console.info("next: a smaller train.batch_size or model.max_length, or more memory (SFTPLAY_MEMORY=16g)")

@@ -72,7 +72,7 @@ def gather(call: StageCall, job: Job, root: Path) -> tuple[Mount, ...]:
 
 
 def inside(name: str) -> str:
-    """Where a path, in the person's own words, leads to in a container."""
+    """Return the path in a container that the person's own words lead to."""
     if name == "~" or name.startswith("~/"):
         name = HOME + name[1:]
     return posixpath.normpath(posixpath.join(ROOT, name))
@@ -123,7 +123,9 @@ def _before_wildcard(name: str) -> str:
 
 
 def _add_links(binds: dict[str, Mount], folder: Path, target: str) -> None:
-    """What links in `folder` lead to, where the same link leads in the container; at most 200."""
+    """Mount the targets of links in `folder` where the same link leads in the container; at most
+    200.
+    """
     if not folder.is_dir():
         return
     for entry in sorted(folder.iterdir())[:_MOST_LINKS]:

@@ -1,4 +1,5 @@
-"""What a container of ours looks like: one pure function from facts to a frozen specification, the only place that says it.
+"""The specification of our containers: one pure function from facts to frozen data, the only place
+that defines it.
 
 compose.yaml is compared with it by a test. What each line is for, and what happens without it, was tried on a real engine:
 a default tmpfs is noexec (no JIT-built library loads), 64 MiB of /dev/shm end in SIGBUS, an init is what makes signals arrive.

@@ -85,11 +85,13 @@ def _wait(engine: Engine, container: str, port: int) -> None:
             said = engine.api.logs(container, tail=3).decode(errors="replace").strip()
     except SftplayError:
         said = ""
-    raise MachineError(f"TensorBoard does not answer\n{said}", todo="look at these lines, then start it again")
+    raise MachineError(f"TensorBoard does not answer\n{said}", todo="see these lines, then start it again")
 
 
 def answers(port: int) -> bool:
-    """Whether a web server answers there. The engine's proxy takes a connection before TensorBoard does, so only an answer counts."""
+    """Return whether a web server answers there. The engine's proxy accepts connections before
+    TensorBoard does, so only an answer counts.
+    """
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=2)  # no proxy, whatever the environment says
     try:
         link.request("GET", "/")

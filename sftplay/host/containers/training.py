@@ -198,7 +198,7 @@ def request_stop(engine: Engine, run: Run, start: Start, container: str, *, kill
 
 
 def _harvest(engine: Engine, run: Run, start: Start, container: str, end: ContainerEnd) -> Exit:
-    """What the container said and how it ended, on disk. Only then it may be removed."""
+    """Write the container's output and end to disk. Only then it may be removed."""
     before = records.read_exit(run.launch, start)
     if before is not None:
         return before

@@ -76,6 +76,6 @@ def _compile(name: str, lock: LockSpec, upgrade: bool) -> None:
         *(("--upgrade",) if upgrade else ()),
     ]
     if subprocess.run(argv, cwd=CHECKOUT, env=env, check=False).returncode:
-        raise MachineError(f"uv could not make {lock.target}", todo="its reason stands above")
+        raise MachineError(f"uv could not make {lock.target}", todo="its reason is printed above")
     lines = Path(CHECKOUT / lock.target).read_text(encoding="utf-8").splitlines()
     console.success(f"{lock.target}: {sum('==' in line and line[:1].isalnum() for line in lines)} packages")

@@ -100,7 +100,7 @@ def _section(field: Mapping[str, Any], defs: Mapping[str, Any]) -> Mapping[str, 
 
 
 def _takes(field: Mapping[str, Any]) -> str:
-    """What a key takes, in words."""
+    """Describe in words what a key accepts."""
     if "anyOf" in field:
         return " or ".join(dict.fromkeys(_takes(choice) for choice in field["anyOf"]))
     if "enum" in field or "const" in field:

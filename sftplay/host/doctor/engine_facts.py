@@ -1,4 +1,6 @@
-"""What the container engine says of itself, its images, its containers' ports, and whether it gives containers the GPU."""
+"""Facts about the container engine: its images, its containers' ports, and whether containers get
+the GPU.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ _LOOK = "ls /dev/nvidia[0-9]* /dev/dxg 2>/dev/null | grep -q ."
 
 @dataclass(frozen=True)
 class EngineAnswers:
-    """What was asked; trouble instead where the engine does not answer.
+    """The engine's answers; the trouble instead if it does not answer.
 
     Attributes:
         images: present, stale or missing, for each stack.
@@ -82,7 +84,9 @@ def _ports(containers: list[dict[str, Any]], project: str) -> dict[int, tuple[st
 
 
 def _storage(root: str) -> FolderFacts:
-    """Where the engine keeps images. Not to be seen where it runs in a virtual machine."""
+    """Find the folder in which the engine keeps images. It can't be seen if the engine runs in a
+    virtual machine.
+    """
     try:
         disk = os.statvfs(root)
         return FolderFacts(Path(root), disk.f_bavail * disk.f_frsize, Path(root).stat().st_dev)

@@ -46,7 +46,9 @@ def images(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
 
 
 def gpu_in_containers(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
-    """Whether a container that asks for the GPU gets it: tried with an image that is here, else a guess from the runtimes."""
+    """Report whether a container that asks for the GPU gets it: tried with an image that is here,
+    else guessed from the runtimes.
+    """
     found = facts.engine
     if found is None or not facts.machine.has_gpu or facts.gpu_trouble is not None:
         return
@@ -95,10 +97,14 @@ def _needs(facts: MachineFacts, asked: str) -> Iterator[tuple[int, int, int, str
 
 
 def wanted(facts: MachineFacts, stack: str) -> bool:
-    """Whether this machine's runs use a stack unasked: cpu everywhere, bnb beside it where there is a GPU."""
+    """Return whether this machine's runs use a stack by default: cpu everywhere, bnb too if there
+    is a GPU.
+    """
     return stack == "cpu" or (stack == "bnb" and facts.machine.has_gpu)
 
 
 def _weight(asked: str) -> Level:
-    """How much trouble with the engine matters: everything where docker was asked for, else the local runner is there."""
+    """Return how serious trouble with the engine is: an error if docker was requested, else the
+    local runner is there.
+    """
     return "error" if asked == "docker" else "warning"

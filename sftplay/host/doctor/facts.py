@@ -1,4 +1,4 @@
-"""What the doctor looks at, as it was found: no judgement here, so that a test can state any machine it likes."""
+"""Facts that the doctor judges, as they were found: a test can state any machine it likes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor says: one finding for one thing, with what to type where something is to be done."""
+"""Findings of the doctor: one for each thing, with the command that fixes it."""
 
 from __future__ import annotations
 

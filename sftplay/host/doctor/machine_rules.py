@@ -34,7 +34,7 @@ def python(facts: MachineFacts) -> Iterator[MachineFinding]:
         said = f"Python {tools.python} has no venv module"
         yield MachineFinding("error", "python", said, f"sudo apt install python{major_minor}-venv")
     elif not tools.python311:
-        said = f"Python {tools.python}; the stacks of the local runner run on 3.11, which is not here"
+        said = f"Python {tools.python}; the stacks of the local runner run on 3.11, which is missing"
         yield MachineFinding(
             "warning", "python", said, f"sudo apt install python3.11-venv, or: {tools.uv} python install 3.11"
         )
@@ -43,7 +43,9 @@ def python(facts: MachineFacts) -> Iterator[MachineFinding]:
 
 
 def gpu(facts: MachineFacts) -> Iterator[MachineFinding]:
-    """Whether the GPU answers, whether its driver is new enough, whether torch has code for it: the first that fails."""
+    """Report the first that fails: the GPU answers, its driver is new enough, torch has code for
+    it.
+    """
     if facts.gpu_trouble is not None:
         trouble = facts.gpu_trouble
         yield MachineFinding("error", "gpu", trouble.what, f"{trouble.todo}; until then on the CPU: {ON_CPU}")
@@ -53,7 +55,7 @@ def gpu(facts: MachineFacts) -> Iterator[MachineFinding]:
         )
     elif not facts.gpus:
         yield MachineFinding(
-            "error", "gpu", "nvidia-smi lists no GPU", f"look at nvidia-smi, or go on on the CPU: {ON_CPU}"
+            "error", "gpu", "nvidia-smi lists no GPU", f"check nvidia-smi, or continue on the CPU: {ON_CPU}"
         )
     else:
         for number, card in enumerate(facts.gpus):
@@ -87,7 +89,7 @@ def _card_trouble(card: Gpu, stacks: tuple[StackFacts, ...]) -> Iterator[Machine
     for stack, cuda in wanting:
         oldest = requirements.OLDEST_DRIVER.get(cuda[0])
         if oldest and int(card.driver.partition(".")[0]) < oldest:
-            said = f"driver {card.driver} is too old for the {stack.name} stack: CUDA {cuda[0]}.{cuda[1]} wants {oldest} or newer"
+            said = f"driver {card.driver} is too old for the {stack.name} stack: CUDA {cuda[0]}.{cuda[1]} requires {oldest} or newer"
             yield MachineFinding("error", "gpu", said, f"install NVIDIA driver {oldest} or newer; until then: {ON_CPU}")
     for stack, cuda in wanting:
         if requirements.fits(card.capability, cuda) is False:
@@ -111,7 +113,7 @@ def shm(facts: MachineFacts) -> Iterator[MachineFinding]:
 def folders(facts: MachineFacts) -> Iterator[MachineFinding]:
     """The project's folders and the cache: can be written to, hold no file of somebody else's, libraries can be loaded."""
     yield from _place(facts.project, "project", "move the project to a folder of yours")
-    yield from _place(facts.cache, "cache", "or take another folder: export SFTPLAY_CACHE=…")
+    yield from _place(facts.cache, "cache", "or use another folder: export SFTPLAY_CACHE=…")
 
 
 def _place(place: FolderFacts, topic: str, instead: str) -> Iterator[MachineFinding]:

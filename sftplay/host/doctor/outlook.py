@@ -1,4 +1,4 @@
-"""What would run where: the decisions that the tasks themselves would take on this machine, with their reasons."""
+"""Decisions that the tasks themselves would make on this machine, with their reasons."""
 
 from __future__ import annotations
 

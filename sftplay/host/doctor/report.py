@@ -31,7 +31,7 @@ def run(*, runner: str = "auto", as_json: bool = False) -> int:
         UsageError: no such runner (2).
     """
     if runner not in RUNNERS:
-        raise UsageError(f"--runner wants one of {', '.join(RUNNERS)}, got {runner!r}", todo="leave it out: auto")
+        raise UsageError(f"--runner requires one of {', '.join(RUNNERS)}, got {runner!r}", todo="leave it out: auto")
     facts = gather(engine=runner != "local")
     findings, plans = judge(facts, runner), outlook(facts, runner)
     code = MachineError.code if any(finding.level == "error" for finding in findings) else 0

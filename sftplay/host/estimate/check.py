@@ -75,7 +75,7 @@ def check(
     for problem in problems:
         console.failure(problem)
     if not problems:
-        console.success("nothing stands in the way" + (f": inv train --config {job.config_file}" if job else ""))
+        console.success("ready to train" + (f": inv train --config {job.config_file}" if job else ""))
         return 0
     worst = min(problems, key=lambda p: next((i for i, kind in enumerate(_ORDER) if isinstance(p, kind)), len(_ORDER)))
     return worst.code
@@ -89,7 +89,7 @@ def _cards(facts: machine.Machine, settings: Settings, problems: list[SftplayErr
 
 
 def _report(plan: EstimateInputs, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> Iterator[str]:
-    """What was found and what it will take, a line each."""
+    """Yield what was found and what it will take, a line each."""
     train = plan.settings.train
     if plan.device:
         where = cards[0].name if cards and plan.device.kind == "cuda" else f"the CPU, {plan.device.cores} cores"
@@ -130,7 +130,9 @@ def _needs(
 
 
 def _judge(plan: EstimateInputs, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> Iterator[SftplayError]:
-    """What will not do. A need that only its upper end exceeds is a warning, printed here."""
+    """Yield what is not enough. A need that only its upper end exceeds is a warning, printed
+    here.
+    """
     for name, amount, have in _needs(plan, facts, cards):
         if amount.likely <= have < amount.high:
             console.warning(f"{name} may become short: {show_amount(amount, human_size)} of {human_size(have)}")

@@ -25,7 +25,7 @@ def require_cpu_consent(settings: Settings, facts: Machine) -> None:
     console.info(f"no GPU here: training on the CPU takes {said}")
     if time.likely <= LONG_HOURS * 3600:
         return
-    if prompt.can_ask() and prompt.ask_yes_no("Train on the CPU all the same?", default=False):
+    if prompt.can_ask() and prompt.ask_yes_no("Train on the CPU anyway?", default=False):
         return
     raise MachineError(
         f"training on this machine's CPU would take {said}",

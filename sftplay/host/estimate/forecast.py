@@ -1,4 +1,5 @@
-"""What a training will take: memory, disk, steps, time. Pure functions; each figure comes with its uncertainty.
+"""Forecast of a training: memory, disk, steps, time. Pure functions; each figure comes with its
+uncertainty.
 
 The constants were fitted to runs of SmolLM2-135M (LoRA, QLoRA and full, 60 to 230 tokens a row, two cores); a finished run
 of one's own on the same machine is a far better measure, and `estimate` uses it where there is one.
@@ -59,7 +60,9 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class TrainingDevice:
-    """Where it runs: `cpu` with its cores, or `cuda` with its capability; bytes a weight in the run's precision."""
+    """The device of a training: `cpu` with its cores, or `cuda` with its capability; bytes a weight
+    in the run's precision.
+    """
 
     kind: str
     cores: int = 1
@@ -106,7 +109,7 @@ def memory(settings: Settings, shape: ModelShape, rows: TrainingRows, device: Tr
 
 
 def checkpoints_activations(train: TrainSettings, device: str) -> bool:
-    """Whether activations are computed twice to save memory."""
+    """Return whether activations are computed twice to save memory."""
     return device == "cuda" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
 
 

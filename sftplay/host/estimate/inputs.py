@@ -1,4 +1,4 @@
-"""What a forecast needs, gathered from stamps, headers, past runs and the machine. Reads only."""
+"""Inputs of a forecast, gathered from stamps, headers, past runs and the machine. Reads only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class EstimateInputs:
 
 
 def gather(settings: Settings, facts: Machine, cards: Sequence[Gpu], problems: list[SftplayError]) -> EstimateInputs:
-    """What the forecast needs, from stamps, headers and past runs. What is wrong is added to `problems`.
+    """Gather what the forecast needs from stamps, headers and past runs. Problems are added to
+    `problems`.
 
     Args:
         cards: the GPUs that answered; none of them is asked here.

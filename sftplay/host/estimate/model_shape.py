@@ -1,4 +1,5 @@
-"""What a model is made of, read from the headers of its safetensors files: no torch, no weights, a few milliseconds.
+"""Sizes of a model, read from the headers of its safetensors files: no torch, no weights, a few
+milliseconds.
 
 A safetensors file begins with the header's length (8 bytes, little-endian) and the header itself: JSON with each tensor's
 name, dtype and shape (https://github.com/huggingface/safetensors, "Format").

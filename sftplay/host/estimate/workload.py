@@ -1,4 +1,6 @@
-"""How much there is to train on: rows and tokens, from the tokenized data's stamp or guessed from the size of raw files."""
+"""The amount of training data: rows and tokens, from the tokenized data's stamp or guessed from the
+size of raw files.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def find_rows(settings: Settings) -> TrainingRows | None:
         return guess_rows(settings)
     count = stamp.facts["rows"]["train"]
     if not count:
-        raise DataError("the train split is empty", where=str(folder), todo="look at data/processed/report.json")
+        raise DataError("the train split is empty", where=str(folder), todo="see data/processed/report.json")
     tokens, trained = stamp.facts["tokens"]["train"] / count, stamp.facts["trained_tokens"]["train"] / count
     return TrainingRows(count, tokens, trained, stamp.facts["max_tokens"], str(folder), exact=True)
 

@@ -36,7 +36,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
         ("hash mismatch", "do not match the hashes"),
         MachineError,
         "a package is not the one that the lock names: nothing was built",
-        "where the lock was edited: git checkout -- images; else your package index serves another file under that name",
+        "if the lock was edited: git checkout -- images; otherwise your package index serves another file under that name",
     ),
     (
         ("certificate verify failed", "certificate_verify_failed", "unknownissuer", "invalid peer certificate"),
@@ -78,7 +78,7 @@ def run(stacks: Sequence[str], *, base: str | None = None, again: bool = False, 
     start = _base(engine, base or os.environ.get("SFTPLAY_BASE"))
     for name in names:
         if not again and state.find(engine, name) is not None:
-            console.success(f"{name.tag} is here and fresh (--again builds it all the same)")
+            console.success(f"{name.tag} is here and fresh (--again builds it anyway)")
             continue
         _require_space(engine, name)
         begun = time.monotonic()
@@ -162,7 +162,7 @@ def explain(output: str, log: Path) -> SftplayError:
     for words, kind, what, todo in _CAUSES:
         if any(word in text for word in words):
             return kind(what, where=str(log), todo=todo)
-    return MachineError("the image could not be built", where=str(log), todo="the last lines stand above")
+    return MachineError("the image could not be built", where=str(log), todo="the last lines are printed above")
 
 
 def _base(engine: Engine, asked: str | None) -> BaseImage:
@@ -173,13 +173,15 @@ def _base(engine: Engine, asked: str | None) -> BaseImage:
         found = state.inspect(engine, asked)
     except MachineError as problem:
         todo = "docker images shows those that are; without --base the pinned one is pulled"
-        raise MachineError(f"the base image {asked} is not here", todo=todo) from problem
+        raise MachineError(f"the base image {asked} is missing", todo=todo) from problem
     console.warning(f"on {asked} instead of the pinned base: an image to try things with, not to publish")
     return BaseImage(asked, found.id, pinned=False)
 
 
 def _require_space(engine: Engine, name: ImageName) -> None:
-    """Where the engine's disk can be seen: room for the image and, beside it, for the packages in the build's cache."""
+    """Refuse to build without room for the image and for the packages in the build's cache, if the
+    engine's disk can be seen.
+    """
     folder = Path(str(engine.api.info().get("DockerRootDir") or "/nowhere"))
     if not os.access(folder, os.R_OK):
         return

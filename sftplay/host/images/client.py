@@ -84,7 +84,7 @@ def _look(command: Path) -> BuildClient | str:
 
 
 def _output(argv: list[str]) -> str:
-    """What a command prints, empty where it fails."""
+    """Return what a command prints; empty if it fails."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

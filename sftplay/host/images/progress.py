@@ -1,4 +1,6 @@
-"""What BuildKit says while it builds, for people: a line for each finished step, and which one takes its time now."""
+"""Progress of a BuildKit build, for people: a line for each finished step, and the step that runs
+now.
+"""
 
 from __future__ import annotations
 
@@ -93,5 +95,5 @@ class BuildProgress:
 
 
 def on_a_terminal() -> bool:
-    """Whether a line on stderr can be written over."""
+    """Return whether a line on stderr can be overwritten."""
     return sys.stderr.isatty() and console.use_colour()

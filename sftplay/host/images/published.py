@@ -56,7 +56,7 @@ class PublishedImage(BaseModel):
 
     @property
     def reference(self) -> str:
-        """What is pulled: never a tag, which may move."""
+        """Return the name to pull by: never a tag, which may move."""
         return f"{self.repository}@{self.digest}"
 
 

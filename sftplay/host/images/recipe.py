@@ -1,4 +1,4 @@
-"""What a build is told: base, stack, secrets and labels. Decided here, carried out by `build`."""
+"""Arguments of a build: base, stack, secrets and labels. Decided here, carried out by `build`."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _publishable(engine: Engine, name: ImageName, *, unpinned: bool) -> EngineIm
     found = state.find(engine, name)
     if found is None:
         raise RefusedError(
-            f"today's verified image of {name.stack} is not here", where=name.tag, todo=f"inv image.build {name.stack}"
+            f"today's verified image of {name.stack} is missing", where=name.tag, todo=f"inv image.build {name.stack}"
         )
     base = recipe.pinned_base()
     if found.labels.get(f"{recipe.OCI}.base.digest") != base.digest and not unpinned:
@@ -101,7 +101,7 @@ def _push(engine: Engine, name: ImageName, repository: str) -> str:
         raise RefusedError(
             f"the registry says {answer}, sent was {sent[-1]}: nothing was written down",
             where=f"{repository}:{tag}",
-            todo="somebody else may have pushed this tag meanwhile: push again",
+            todo="another process may have pushed this tag in the meantime: push again",
         )
     return str(answer)
 

@@ -40,7 +40,7 @@ class EngineImage:
 
     @property
     def verified(self) -> str:
-        """What was run in it, empty where nothing was."""
+        """Return what was run in it; empty if nothing was."""
         return self.labels.get(VERIFIED_LABEL, "")
 
 

@@ -34,7 +34,7 @@ _TEXTS: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
     (
         ("unauthorized", "authentication required", "denied", "no basic auth credentials", "forbidden"),
         PermissionDeniedError,
-        "the registry wants a login",
+        "the registry requires a login",
         "docker login, for the registry named above",
     ),
     (("no space left on device",), StorageError, "the engine's disk is full", "docker system df shows what takes it"),
@@ -48,7 +48,7 @@ _TEXTS: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
         ("http response to https client", "certificate signed by unknown authority", "x509"),
         MachineError,
         "the registry's certificate is not trusted by the engine",
-        "see insecure-registries in the engine's settings, or give it the registry's certificate",
+        "see insecure-registries in the engine's settings, or add the registry's certificate to it",
     ),
 )
 
@@ -79,7 +79,9 @@ def follow(events: Iterable[Mapping[str, Any]], what: str) -> list[Mapping[str, 
 
 @contextmanager
 def registry_errors(doing: str) -> Iterator[None]:
-    """What the engine answers is about the registry; that it does not answer is about the engine."""
+    """Raise the engine's answers as errors of the registry, and its silence as an error of the
+    engine.
+    """
     import docker.errors
     import requests
 
@@ -97,7 +99,7 @@ def explain(text: str, where: str) -> SftplayError:
     for words, kind, what, todo in _TEXTS:
         if any(word in small for word in words):
             return kind(f"{what} ({' '.join(text.split())[:200]})", where=where, todo=todo)
-    return MachineError(f"the engine says: {' '.join(text.split())[:300]}", where=where, todo="inv doctor looks at it")
+    return MachineError(f"the engine says: {' '.join(text.split())[:300]}", where=where, todo="inv doctor checks it")
 
 
 def _note(layers: dict[str, tuple[int, int]], event: Mapping[str, Any]) -> None:

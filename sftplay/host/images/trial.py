@@ -23,7 +23,7 @@ _SHOWN = 15  # lines of a failure
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What a container said and how it ended; `oom`: killed because it took more memory than it may."""
+    """Output and end of a container; `oom`: killed because it used more memory than it may."""
 
     code: int
     stdout: str
@@ -67,7 +67,7 @@ def require(
     raise MachineError(
         f"the image is built but does not pass: {what} ({why})",
         where=spec.image,
-        todo="the last lines stand above; it keeps the tag `unverified-…`, inv image.verify tries again",
+        todo="the last lines are printed above; it keeps the tag `unverified-…`, inv image.verify tries again",
     )
 
 

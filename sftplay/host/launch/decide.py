@@ -1,4 +1,6 @@
-"""What comes after a training's end: nothing, the hand-over to BnB, or a start anew. A pure function of the records on disk."""
+"""The decision after a training's end: nothing, the hand-over to BnB, or another start. A pure
+function of the records on disk.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ _KEPT = (0, 85)  # ends that leave a result or a checkpoint: there is nothing to
 
 @dataclass(frozen=True)
 class LaunchState:
-    """What is on disk about a run, and what is asked for.
+    """A run's state on disk, and what is asked for.
 
     Attributes:
         newest: the start with the highest number, with its end (None: no start yet).
@@ -94,7 +96,9 @@ def decide(state: LaunchState, backend: str) -> Finish | Begin:
 
 
 def counts(end: Exit) -> bool:
-    """Whether a hand-over file of a start that ended so is acted on at once: not where it was stopped, or killed for memory."""
+    """Return whether a hand-over file is acted on at once: not if its start was stopped, or killed
+    for memory.
+    """
     return end.code != 0 and end.code not in _STOPPED and not end.oom and not end.asked
 
 
@@ -115,7 +119,9 @@ def _hand_over(state: LaunchState, start: Start, end: Exit) -> Finish | Begin | 
 
 
 def _broken(state: LaunchState, start: Start, end: Exit) -> Finish | None:
-    """What can't be believed, or was not asked by the rules. None: nobody asked for anything."""
+    """Return the end for a hand-over that can't be believed, or breaks the rules. None: nobody
+    asked for one.
+    """
     request = state.request if start.attempt else None
     if isinstance(request, ProtocolError) and (counts(end) or end.code == 79):
         return Finish(70 if end.code in (79, None) else end.code, bad=request)
@@ -145,5 +151,5 @@ def _handed(call: StageCall, attempt: str) -> StageCall:
 def _unasked(what: str) -> ProtocolError:
     return ProtocolError(
         f"the protocol between launcher and stage is broken: {what}",
-        todo="nothing more was started; look at the attempt's train.log, or start the run in BnB: inv train-bnb",
+        todo="nothing more was started; see the attempt's train.log, or start the run in BnB: inv train-bnb",
     )

@@ -35,17 +35,17 @@ def finish(launch: ResolvedLaunch, state: LaunchState, move: Finish, signals: St
     if move.waiting:
         console.info("it had asked to be handed over to BnB before it was ended: the same command does that")
     if end.asked == "kill":
-        console.warning("ended at once; what was saved before is whole: --resume goes on from there")
+        console.warning("killed; earlier checkpoints are complete: --resume continues from the newest")
         return 130
     if move.code == 143 and signals.stops and signals.stops[0] == signal.SIGINT:
         return 130
     if end.lost:
-        console.error("the training is gone: its container was removed, or its supervisor killed")
-        console.info("next: the same command tells what is left, with --resume it goes on")
+        console.error("the training is gone: its container was removed, or its supervisor was killed")
+        console.info("next: the same command reports what is left; with --resume it continues")
     elif move.code == 74:  # the stage's own words may have found no room
         console.error(f"train ended with 74: {EXIT_MEANINGS[74]}; {free_space(run.folder)} left in {run.folder}")
         console.info(
-            "next: make room; the same command with --resume goes on, without it where nothing was trained yet"
+            "next: free some space; the same command with --resume continues, without it if nothing was trained yet"
         )
     elif start.runner == "local":
         explain_end("train", move.code)
@@ -56,7 +56,7 @@ def report_hand_over(asked: HandOver, stack: str, runner: str) -> None:
     """The one warning of a hand-over: why, and what happens now."""
     attempt = int(asked.attempt.partition("-")[0]) + 1
     console.warning(
-        f"Unsloth can't train here, {asked}: going on with BnB from step 0, "
+        f"Unsloth can't train here, {asked}: continuing with BnB from step 0, "
         f"as attempt {attempt:02d}-bnb in the {stack} stack ({runner} runner)"
     )
 
@@ -67,10 +67,10 @@ def _say_final(launch: ResolvedLaunch, state: LaunchState, *, late: bool) -> Non
     if late:
         console.error(
             f"Unsloth failed after {request.step} steps ({request}): past backend_fallback.max_lost_steps "
-            f"({state.max_lost_steps}) nothing is thrown away unasked"
+            f"({state.max_lost_steps}) no trained steps are discarded automatically"
         )
-        console.info(f"next: go on in Unsloth from its last checkpoint: inv train-unsloth --run {run.name} --resume")
-        console.info(f"next: or begin anew in BnB: inv train-bnb --run {run.free_name()}")
+        console.info(f"next: continue in Unsloth from its last checkpoint: inv train-unsloth --run {run.name} --resume")
+        console.info(f"next: or start again in BnB: inv train-bnb --run {run.free_name()}")
     else:
         console.error(f"Unsloth can't train here, {request}; and backend_fallback.enabled is off")
         console.info("next: inv train-bnb trains with BnB; or leave backend_fallback.enabled on")

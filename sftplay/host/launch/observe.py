@@ -1,4 +1,4 @@
-"""What is on disk, and in the engine, about a run's trainings: all that the launcher decides by."""
+"""A run's trainings as they are on disk and in the engine: all that the launcher decides by."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def gather(launch: ResolvedLaunch, watched: int) -> LaunchState:
 
 
 def _end_of(launch: ResolvedLaunch, start: Start) -> Exit:
-    """How the newest start ended; nothing runs any more, so one that nobody wrote down was cut off."""
+    """Return the end of the newest start. Nothing runs any more, so one without a record was cut
+    off.
+    """
     end = records.read_exit(launch.run.launch, start)
     if end is not None:
         return end
@@ -52,7 +54,9 @@ def _end_of(launch: ResolvedLaunch, start: Start) -> Exit:
 
 
 def _request(launch: ResolvedLaunch, start: Start) -> HandOver | ProtocolError | None:
-    """What the attempt asked for. Its container is not trusted: a request that can't be believed is said, not raised."""
+    """Read the attempt's hand-over request. Its container is not trusted: a bad request is returned
+    as an error, not raised.
+    """
     path = launch.run.folder / "attempts" / start.attempt / handover.FILE
     try:
         return handover.read_untrusted(path, run=launch.run.name, attempt=start.attempt, nonce=start.nonce)

@@ -1,4 +1,4 @@
-"""What a stage needs and the cache lacks is fetched before it starts."""
+"""Models and datasets that a stage needs and the cache does not have, fetched before it starts."""
 
 from __future__ import annotations
 

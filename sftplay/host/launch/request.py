@@ -1,4 +1,4 @@
-"""What a person asked for, and what this machine makes of it: runner, stack and device of a stage."""
+"""A person's request, and what this machine makes of it: runner, stack and device of a stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training needs of a runner, whichever it is: a process under a supervisor, or a container."""
+"""The interface of a runner for trainings: a process under a supervisor, or a container."""
 
 from __future__ import annotations
 

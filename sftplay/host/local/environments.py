@@ -27,7 +27,9 @@ _SOURCE_ONLY = "rouge-score"  # the one package without a wheel; built with imag
 
 @dataclass(frozen=True)
 class StackSource:
-    """What an environment is made from, what making it from nothing downloads, and whether its torch is PyPI's, with CUDA."""
+    """The lock that an environment is made from, what making it downloads, and whether its torch is
+    PyPI's, with CUDA.
+    """
 
     lock: str
     download: str
@@ -74,7 +76,7 @@ def ensure(stack: str) -> Environment:
     lock = CHECKOUT / STACKS[stack].lock
     if not lock.is_file():
         raise MachineError(
-            f"the {stack} stack's lock is not here", where=str(lock), todo=f"git checkout -- {STACKS[stack].lock}"
+            f"the {stack} stack's lock is missing", where=str(lock), todo=f"git checkout -- {STACKS[stack].lock}"
         )
     lock_hash = hash_file(lock)
     folder = _folder(stack, lock_hash)
@@ -150,7 +152,7 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     install = [uv, "pip", "sync", "--python", python, "--require-hashes", *_less_talk(), *backend]
     sources = ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY]
     sources += ["--build-constraints", str(CHECKOUT / "images" / "build.lock")]
-    _run([*install, *sources, str(lock)], env, "uv's reason stands above; then the same command again")
+    _run([*install, *sources, str(lock)], env, "uv's reason is printed above; then run the same command again")
     version = subprocess.run(
         [python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True
     )

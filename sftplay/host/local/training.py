@@ -128,7 +128,7 @@ class LocalTraining:
             raise ProtocolError(
                 "the supervisor of this training was killed, or could not write how it ended",
                 where=str(self.run.launch),
-                todo="the same command tells what is left, with --resume it goes on",
+                todo="the same command reports what is left; with --resume it continues",
             )
         return end
 

@@ -1,4 +1,5 @@
-"""What both runners share with a stage: its call, the launcher's records, signals, exit codes, the hub's token.
+"""The protocol between launcher and stage, the same in both runners: calls, records, signals, exit
+codes, the hub's token.
 
 Records are a contract on disk (outputs/<run>/launch/): a field may be added with a default, none renamed.
 """

@@ -52,7 +52,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a start ended.
+    """The end of a start.
 
     Attributes:
         code: the stage's exit code, 128 + signal where one ended it; None where nobody saw the end (`lost`).
@@ -69,7 +69,7 @@ class Exit:
 
     @property
     def lost(self) -> bool:
-        """Whether the supervisor was killed before it could write the end down."""
+        """Return whether the supervisor was killed before it could write the end down."""
         return self.code is None
 
 
@@ -127,7 +127,7 @@ def read_start(path: Path) -> Start:
 
 
 def read_exit(folder: Path, start: Start) -> Exit | None:
-    """How `start` ended; None while it runs, or where nobody wrote it down."""
+    """Read the end of `start`; None while it runs, or if nobody wrote it down."""
     path = exit_file(folder, start.number)
     if not path.is_file():
         return None
@@ -166,7 +166,7 @@ def exit_file(folder: Path, number: int) -> Path:
 
 
 def output_file(folder: Path, number: int) -> Path:
-    """What the stage printed, byte for byte."""
+    """Return the file with the stage's output, byte for byte."""
     return folder / f"output-{number:03d}.log"
 
 

@@ -36,7 +36,9 @@ def handle_signals(handler: Callable[[int], None], *signums: signal.Signals) -> 
 
 @dataclass
 class StopSignals:
-    """What a launcher has received: the first stop goes to the stage, the second ends it, a closed terminal lets go."""
+    """Signals that a launcher has received: the first stop goes to the stage, the second ends it, a
+    closed terminal lets go.
+    """
 
     stops: list[int] = field(default_factory=list)
     hung_up: bool = False

@@ -82,7 +82,7 @@ def run(
 
 def _folder(config: str, overrides: tuple[str, ...], style: str | None, *, asking: bool) -> GuidedSession:
     """Step 1: config, machine, free space, folders."""
-    print_heading(1, "look at the folder", "inv setup-dirs")
+    print_heading(1, "check the folder", "inv setup-dirs")
     console.info("`inv NAME` is .venv/bin/inv; `python3 tasks.py NAME` does the same")
     settings = make_job(config, None, overrides, {}).settings
     facts = machine.read_machine()
@@ -144,7 +144,7 @@ def _style(session: GuidedSession) -> StyleChoice:
     stamp = read_stamp(data_folder("processed_with_style", session.settings))
     there = str(stamp.options.get("style") or "") if stamp else ""
     default = there or session.settings.style.prompt or ""
-    print_heading(5, "a style prompt that every conversation gets, if you want one", 'inv style --style "…"')
+    print_heading(5, "an optional style prompt for every conversation", 'inv style --style "…"')
     wanted = default if session.style is None else session.style
     if session.asking and session.style is None:
         keep = f"Enter keeps “{default}”, a dash: none" if default else "Enter: none"
@@ -222,7 +222,7 @@ def learned_too_little(target: Run, *, only_sample: bool) -> list[str]:
     loss = read_json(target.eval("val") / "metrics.json")["metrics"]["loss"]
     base, tuned = float(loss["base"]), float(loss["tuned"])
     look = (
-        f"look at the loss curve (inv report {target.name}), at the arithmetic of this machine (inv check --numerics),"
+        f"check the loss curve (inv report {target.name}), at the arithmetic of this machine (inv check --numerics),"
         " and at what is trained (inv data.show); more steps: --set train.max_steps=100"
     )
     if not tuned <= (1 - BETTER_BY) * base:

@@ -82,7 +82,7 @@ def rows() -> Iterator[dict[str, str]]:
 
 
 def own_files() -> list[Path]:
-    """What lies in data/raw beside the sample and hidden files, by name."""
+    """Return the files in data/raw except the sample and hidden files, by name."""
     return sorted(path for path in RAW.glob("*") if path != FILE and not path.name.startswith("."))
 
 

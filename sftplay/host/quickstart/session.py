@@ -61,7 +61,7 @@ def run_step(call: StageCall, number: int | None = None, title: str = "") -> Non
     name = call.stage.name
     code = start(LaunchRequest(call))
     if code in _STOPPED:
-        console.warning(f"stopped in {name}; the same command goes on from there")
+        console.warning(f"stopped in {name}; the same command continues from there")
         raise SessionEnded(code)
     if code:
         console.error(f"quickstart ends here: {name} ended with {code} ({EXIT_MEANINGS.get(code, 'unknown')})")

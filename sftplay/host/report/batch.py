@@ -19,7 +19,7 @@ _DETAILED = 30
 
 
 def of_batch(file: Path) -> tuple[Path, str]:
-    """Where the page belongs, and the page.
+    """Return the page's file, and the page.
 
     Raises:
         NotFoundError: no such file, or none of its experiments was ever begun (66). ConfigError: the file is wrong (78).
@@ -31,7 +31,7 @@ def of_batch(file: Path) -> tuple[Path, str]:
     rows = rows_of(parsed, expand(parsed, file), work.states(folder))
     begun = [row for row in rows if row.view.run.folder.is_dir()]
     if not begun:
-        raise NotFoundError("none of its experiments has begun", where=str(file), todo=f"inv batch --file {file}")
+        raise NotFoundError("none of its experiments has started", where=str(file), todo=f"inv batch --file {file}")
     columns, cells, _ = screen_table(rows)
     page = html.page(
         f"Batch {file.stem}",
@@ -39,7 +39,7 @@ def of_batch(file: Path) -> tuple[Path, str]:
         html.section("Curves", *_curves(begun)),
         html.section("What differs", *_differences(begun)),
         html.section("Each run", *(_one(row) for row in begun[:_DETAILED]), *_more(begun)),
-        lead=f"{len(rows)} experiments on {len(parsed.datasets)} datasets; base → tuned where two values stand in a cell.",
+        lead=f"{len(rows)} experiments on {len(parsed.datasets)} datasets; base → tuned in cells with two values.",
         footer=parts.made_by(),
     )  # fmt: skip
     return folder / "report.html", page

@@ -43,7 +43,7 @@ __all__ = [
 
 
 def lead(view: RunView) -> html.Markup:
-    """What was done, in a sentence."""
+    """Return a sentence about what was trained."""
     stamp = view.stamp
     what = [f"{stamp.get('base_model', 'an unknown model')}, {stamp.get('tuning_method', 'method unknown')}"]
     what += [f"backend {view.backend}"] if view.backend else []
@@ -53,7 +53,7 @@ def lead(view: RunView) -> html.Markup:
 
 
 def notices(view: RunView) -> Iterator[html.Markup]:
-    """What a reader should know before the figures."""
+    """Yield what a reader should know before the figures."""
     fallback = view.stamp.get("fallback")
     if isinstance(fallback, Mapping):
         said = f"Asked for {view.stamp.get('requested_backend')}, trained with {view.stamp.get('backend')}: "

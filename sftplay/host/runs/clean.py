@@ -99,7 +99,9 @@ def _find(*, runs: bool, envs: bool) -> Iterator[Removal]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What a folder holds, without .gitkeep and other hidden files; what a killed write left behind is included."""
+    """List a folder without .gitkeep and other hidden files, but with what a killed write left
+    behind.
+    """
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".") or p.name.startswith(TMP_PREFIX))

@@ -42,7 +42,7 @@ def compare(names: Sequence[str], output: str | None = None) -> None:
         UsageError: fewer than two runs, or one twice (2).
     """
     if len(names) < 2 or len(set(names)) < len(names):
-        raise UsageError("give two or more different runs", todo="inv runs.compare A B; inv runs lists them")
+        raise UsageError("name two or more different runs", todo="inv runs.compare A B; inv runs lists them")
     views = [require_run(name) for name in names]
     out = Console(highlight=False)
     for heading, rows in (("outcome", outcome(views)), ("different", differences(views))):
@@ -142,5 +142,5 @@ def page(views: Sequence[RunView]) -> str:
             if unlike
             else html.paragraph("Nothing: the same config, the same stamp."),
         ),
-        lead="Base → tuned where two values stand in a cell.",
+        lead="Base → tuned in cells with two values.",
     )

@@ -74,7 +74,7 @@ def sections(view: RunView) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         ],
     )
     hashes = ("weights_hash", "data_hash", "template_hash", "lock_hash", "environment_hash")
-    yield "what it stands on", [(key, shown(stamp.get(key))) for key in hashes]
+    yield "what it was made from", [(key, shown(stamp.get(key))) for key in hashes]
     versions = stamp.get("versions")
     yield "versions", [(key, str(value)) for key, value in versions.items()] if isinstance(versions, Mapping) else []
 
@@ -106,7 +106,7 @@ def _last_start(view: RunView) -> str:
         return f"not readable ({error})"
     if start is None:
         return ""
-    code = "runs, or nobody saw its end" if end is None else f"ended with {end.code}"
+    code = "is running, or its end was not recorded" if end is None else f"ended with {end.code}"
     return f"inv {' '.join(start.argv)}: {code}"
 
 
@@ -130,7 +130,7 @@ def event_line(event: Mapping[str, Any]) -> str:
 
 
 def next_step(view: RunView) -> str:
-    """What a person would type next."""
+    """Return what a person would type next."""
     if view.state in ("interrupted", "cut off") and view.stamp:
         return f"inv train --run {view.name} --resume"
     if view.state == "finished" and not view.metrics:

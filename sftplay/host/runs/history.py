@@ -56,7 +56,7 @@ def _state(run: Run) -> MatchingRun:
 
 
 def _is_of(run: Run, settings: Settings, data_hash: str) -> bool:
-    """Whether the run was started with these settings, its name aside, on this data."""
+    """Return whether the run was started with these settings, except its name, on this data."""
     try:
         stamped = read_json(run.stamp)["data_hash"]
         same = _nameless(load_config(run.config)) == _nameless(settings)

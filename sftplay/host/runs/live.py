@@ -68,7 +68,7 @@ def time_left(progress: dict[str, Any], now: float) -> str:
 
 
 def _now(view: RunView, progress: dict[str, Any]) -> str:
-    """Where nothing is counted yet: the last thing it said. Where nothing came for long: since when."""
+    """Return the last thing it printed if nothing is counted yet, and since when it is silent."""
     at, pace = number_in(progress, "time"), number_in(progress, "seconds_per_step")
     if at is None:
         source = _source(view.run)
@@ -80,7 +80,9 @@ def _now(view: RunView, progress: dict[str, Any]) -> str:
 
 
 def _is_of_this_start(view: RunView) -> bool:
-    """Whether progress.json was written since the training last began: a resumed one has its old file first."""
+    """Return whether progress.json was written since the training last began: a resumed one has its
+    old file first.
+    """
     begins = [event for event in view.events if event.get("event") in ("started", "resumed")]
     moment = moment_of(begins[-1]) if begins else None
     return moment is not None and (number_in(view.progress, "time") or 0) >= moment.timestamp()
@@ -134,7 +136,7 @@ def logs(name: str, *, follow: bool = False) -> int:
     view = require_run(name)
     source = _source(view.run)
     if source is None and not (follow and view.state == "running"):
-        raise NotFoundError("this run has no log", where=str(view.run.folder), todo=f"inv runs.show {name}")
+        raise NotFoundError("this run has no log yet", where=str(view.run.folder), todo=f"inv runs.show {name}")
     if not follow:
         assert source is not None
         console.result(settled(source.read_bytes()), end="")
@@ -167,7 +169,7 @@ def _follow(run: Run, source: Path | None) -> None:
 
 
 def _tail_start(path: Path) -> int:
-    """Where the last lines begin."""
+    """Return the position at which the last lines begin."""
     content = path.read_bytes()
     place = len(content)
     for _ in range(_LATEST + 1):

@@ -38,16 +38,16 @@ def compare_stacks(
     """
     names = [name.strip() for name in stacks.split(",")]
     if len(names) != 2 or not set(names) <= set(STACKS):
-        raise UsageError(f"--stacks wants two of {', '.join(STACKS)}, got {stacks!r}", todo="--stacks bnb,unsloth")
+        raise UsageError(f"--stacks requires two of {', '.join(STACKS)}, got {stacks!r}", todo="--stacks bnb,unsloth")
     places = [name.strip() for name in runners.split(",")]
     places = places * 2 if len(places) == 1 else places
     if len(places) != 2 or not set(places) <= set(RUNNERS):
         raise UsageError(
-            f"--runner wants {' or '.join(RUNNERS)}, or one for each stack, got {runners!r}",
+            f"--runner requires {' or '.join(RUNNERS)}, or one for each stack, got {runners!r}",
             todo="--stacks cpu,cpu --runner local,docker",
         )
     if steps < 1:
-        raise UsageError(f"--steps wants a number above 0, got {steps}")
+        raise UsageError(f"--steps requires a number above 0, got {steps}")
     base = str(make_job(config, None, overrides, {}).settings.run.name)
     runs: list[Run] = []
     for number, (stack, place) in enumerate(zip(names, places, strict=True), start=1):

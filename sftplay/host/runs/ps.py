@@ -1,4 +1,6 @@
-"""What runs here, in both runners, and how to stop it: `inv ps`, `inv stop`. Found by locks and labels, never by a process's name."""
+"""Running stages in both runners, and how to stop them: `inv ps`, `inv stop`. Found by locks and
+labels, never by a process's name.
+"""
 
 from __future__ import annotations
 
@@ -184,11 +186,11 @@ def _how(one: RunningItem) -> str:
     end = records.read_exit(run.launch, start) if run and start else None
     if end is None or end.code is None:
         return ""
-    return ", its checkpoint is written: inv train with --resume goes on" if end.code == 85 else f" (code {end.code})"
+    return ", its checkpoint is written: inv train with --resume continues" if end.code == 85 else f" (code {end.code})"
 
 
 def _state(one: RunningItem) -> str:
-    return f"{one.state}, nobody watches" if one.watched is False else one.state
+    return f"{one.state}, no terminal watches it" if one.watched is False else one.state
 
 
 def _watched(run: Run) -> bool:

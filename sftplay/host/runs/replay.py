@@ -65,7 +65,7 @@ class ReplayComparison:
         return max((abs(now - then) for _, then, now in self.points), default=math.nan)
 
     def is_same(self, *, exact: bool) -> bool:
-        """Whether it came out the same: to the bit, or as near as a GPU comes."""
+        """Return whether it came out the same: to the bit, or as near as a GPU comes."""
         if not self.points:
             return False
         if exact:
@@ -117,7 +117,7 @@ def _check(view: RunView, stamp: Stamp) -> None:
     serious = [one for one in lacking if one.what not in ("processor", "code")]
     if serious:
         raise MachineError(
-            f"this machine can't give {view.name} again; what can't match:\n" + _listing(lacking),
+            f"this machine can't repeat {view.name}; what can't match:\n" + _listing(lacking),
             todo="replay it on a machine of the kind it was trained on; runs.compare shows how near a new run comes",
         )
     for one in lacking:
@@ -156,7 +156,7 @@ def _starts(run: Run) -> Iterator[records.Start]:
 
 @contextmanager
 def _threads(count: Any) -> Iterator[None]:
-    """How many threads add up sums decides how they come out."""
+    """Use the run's number of threads: it decides how sums are rounded."""
     before = os.environ.get("OMP_NUM_THREADS")
     if isinstance(count, int) and count > 0:
         os.environ["OMP_NUM_THREADS"] = str(count)
@@ -188,7 +188,7 @@ def _stopped_after(target: Run, count: int | None) -> Iterator[None]:
 
 
 def _same_ground(stamp: Stamp, target: Run) -> None:
-    """What only the training itself knows: the image or environment that it ran in.
+    """Compare what only the training itself knows: the image or environment that it ran in.
 
     Raises:
         RefusedError: it was another one (76).

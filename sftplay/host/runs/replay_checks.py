@@ -93,7 +93,7 @@ def _data(stamp: Stamp, settings: Settings) -> Iterator[RecordedDifference]:
         if not path.is_file():
             yield RecordedDifference(str(path), "gone")
         elif content_hash(path) != written:
-            yield RecordedDifference(str(path), f"not what {STAMP} beside it says was written")
+            yield RecordedDifference(str(path), f"not what its {STAMP} recorded")
 
 
 def _model(stamp: Stamp, settings: Settings) -> Iterator[RecordedDifference]:
@@ -125,7 +125,9 @@ def lock_of(stack: str) -> Path | None:
 def unmatched(
     stamp: Stamp, record: dict[str, Any], facts: machine.Machine, settings: Settings
 ) -> list[RecordedDifference]:
-    """What this machine can't give as it was: another kind of device, of precision, of processor. Pure but for the look at it."""
+    """Find what this machine can't repeat: another kind of device, precision or processor. Pure
+    except for the look at it.
+    """
     found = []
     try:
         device = choose.choose_device(settings, facts).value

@@ -159,7 +159,7 @@ def _wait(child: subprocess.Popen[bytes], port: int) -> None:
         time.sleep(0.2)
     tail = "\n".join(LOG.read_text(errors="replace").strip().splitlines()[-3:])
     ended = f"ended with {child.returncode}" if child.returncode is not None else f"is silent for {PATIENCE:.0f} s"
-    raise MachineError(f"TensorBoard {ended}\n{tail}", where=str(LOG), todo="look into the log, then start it again")
+    raise MachineError(f"TensorBoard {ended}\n{tail}", where=str(LOG), todo="see the log, then start it again")
 
 
 def _end(board: BoardProcess) -> None:

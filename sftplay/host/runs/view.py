@@ -25,7 +25,7 @@ _BEGINS = ("started", "resumed")
 
 @dataclass(frozen=True)
 class RunView:
-    """What a run folder tells.
+    """The contents of a run folder.
 
     Attributes:
         problems: what could not be read, for people.
@@ -76,7 +76,7 @@ class RunView:
 
     @property
     def seconds(self) -> float | None:
-        """How long the training took, all its starts together; that of a running one so far."""
+        """Return the training's duration, all its starts together; that of a running one so far."""
         total, began = 0.0, None
         for event in self.events:
             moment = moment_of(event)
@@ -100,7 +100,7 @@ class RunView:
 
     @property
     def began(self) -> datetime | None:
-        """When it was first started."""
+        """Return the time of its first start."""
         return next((moment for moment in map(moment_of, self.events) if moment is not None), None)
 
     def metric(self, name: str) -> tuple[str, float, float] | None:
@@ -121,7 +121,7 @@ def read_runs() -> Iterator[RunView]:
 
 
 def _is_run(path: Path) -> bool:
-    """Whether a folder of outputs/ is a run's, and not what a batch keeps for itself."""
+    """Return whether a folder of outputs/ is a run's, and not a batch's own."""
     return path.is_dir() and not path.name.startswith(".") and not (path / "batch.json").is_file()
 
 

@@ -21,7 +21,7 @@ RUNNERS = ("auto", "docker", "local")
 def check_runner(asked: str) -> None:
     """UsageError (2) where there is no such runner."""
     if asked not in RUNNERS:
-        raise UsageError(f"--runner wants one of {', '.join(RUNNERS)}, got {asked!r}", todo="leave it out: auto")
+        raise UsageError(f"--runner requires one of {', '.join(RUNNERS)}, got {asked!r}", todo="leave it out: auto")
 
 
 def choose_runner(asked: str, stack: str, shelf: AvailableImages) -> Decision[RunnerName]:
@@ -60,7 +60,8 @@ def choose_training_stack(
 
 
 def choose_device(settings: Settings, machine: Machine) -> Decision[DeviceName]:
-    """Where training, evaluation and inference run. Asked for here, asserted by the stage: never the CPU by accident.
+    """Choose the device of training, evaluation and inference. The stage asserts it: never the CPU
+    by accident.
 
     Raises:
         MachineError: `cuda` was asked for and no NVIDIA device is here (69).

@@ -15,7 +15,7 @@ DOCKER_SOCKET = Path("/var/run/docker.sock")
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found.
+    """Hardware and limits of this machine.
 
     Attributes:
         nvidia: device files of NVIDIA GPUs (/dev/nvidia0 …), or /dev/dxg under WSL 2.
@@ -34,7 +34,9 @@ class Machine:
 
     @property
     def has_gpu(self) -> bool:
-        """Whether an NVIDIA device file is there. Whether the device answers is found out where it is used."""
+        """Return whether an NVIDIA device file exists. Whether the device answers is found out
+        where it is used.
+        """
         return bool(self.nvidia)
 
 

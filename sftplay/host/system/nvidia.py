@@ -1,4 +1,4 @@
-"""What nvidia-smi says about the GPU: the one place on the host that asks it."""
+"""GPUs as nvidia-smi reports them: the one place on the host that asks it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def query_gpus(timeout: float = 10.0) -> list[Gpu]:
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()
         reason = said[0][:200] if said else f"exit code {done.returncode}"
-        raise MachineError(f"the GPU does not answer: {reason}", todo="look at nvidia-smi, then restart the machine")
+        raise MachineError(f"the GPU does not answer: {reason}", todo="check nvidia-smi, then restart the machine")
     return [parse(line) for line in done.stdout.splitlines() if line.strip()]
 
 

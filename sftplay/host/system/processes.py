@@ -32,7 +32,7 @@ def identify(pid: int) -> ProcessIdentity | None:
 
 
 def name_of(pid: int) -> str:
-    """What a person would call a process: its command line, shortened."""
+    """Return a process's command line, shortened."""
     try:
         words = (PROC / str(pid) / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
         return words[:80] or (PROC / str(pid) / "comm").read_text().strip()
@@ -53,7 +53,7 @@ def listener(port: int) -> int | None:
 
 
 def is_free(port: int) -> bool:
-    """Whether 127.0.0.1:port can be listened on now."""
+    """Return whether 127.0.0.1:port can be listened on now."""
     with socket.socket() as probe:
         probe.setsockopt(
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1

@@ -1,4 +1,4 @@
-"""What stacks and runs need of a machine. Figures that are not measured here name their source."""
+"""Requirements of stacks and runs. Figures that are not measured here name their source."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ def cuda_of(lock: Path) -> tuple[int, int] | None:
 
 
 def fits(capability: tuple[int, int], cuda: tuple[int, int]) -> bool | None:
-    """Whether torch of that CUDA version has code for a GPU; None where no list is known for it."""
+    """Return whether torch of that CUDA version has code for a GPU; None if no list is known for
+    it.
+    """
     built = BUILT_FOR.get(cuda)
     return None if built is None else any(capability[0] == major and capability[1] >= minor for major, minor in built)

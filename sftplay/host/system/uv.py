@@ -19,7 +19,7 @@ def find_uv() -> Path:
 
     found = shutil.which("uv")
     if found is None:
-        raise MachineError("uv is not here", todo="python3 tasks.py install")
+        raise MachineError("uv is missing", todo="python3 tasks.py install")
     return Path(found)
 
 

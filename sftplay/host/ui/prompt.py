@@ -8,7 +8,7 @@ from sftplay import console
 
 
 def can_ask() -> bool:
-    """Whether questions can be seen and answered: both ends are a terminal."""
+    """Return whether questions can be seen and answered: both ends are a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

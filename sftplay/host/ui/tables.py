@@ -42,7 +42,7 @@ def print_table(
         _print_lines(columns, rows, numbers, widths_of)
         left_out = [column for column in columns if column not in widths_of]
         if left_out:
-            console.info(f"left out for want of room: {', '.join(left_out)}; `| cat` shows all columns")
+            console.info(f"hidden: terminal too narrow: {', '.join(left_out)}; `| cat` shows all columns")
     elif len(rows) > _FITTED:
         _print_lines(columns, rows, numbers, dict(zip(columns, _widths(columns, rows), strict=True)))
     else:

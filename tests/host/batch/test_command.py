@@ -129,10 +129,10 @@ def test_the_table_is_sorted_by_the_metric_of_the_file(
         parsed = read(Path("configs/batch.yaml"))
         rows = summary.rows_of(parsed, list(three.values()), {})
         assert [row.experiment.name for row in rows] == order
-    summary.show(Path("outputs/batch-batch"), parsed, list(three.values()), {"c": "train gave 80"})
+    summary.show(Path("outputs/batch-batch"), parsed, list(three.values()), {"c": "train ended with 80"})
     written = list(csv.DictReader(Path("outputs/batch-batch/summary.csv").read_text().splitlines()))
     assert [(row["experiment"], row["rouge_l_tuned"], row["outcome"]) for row in written] == [
-        *(("a", "10.0", ""), ("b", "30.0", ""), ("c", "", "train gave 80"))
+        *(("a", "10.0", ""), ("b", "30.0", ""), ("c", "", "train ended with 80"))
     ]
     assert "| a | rows |" in Path("outputs/batch-batch/summary.md").read_text()
     assert "12.5 → 30.0" in capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_data_that_cannot_be_made_fails_its_experiments_and_says_so(checkout: Pa
     )
     done = run_task("batch")
     assert done.returncode == 65, done.stderr
-    assert done.stderr.count("no data: process gave 65") == 2
+    assert done.stderr.count("no data: process ended with 65") == 2
     assert "data/raw/mine.jsonl" in done.stderr and "inv batch does only what is left" in done.stderr
     assert not (checkout / "outputs/one").exists()
     assert (checkout / "outputs/batch-batch/summary.csv").is_file()
@@ -272,7 +272,7 @@ experiments:
         for row in csv.DictReader((checkout / "outputs/batch-batch/summary.csv").read_text().splitlines())
     }
     assert written["slow"]["state"] == "finished" and float(written["slow"]["loss_tuned"]) > 0
-    assert written["wrong"]["outcome"] == "train gave 80"
+    assert written["wrong"]["outcome"] == "train ended with 80"
 
     config.write_text("\n".join(line for line in config.read_text().splitlines() if "wrong" not in line))
     again = run_task("batch")

@@ -100,7 +100,7 @@ def test_long_names_are_cut_and_stay_apart() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (GOOD.replace("dataset: two", "dataset: three"), "single wants the dataset 'three'; there are one, two"),
+        (GOOD.replace("dataset: two", "dataset: three"), "single names the dataset 'three'; there are one, two"),
         (GOOD.replace("name: single", "name: grid"), "grid is there 2 times"),
         (GOOD.replace('style: "Be brief: \'yes\' or \\"no\\""', "style: '  '"), "datasets.two.style is empty"),
         (GOOD.replace("lora.r: [8, 16]", "lora.r: []"), "experiments.0.matrix.lora.r"),

@@ -85,9 +85,9 @@ def test_a_wrong_command_line_is_2_and_names_the_word(argv: list[str], word: str
         (["train", "--max-steps", "3"], "inv train has no option --max-steps", "did you mean --set train.max_steps=…?"),
         (["eval", "--sampels=3"], "inv eval has no option --sampels", "did you mean --samples?"),
         (["status", "--json"], "inv status has no option --json", "inv status --help"),
-        (["runs.show"], "inv runs.show lacks RUN", "inv runs.show RUN"),
-        (["infer-batch"], "inv infer-batch lacks --input", "inv infer-batch --input …"),
-        (["eval", "--samples"], "inv eval --samples wants a value", "inv eval --help"),
+        (["runs.show"], "inv runs.show requires RUN", "inv runs.show RUN"),
+        (["infer-batch"], "inv infer-batch requires --input", "inv infer-batch --input …"),
+        (["eval", "--samples"], "inv eval --samples requires a value", "inv eval --help"),
         (["--help", "proces"], "there is no task proces", "did you mean: inv process?"),
     ],
 )

@@ -28,7 +28,7 @@ RECORDED = [
     (500, 'could not select device driver "" with capabilities: [[gpu]]', 69, "can't give containers the GPU", "toolkit"),
     (500, "failed to create task for container: nvidia-container-cli: initialization error: driver error: failed to process request: unknown", 69, "the driver does not answer", "nvidia-smi"),
     (400, "Unknown runtime specified nvidia", 69, "runtime", "daemon.json"),
-    (404, "No such image: sftplay/cpu:abc", 69, "image is not here", "inv image.build"),
+    (404, "No such image: sftplay/cpu:abc", 69, "image is missing", "inv image.build"),
     (500, "driver failed programming external connectivity on endpoint x: Error starting userland proxy: listen tcp4 127.0.0.1:6006: bind: address already in use", 69, "port is taken", "--port"),
     (500, "driver failed programming external connectivity on endpoint x: Bind for 127.0.0.1:6006 failed: port is already allocated", 69, "port is taken", "--port"),
     (500, "write /var/lib/docker/overlay2/x: no space left on device", 74, "disk is full", "docker system df"),

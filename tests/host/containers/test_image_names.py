@@ -48,7 +48,7 @@ def test_wrong_names_and_missing_files_say_so(checkout: Path) -> None:
     with pytest.raises(UsageError, match="gpu"):
         current("gpu")
     (checkout / "images" / "uv.lock").unlink()
-    with pytest.raises(MachineError, match="not here") as caught:
+    with pytest.raises(MachineError, match="is missing") as caught:
         current("cpu", checkout)
     assert caught.value.where.endswith("uv.lock")
 

@@ -299,7 +299,7 @@ def test_a_hand_over_and_a_forged_one(engine: Engine, project: Project) -> None:
     assert project.ends(launcher) == 0, project.terminal(launcher).decode()
     assert project.start_lines() == [UNSLOTH, BNB]
     assert [project.record(f"start-00{n}.json")["stack"] for n in (1, 2)] == ["unsloth", "cpu"]
-    assert b"going on with BnB from step 0" in project.terminal(launcher)
+    assert b"continuing with BnB from step 0" in project.terminal(launcher)
     assert containers(engine, project) == []
 
 

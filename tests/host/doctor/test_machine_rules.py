@@ -63,7 +63,7 @@ def test_a_fault_is_said_once_with_what_to_type(
     [
         ("h200", None, None),
         ("two-cards", None, None),
-        ("driver-too-old", "driver 570.133.07 is too old for the bnb stack: CUDA 13.0 wants 580", "NVIDIA driver 580 or newer"),
+        ("driver-too-old", "driver 570.133.07 is too old for the bnb stack: CUDA 13.0 requires 580", "NVIDIA driver 580 or newer"),
         ("capability-too-old", "compute capability 6.1) is too old", "train.device=cpu"),
         ("capability-too-new", "compute capability 14.0) is too new", "train.device=cpu"),
         ("no-driver", "couldn't communicate with the NVIDIA driver", "train.device=cpu"),

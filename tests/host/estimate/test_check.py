@@ -39,7 +39,7 @@ def test_a_run_that_fits_is_told_with_its_figures(capsys: pytest.CaptureFixture[
         "time     about",
     ):
         assert part in said
-    assert "nothing stands in the way: inv train --config configs/run_bnb.yaml" in said
+    assert "ready to train: inv train --config configs/run_bnb.yaml" in said
 
 
 def test_everything_wrong_is_said_at_once_and_the_first_to_mend_gives_the_code(

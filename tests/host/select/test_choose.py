@@ -72,7 +72,7 @@ HERE = AvailableImages(states={"cpu": "present", "bnb": "stale", "unsloth": "mis
         ("auto", "cpu", HERE, "docker", "the cpu image is here"),
         ("docker", "cpu", HERE, "docker", "asked for"),
         ("auto", "bnb", HERE, "local", "another state of this checkout: inv image.build bnb"),
-        ("auto", "unsloth", HERE, "local", "not here: inv image.build unsloth, or inv image.pull unsloth"),
+        ("auto", "unsloth", HERE, "local", "image is missing: inv image.build unsloth, or inv image.pull unsloth"),
         ("auto", "cpu", NO_ENGINE, "local", "no access"),
     ],
 )
@@ -86,7 +86,7 @@ def test_runner(asked: str, stack: str, shelf: AvailableImages, runner: str, bec
     ("stack", "shelf", "code", "text"),
     [
         ("bnb", HERE, 69, "another state"),
-        ("unsloth", HERE, 69, "not here"),
+        ("unsloth", HERE, 69, "image is missing"),
         ("cpu", NO_ENGINE, 77, "no access"),
     ],
 )

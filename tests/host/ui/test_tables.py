@@ -60,7 +60,7 @@ def test_a_narrow_terminal_keeps_names_whole_and_says_what_it_leaves_out() -> No
     text, said = shown(60)
     assert text.splitlines()[2].split() == ["pirate-speech-run-1", "interrupted", "SmolLM2-135M-Instr…", "1.234"]
     assert max(map(len, text.splitlines())) <= 60
-    assert "left out for want of room: size" in said
+    assert "hidden: terminal too narrow: size" in said
 
 
 def test_a_pipe_gets_every_column_whole() -> None:

@@ -9,9 +9,9 @@ from sftplay.host.cli.task import only, task, whole_number
 
 @task(
     help={
-        "file": "the batch file (default: configs/batch.yaml); where it is missing, a template is written",
+        "file": "the batch file (default: configs/batch.yaml); if it is missing, a template is written",
         "dry-run": "say what would run, and why",
-        "stop-on-error": "end at the first experiment that fails (else the rest goes on)",
+        "stop-on-error": "stop at the first experiment that fails (otherwise the others continue)",
         "yes": "do not ask, however many experiments there are",
         "runner": "auto, docker or local",
         "device": "auto, cuda or cpu, for every experiment",
@@ -57,7 +57,7 @@ def replay(c: Context, run: str, first: str | None = None) -> int:
 
 @task()
 def status(c: Context) -> None:
-    """What runs now: step, loss, tokens per second, time left."""
+    """Show what runs now: step, loss, tokens per second, time left."""
     from sftplay.host.runs import live
 
     live.status()

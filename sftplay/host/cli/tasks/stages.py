@@ -67,7 +67,7 @@ train_bnb_tb = stage_task(
 
 train_unsloth = stage_task(
     "train",
-    "Fine-tune with Unsloth; where it cannot run, BnB goes on.",
+    "Fine-tune with Unsloth; if it cannot run, BnB takes over.",
     name="train-unsloth",
     overrides=["backend=unsloth"],
 )
@@ -75,7 +75,7 @@ train_unsloth = stage_task(
 
 train_unsloth_tb = stage_task(
     "train",
-    "Start TensorBoard and fine-tune with Unsloth; where it cannot run, BnB goes on.",
+    "Start TensorBoard and fine-tune with Unsloth; if it cannot run, BnB takes over.",
     name="train-unsloth-tb",
     overrides=["backend=unsloth"],
     tensorboard=True,
@@ -109,7 +109,7 @@ infer_interactive = stage_task(
 
 infer_batch = stage_task(
     "infer",
-    "Answer a file of prompts (txt or jsonl) into a jsonl file; goes on where it was stopped.",
+    "Answer a file of prompts (txt or jsonl) into a jsonl file; continues where it was stopped.",
     name="infer-batch",
     without=["prompt"],
     required="input",

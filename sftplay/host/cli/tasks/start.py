@@ -60,7 +60,7 @@ def setup_dirs(c: Context) -> None:
         "config": "config file (default: configs/run_bnb.yaml)",
         "run": "name of the run (default: the config's)",
         "set": "change one value for this look, as in --set train.batch_size=8; may be repeated",
-        "resume": "look at going on with a run that was stopped",
+        "resume": "check the resume of a run that was stopped",
         "numerics": "instead: train each method and precision next to plain PyTorch on this machine (seconds)",
         "runner": "where --numerics runs: auto, docker or local",
     },
