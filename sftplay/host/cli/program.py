@@ -12,6 +12,7 @@ from invoke.program import Program
 from sftplay import __version__, console
 from sftplay.boundary import drop_stdout
 from sftplay.host.cli import usage
+from sftplay.host.cli.words import spell_out
 
 
 class Menu(Program):
@@ -21,6 +22,7 @@ class Menu(Program):
         self._or_usage(super().parse_core_args)
 
     def parse_tasks(self) -> None:
+        self.core.unparsed = spell_out(self.core.unparsed, self.collection)
         self._or_usage(super().parse_tasks)
 
     def parse_cleanup(self) -> None:

@@ -40,7 +40,7 @@ def task(
     """An Invoke task whose body returns an exit code (None: 0) and may raise SftplayError.
 
     Args:
-        words: name of the parameter (a list) that takes all words which follow the task's name.
+        words: name of the parameter (a list) whose values may also be given as plain words after the task's name.
         short: options have one-letter forms too.
     """
 

@@ -1,55 +1,42 @@
-"""Tasks that take any number of words (`inv runs.compare A B C`): Invoke itself knows positional arguments by number only.
+"""Tasks that take any number of words: `inv runs.compare A B`, the same as `inv runs.compare --run A --run B`.
 
-Its parser asks one question, "is `value` None?", to find out whether an argument takes a further word and whether it lacks one.
-Here the answer to the first is always yes and to the second never, so it depends on who asks.
+Invoke itself knows positional arguments by number only, so the words are turned into options before it parses them.
 """
 
 from __future__ import annotations
 
-import sys
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from invoke.parser.argument import Argument
+from invoke.collection import Collection
 
 from sftplay.host.cli.repeatable import RepeatableTask
 
-_FEEDERS = ("handle", "see_positional_arg")  # of invoke.parser.ParseMachine: where a word looks for its place
-
-
-class Words(Argument):
-    """A list that takes every word which follows its task, and may be empty."""
-
-    @property
-    def value(self) -> Any:
-        """The words; None to the parser that has one more."""
-        frame = sys._getframe(1)
-        for _ in range(3):  # a comprehension and a property lie between, or nothing
-            if frame.f_code.co_name in _FEEDERS:
-                return None
-            if frame.f_back is None:
-                break
-            frame = frame.f_back
-        return self._value
-
-    @value.setter
-    def value(self, word: str) -> None:
-        self.set_value(word)
-
-    def set_value(self, value: Any, cast: bool = True) -> None:
-        """Take one more word."""
-        self.raw_value = value
-        self._value: list[Any] = [*self._value, value]
-
 
 class WordsTask(RepeatableTask):
-    """A task with such a list. `words` names its parameter."""
+    """A task with a list option that may be given as plain words. `words` names its parameter."""
 
     words: str
 
-    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        """The command line, the list as `Words`."""
-        arguments: list[Argument] = super().get_arguments(ignore_unknown_help)
-        return [self._as_words(one) if one.name == self.words else one for one in arguments]
 
-    def _as_words(self, plain: Argument) -> Words:
-        return Words(names=plain.names, kind=list, help=plain.help, positional=True, attr_name=plain.attr_name)
+def spell_out(argv: Sequence[str], collection: Collection) -> list[str]:
+    """Return a command line with the words after a WordsTask as its options; any other command line as it is.
+
+    Args:
+        argv: the task and what follows it.
+    """
+    try:
+        task = collection[argv[0]]
+    except (IndexError, KeyError, ValueError):
+        return list(argv)
+    return [argv[0], *_options(argv[1:], task)] if isinstance(task, WordsTask) else list(argv)
+
+
+def _options(words: Sequence[str], task: WordsTask) -> Iterator[str]:
+    valued = {f"--{name}" for one in task.get_arguments() if one.takes_value for name in one.names}
+    option = ""  # the one that the next word is the value of
+    for word in words:
+        if option or word.startswith("-"):
+            yield word
+            option = word if not option and word in valued else ""
+        else:
+            yield f"--{task.words}={word}"

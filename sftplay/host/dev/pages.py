@@ -119,11 +119,16 @@ def _task(name: str, doc: str, context: ParserContext, shared: set[tuple[str, st
 
 
 def _words(context: ParserContext) -> list[Argument]:
-    return [one for one in context.args.values() if one.positional]
+    return [one for one in context.args.values() if _is_word(one)]
 
 
 def _options(context: ParserContext) -> list[Argument]:
-    return [one for one in context.args.values() if not one.positional]
+    return [one for one in context.args.values() if not _is_word(one)]
+
+
+def _is_word(one: Argument) -> bool:
+    """Return whether it is given as plain words: names of runs or images."""
+    return bool(one.positional) or (one.kind is list and one.name in ("run", "name"))
 
 
 def _option(one: Argument) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from invoke.parser import Parser
 
+from sftplay.host.cli.words import spell_out
 from sftplay.host.dev.scenarios import SCENARIOS, Scenario, as_markdown
 from tests.host.conftest import CHECKOUT, RunTask
 
@@ -52,7 +53,7 @@ def test_every_command_is_one_that_the_menu_understands(scenario: Scenario) -> N
     for program, *words in scenario.argv:
         assert program in ("inv", "cp")
         if program == "inv":
-            assert len(parser.parse_argv(words)) == 1, words
+            assert len(parser.parse_argv(spell_out(words, tasks.namespace))) == 1, words
 
 
 @pytest.fixture

@@ -11,29 +11,29 @@ STACKS = "any of cpu, bnb, unsloth (default: all)"
 
 @task(
     name="build",
-    words="names",
+    words="name",
     help={
-        "names": STACKS,
+        "name": STACKS,
         "base": "an image that is here, instead of the pinned base",
         "again": "also where today's image is here already",
         "no-verify": "do not run it: it stays without its tag",
     },
 )
 def image_build(
-    c: Context, names: list[str], base: str | None = None, again: bool = False, no_verify: bool = False
+    c: Context, name: list[str] | None = None, base: str | None = None, again: bool = False, no_verify: bool = False
 ) -> int:
     """Build a stack's image, run it, and give it its tag."""
     from sftplay.host.images import build
 
-    return build.run(names, base=base, again=again, verify=not no_verify)
+    return build.run(name or [], base=base, again=again, verify=not no_verify)
 
 
-@task(name="check", words="names", help={"names": STACKS})
-def image_check(c: Context, names: list[str]) -> int:
+@task(name="check", words="name", help={"name": STACKS})
+def image_check(c: Context, name: list[str] | None = None) -> int:
     """Report which images are up to date, and what has changed since the others were built."""
     from sftplay.host.images import state
 
-    return state.check(names)
+    return state.check(name or [])
 
 
 @task(name="verify", help={"name": "cpu, bnb or unsloth"})
@@ -46,26 +46,26 @@ def image_verify(c: Context, name: str) -> int:
 
 @task(
     name="push",
-    words="names",
+    words="name",
     help={
-        "names": STACKS,
+        "name": STACKS,
         "registry": "host (and path) to push to (default: SFTPLAY_REGISTRY, else as before)",
         "unpinned": "also an image on another base than the pinned one",
     },
 )
-def image_push(c: Context, names: list[str], registry: str | None = None, unpinned: bool = False) -> int:
+def image_push(c: Context, name: list[str] | None = None, registry: str | None = None, unpinned: bool = False) -> int:
     """Publish today's verified images; their digests go into images/published.lock."""
     from sftplay.host.images import registry as registries
 
-    return registries.push(names, registry=registry, unpinned=unpinned)
+    return registries.push(name or [], registry=registry, unpinned=unpinned)
 
 
-@task(name="pull", words="names", help={"names": "any of cpu, bnb, unsloth (default: all that are published)"})
-def image_pull(c: Context, names: list[str]) -> int:
+@task(name="pull", words="name", help={"name": "any of cpu, bnb, unsloth (default: all that are published)"})
+def image_pull(c: Context, name: list[str] | None = None) -> int:
     """Bring published images by digest, verify them, and give them their tags."""
     from sftplay.host.images import registry as registries
 
-    return registries.pull(names)
+    return registries.pull(name or [])
 
 
 @task(name="sbom", help={"name": "cpu, bnb or unsloth", "output": "file to write (default: the screen)"})

@@ -33,18 +33,18 @@ def batch(
 
 
 @task(
-    words="runs",
+    words="run",
     help={
-        "runs": "name of the run",
+        "run": "name of the run",
         "batch": "a batch file, instead of a run",
         "output": "the file to write (default: report.html in the folder of the run or batch)",
     },
 )
-def report(c: Context, runs: list[str], batch: str | None = None, output: str | None = None) -> None:
+def report(c: Context, run: list[str] | None = None, batch: str | None = None, output: str | None = None) -> None:
     """Write one HTML file: curves, data, metrics, answers before and after, settings."""
     from sftplay.host.report import command as reports
 
-    reports.write(only(runs), batch=batch, output=output)
+    reports.write(only(run or []), batch=batch, output=output)
 
 
 @task(help={"run": "name of the run", "first": "stop after so many logged losses (else the whole training)"})
@@ -101,12 +101,12 @@ def ps(c: Context) -> None:
     processes.show()
 
 
-@task(words="runs", help={"runs": "the run to stop (default: the one that runs)", "all": "everything, TensorBoard too"})
-def stop(c: Context, runs: list[str], all: bool = False) -> int:
+@task(words="run", help={"run": "the run to stop (default: the one that runs)", "all": "everything, TensorBoard too"})
+def stop(c: Context, run: list[str] | None = None, all: bool = False) -> int:
     """Stop a training, with a checkpoint: `inv stop RUN`."""
     from sftplay.host.runs import ps as processes
 
-    return processes.stop(runs, everything=all)
+    return processes.stop(run or [], everything=all)
 
 
 @task(name="list", help={"json": "as JSON, for programs"})
@@ -127,19 +127,22 @@ def runs_show(c: Context, run: str) -> None:
 
 @task(
     name="compare",
-    words="runs",
-    help={"runs": "two or more runs", "output": "the page with the curves (default: outputs/compare-A-B.html)"},
+    words="run",
+    help={
+        "run": "two or more runs",
+        "output": "the page with the curves (default: outputs/compare-A-B.html)",
+    },
 )
-def runs_compare(c: Context, runs: list[str], output: str | None = None) -> None:
+def runs_compare(c: Context, run: list[str] | None = None, output: str | None = None) -> None:
     """Runs side by side: what differs in config and stamp, metrics, curves in one picture."""
     from sftplay.host.runs import compare
 
-    compare.compare(runs, output)
+    compare.compare(run or [], output)
 
 
-@task(name="rm", words="runs", help={"runs": "one run or more", "yes": "do not ask"})
-def runs_rm(c: Context, runs: list[str], yes: bool = False) -> int:
+@task(name="rm", words="run", help={"run": "one run or more", "yes": "do not ask"})
+def runs_rm(c: Context, run: list[str] | None = None, yes: bool = False) -> int:
     """Remove runs; shows sizes and asks first."""
     from sftplay.host.runs import remove
 
-    return remove.run(runs, yes=yes)
+    return remove.run(run or [], yes=yes)
