@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
+
+import psutil
 
 from sftplay.errors import NotFoundError, SftplayError
 from sftplay.files import read_json
@@ -102,14 +103,9 @@ def _width(settings: Settings, kind: str) -> int:
     return 2 if kind == "cuda" or cpu_has_bf16() else 4
 
 
-def free_memory(facts: Machine) -> int:
-    """Bytes that a new process may use now: what the kernel calls available, at most what this process may have."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
-        return min(int(fields["MemAvailable"].split()[0]) * 1024, facts.memory)
-    except (OSError, KeyError, ValueError):
-        return facts.memory
+def free_memory(machine: Machine) -> int:
+    """Return the bytes that a new process may use now: what is available, at most what this process may have."""
+    return min(int(psutil.virtual_memory().available), machine.memory)
 
 
 def or_problem(find: Callable[[], T], problems: list[SftplayError]) -> T | None:

@@ -101,7 +101,7 @@ def ours() -> BoardProcess | None:
         board = BoardProcess(ProcessIdentity(**value["process"]), int(value["port"]), str(value["folder"]))
     except (SftplayError, KeyError, TypeError, ValueError):
         return None
-    return board if identify(board.process.pid) == board.process else None
+    return board if board.process.is_running() else None
 
 
 def _say_already(shown: str, used: int, folder: str, port: int | None) -> None:
@@ -165,9 +165,9 @@ def _wait(child: subprocess.Popen[bytes], port: int) -> None:
 def _end(board: BoardProcess) -> None:
     """SIGTERM to its session, SIGKILL where that does not help; only while the process is the recorded one."""
     for signum in (signal.SIGTERM, signal.SIGKILL):
-        if identify(board.process.pid) != board.process:
+        if not board.process.is_running():
             return
         os.killpg(board.process.pid, signum)
         deadline = time.monotonic() + STOP_PATIENCE
-        while identify(board.process.pid) == board.process and time.monotonic() < deadline:
+        while board.process.is_running() and time.monotonic() < deadline:
             time.sleep(0.1)

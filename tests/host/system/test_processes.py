@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,16 +19,19 @@ def listening() -> "socket.socket":
 def test_a_process_is_itself_until_it_has_ended() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     first = processes.identify(child.pid)
-    assert first is not None and processes.identify(child.pid) == first
+    assert first is not None and processes.identify(child.pid) == first and first.is_running()
     child.stdin.close()  # type: ignore[union-attr]
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert processes.identify(child.pid) is None  # ended, and not collected yet
+    assert processes.identify(child.pid) is None and not first.is_running()  # ended, and not collected yet
     child.wait()
     assert processes.identify(child.pid) is None
 
 
 def test_two_processes_are_never_the_same() -> None:
-    assert processes.identify(os.getpid()) != processes.identify(os.getppid())
+    mine = processes.identify(os.getpid())
+    assert mine is not None and mine != processes.identify(os.getppid())
+    assert not replace(mine, started=mine.started - 60).is_running()  # an earlier process of the same number
+    assert replace(mine, started=mine.started + 1).is_running()  # the clock was set
 
 
 def test_the_owner_of_a_port_is_found(listening: socket.socket) -> None:
