@@ -177,35 +177,6 @@ def stage_spec(
     )
 
 
-def board_spec(folder: str, port: int, image: ContainerImage, identity: HostIdentity, *, nonce: str) -> ContainerSpec:
-    """TensorBoard's container: reads outputs/, answers on 127.0.0.1 alone.
-
-    Args:
-        folder: what it shows, relative to the project: `outputs` or `outputs/<run>`.
-    """
-    project = project_of(identity.root)
-    return ContainerSpec(
-        image=image.name,
-        name=f"sftplay-{project[:8]}-tensorboard",
-        entrypoint=("python", "-m", "tensorboard.main"),
-        command=("--logdir", folder, "--host", "0.0.0.0", "--port", str(BOARD_PORT), "--reload_interval", "15"),  # noqa: S104 - published on 127.0.0.1 only
-        user=identity.user,
-        environment={**ENVIRONMENT, "SFTPLAY_STACK": image.stack, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        binds=(Mount(f"{identity.root}/outputs", f"{ROOT}/outputs", read_only=True),),
-        labels={
-            "sftplay.project": project,
-            "sftplay.run": folder.partition("/")[2],
-            "sftplay.stage": "tensorboard",
-            "sftplay.stack": image.stack,
-            "sftplay.start": "",
-            "sftplay.nonce": nonce,
-        },
-        network="bridge",  # a port can be published from no other
-        publish={BOARD_PORT: port},
-        memory=identity.memory,
-    )
-
-
 def project_of(root: str) -> str:
     """Label that tells this project's containers from another's: a hash of the folder's path."""
     return hash_bytes(root.encode()).removeprefix("sha256:")[:16]

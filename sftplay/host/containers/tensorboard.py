@@ -14,8 +14,11 @@ from sftplay.host.containers import available, host_identity
 from sftplay.host.containers import lifecycle as containers
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.errors import engine_errors
+from sftplay.host.containers.host_identity import HostIdentity
+from sftplay.host.containers.mounts import ROOT, Mount
 from sftplay.host.containers.ownership import make_folders
-from sftplay.host.containers.spec import BOARD_PORT, board_spec, project_of
+from sftplay.host.containers.spec import BOARD_PORT, ContainerImage, ContainerSpec, project_of
+from sftplay.host.containers.variables import ENVIRONMENT
 from sftplay.host.system import machine
 
 PATIENCE = 120.0  # seconds until it must answer
@@ -69,6 +72,35 @@ def stop(engine: Engine) -> ContainerBoard | None:
             engine.api.stop(found.container, timeout=5)
         containers.remove(engine, found.container, force=True)
     return found
+
+
+def board_spec(folder: str, port: int, image: ContainerImage, identity: HostIdentity, *, nonce: str) -> ContainerSpec:
+    """TensorBoard's container: reads outputs/, answers on 127.0.0.1 alone.
+
+    Args:
+        folder: what it shows, relative to the project: `outputs` or `outputs/<run>`.
+    """
+    project = project_of(identity.root)
+    return ContainerSpec(
+        image=image.name,
+        name=f"sftplay-{project[:8]}-tensorboard",
+        entrypoint=("python", "-m", "tensorboard.main"),
+        command=("--logdir", folder, "--host", "0.0.0.0", "--port", str(BOARD_PORT), "--reload_interval", "15"),  # noqa: S104 - published on 127.0.0.1 only
+        user=identity.user,
+        environment={**ENVIRONMENT, "SFTPLAY_STACK": image.stack, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        binds=(Mount(f"{identity.root}/outputs", f"{ROOT}/outputs", read_only=True),),
+        labels={
+            "sftplay.project": project,
+            "sftplay.run": folder.partition("/")[2],
+            "sftplay.stage": "tensorboard",
+            "sftplay.stack": image.stack,
+            "sftplay.start": "",
+            "sftplay.nonce": nonce,
+        },
+        network="bridge",  # a port can be published from no other
+        publish={BOARD_PORT: port},
+        memory=identity.memory,
+    )
 
 
 def _wait(engine: Engine, container: str, port: int) -> None:

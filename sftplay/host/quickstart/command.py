@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from sftplay import console
 from sftplay.cli import make_job
 from sftplay.errors import NotFoundError, StorageError
-from sftplay.files import human_size, read_json
+from sftplay.files import human_size
 from sftplay.freshness import read_stamp
 from sftplay.host.containers import available, folders
 from sftplay.host.local import environments
 from sftplay.host.quickstart import sample_data
+from sftplay.host.quickstart.doubts import learned_too_little
 from sftplay.host.quickstart.session import GuidedSession, SessionEnded, command_for, print_heading, run_step
 from sftplay.host.runs import samples
 from sftplay.host.runs.history import MatchingRun, find_run
@@ -32,10 +33,6 @@ from sftplay.settings import DataSettings
 from sftplay.stages import BY_NAME
 
 CONFIG = "configs/quickstart.yaml"
-BETTER_BY = 0.1  # of the base's val loss: less is no clear gain, even for a few steps
-SAMPLE_LOSS = (
-    1.2  # nats per token on the sample's val rows, reached by the defaults on processors with and without bf16
-)
 NEEDED_DISK = 500_000_000  # bytes besides the environment: the model in the cache, the data, the run
 
 
@@ -211,26 +208,6 @@ def _evaluate(session: GuidedSession, target: Run) -> None:
 
 def _only_sample(session: GuidedSession) -> bool:
     return session.settings.data.raw == DataSettings().raw and sample_data.FILE.exists() and not sample_data.own_files()
-
-
-def learned_too_little(target: Run, *, only_sample: bool) -> list[str]:
-    """Return what speaks against the training, judged by the loss on rows that it was not trained on.
-
-    Args:
-        only_sample: the rows are the sample's, of which the loss is known that the defaults reach.
-    """
-    loss = read_json(target.eval("val") / "metrics.json")["metrics"]["loss"]
-    base, tuned = float(loss["base"]), float(loss["tuned"])
-    look = (
-        f"check the loss curve (inv report {target.name}), at the arithmetic of this machine (inv check --numerics),"
-        " and at what is trained (inv data.show); more steps: --set train.max_steps=100"
-    )
-    if not tuned <= (1 - BETTER_BY) * base:
-        return [f"the tuned model is hardly better than the base: val loss {tuned:.2f} against {base:.2f}; {look}"]
-    if only_sample and tuned > SAMPLE_LOSS:
-        said = f"val loss {tuned:.2f}; with the default settings the sample rows reach less than {SAMPLE_LOSS:g}"
-        return [f"the tuned model learned less than it should: {said}; {look}"]
-    return []
 
 
 def _next_steps(target: Run, style: str) -> None:

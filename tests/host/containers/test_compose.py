@@ -16,7 +16,8 @@ import pytest
 from sftplay.call import StageCall
 from sftplay.host.containers import folders, image_names
 from sftplay.host.containers.host_identity import HostIdentity
-from sftplay.host.containers.spec import ContainerImage, ContainerSpec, board_spec, stage_spec
+from sftplay.host.containers.spec import ContainerImage, ContainerSpec, stage_spec
+from sftplay.host.containers.tensorboard import board_spec
 from sftplay.host.system.checkout import CHECKOUT
 from sftplay.stages import BY_NAME, STAGES
 

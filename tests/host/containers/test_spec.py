@@ -11,7 +11,8 @@ from sftplay.cli import parse_call
 from sftplay.errors import UsageError
 from sftplay.host.containers.host_identity import HostIdentity, choose_user, memory_limit
 from sftplay.host.containers.mounts import Mount
-from sftplay.host.containers.spec import ContainerImage, ContainerSpec, board_spec, stage_spec
+from sftplay.host.containers.spec import ContainerImage, ContainerSpec, stage_spec
+from sftplay.host.containers.tensorboard import board_spec
 from sftplay.stages import STAGES
 
 CALLER = HostIdentity(

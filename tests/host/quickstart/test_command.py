@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.quickstart.command import SAMPLE_LOSS, learned_too_little
+from sftplay.host.quickstart.doubts import SAMPLE_LOSS, learned_too_little
 from sftplay.runs import Run
 from tests.host.conftest import NO_ENGINE, RunTask
 
