@@ -16,6 +16,7 @@ from invoke.exceptions import ParseError
 from invoke.parser import Parser
 
 import tasks
+from sftplay.host.cli.words import spell_out
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -114,7 +115,7 @@ def parses(line: str) -> None:
     words = shlex.split(line)
     contexts = tasks.namespace.to_contexts()
     assert any(words[0] in (context.name, *context.aliases) for context in contexts), f"there is no task {words[0]}"
-    Parser(contexts=contexts).parse_argv(words)
+    Parser(contexts=contexts).parse_argv(spell_out(words, tasks.namespace))
 
 
 def test_a_task_or_option_that_does_not_exist_is_found() -> None:
