@@ -41,6 +41,7 @@ install_packages() {
     command -v dockerd >/dev/null || missing+=(docker.io)
     command -v iptables >/dev/null || missing+=(iptables)
     command -v debootstrap >/dev/null || missing+=(debootstrap)
+    command -v docker-registry >/dev/null || missing+=(docker-registry) # push and pull are tested with it, on loopback
     has_cgroups || command -v cgroupfs-mount >/dev/null || missing+=(cgroupfs-mount)
     [ ${#missing[@]} -gt 0 ] || return 0
     say "installing ${missing[*]}"
