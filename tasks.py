@@ -1,4 +1,5 @@
-"""`python3 tasks.py NAME` works with Python alone; `inv NAME` afterwards, with .venv/bin on the PATH.
+"""`python3 tasks.py NAME` works with Python alone; `inv NAME` afterwards, with .venv/bin on the
+PATH.
 
 The tasks themselves are in sftplay/host/cli/menu.py.
 """

@@ -1,7 +1,9 @@
-"""The data steps by datasets.map, as one would write them without sftplay; a whole process: `python -m bench._baselines RAW OUT MODEL`.
+"""The data steps by datasets.map, as one would write them without sftplay; a whole process: `python
+-m bench._baselines RAW OUT MODEL`.
 
-Rows to conversations with a split by hash, a style prompt, the chat template cut into input and target, ids and labels: batched, two
-workers. Each step writes its own Arrow file. Duplicates stay in, and nothing is checked.
+Rows to conversations with a split by hash, a style prompt, the chat template cut into input and
+target, ids and labels: batched, two workers. Each step writes its own Arrow file. Duplicates stay
+in, and nothing is checked.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ def run(raw: str, out: str, model: str) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
 
     def processed(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        made = [_conversation(dict(zip(batch, values, strict=True))) for values in zip(*batch.values(), strict=True)]
+        made = [
+            _conversation(dict(zip(batch, values, strict=True)))
+            for values in zip(*batch.values(), strict=True)
+        ]
         return {
             "messages": [row["messages"] for row in made],
             "id": [row["id"] for row in made],
@@ -55,7 +60,10 @@ def run(raw: str, out: str, model: str) -> None:
 
 
 def _conversation(row: dict[str, Any]) -> dict[str, Any]:
-    messages = [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]
+    messages = [
+        {"role": "user", "content": row["question"]},
+        {"role": "assistant", "content": row["answer"]},
+    ]
     text = json.dumps(messages, ensure_ascii=False)
     return {"messages": messages, "id": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
@@ -73,7 +81,9 @@ _made: dict[str, Any] = {}
 
 
 def _renderer(model: str) -> Any:
-    """(input, target) of a conversation: the template rendered with and without the answer, compiled once."""
+    """(input, target) of a conversation: the template rendered with and without the answer,
+    compiled once.
+    """
     if model not in _made:
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 

@@ -1,7 +1,10 @@
-"""`inv bench train --gpu`: BnB, Unsloth, TRL and Unsloth's own script in turns, on a machine with an NVIDIA GPU.
+"""`inv bench train --gpu`: BnB, Unsloth, TRL and Unsloth's own script in turns, on a machine with
+an NVIDIA GPU.
 
-Never run yet: no machine with a GPU was at hand when it was written. Contestants whose environment or kernel is missing are left
-out with what they said. sftplay's runs and TRL's take place in the bnb environment, Unsloth's in the unsloth environment.
+Never run yet: no machine with a GPU was at hand when it was written. Contestants whose environment
+or kernel is missing are left
+out with what they said. sftplay's runs and TRL's take place in the bnb environment, Unsloth's in
+the unsloth environment.
 """
 
 from __future__ import annotations
@@ -19,11 +22,25 @@ from bench._versus import Taken, Turns, ratios, seconds, show, take_turns, write
 
 BASELINES = Path(__file__).parent / "baselines"
 PRECISION = "train.precision=bf16"
-LAYERS = (("smollm2-135m-instruct", None), ("random 7B", {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8}))  # fmt: skip
+LAYERS = (
+    ("smollm2-135m-instruct", None),
+    (
+        "random 7B",
+        {
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+        },
+    ),
+)
 
 
 def main(options: argparse.Namespace) -> int:
-    """The table for each model that can be made here: steps/s, tokens/s, peak memory, attention kernel."""
+    """The table for each model that can be made here: steps/s, tokens/s, peak memory, attention
+    kernel.
+    """
     from sftplay.host.system.machine import read_machine
 
     if not read_machine().has_gpu:
@@ -51,7 +68,12 @@ def _contestants(task: Work, model: Path) -> dict[str, Callable[[], Taken]]:
         "bfloat16",
         "--mixed",
     ]
-    own = [str(BASELINES / "unsloth_sft.py"), str(task.rows), str(model), str(task.project / "unsloth.json")]
+    own = [
+        str(BASELINES / "unsloth_sft.py"),
+        str(task.rows),
+        str(model),
+        str(task.project / "unsloth.json"),
+    ]
     return {
         "sftplay bnb, qlora": lambda: _sftplay(task, model, "bnb", method),
         "sftplay bnb, lora": lambda: _sftplay(task, model, "bnb", "train.method=lora"),
@@ -65,7 +87,9 @@ def _contestants(task: Work, model: Path) -> dict[str, Callable[[], Taken]]:
 
 
 def _sftplay(task: Work, model: Path, backend: str, *wanted: str) -> Taken:
-    """One training in the backend's environment; a hand-over counts as failed: it would measure another backend."""
+    """One training in the backend's environment; a hand-over counts as failed: it would measure
+    another backend.
+    """
     from sftplay.host.local import environments
 
     run = f"gpu-{backend}"
@@ -79,14 +103,29 @@ def _sftplay(task: Work, model: Path, backend: str, *wanted: str) -> Taken:
         "data.val_share=0",
         "data.test_share=0",
     ]
-    argv = [str(environments.ensure(backend).python), "-m", "sftplay", "train", "--run", run, *sets(*settings)]
+    argv = [
+        str(environments.ensure(backend).python),
+        "-m",
+        "sftplay",
+        "train",
+        "--run",
+        run,
+        *sets(*settings),
+    ]
     folder = task.project / "outputs" / run
     measure(["rm", "-rf", str(folder)], task.project)
-    cost = measure(argv, task.project, **AS_THE_RUNNER, SFTPLAY_DEVICE="cuda", SFTPLAY_STACK=backend).checked()
+    cost = measure(
+        argv, task.project, **AS_THE_RUNNER, SFTPLAY_DEVICE="cuda", SFTPLAY_STACK=backend
+    ).checked()
     loop, losses = take_losses(folder)
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     memory = (record.get("peak_memory_bytes") or 0) / 2**20
-    return Taken(loop, float(memory), cost.cpu, {"losses": losses, "attention": record["effective"]["attention"]})
+    return Taken(
+        loop,
+        float(memory),
+        cost.cpu,
+        {"losses": losses, "attention": record["effective"]["attention"]},
+    )
 
 
 def _script(stack: str, task: Work, argv: list[str], output: Path) -> Taken:
@@ -94,7 +133,10 @@ def _script(stack: str, task: Work, argv: list[str], output: Path) -> Taken:
     from sftplay.host.local import environments
 
     cost = measure(
-        [str(environments.ensure(stack).python), *argv], task.project, PYTHONPATH="", HF_HUB_OFFLINE="1"
+        [str(environments.ensure(stack).python), *argv],
+        task.project,
+        PYTHONPATH="",
+        HF_HUB_OFFLINE="1",
     ).checked()
     facts: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
     return Taken(facts["seconds"], facts.get("gpu_mb", 0.0), cost.cpu, facts)
@@ -109,7 +151,10 @@ def _random_model(task: Work, shape: dict[str, int]) -> Path:
         "import json, sys; from transformers import LlamaConfig, LlamaForCausalLM; import torch; torch.set_default_dtype(torch.bfloat16);"
         "LlamaForCausalLM(LlamaConfig(vocab_size=49152, bos_token_id=1, eos_token_id=2, **json.loads(sys.argv[1]))).save_pretrained(sys.argv[2])"
     )
-    measure([str(environments.ensure("bnb").python), "-c", program, json.dumps(shape), str(folder)], ROOT).checked()
+    measure(
+        [str(environments.ensure("bnb").python), "-c", program, json.dumps(shape), str(folder)],
+        ROOT,
+    ).checked()
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (task.model / name).is_file():
             (folder / name).write_bytes((task.model / name).read_bytes())
@@ -124,6 +169,15 @@ def _report(title: str, task: Work, turns: Turns) -> list[str]:
         against = ratios(turns, name, "TRL, bf16", seconds)
         kernel = str(taken[0].facts.get("attention", "?"))
         rows.append(
-            (name, f"{task.steps / each:.2f}", f"{task.tokens / each:.0f}", f"{memory / 1000:.1f} GB", kernel, against)
+            (
+                name,
+                f"{task.steps / each:.2f}",
+                f"{task.tokens / each:.0f}",
+                f"{memory / 1000:.1f} GB",
+                kernel,
+                against,
+            )
         )
-    return [show(title, ("who", "steps/s", "tokens/s", "GPU memory", "attention", "against TRL"), rows)]
+    return [
+        show(title, ("who", "steps/s", "tokens/s", "GPU memory", "attention", "against TRL"), rows)
+    ]

@@ -1,7 +1,8 @@
 """Own frames between `inv train` and the training loop, counted in a real training of a tiny model.
 
-Each Python process of a copy of the checkout writes its stack down at the moment when it starts the next one, and
-the last one when it writes its first step. A frame is ours if its file is in sftplay/ or is tasks.py.
+Each Python process of a copy of the checkout writes its stack down at the moment when it starts the
+next one, and the last one when it writes its first step. A frame is ours if its file is in sftplay/
+or is tasks.py.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ train: {{method: lora, max_steps: 2, batch_size: 2, logging_steps: 1}}
 
 
 def train_hops() -> dict[str, list[str]]:
-    """Train a tiny model for two steps; return the own frames of each process on the way to the loop."""
+    """Train a tiny model for two steps; return the own frames of each process on the way to the
+    loop.
+    """
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name) / "checkout"
         for part in ("sftplay", "configs", "images"):
@@ -74,7 +77,12 @@ def train_hops() -> dict[str, list[str]]:
         }
         words = [sys.executable, "-m", "invoke", "train", "--runner=local", "--device=cpu"]
         done = subprocess.run(
-            words, cwd=copy, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+            words,
+            cwd=copy,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise RuntimeError(f"the training ended with {done.returncode}\n{done.stderr[-2000:]}")

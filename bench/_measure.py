@@ -22,10 +22,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command: seconds of wall time, peak resident memory in MB (of its largest process), exit code, what it said, CPU seconds.
+    """Of one command: seconds of wall time, peak resident memory in MB (of its largest process),
+    exit code, what it said, CPU seconds.
 
-    `tree_mb`: the most that it and its child processes held at one moment of those looked at (ten a second), what they share of
-    files counted once.
+    `tree_mb`: the most that it and its child processes held at one moment of those looked at (ten a
+    second), what they share of files counted once.
     """
 
     seconds: float
@@ -77,7 +78,10 @@ def _watch(pid: int, held: list[float]) -> None:
 
 
 def _tree_mb(pid: int) -> float | None:
-    """What a process and its children hold now; pages that a fork still shares count for each. None: it has ended."""
+    """What a process and its children hold now; pages that a fork still shares count for each.
+
+    None: it has ended.
+    """
     page = os.sysconf("SC_PAGE_SIZE") / 2**20
     own, shared, waiting, found = 0, 0, [pid], False
     while waiting:
@@ -104,8 +108,8 @@ def stage(*words: str) -> list[str]:
 
 @contextmanager
 def project_with(argv: list[str], count: int, *, repeat: str | None = None) -> Iterator[Path]:
-    """A temporary project with the model fetched, and in data/raw the file that argv names, else `count` rows: those of the
-    file `repeat`, as often as need be and all different, or made ones.
+    """A temporary project with the model fetched, and in data/raw the file that argv names, else
+    `count` rows: those of the file `repeat`, as often as need be and all different, or made ones.
     """
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
@@ -122,13 +126,18 @@ def project_with(argv: list[str], count: int, *, repeat: str | None = None) -> I
 
 
 def read_rows(path: Path) -> list[Any]:
-    """The values of a jsonl file. Not by splitlines(): that cuts strings too, at U+2028 and others."""
+    """The values of a jsonl file.
+
+    Not by splitlines(): that cuts strings too, at U+2028 and others.
+    """
     with open(path, encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
 def repeat_rows(source: Path, path: Path, count: int) -> None:
-    """Question/answer rows of a file again and again; each copy says which one it is, so that no two are equal."""
+    """Question/answer rows of a file again and again; each copy says which one it is, so that no
+    two are equal.
+    """
     rows = read_rows(source)
     with open(path, "w", encoding="utf-8") as out:
         for number in range(count):
@@ -138,9 +147,14 @@ def repeat_rows(source: Path, path: Path, count: int) -> None:
 
 
 def write_rows(path: Path, count: int) -> None:
-    """Question/answer rows of about GSM8K's length (some 240 and 290 characters), the same ones every time."""
+    """Question/answer rows of about GSM8K's length (some 240 and 290 characters), the same ones
+    every time.
+    """
     words = random.Random(0)
-    names, things = ("Ada", "Bela", "Chen", "Dina", "Emil"), ("apples", "tickets", "pages", "coins", "bricks")
+    names, things = (
+        ("Ada", "Bela", "Chen", "Dina", "Emil"),
+        ("apples", "tickets", "pages", "coins", "bricks"),
+    )
     with open(path, "w", encoding="utf-8") as out:
         for _ in range(count):
             name, thing, a, b, days = (

@@ -1,4 +1,6 @@
-"""The project that contestants share: exactly as many rows as the steps take, so that all of them train the same ones once."""
+"""The project that contestants share: exactly as many rows as the steps take, so that all of them
+train the same ones once.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ COMMON = (
     "train.save_steps=100000",
 )
 ALL_TO_TRAIN = ("data.val_share=0", "data.test_share=0")
-AS_THE_RUNNER = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}  # what sftplay's runners set
+AS_THE_RUNNER = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "PYTHONWARNINGS": "ignore",
+}  # what sftplay's runners set
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Work:
     Attributes:
         project: folder with data/tokenized; model: folder of the base model.
         rows: the raw rows in the order of data/tokenized, prompt/completion.
-        in_order: the same rows as sftplay trains them, tokens and labels, in the order of its steps.
+        in_order: the same rows as sftplay trains them, tokens and labels, in the order of its
+            steps.
         tokens: all tokens of the rows, prompts included, padding not.
     """
 
@@ -77,7 +83,10 @@ def work(rows_file: str | None, steps: int) -> Iterator[Work]:
         settings = load_config(project / "configs" / "run_bnb.yaml", [])
         tokenized = Dataset.from_file(str(project / "data" / "tokenized" / "train.arrow"))
         lengths = [len(ids) for ids in tokenized["input_ids"]]
-        made = [json.dumps({name: row[name] for name in ("input_ids", "labels")}) + "\n" for row in tokenized]
+        made = [
+            json.dumps({name: row[name] for name in ("input_ids", "labels")}) + "\n"
+            for row in tokenized
+        ]
         processed = read_rows(project / "data" / "processed" / "train.jsonl")
         plain = [json.dumps(_pair(row["messages"])) + "\n" for row in processed]
         order = epoch_order(lengths, settings.train.seed, 0, BATCH)
@@ -85,7 +94,15 @@ def work(rows_file: str | None, steps: int) -> Iterator[Work]:
         rows.write_text("".join(plain), encoding="utf-8")
         in_order.write_text("".join(made[row] for row in order), encoding="utf-8")
         trained = sum(label != -100 for labels in tokenized["labels"] for label in labels)
-        yield Work(project, find_model(settings), rows, in_order, sum(lengths), trained, len(lengths) // BATCH)
+        yield Work(
+            project,
+            find_model(settings),
+            rows,
+            in_order,
+            sum(lengths),
+            trained,
+            len(lengths) // BATCH,
+        )
 
 
 def _pair(messages: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
@@ -100,8 +117,14 @@ def choose_rows(rows_file: str | None, target: Path, count: int) -> None:
         write_rows(target, count)
         return
     if not Path(rows_file).is_file():
-        raise SystemExit(f"--rows {rows_file}: no such file (jsonl with question and answer, as GSM8K's)")
-    lines = [line for line in Path(rows_file).read_text(encoding="utf-8").split("\n") if 0 < len(line) < 1200]
+        raise SystemExit(
+            f"--rows {rows_file}: no such file (jsonl with question and answer, as GSM8K's)"
+        )
+    lines = [
+        line
+        for line in Path(rows_file).read_text(encoding="utf-8").split("\n")
+        if 0 < len(line) < 1200
+    ]
     target.write_text("\n".join(random.Random(0).sample(lines, count)) + "\n", encoding="utf-8")
 
 
@@ -115,16 +138,24 @@ def sftplay_training(work: Work, run: str, *settings: str) -> Taken:
 
 
 def take_losses(folder: Path) -> tuple[float, list[float]]:
-    """Seconds from `started` in a run's history to the end of its last step, and the loss of each step."""
+    """Seconds from `started` in a run's history to the end of its last step, and the loss of each
+    step.
+    """
     events = read_rows(folder / "events.jsonl")
-    began = next(datetime.fromisoformat(event["time"]).timestamp() for event in events if event["event"] == "started")
+    began = next(
+        datetime.fromisoformat(event["time"]).timestamp()
+        for event in events
+        if event["event"] == "started"
+    )
     (steps,) = (folder / "attempts").glob("*/steps.jsonl")
     points = {point["step"]: point for point in read_rows(steps) if "loss" in point}
     return points[max(points)]["time"] - began, [points[step]["loss"] for step in sorted(points)]
 
 
 def script(folder: Path, name: str, *words: str, output: Path | None = None) -> Taken:
-    """A baseline of bench/baselines, in this environment; seconds and losses as it reports them, else the whole process."""
+    """A baseline of bench/baselines, in this environment; seconds and losses as it reports them,
+    else the whole process.
+    """
     path = Path(__file__).parent / "baselines" / f"{name}.py"
     cost = measure(
         [sys.executable, str(path), *words],

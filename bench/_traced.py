@@ -1,4 +1,5 @@
-"""`python -X importtime -m bench._traced STAGE …`: a stage that says at its end when its model was loaded and its loop began.
+"""`python -X importtime -m bench._traced STAGE …`: a stage that says at its end when its model was
+loaded and its loop began.
 
 Times are seconds since the process was asked for (SFTPLAY_BENCH_BEGAN, of time.time()).
 """

@@ -1,4 +1,6 @@
-"""Contestants take turns (A B C A B C …) on the same work; what counts is the ratio between them, not the seconds."""
+"""Contestants take turns (A B C A B C …) on the same work; what counts is the ratio between them,
+not the seconds.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,15 @@ def parser_of(name: str, rounds: int) -> argparse.ArgumentParser:
     """The options of every benchmark whose contestants take turns; --rows is each one's own."""
     parser = argparse.ArgumentParser(prog=f"inv bench {name}")
     parser.add_argument("--rounds", type=int, default=rounds)
-    parser.add_argument("--only", type=lambda text: text.split(","), metavar="NAME,…", help="some of the contestants")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        metavar="NAME,…",
+        help="some of the contestants",
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables into docs/benchmarks.md"
+    )
     return parser
 
 
@@ -32,7 +41,8 @@ class Taken:
     """One turn.
 
     Attributes:
-        seconds: of the work that is compared; peak_mb: of the whole process; cpu: seconds of processor time, all of it.
+        seconds: of the work that is compared; peak_mb: of the whole process; cpu: seconds of
+            processor time, all of it.
         facts: whatever else is worth a look.
     """
 
@@ -46,7 +56,10 @@ Turns = Mapping[str, list[Taken]]
 
 
 def take_turns(contestants: Mapping[str, Callable[[], Taken]], rounds: int) -> Turns:
-    """Run them all, one after the other, as many rounds as asked for. Who fails once is left out, with what it said."""
+    """Run them all, one after the other, as many rounds as asked for.
+
+    Who fails once is left out, with what it said.
+    """
     turns: dict[str, list[Taken]] = {name: [] for name in contestants}
     for number in range(rounds):
         for name, run in contestants.items():
@@ -71,7 +84,9 @@ def ratios(turns: Turns, ours: str, theirs: str, of: Callable[[Taken], float]) -
         return "not measured"
     ratio = statistics.median(map(of, turns[theirs])) / statistics.median(map(of, turns[ours]))
     each = [of(b) / of(a) for a, b in zip(turns[ours], turns[theirs], strict=False)]
-    return f"{ratio:.2f} ×" + (f" ({min(each):.2f} to {max(each):.2f})" if len(each) > 1 else " (one round)")
+    return f"{ratio:.2f} ×" + (
+        f" ({min(each):.2f} to {max(each):.2f})" if len(each) > 1 else " (one round)"
+    )
 
 
 def seconds(taken: Taken) -> float:
@@ -84,14 +99,20 @@ def peak(taken: Taken) -> float:
     return taken.peak_mb
 
 
-def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+def show(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+) -> str:
     """Print a Markdown table with its title and notes; gives it back for `write`."""
     widths = [max(len(str(row[place])) for row in [head, *rows]) for place in range(len(head))]
     lines = [
-        "| " + " | ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        "| "
+        + " | ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        + " |"
         for row in [head, ["-" * width for width in widths], *rows]
     ]
-    text = "\n".join([f"### {title}", "", *lines, *([""] if notes else []), *(f"- {note}" for note in notes)])
+    text = "\n".join(
+        [f"### {title}", "", *lines, *([""] if notes else []), *(f"- {note}" for note in notes)]
+    )
     print("\n" + text, flush=True)
     return text
 
@@ -113,9 +134,14 @@ def write(name: str, tables: Sequence[str]) -> None:
 def surroundings() -> str:
     """Date, versions and class of the machine; never its name."""
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        facts = dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("processor"))
+        facts = dict(
+            line.split(":", 1) for line in lines if ":" in line and not line.startswith("processor")
+        )
     model, flags = facts.get("model name\t", "?").strip(), facts.get("flags\t\t", "").split()
-    wide = next((flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags), "no AVX2")
+    wide = next(
+        (flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags),
+        "no AVX2",
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
     return (

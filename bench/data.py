@@ -1,9 +1,11 @@
-"""Raw rows to tokenized rows, against the same work by datasets.map, in turns on one machine: `inv bench data [--write] [--args='…']`.
+"""Raw rows to tokenized rows, against the same work by datasets.map, in turns on one machine: `inv
+bench data [--write] [--args='…']`.
 
-`--rows N` (20,000), `--rounds N` (2), `--of FILE`: rows of a file, GSM8K's say, as often as needed and all different (made up
-otherwise; of those there are 142,400 different ones at most), `--only sftplay`: one contestant.
-Every figure is of whole processes, Python's start included. On a shared machine look at the ratios: the contestants take turns,
-and a ratio is formed within each turn. CPU is user and system time, of children too.
+`--rows N` (20,000), `--rounds N` (2), `--of FILE`: rows of a file, GSM8K's say, as often as needed
+and all different (made up otherwise; of those there are 142,400 different ones at most), `--only
+sftplay`: one contestant. Every figure is of whole processes, Python's start included. On a shared
+machine look at the ratios: the contestants take turns, and a ratio is formed within each turn. CPU
+is user and system time, of children too.
 """
 
 from __future__ import annotations
@@ -26,15 +28,26 @@ STAGES = (("process", ()), ("style", ("--style", STYLE)), ("render", ()), ("toke
 def main(argv: list[str]) -> int:
     parser = parser_of("data", rounds=2)
     parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--of", metavar="FILE", help="repeat its rows with variations, instead of made-up ones")
+    parser.add_argument(
+        "--of", metavar="FILE", help="repeat its rows with variations, instead of made-up ones"
+    )
     options = parser.parse_args(argv)
     with project_with([], options.rows, repeat=options.of) as project:
         raw = next((project / "data/raw").iterdir())
         what = f"raw to tokenized, {options.rows:,} rows ({raw.stat().st_size / 1e6:.0f} MB)"
         by_stage: dict[str, list[Cost]] = {name: [] for name, _ in STAGES}
-        contestants = {"sftplay": lambda: ours(project, by_stage), "datasets": lambda: datasets_map(project, str(raw))}
-        turns, code = _in_turns(options.rounds, {name: contestants[name] for name in options.only or contestants})
-    tables = [_costs(what, turns), _ratios(what, turns), _costs("sftplay, stage by stage", by_stage)]
+        contestants = {
+            "sftplay": lambda: ours(project, by_stage),
+            "datasets": lambda: datasets_map(project, str(raw)),
+        }
+        turns, code = _in_turns(
+            options.rounds, {name: contestants[name] for name in options.only or contestants}
+        )
+    tables = [
+        _costs(what, turns),
+        _ratios(what, turns),
+        _costs("sftplay, stage by stage", by_stage),
+    ]
     if options.write and not code:
         write("data", tables)
     return code
@@ -60,7 +73,9 @@ def datasets_map(project: Path, raw: str) -> Cost:
     out = project / "baseline"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    return measure([sys.executable, "-m", "bench._baselines", raw, str(out), _model_folder()], project)
+    return measure(
+        [sys.executable, "-m", "bench._baselines", raw, str(out), _model_folder()], project
+    )
 
 
 def _model_folder() -> str:
@@ -86,7 +101,10 @@ def _costs(title: str, turns: Turns) -> str:
     rows = [
         (
             name,
-            *(f"{statistics.median(getattr(cost, what) for cost in costs):.1f} s" for what in ("seconds", "cpu")),
+            *(
+                f"{statistics.median(getattr(cost, what) for cost in costs):.1f} s"
+                for what in ("seconds", "cpu")
+            ),
             f"{max(cost.tree_mb for cost in costs):.0f} MB",
         )
         for name, costs in turns.items()
@@ -103,7 +121,11 @@ def _ratios(title: str, turns: Turns) -> str:
         if ratios:
             spread = f"{statistics.median(ratios):.2f} × ({min(ratios):.2f} to {max(ratios):.2f})"
             lines.append((f"sftplay is faster than datasets.map by ({what})", spread, GOALS[what]))
-    return show(f"{title}: ratios, each within a turn", ("what", "median (smallest to largest)", "goal"), lines)
+    return show(
+        f"{title}: ratios, each within a turn",
+        ("what", "median (smallest to largest)", "goal"),
+        lines,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""From the raw file to a merged model, sftplay's stages beside scripts with TRL: `inv bench end-to-end [--args='--steps 50 --rounds 1']`.
+"""From the raw file to a merged model, sftplay's stages beside scripts with TRL: `inv bench
+end-to-end [--args='--steps 50 --rounds 1']`.
 
-Both train the same rows once, four a step, LoRA in fp32, and merge. Wall time of everything, each process's start included.
+Both train the same rows once, four a step, LoRA in fp32, and merge. Wall time of everything, each
+process's start included.
 """
 
 from __future__ import annotations
@@ -51,7 +53,11 @@ def _sftplay(rows_file: str | None, steps: int) -> Taken:
             run_stage(project, "train", "--run", "bench", *sets(*COMMON, *ALL_TO_TRAIN, "train.method=lora", "train.precision=fp32")),
             run_stage(project, "merge", "--run", "bench", *sets("merge.dtype=fp32")),
         ]  # fmt: skip
-        return Taken(time.perf_counter() - began, max(cost.peak_mb for cost in costs), sum(cost.cpu for cost in costs))
+        return Taken(
+            time.perf_counter() - began,
+            max(cost.peak_mb for cost in costs),
+            sum(cost.cpu for cost in costs),
+        )
 
 
 def _trl(rows_file: str | None, steps: int) -> Taken:
@@ -60,7 +66,11 @@ def _trl(rows_file: str | None, steps: int) -> Taken:
     from sftplay.places import find_model
 
     with project_with([], 4) as project:
-        raw, rows, output = project / "data" / "raw" / "rows.jsonl", project / "rows.jsonl", project / "trl.json"
+        raw, rows, output = (
+            project / "data" / "raw" / "rows.jsonl",
+            project / "rows.jsonl",
+            project / "trl.json",
+        )
         choose_rows(rows_file, raw, steps * BATCH)
         model = str(find_model(load_config(project / "configs" / "run_bnb.yaml", [])))
         began = time.perf_counter()
@@ -69,7 +79,9 @@ def _trl(rows_file: str | None, steps: int) -> Taken:
             script(project, "trl_sft", str(rows), model, str(output), "--save"),
             script(project, "trl_merge", model, f"{output}.run", str(Path(project) / "merged")),
         ]
-        return Taken(time.perf_counter() - began, max(map(peak, takens)), sum(taken.cpu for taken in takens))
+        return Taken(
+            time.perf_counter() - began, max(map(peak, takens)), sum(taken.cpu for taken in takens)
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""`inv eval-quick` beside a plain script that takes one padded batch after another: `inv bench eval [--args='--samples 64 --rounds 2']`.
+"""`inv eval-quick` beside a plain script that takes one padded batch after another: `inv bench eval
+[--args='--samples 64 --rounds 2']`.
 
-Whole processes are compared, imports and model loading included: base model and tuned one, loss and answers on the same rows.
+Whole processes are compared, imports and model loading included: base model and tuned one, loss and
+answers on the same rows.
 """
 
 from __future__ import annotations
@@ -45,14 +47,21 @@ def main(argv: list[str]) -> int:
         length = f"eval.max_new_tokens={options.max_new_tokens}"
 
         def ours() -> Taken:
-            cost = run_stage(project, "eval", "--run", "bench", "--samples", str(count), *sets(length))
+            cost = run_stage(
+                project, "eval", "--run", "bench", "--samples", str(count), *sets(length)
+            )
             metrics = json.loads((project / "outputs/bench/eval/val/metrics.json").read_text())
             return Taken(cost.seconds, cost.peak_mb, cost.cpu, metrics)
 
         def theirs() -> Taken:
             words = [str(rows), str(model), str(project / "outputs/bench/adapter"), str(output)]
             return script(
-                project, "padded_eval", *words, "--max-new-tokens", str(options.max_new_tokens), output=output
+                project,
+                "padded_eval",
+                *words,
+                "--max-new-tokens",
+                str(options.max_new_tokens),
+                output=output,
             )
 
         turns = take_turns({"sftplay": ours, "padded batches": theirs}, options.rounds)
@@ -73,7 +82,9 @@ def main(argv: list[str]) -> int:
 
 @contextmanager
 def trained(rows_file: str | None, samples: int) -> Iterator[tuple[Path, Path]]:
-    """A project with a run `bench` of four steps, and enough rows to evaluate on; and the base model's folder."""
+    """A project with a run `bench` of four steps, and enough rows to evaluate on; and the base
+    model's folder.
+    """
     from sftplay.config import load_config
     from sftplay.places import find_model
 
@@ -97,12 +108,17 @@ def write_held_out(project: Path, target: Path, samples: int) -> int:
         rows, _ = read_rows(load_config(Path("configs/run_bnb.yaml"), []), "val", samples)
         place = {
             row: number
-            for number, row in enumerate(read_split(Path("data/tokenized/val.arrow")).column("id").to_pylist())
+            for number, row in enumerate(
+                read_split(Path("data/tokenized/val.arrow")).column("id").to_pylist()
+            )
         }
     finally:
         os.chdir(before)
     rows = sorted(rows, key=lambda row: place[row.row_id])
-    lines = [json.dumps({"input_ids": row.ids, "labels": row.labels, "prompt": row.prompt}) for row in rows]
+    lines = [
+        json.dumps({"input_ids": row.ids, "labels": row.labels, "prompt": row.prompt})
+        for row in rows
+    ]
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(rows)
 

@@ -1,7 +1,8 @@
-"""Figures of the code itself: sizes, import cycles, tests by name, hops of `inv train`. `inv bench house`.
+"""Figures of the code itself: sizes, import cycles, tests by name, hops of `inv train`. `inv bench
+house`.
 
-The limits are those that the project has set itself. A figure that misses its limit is printed as such; the exit
-code stays 0, because this measures and does not judge (lint does).
+The limits are those that the project has set itself. A figure that misses its limit is printed as
+such; the exit code stays 0, because this measures and does not judge (lint does).
 """
 
 from __future__ import annotations
@@ -30,8 +31,14 @@ Row = tuple[str, object, str]
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="inv bench house", description=__doc__)
-    parser.add_argument("--hops", action="store_true", help="start a training of a tiny model and count its frames")
-    parser.add_argument("--names", action="store_true", help="name the modules, functions and classes that stand out")
+    parser.add_argument(
+        "--hops", action="store_true", help="start a training of a tiny model and count its frames"
+    )
+    parser.add_argument(
+        "--names",
+        action="store_true",
+        help="name the modules, functions and classes that stand out",
+    )
     options = parser.parse_args(argv)
     print_table("Package", list(_package(names=options.names)))
     print_table("Lines over 100 columns", list(_wide_lines()))
@@ -41,7 +48,10 @@ def main(argv: Sequence[str]) -> int:
         found = train_hops()
         total = sum(len(frames) for frames in found.values())
         rows: list[Row] = [(process, len(frames), "") for process, frames in found.items()]
-        print_table("Own frames from `inv train` to the training loop", [*rows, ("all processes", total, "12")])
+        print_table(
+            "Own frames from `inv train` to the training loop",
+            [*rows, ("all processes", total, "12")],
+        )
         for process, frames in found.items() if options.names else ():
             print(f"{process}\n" + "\n".join(f"  {frame}" for frame in frames))
     return 0
@@ -80,7 +90,11 @@ def _package(*, names: bool) -> Iterator[Row]:
     functions = sorted(_functions())
     lengths = [size for size, _ in functions]
     tenth = statistics.quantiles(lengths, n=10)[-1]
-    yield "functions: median, p90, max", f"{statistics.median(lengths):.0f}, {tenth:.0f}, {lengths[-1]}", ""
+    yield (
+        "functions: median, p90, max",
+        f"{statistics.median(lengths):.0f}, {tenth:.0f}, {lengths[-1]}",
+        "",
+    )
     over = [(size, name) for size, name in functions if size > 40]
     yield "functions over 40 lines", f"{len(over)} of {len(functions):,}", ""
     for size, name in over if names else ():
@@ -96,7 +110,10 @@ def _functions() -> Iterator[tuple[int, str]]:
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield (node.end_lineno or 0) - node.lineno + 1, f"{path.relative_to(ROOT)}:{node.name}"
+                yield (
+                    (node.end_lineno or 0) - node.lineno + 1,
+                    f"{path.relative_to(ROOT)}:{node.name}",
+                )
 
 
 def _wide_lines() -> Iterator[Row]:
@@ -140,8 +157,16 @@ def _tests(*, names: bool) -> Iterator[Row]:
     code = [path.relative_to(PACKAGE) for path in modules() if path.stem not in NO_TEST]
     same = [path for path in code if path.parent / f"test_{path.name}" in tests]
     loose = [path for path in code if f"test_{path.name}" in anywhere]
-    yield "modules with a test file of the same path", f"{len(same) / len(code):.0%} ({len(same)} of {len(code)})", ""
-    yield "… of the same name, anywhere in tests/", f"{len(loose) / len(code):.0%} ({len(loose)})", "90%"
+    yield (
+        "modules with a test file of the same path",
+        f"{len(same) / len(code):.0%} ({len(same)} of {len(code)})",
+        "",
+    )
+    yield (
+        "… of the same name, anywhere in tests/",
+        f"{len(loose) / len(code):.0%} ({len(loose)})",
+        "90%",
+    )
     for path in sorted(set(code) - set(loose)) if names else ():
         yield f"  sftplay/{path}", "no test of its name", ""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules()]

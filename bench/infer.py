@@ -1,4 +1,6 @@
-"""Batch inference beside one padded batch after another, and a chat's first token beside a bare generate(): `inv bench infer`."""
+"""Batch inference beside one padded batch after another, and a chat's first token beside a bare
+generate(): `inv bench infer`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def main(argv: list[str]) -> int:
         questions = read_rows(project / "data/processed/val.jsonl")
         prompts.write_text(
             "".join(
-                json.dumps({"prompt": row["messages"][0]["content"]}) + "\n" for row in questions[: options.samples]
+                json.dumps({"prompt": row["messages"][0]["content"]}) + "\n"
+                for row in questions[: options.samples]
             )
         )
         limit = str(options.max_new_tokens)
@@ -31,11 +34,26 @@ def main(argv: list[str]) -> int:
         def ours() -> Taken:
             out = project / "answers.jsonl"
             out.unlink(missing_ok=True)
-            cost = run_stage(project, "infer", "--run", "bench", "--input", str(prompts), "--output", str(out), *sets(f"infer.max_new_tokens={limit}"))  # fmt: skip
+            cost = run_stage(
+                project,
+                "infer",
+                "--run",
+                "bench",
+                "--input",
+                str(prompts),
+                "--output",
+                str(out),
+                *sets(f"infer.max_new_tokens={limit}"),
+            )
             return Taken(cost.seconds, cost.peak_mb, cost.cpu)
 
         def theirs(*way: str) -> Taken:
-            words = [str(rows), str(model), str(project / "outputs/bench/adapter"), str(project / "plain.json")]
+            words = [
+                str(rows),
+                str(model),
+                str(project / "outputs/bench/adapter"),
+                str(project / "plain.json"),
+            ]
             return script(project, "plain_infer", *words, "--max-new-tokens", limit, *way)
 
         contestants = {
@@ -71,12 +89,20 @@ def _first_token(folder: Path, turns: int = 7) -> list[tuple[str, str]]:
     for _ in range(turns):
         began = time.perf_counter()
         ids: Any = torch.tensor([prompt])
-        model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=1, do_sample=False)
+        model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=1, do_sample=False
+        )
         times["bare generate()"].append(time.perf_counter() - began)
         began = time.perf_counter()
         next(Stream(model, [2], 2).tokens(prompt, Sampling(8)))
         times["sftplay"].append(time.perf_counter() - began)
-    return [(who, f"{statistics.median(each[1:]) * 1000:.0f} ({min(each[1:]) * 1000:.0f} to {max(each[1:]) * 1000:.0f})") for who, each in times.items()]  # fmt: skip
+    return [
+        (
+            who,
+            f"{statistics.median(each[1:]) * 1000:.0f} ({min(each[1:]) * 1000:.0f} to {max(each[1:]) * 1000:.0f})",
+        )
+        for who, each in times.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,22 @@ from bench._measure import ROOT, best_of, stage
 from bench._project import AS_THE_RUNNER, COMMON, Work, sets, work
 from bench._versus import show, write
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "pandas", "numpy", "pyarrow", "tensorboard", "pydantic", "sklearn", "scipy")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "bitsandbytes",
+    "pandas",
+    "numpy",
+    "pyarrow",
+    "tensorboard",
+    "pydantic",
+    "sklearn",
+    "scipy",
+)
 
 
 CUT = (
@@ -52,7 +67,10 @@ def main(argv: list[str]) -> int:
     tables = [
         show("Start", ("what", "takes", "at most"), rows),
         show(
-            "Imports of `train`, seconds of each package's own modules", ("package", "modules", "seconds"), table, [CUT]
+            "Imports of `train`, seconds of each package's own modules",
+            ("package", "modules", "seconds"),
+            table,
+            [CUT],
         ),
     ]
     if options.write:
@@ -61,7 +79,9 @@ def main(argv: list[str]) -> int:
 
 
 def _argv(task: Work, number: int) -> list[str]:
-    settings = sets(*COMMON, "data.val_share=0", "data.test_share=0", "train.max_steps=1", "train.method=lora")
+    settings = sets(
+        *COMMON, "data.val_share=0", "data.test_share=0", "train.max_steps=1", "train.method=lora"
+    )
     return ["train", "--run", f"start-{number}", *settings]
 
 
@@ -73,7 +93,11 @@ def _first_line(task: Work, number: int) -> float:
     """Seconds to the first line on the screen; then the stage is stopped."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        stage(*_argv(task, number)), cwd=task.project, env=_environ(), stderr=subprocess.PIPE, text=True
+        stage(*_argv(task, number)),
+        cwd=task.project,
+        env=_environ(),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr
     process.stderr.readline()
@@ -84,10 +108,14 @@ def _first_line(task: Work, number: int) -> float:
 
 
 def _training_start(task: Work) -> tuple[float, float, float, list[tuple[str, str, str]]]:
-    """Seconds to the loop, of model loading, of imports before the loop; and the imports by package."""
+    """Seconds to the loop, of model loading, of imports before the loop; and the imports by
+    package.
+    """
     argv = [sys.executable, "-X", "importtime", "-m", "bench._traced", *_argv(task, 9)]
     environ = {**_environ(), "SFTPLAY_BENCH_BEGAN": str(time.time())}
-    ran = subprocess.run(argv, cwd=task.project, env=environ, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        argv, cwd=task.project, env=environ, capture_output=True, text=True, check=True
+    )
     found = re.search(r"^MOMENTS (.*)$", ran.stdout, re.M)
     assert found, ran.stderr[-2000:]
     moments = json.loads(found[1])

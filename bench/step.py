@@ -1,6 +1,8 @@
-"""Where the time of one training step goes, and how far it is from the processor's matrix products: `inv bench step`.
+"""Where the time of one training step goes, and how far it is from the processor's matrix products:
+`inv bench step`.
 
-LoRA in fp32 on the CPU, without TRL's loop around it. The lean parts of sftplay/model/lean are switched off and on in turns.
+LoRA in fp32 on the CPU, without TRL's loop around it. The lean parts of sftplay/model/lean are
+switched off and on in turns.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ KINDS = {
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="inv bench step")
-    parser.add_argument("--steps", type=int, default=6, help="of 4 rows, after one that is not counted")
+    parser.add_argument(
+        "--steps", type=int, default=6, help="of 4 rows, after one that is not counted"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", metavar="FILE")
     parser.add_argument("--write", action="store_true")
@@ -66,9 +70,13 @@ def main(argv: list[str]) -> int:
 
 def _shares(profile: Any) -> str:
     whole, limit = profile["seconds"], profile["flops"] / profile["peak"]
-    rows = [(kind, f"{spent:.2f} s", f"{spent / whole:.0%}") for kind, spent in profile["kinds"].items()]
+    rows = [
+        (kind, f"{spent:.2f} s", f"{spent / whole:.0%}") for kind, spent in profile["kinds"].items()
+    ]
     rows.append(("the whole step", f"{whole:.2f} s", "100%"))
-    rows.append(("its matrix products at the processor's best", f"{limit:.2f} s", f"{limit / whole:.0%}"))
+    rows.append(
+        ("its matrix products at the processor's best", f"{limit:.2f} s", f"{limit / whole:.0%}")
+    )
     notes = [
         f"{profile['tokens']} tokens; {profile['flops']:.0f} GFLOP of matrix products, done at {profile['flops'] / profile['kinds']['matrix products']:.0f} GFLOP/s",
         f"the processor's best: {profile['peak']:.0f} GFLOP/s in fp32, {profile['peak_bf16']:.0f} in bf16 ({profile['tokens']} × 576 by 576 × 1536, alone, with warm caches)",
@@ -97,11 +105,15 @@ def _child(words: list[str], steps: int) -> None:
     from sftplay.model.quiet import quiet_libraries
     from sftplay.places import find_model
 
-    settings = load_config(Path("configs/run_bnb.yaml"), ["train.method=lora", "train.gradient_checkpointing=false"])
+    settings = load_config(
+        Path("configs/run_bnb.yaml"), ["train.method=lora", "train.gradient_checkpointing=false"]
+    )
     quiet_libraries()
     torch.set_num_threads(os.cpu_count() or 1)
     backend = load_backend("bnb")
-    model = backend.prepare(backend.load(settings, find_model(settings), "cpu", "fp32"), settings, None)
+    model = backend.prepare(
+        backend.load(settings, find_model(settings), "cpu", "fp32"), settings, None
+    )
     model.train()
     if "lean" in words:
         slim(model, "fp32")
@@ -141,7 +153,10 @@ def _profiled(step: Any) -> dict[str, Any]:
     own = {event.key: event.self_cpu_time_total / 1e6 for event in seen.key_averages()}
     kinds = {kind: sum(own.get(name, 0.0) for name in names) for kind, names in KINDS.items()}
     kinds["passes over activations, and all the rest"] = spent - sum(kinds.values())
-    flops = sum(event.flops for event in seen.key_averages() if event.key in KINDS["matrix products"]) / 1e9
+    flops = (
+        sum(event.flops for event in seen.key_averages() if event.key in KINDS["matrix products"])
+        / 1e9
+    )
     best, best_bf16 = (_products(tokens, dtype) for dtype in ("float32", "bfloat16"))
     return {
         "seconds": spent, "cpu": cpu, "tokens": tokens, "kinds": kinds, "flops": flops, "peak": best, "peak_bf16": best_bf16,
@@ -152,7 +167,9 @@ def _products(tokens: int, dtype: str) -> float:
     """GFLOP/s of the model's largest product, the best of twenty."""
     import torch
 
-    x, weight = (torch.randn(*shape).to(getattr(torch, dtype)) for shape in ((tokens, 576), (1536, 576)))
+    x, weight = (
+        torch.randn(*shape).to(getattr(torch, dtype)) for shape in ((tokens, 576), (1536, 576))
+    )
     took = []
     for _ in range(20):
         began = time.perf_counter()

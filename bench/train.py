@@ -1,7 +1,10 @@
-"""Training beside TRL and LLaMA-Factory, in turns, on the same rows: `inv bench train [--write] [--args='--steps 10 --rounds 2']`.
+"""Training beside TRL and LLaMA-Factory, in turns, on the same rows: `inv bench train [--write]
+[--args='--steps 10 --rounds 2']`.
 
-`sftplay-auto…` trains in the precision that `auto` chooses on this processor, the other rows of sftplay in fp32. A step is four rows. Loops are compared: from the start of the loop to the end of the last step, without imports and model load.
-`--only NAME,…` takes some of the contestants. `--rows FILE` takes rows of a jsonl file (GSM8K's), else rows are made up.
+`sftplay-auto…` trains in the precision that `auto` chooses on this processor, the other rows of
+sftplay in fp32. A step is four rows. Loops are compared: from the start of the loop to the end of
+the last step, without imports and model load. `--only NAME,…` takes some of the contestants.
+`--rows FILE` takes rows of a jsonl file (GSM8K's), else rows are made up.
 """
 
 from __future__ import annotations
@@ -18,17 +21,41 @@ from bench._project import Work, script, sftplay_training, work
 from bench._versus import Taken, Turns, parser_of, peak, ratios, seconds, show, take_turns, write
 
 FP32 = ("train.precision=fp32",)
-PLAIN = ("train.method=lora", "train.gradient_checkpointing=false", "train.optimizer=adamw_torch_fused")
+PLAIN = (
+    "train.method=lora",
+    "train.gradient_checkpointing=false",
+    "train.optimizer=adamw_torch_fused",
+)
 LEAN_MEMORY = ("train.method=lora", "train.gradient_checkpointing=true")
 QLORA = ("train.method=qlora",)
 GOALS = (
-    ("auto: tokens/s against TRL, bf16 weights, same batches, no checkpointing", "sftplay-auto", "trl-bf16", 1.6),
+    (
+        "auto: tokens/s against TRL, bf16 weights, same batches, no checkpointing",
+        "sftplay-auto",
+        "trl-bf16",
+        1.6,
+    ),
     ("auto: tokens/s against TRL, its defaults", "sftplay-auto", "trl", 3.2),
     ("auto: tokens/s against LLaMA-Factory", "sftplay-auto", "llamafactory", 2.3),
-    ("auto: tokens/s with checkpointing, against TRL's defaults", "sftplay-auto-checkpointing", "trl", 2.0),
-    ("auto: tokens/s, QLoRA (NF4), against the same in fp32", "sftplay-auto-qlora", "sftplay-qlora", 1.0),
+    (
+        "auto: tokens/s with checkpointing, against TRL's defaults",
+        "sftplay-auto-checkpointing",
+        "trl",
+        2.0,
+    ),
+    (
+        "auto: tokens/s, QLoRA (NF4), against the same in fp32",
+        "sftplay-auto-qlora",
+        "sftplay-qlora",
+        1.0,
+    ),
     ("auto: tokens/s against fp32", "sftplay-auto", "sftplay", None),
-    ("tokens/s against TRL, bf16 weights, same batches, no checkpointing", "sftplay", "trl-bf16", None),
+    (
+        "tokens/s against TRL, bf16 weights, same batches, no checkpointing",
+        "sftplay",
+        "trl-bf16",
+        None,
+    ),
     ("tokens/s against TRL, fp32, its defaults otherwise", "sftplay", "trl", 2.3),
     ("tokens/s against TRL, fp32, same batches, no checkpointing", "sftplay", "trl-same", None),
     ("tokens/s against LLaMA-Factory", "sftplay", "llamafactory", 1.8),
@@ -44,15 +71,27 @@ def contestants(task: Work) -> dict[str, Callable[[], Taken]]:
         "sftplay-auto": lambda: sftplay_training(task, "auto", *PLAIN),
         "sftplay": lambda: sftplay_training(task, "plain", *PLAIN, *FP32),
         "trl": lambda: _trl(task, task.rows),
-        "sftplay-checkpointing": lambda: sftplay_training(task, "checkpointing", *LEAN_MEMORY, *FP32),
-        "sftplay-auto-checkpointing": lambda: sftplay_training(task, "auto-checkpointing", *LEAN_MEMORY),
+        "sftplay-checkpointing": lambda: sftplay_training(
+            task, "checkpointing", *LEAN_MEMORY, *FP32
+        ),
+        "sftplay-auto-checkpointing": lambda: sftplay_training(
+            task, "auto-checkpointing", *LEAN_MEMORY
+        ),
         "llamafactory": lambda: _llamafactory(task),
-        "sftplay-packing": lambda: sftplay_training(task, "packing", *PLAIN, *FP32, "train.packing=true"),
+        "sftplay-packing": lambda: sftplay_training(
+            task, "packing", *PLAIN, *FP32, "train.packing=true"
+        ),
         "sftplay-qlora": lambda: sftplay_training(task, "qlora", *QLORA, *FP32),
         "sftplay-auto-qlora": lambda: sftplay_training(task, "auto-qlora", *QLORA),
         "trl-same": lambda: _trl(task, task.in_order, "--no-checkpointing", "--in-order"),
         "trl-bf16": lambda: _trl(
-            task, task.in_order, "--no-checkpointing", "--in-order", "--dtype", "bfloat16", "--mixed"
+            task,
+            task.in_order,
+            "--no-checkpointing",
+            "--in-order",
+            "--dtype",
+            "bfloat16",
+            "--mixed",
         ),
     }
 
@@ -61,7 +100,11 @@ def main(argv: list[str]) -> int:
     parser = parser_of("train", rounds=3)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rows", metavar="FILE")
-    parser.add_argument("--gpu", action="store_true", help="on a GPU machine: BnB, Unsloth, TRL, Unsloth's own script")
+    parser.add_argument(
+        "--gpu",
+        action="store_true",
+        help="on a GPU machine: BnB, Unsloth, TRL, Unsloth's own script",
+    )
     options = parser.parse_args(argv)
     if options.gpu:
         from bench import _gpu
@@ -69,7 +112,8 @@ def main(argv: list[str]) -> int:
         return _gpu.main(options)
     with work(options.rows, options.steps) as task:
         print(
-            f"{task.steps} steps of 4 rows, {task.tokens:,} tokens, {task.trained_tokens:,} of them trained", flush=True
+            f"{task.steps} steps of 4 rows, {task.tokens:,} tokens, {task.trained_tokens:,} of them trained",
+            flush=True,
         )
         runs = contestants(task)
         turns = take_turns({name: runs[name] for name in options.only or runs}, options.rounds)
@@ -99,16 +143,39 @@ def report(task: Work, turns: Turns) -> list[str]:
     ]
     for name, goal in (("sftplay-checkpointing", "0.75"), ("sftplay-auto-checkpointing", "0.40")):
         if name in turns and "trl" in turns:
-            less = statistics.median(map(peak, turns[name])) / statistics.median(map(peak, turns["trl"]))
-            compared.append((f"peak memory of {name}, of TRL's defaults", f"{less:.2f} ×", f"{goal} × or less"))
-    for ours, exact in (("sftplay-auto", "sftplay"), ("sftplay-auto-qlora", "sftplay-qlora"), ("trl-bf16", "sftplay")):
+            less = statistics.median(map(peak, turns[name])) / statistics.median(
+                map(peak, turns["trl"])
+            )
+            compared.append(
+                (f"peak memory of {name}, of TRL's defaults", f"{less:.2f} ×", f"{goal} × or less")
+            )
+    for ours, exact in (
+        ("sftplay-auto", "sftplay"),
+        ("sftplay-auto-qlora", "sftplay-qlora"),
+        ("trl-bf16", "sftplay"),
+    ):
         if ours in turns and exact in turns:
             means = [statistics.mean(turns[name][0].facts["losses"]) for name in (ours, exact)]
             goal = "within 0.5 %" if ours != "trl-bf16" else ""
-            compared.append((f"mean loss of {ours}, apart from {exact}", f"{means[0] / means[1] - 1:+.2%}", goal))
+            compared.append(
+                (
+                    f"mean loss of {ours}, apart from {exact}",
+                    f"{means[0] / means[1] - 1:+.2%}",
+                    goal,
+                )
+            )
     tables = [
-        show("Each alone", ("who", "tokens/s", "peak memory", "CPU, whole process", "rounds"), figures, [note]),
-        show("Ratios of medians (smallest and largest of one round)", ("what", "ratio", "at least"), compared),
+        show(
+            "Each alone",
+            ("who", "tokens/s", "peak memory", "CPU, whole process", "rounds"),
+            figures,
+            [note],
+        ),
+        show(
+            "Ratios of medians (smallest and largest of one round)",
+            ("what", "ratio", "at least"),
+            compared,
+        ),
     ]
     if "sftplay" in turns and "trl-same" in turns:
         ours, theirs = (turns[name][0].facts["losses"] for name in ("sftplay", "trl-same"))
@@ -134,21 +201,35 @@ def report(task: Work, turns: Turns) -> list[str]:
 
 def _trl(task: Work, rows: Path, *words: str) -> Taken:
     output = task.project / "trl.json"
-    return script(task.project, "trl_sft", str(rows), str(task.model), str(output), *words, output=output)
+    return script(
+        task.project, "trl_sft", str(rows), str(task.model), str(output), *words, output=output
+    )
 
 
 def _llamafactory(task: Work) -> Taken:
-    """Its CLI with its own defaults; LoRA's shape, rows, length, learning rate and batch are set as for the others."""
+    """Its CLI with its own defaults; LoRA's shape, rows, length, learning rate and batch are set as
+    for the others.
+    """
     from sftplay.host.local import environments
 
     home = task.project / "llamafactory"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     rows = read_rows(task.rows)
-    alpaca = [{"instruction": row["prompt"][-1]["content"], "output": row["completion"][0]["content"]} for row in rows]
+    alpaca = [
+        {"instruction": row["prompt"][-1]["content"], "output": row["completion"][0]["content"]}
+        for row in rows
+    ]
     (home / "rows.json").write_text(json.dumps(alpaca), encoding="utf-8")
     (home / "dataset_info.json").write_text(
-        json.dumps({"rows": {"file_name": "rows.json", "columns": {"prompt": "instruction", "response": "output"}}})
+        json.dumps(
+            {
+                "rows": {
+                    "file_name": "rows.json",
+                    "columns": {"prompt": "instruction", "response": "output"},
+                }
+            }
+        )
     )
     settings = {
         "model_name_or_path": str(task.model), "stage": "sft", "do_train": True, "finetuning_type": "lora", "lora_rank": 16, "lora_alpha": 32,
@@ -157,7 +238,8 @@ def _llamafactory(task: Work) -> Taken:
         "lr_scheduler_type": "cosine", "warmup_ratio": 0.03, "save_strategy": "no", "report_to": "none", "overwrite_output_dir": True,
     }  # fmt: skip
     (home / "train.yaml").write_text(json.dumps(settings), encoding="utf-8")
-    # It imports torchaudio whatever it trains on, and PyPI's builds of that load CUDA's libraries: an empty module will do for text.
+    # It imports torchaudio whatever it trains on, and PyPI's builds of that load CUDA's libraries:
+    # an empty module will do for text.
     (home / "torchaudio.py").write_text("", encoding="utf-8")
     cli = environments.ensure("llamafactory").folder / "bin" / "llamafactory-cli"
     environ = {"PYTHONPATH": str(home), "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
@@ -165,7 +247,10 @@ def _llamafactory(task: Work) -> Taken:
     result = json.loads((home / "out" / "all_results.json").read_text())
     log = read_rows(home / "out" / "trainer_log.jsonl")
     return Taken(
-        result["train_runtime"], cost.peak_mb, cost.cpu, {"losses": [point["loss"] for point in log if "loss" in point]}
+        result["train_runtime"],
+        cost.peak_mb,
+        cost.cpu,
+        {"losses": [point["loss"] for point in log if "loss" in point]},
     )
 
 

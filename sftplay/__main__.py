@@ -1,4 +1,6 @@
-"""`python -m sftplay STAGE …`: the same argv in a container, in a local environment and under compose."""
+"""`python -m sftplay STAGE …`: the same argv in a container, in a local environment and under
+compose.
+"""
 
 import sys
 

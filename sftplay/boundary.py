@@ -1,4 +1,6 @@
-"""The one place that catches: any failure becomes one message and its exit code, an unexpected one keeps its traceback."""
+"""The one place that catches: any failure becomes one message and its exit code, an unexpected one
+keeps its traceback.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,16 @@ class Boundary:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> bool:
         if error is None:
             return True
-        if isinstance(error, self._passes) or not isinstance(error, (Exception, StoppedError, KeyboardInterrupt)):
+        if isinstance(error, self._passes) or not isinstance(
+            error, (Exception, StoppedError, KeyboardInterrupt)
+        ):
             return False
         self.code = self._report(error)
         return True
@@ -59,7 +66,9 @@ class Boundary:
             console.error("stopped")
             return 130
         path = _write_traceback(self.name, error)
-        console.error(f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}")
+        console.error(
+            f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}"
+        )
         if path is None:
             traceback.print_exception(error)
         console.info(f"next: please report it with {path or 'the traceback above'}")
@@ -72,7 +81,10 @@ def drop_stdout() -> None:
 
 
 def _write_traceback(name: str, error: BaseException) -> Path | None:
-    """Write an exception into a file next to the log, else in outputs/. Returns its path, None where it can't be written."""
+    """Write an exception into a file next to the log, else in outputs/.
+
+    Returns its path, None where it can't be written.
+    """
     moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     log = os.environ.get(console.LOG_VARIABLE)
     path = (Path(log).parent if log else OUTPUTS) / f"error-{name or 'start'}-{moment}.txt"

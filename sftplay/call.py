@@ -1,4 +1,6 @@
-"""A stage with its command line as one typed object, from the task that was typed to the process that runs it."""
+"""A stage with its command line as one typed object, from the task that was typed to the process
+that runs it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ class StageCall:
 
     Attributes:
         config: config file; run: name of the run; overrides: `key=value` each.
-        options: the stage's own options by key, each with its parsed value. One that holds its default is left out, so
+        options: the stage's own options by key, each with its parsed value. One that holds its
+            default is left out, so
             that equal calls compare equal.
     """
 
@@ -30,12 +33,18 @@ class StageCall:
         unknown = [key for key in self.options if key not in defaults]
         if unknown:
             raise TypeError(f"stage {self.stage.name} has no option {unknown[0]}")
-        given = {key: self.options[key] for key in defaults if self.options.get(key, defaults[key]) != defaults[key]}
+        given = {
+            key: self.options[key]
+            for key in defaults
+            if self.options.get(key, defaults[key]) != defaults[key]
+        }
         object.__setattr__(self, "options", given)
 
     @property
     def argv(self) -> list[str]:
-        """The command line after `python -m sftplay`, the same in every runner; `cli.parse_call` reads it back."""
+        """The command line after `python -m sftplay`, the same in every runner; `cli.parse_call`
+        reads it back.
+        """
         words = [self.stage.name, *_words("--config", self.config), *_words("--run", self.run)]
         for override in self.overrides:
             words += _words("--set", override)
@@ -48,7 +57,10 @@ class StageCall:
     @property
     def all_options(self) -> dict[str, Any]:
         """Every option by key, with its default where none was given."""
-        return {option.key: self.options.get(option.key, _default(option)) for option in self.stage.options}
+        return {
+            option.key: self.options.get(option.key, _default(option))
+            for option in self.stage.options
+        }
 
     def with_options(self, **options: Any) -> StageCall:
         """Return this call with other values of some options; a default removes one."""

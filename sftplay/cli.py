@@ -1,4 +1,7 @@
-"""`python -m sftplay STAGE --config FILE [--set k=v]…`: the same argv in every runner. The one place that catches."""
+"""`python -m sftplay STAGE --config FILE [--set k=v]…`: the same argv in every runner.
+
+The one place that catches.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,22 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"sftplay {__version__}")
-    commands = parser.add_subparsers(dest="stage", metavar="STAGE", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(
+        dest="stage", metavar="STAGE", required=True, parser_class=_Parser
+    )
     for stage in STAGES:
-        command = commands.add_parser(stage.name, help=stage.help, description=f"{stage.help} → {stage.writes}")
-        command.add_argument(
-            "--config", metavar="FILE", help=f"config file (default: the run's own with --run, else {DEFAULT_CONFIG})"
+        command = commands.add_parser(
+            stage.name, help=stage.help, description=f"{stage.help} → {stage.writes}"
         )
         command.add_argument(
-            "--run", metavar="NAME", help="run in outputs/ (default: the config's run.name, else its file stem)"
+            "--config",
+            metavar="FILE",
+            help=f"config file (default: the run's own with --run, else {DEFAULT_CONFIG})",
+        )
+        command.add_argument(
+            "--run",
+            metavar="NAME",
+            help="run in outputs/ (default: the config's run.name, else its file stem)",
         )
         command.add_argument(
             "--set",
@@ -107,7 +118,9 @@ def resolve(call: StageCall) -> Job:
     return make_job(call.config, call.run, call.overrides, call.all_options)
 
 
-def make_job(config: str | None, run: str | None, overrides: Sequence[str], options: dict[str, Any]) -> Job:
+def make_job(
+    config: str | None, run: str | None, overrides: Sequence[str], options: dict[str, Any]
+) -> Job:
     """Resolve config file, run name and `--set` values into a job. The host uses it too."""
     from sftplay.config import load_config  # pydantic takes 0.2 s: not for --help
 
@@ -122,8 +135,17 @@ def make_job(config: str | None, run: str | None, overrides: Sequence[str], opti
         else Path(DEFAULT_CONFIG)
     )
     if not path.is_file():
-        raise NotFoundError("no such config file", where=str(path), todo="pass --config FILE; examples are in configs/")
-    return Job(settings=load_config(path, overrides), config_file=path, overrides=tuple(overrides), options=options)
+        raise NotFoundError(
+            "no such config file",
+            where=str(path),
+            todo="pass --config FILE; examples are in configs/",
+        )
+    return Job(
+        settings=load_config(path, overrides),
+        config_file=path,
+        overrides=tuple(overrides),
+        options=options,
+    )
 
 
 def quote_yaml(text: str) -> str:
@@ -145,7 +167,8 @@ def main(argv: Sequence[str]) -> int:
         job = resolve(call)
         with loading():
             importlib.import_module(call.stage.module).run(job)
-        sys.stdout.flush()  # a closed pipe is caught here; in Python's own last flush it would end in 120
+        # a closed pipe is caught here; in Python's own last flush it would end in 120
+        sys.stdout.flush()
     return end.code
 
 

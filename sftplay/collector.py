@@ -1,4 +1,5 @@
-"""Python's garbage collector, while modules and a model are loaded: half a million objects come, and all of them stay.
+"""Python's garbage collector, while modules and a model are loaded: half a million objects come,
+and all of them stay.
 
 Looking at them again and again for garbage that is not there takes a tenth of a training's start.
 """

@@ -26,7 +26,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Settings:
         overrides: `key.path=value` each, applied in order.
 
     Raises:
-        ConfigError: every problem, one line each, with line numbers and the nearest name for unknown keys (78).
+        ConfigError: every problem, one line each, with line numbers and the nearest name for
+            unknown keys (78).
     """
     raw, marks = read_yaml(path)
     said: Said = {}
@@ -35,7 +36,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Settings:
         key, _, value = override.partition("=")
         place = tuple(key.strip().split("."))
         said[place] = (
-            _SHORT[key.strip()].format(parse_scalar(value)) if key.strip() in _SHORT else f"--set {key.strip()}"
+            _SHORT[key.strip()].format(parse_scalar(value))
+            if key.strip() in _SHORT
+            else f"--set {key.strip()}"
         )
         marks = {
             loc: mark for loc, mark in marks.items() if loc[: len(place)] != place
@@ -57,7 +60,8 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     key, sign, value = override.partition("=")
     if not sign or not key.strip():
         raise UsageError(
-            f"--set wants key.path=value, got {override!r}", todo="for example: --set train.learning_rate=1e-4"
+            f"--set wants key.path=value, got {override!r}",
+            todo="for example: --set train.learning_rate=1e-4",
         )
     parts = key.strip().split(".")
     place = raw
@@ -77,7 +81,9 @@ def validate(raw: dict[str, Any], name: str, marks: Marks, said: Said | None = N
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        lines = [_describe(problem, marks, said or {}) for problem in _merge_alternatives(error.errors())]
+        lines = [
+            _describe(problem, marks, said or {}) for problem in _merge_alternatives(error.errors())
+        ]
         typed = all(line.startswith("--") for line in lines)
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         listing = "\n".join(f"  {line}" for line in lines)
@@ -91,12 +97,21 @@ def validate(raw: dict[str, Any], name: str, marks: Marks, said: Said | None = N
 
 
 def dump_config(settings: Settings) -> str:
-    """The resolved config as YAML, itself runnable. Every key is written, so a later default changes nothing."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    """The resolved config as YAML, itself runnable.
+
+    Every key is written, so a later default changes nothing.
+    """
+    return yaml.safe_dump(
+        settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120
+    )
 
 
-def walk_settings(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, Any, Any, str]]:
-    """Every leaf of the schema: (key path, annotation, default, docstring). docs/config.md is made from it."""
+def walk_settings(
+    model: type[BaseModel] = Settings, prefix: str = ""
+) -> Iterator[tuple[str, Any, Any, str]]:
+    """Every leaf of the schema: (key path, annotation, default, docstring). docs/config.md is made
+    from it.
+    """
     for name, field in model.model_fields.items():
         section = _section(field.annotation)
         if section is not None:
@@ -119,7 +134,9 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 def _merge_alternatives(problems: Sequence[Any]) -> list[dict[str, Any]]:
-    """One problem for a key that takes one thing or another: pydantic reports each alternative by itself."""
+    """One problem for a key that takes one thing or another: pydantic reports each alternative by
+    itself.
+    """
     leaves = {tuple(path.split(".")) for path, *_ in walk_settings()}
     merged: dict[tuple[str, ...], dict[str, Any]] = {}
     for problem in problems:
@@ -145,20 +162,32 @@ def _describe(problem: Any, marks: Marks, said: Said) -> str:
         return f"{line}{key}: unknown key{_nearest(loc)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == NAME_PATTERN:
-        message = "lower-case letters, digits, . _ - and no more than 63 of them, a letter or digit first"
+        message = (
+            "lower-case letters, digits, . _ - and no more than 63 of them, a letter or digit first"
+        )
         if origin is not None and not origin.startswith("--set"):
             return f"{origin}: {message}"  # the option shows its value
     shown = repr(problem.get("input"))
-    got = "" if isinstance(problem.get("input"), dict) else f" (got {shown if len(shown) < 60 else shown[:57] + '…'})"
+    got = (
+        ""
+        if isinstance(problem.get("input"), dict)
+        else f" (got {shown if len(shown) < 60 else shown[:57] + '…'})"
+    )
     if origin is not None:
         return f"{origin}: {message}{got}"
     return f"{line}{key}: {message}{got}" if key else f"{line}{message}"
 
 
 def _origin(loc: tuple[str, ...], marks: Marks, said: Said) -> str | None:
-    """What on the command line put the value there: the key itself, one above it, or one below a section that the file lacks."""
+    """What on the command line put the value there: the key itself, one above it, or one below a
+    section that the file lacks.
+    """
     above = [said[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in said]
-    below = [] if loc in marks or not loc else [origin for place, origin in said.items() if place[: len(loc)] == loc]
+    below = (
+        []
+        if loc in marks or not loc
+        else [origin for place, origin in said.items() if place[: len(loc)] == loc]
+    )
     return next(iter([*above, *below]), None)
 
 

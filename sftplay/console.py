@@ -1,6 +1,8 @@
-"""Lines for people: blue info, green success, yellow warning, red error. All on stderr; stdout is for results.
+"""Lines for people: blue info, green success, yellow warning, red error. All on stderr; stdout is
+for results.
 
-Colours only on a terminal, never with NO_COLOR (no-color.org). A stage may add a log file that gets the same lines, plain.
+Colours only on a terminal, never with NO_COLOR (no-color.org). A stage may add a log file that gets
+the same lines, plain.
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from sftplay.files import append_line
 
 _COLOURS = {"info": "34", "success": "32", "warning": "33", "error": "31"}
 _MARKS = {"info": "·", "success": "✓", "warning": "!", "error": "✗"}
-LOG_VARIABLE = "SFTPLAY_LOG"  # set by a stage for its own process: the file that gets a copy of each line
+LOG_VARIABLE = (
+    "SFTPLAY_LOG"  # set by a stage for its own process: the file that gets a copy of each line
+)
 
 
 def use_colour() -> bool:
-    """Whether lines are coloured: a terminal (also one that a launcher copies to), no NO_COLOR, and not a dumb one."""
+    """Whether lines are coloured: a terminal (also one that a launcher copies to), no NO_COLOR, and
+    not a dumb one.
+    """
     terminal = sys.stderr.isatty() or bool(os.environ.get("SFTPLAY_TERMINAL"))
     return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
@@ -54,7 +60,10 @@ def failure(problem: SftplayError | StoppedError) -> None:
 
 
 def result(text: str, end: str = "\n") -> None:
-    """What was asked for, on stdout at once. A reader that is gone raises OSError: there is nobody left to work for."""
+    """What was asked for, on stdout at once.
+
+    A reader that is gone raises OSError: there is nobody left to work for.
+    """
     print(text, end=end, flush=True)  # noqa: T201 - the one place that prints results
 
 
@@ -80,5 +89,7 @@ def _say(kind: str, text: str) -> None:
     except UnicodeEncodeError:
         print(line.encode("ascii", "replace").decode(), file=sys.stderr, flush=True)  # noqa: T201 - as above
     except (OSError, ValueError):
-        pass  # the terminal is gone (a pipe without reader, a hung-up line, no stderr); the work and the log go on
+        # the terminal is gone (a pipe without reader, a hung-up line, no stderr); the work and the
+        # log go on
+        pass
     log(f"{kind}: {text}")

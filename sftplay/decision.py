@@ -10,7 +10,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Decision(Generic[T]):
-    """What was chosen (`value`) and why (`reason`, half a sentence: "bf16: the GPU has compute capability 9.0")."""
+    """What was chosen (`value`) and why (`reason`, half a sentence: "bf16: the GPU has compute
+    capability 9.0").
+    """
 
     value: T
     reason: str

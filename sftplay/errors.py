@@ -1,7 +1,8 @@
 """Every expected failure: one class, one exit code, one message that says what to do next.
 
-A failure is raised anywhere and caught once (in `cli.main` inside a stage, in `host.menu` on the host). The codes are
-those of sysexits.h where one fits; 79 to 82 and 85 are ours, chosen outside the ranges that shells, docker and signals use.
+A failure is raised anywhere and caught once (in `cli.main` inside a stage, in `host.menu` on the
+host). The codes are those of sysexits.h where one fits; 79 to 82 and 85 are ours, chosen outside
+the ranges that shells, docker and signals use.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ class OutOfMemoryError(SftplayError):
 
 
 class GradientError(SftplayError):
-    """Training's gradient is not that of an independent pass: it would learn nothing, or something wrong."""
+    """Training's gradient is not that of an independent pass: it would learn nothing, or something
+    wrong.
+    """
 
     code = 82
 
@@ -121,8 +124,9 @@ class InterruptedSavedError(SftplayError):
 class StoppedError(KeyboardInterrupt):
     """Stopped by the user or a signal with nothing to save yet: 130 for SIGINT, 143 for SIGTERM.
 
-    No SftplayError, though it is said like one: a signal may come anywhere, also inside a `try` that expects a damaged file
-    or a broken library, and must pass through every `except SftplayError` and `except Exception` there.
+    No SftplayError, though it is said like one: a signal may come anywhere, also inside a `try`
+    that expects a damaged file or a broken library, and must pass through every `except
+    SftplayError` and `except Exception` there.
     """
 
     code = 130

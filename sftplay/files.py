@@ -1,4 +1,7 @@
-"""Writing files that matter: temporary name, fsync, rename, fsync of the folder. And hashes of what was written."""
+"""Writing files that matter: temporary name, fsync, rename, fsync of the folder.
+
+And hashes of what was written.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ def _no_link(path: str | Path, flags: int) -> int:
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that appears under `path` whole or not at all, also after a crash or a full disk.
+    """Open a binary file that appears under `path` whole or not at all, also after a crash or a
+    full disk.
 
     Raises:
         StorageError: the disk is full or fails (74). PermissionDeniedError: not writable (77).
@@ -67,7 +71,10 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` atomically with sorted, indented JSON (same value, same bytes)."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(
+        path,
+        json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
+    )
 
 
 def refuse_pipe(path: Path) -> None:
@@ -77,11 +84,14 @@ def refuse_pipe(path: Path) -> None:
         StorageError: a pipe, a folder or a device stands where a file should be (74).
     """
     if path.exists() and not path.is_file():
-        raise StorageError("not a regular file", where=str(path), todo="restore the file, or remove it")
+        raise StorageError(
+            "not a regular file", where=str(path), todo="restore the file, or remove it"
+        )
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON that sftplay wrote; a torn or missing file is an error that names it. A pipe is not waited for.
+    """Read JSON that sftplay wrote; a torn or missing file is an error that names it. A pipe is not
+    waited for.
 
     Raises:
         NotFoundError: no such file. StorageError: not JSON.
@@ -93,12 +103,17 @@ def read_json(path: Path) -> Any:
         raise NotFoundError("no such file", where=str(path)) from error
     except ValueError as error:
         raise StorageError(
-            f"not valid JSON ({error})", where=str(path), todo="the file is damaged: restore it, or delete it"
+            f"not valid JSON ({error})",
+            where=str(path),
+            todo="the file is damaged: restore it, or delete it",
         ) from error
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line in one write call, so that lines of two processes never mix. No link is followed, no pipe waited for."""
+    """Append one line in one write call, so that lines of two processes never mix.
+
+    No link is followed, no pipe waited for.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = _no_link(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
@@ -122,15 +137,21 @@ def explain_os_error(error: OSError, path: Path | str) -> SftplayError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         uid = f"{os.getuid()}:{os.getgid()}"
         return PermissionDeniedError(
-            f"no permission ({error.strerror})", where=name, todo=f"check the owner: sudo chown -R {uid} {name}"
+            f"no permission ({error.strerror})",
+            where=name,
+            todo=f"check the owner: sudo chown -R {uid} {name}",
         )
     if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
         return StorageError(
-            "a link, a pipe or a folder stands where a file should be", where=name, todo="look at it, and remove it"
+            "a link, a pipe or a folder stands where a file should be",
+            where=name,
+            todo="look at it, and remove it",
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return NotFoundError(
-            "a file stands where a folder should be", where=name, todo="look at the names above it, and remove the file"
+            "a file stands where a folder should be",
+            where=name,
+            todo="look at the names above it, and remove the file",
         )
     if error.errno == errno.ENOENT:
         return NotFoundError("no such file or folder", where=name)
@@ -162,7 +183,9 @@ def hash_bytes(content: bytes) -> str:
 
 def hash_json(value: Any) -> str:
     """`sha256:<hex>` of a JSON value in canonical form (sorted keys, no spaces)."""
-    return hash_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    return hash_bytes(
+        json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    )
 
 
 def hash_file(path: Path) -> str:

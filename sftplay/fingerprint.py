@@ -1,4 +1,6 @@
-"""A quick identity of a folder of weights: names, sizes and samples of every file, not all of its gigabytes."""
+"""A quick identity of a folder of weights: names, sizes and samples of every file, not all of its
+gigabytes.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,17 @@ _SAMPLES, _PIECE = 64, 65_536
 
 
 def fingerprint(folder: Path) -> str:
-    """`sha256:<hex>` over config.json and the safetensors files: small files whole, large ones by 64 spread samples of 64 kB."""
+    """`sha256:<hex>` over config.json and the safetensors files: small files whole, large ones by
+    64 spread samples of 64 kB.
+    """
     digest = hashlib.sha256()
     names = ("config.json", "adapter_config.json")
     try:
         for path in sorted(
-            [*folder.glob("*.safetensors"), *(folder / name for name in names if (folder / name).is_file())]
+            [
+                *folder.glob("*.safetensors"),
+                *(folder / name for name in names if (folder / name).is_file()),
+            ]
         ):
             refuse_pipe(path)
             size = path.stat().st_size

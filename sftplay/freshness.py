@@ -1,8 +1,9 @@
 """Data stages know when they are stale: a stamp in each output folder, and one pure comparison.
 
-A stamp holds the hash of what the stage read, the config section it used, the overrides and options it was started with,
-and the stage's format version. A refresh repeats the stamped overrides and options on top of today's config, so nothing that a
-person asked for on the command line (a style prompt above all) is lost when `train` brings a stage up to date.
+A stamp holds the hash of what the stage read, the config section it used, the overrides and options
+it was started with, and the stage's format version. A refresh repeats the stamped overrides and
+options on top of today's config, so nothing that a person asked for on the command line (a style
+prompt above all) is lost when `train` brings a stage up to date.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ FORMATS: Mapping[str, int] = {
     "render": 3,
     "tokenize": 3,
 }  # raised by hand when a stage's output changes
-_KINDS = {"process": "processed", "style": "processed_with_style", "render": "rendered", "tokenize": "tokenized"}
+_KINDS = {
+    "process": "processed",
+    "style": "processed_with_style",
+    "render": "rendered",
+    "tokenize": "tokenized",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,12 @@ class Stamp:
 
     def write(self, folder: Path) -> None:
         """Write the stamp, last of all files: it vouches for the others."""
-        value = {**self.__dict__, "overrides": list(self.overrides), "format": FORMATS[self.stage], "hash": ""}
+        value = {
+            **self.__dict__,
+            "overrides": list(self.overrides),
+            "format": FORMATS[self.stage],
+            "hash": "",
+        }
         write_json(folder / STAMP, {**value, "hash": hash_json(value)})
 
 
@@ -67,7 +78,9 @@ def read_stamp(folder: Path) -> Stamp | None:
     return Stamp(**{**value, "overrides": tuple(value.get("overrides", ()))})
 
 
-def why_stale(stamp: Stamp | None, stage: str, source: str, section: Mapping[str, Any]) -> str | None:
+def why_stale(
+    stamp: Stamp | None, stage: str, source: str, section: Mapping[str, Any]
+) -> str | None:
     """Why a stage has to run again; None where its output is current. Pure."""
     if stamp is None:
         return "not made yet"
@@ -75,16 +88,20 @@ def why_stale(stamp: Stamp | None, stage: str, source: str, section: Mapping[str
         return f"made by an older version (format {stamp.format}, now {FORMATS[stage]})"
     if stamp.source != source:
         return "its input changed"
-    changed = sorted(key for key in {*stamp.section, *section} if stamp.section.get(key) != section.get(key))
+    changed = sorted(
+        key for key in {*stamp.section, *section} if stamp.section.get(key) != section.get(key)
+    )
     if changed:
         return f"settings changed: {', '.join(changed)}"
     return None
 
 
 def behind(settings: Settings, *, until: str = "tokenize") -> tuple[str, str] | None:
-    """The first data folder that was made before what it is made of changed, by the stamps alone: what, and what to do.
+    """The first data folder that was made before what it is made of changed, by the stamps alone:
+    what, and what to do.
 
-    None where all fit, or nothing says so: rows made or edited by hand are for the stages' own `freshness`.
+    None where all fit, or nothing says so: rows made or edited by hand are for the stages' own
+    `freshness`.
 
     Args:
         until: the last stage to look at.
@@ -96,7 +113,12 @@ def behind(settings: Settings, *, until: str = "tokenize") -> tuple[str, str] | 
     chain = [*(["process", "style"] if styled else ["process"]), "render", "tokenize"]
     for before, stage in pairwise(chain):
         made, source = stamps[stage], stamps[before]
-        if made and source and source.output != (made.facts.get("rendered") if stage == "tokenize" else made.source):
+        if (
+            made
+            and source
+            and source.output
+            != (made.facts.get("rendered") if stage == "tokenize" else made.source)
+        ):
             return f"{folders[stage]} was made before {folders[before]} changed", f"inv {stage}"
         if stage == until:
             break
@@ -112,7 +134,9 @@ def warn_if_behind(settings: Settings, *, until: str = "tokenize") -> bool:
 
 
 def section_of(settings: Settings, *keys: str) -> dict[str, Any]:
-    """The settings that shape a stage's output, by key path (`data.val_share`), as plain JSON values."""
+    """The settings that shape a stage's output, by key path (`data.val_share`), as plain JSON
+    values.
+    """
     values = settings.model_dump(mode="json")
     section = {}
     for key in keys:
@@ -124,7 +148,9 @@ def section_of(settings: Settings, *keys: str) -> dict[str, Any]:
 
 
 def relevant(overrides: Iterable[str], section: Iterable[str]) -> tuple[str, ...]:
-    """The `--set` values that touch one of the section's keys, the last one for each: only these are stamped."""
+    """The `--set` values that touch one of the section's keys, the last one for each: only these
+    are stamped.
+    """
     keys = tuple(section)
     kept: dict[str, str] = {}
     for override in overrides:
@@ -136,18 +162,27 @@ def relevant(overrides: Iterable[str], section: Iterable[str]) -> tuple[str, ...
 
 
 def refreshed(job: Job, stage: str, stamp: Stamp | None) -> Job:
-    """The job that brings `stage` up to date: what it was last started with, on top of today's config.
+    """The job that brings `stage` up to date: what it was last started with, on top of today's
+    config.
 
-    Overrides and options that `job` itself brings win over the stamped ones, an override also over a stamped option that
-    stands for the same setting. A job of another stage (train) brings overrides; options are taken from it only where the
-    stage has one of that name.
+    Overrides and options that `job` itself brings win over the stamped ones, an override also over
+    a stamped option that stands for the same setting. A job of another stage (train) brings
+    overrides; options are taken from it only where the stage has one of that name.
     """
     options = {option.key: option.default for option in BY_NAME[stage].options if not option.once}
     if stamp is not None:
         today = [_key(override) for override in job.overrides]
         outdone = {option.key for option in BY_NAME[stage].options if option.setting in today}
-        options.update({key: stamp.options[key] for key in options if key in stamp.options and key not in outdone})
-    options.update({key: job.options[key] for key in options if job.options.get(key) not in (None, False)})
+        options.update(
+            {
+                key: stamp.options[key]
+                for key in options
+                if key in stamp.options and key not in outdone
+            }
+        )
+    options.update(
+        {key: job.options[key] for key in options if job.options.get(key) not in (None, False)}
+    )
     job = replace(job, options=options)
     if stamp is None or not stamp.overrides:
         return job

@@ -1,7 +1,9 @@
-"""handover.json: an Unsloth attempt asks its launcher to go on in the BnB stack. What the file may hold, and how it is read.
+"""handover.json: an Unsloth attempt asks its launcher to go on in the BnB stack. What the file may
+hold, and how it is read.
 
-The stage that writes it runs in a container that the launcher does not trust, so reading follows no link, waits for no pipe, takes
-no more bytes than the cap, and accepts one exact schema with the nonce that the launcher gave to this very start.
+The stage that writes it runs in a container that the launcher does not trust, so reading follows no
+link, waits for no pipe, takes no more bytes than the cap, and accepts one exact schema with the
+nonce that the launcher gave to this very start.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ MAX_MESSAGE = 4 * 1024  # bytes, as much as a container's termination message ha
 MAX_WORD = 200  # bytes of any other text
 
 Phase = Literal["preflight", "probe", "load", "train"]
-Reason = Literal["no_gpu", "import", "gpu_arch", "unsupported_model", "no_layers", "kernel", "crash", "unknown"]
+Reason = Literal[
+    "no_gpu", "import", "gpu_arch", "unsupported_model", "no_layers", "kernel", "crash", "unknown"
+]
 REASONS: Mapping[str, str] = {
     "no_gpu": "this machine has no GPU that Unsloth can use",
     "import": "Unsloth, or a library of its stack, can't be imported",
@@ -39,7 +43,18 @@ REASONS: Mapping[str, str] = {
     "unknown": "Unsloth failed in a way that sftplay does not know",
 }
 
-_REQUIRED = ("schema", "run", "attempt", "nonce", "source", "target", "phase", "reason", "step", "message")
+_REQUIRED = (
+    "schema",
+    "run",
+    "attempt",
+    "nonce",
+    "source",
+    "target",
+    "phase",
+    "reason",
+    "step",
+    "message",
+)
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 )  # would move a terminal's cursor or text
@@ -54,7 +69,8 @@ class HandOver:
         attempt: name of the attempt that ends with it, `01-unsloth`.
         nonce: of the start that wrote it; empty where no launcher gave one.
         phase: when it was found out; reason: a key of REASONS.
-        exception: the exception's type with its module; message: what it said, at most MAX_MESSAGE bytes.
+        exception: the exception's type with its module; message: what it said, at most MAX_MESSAGE
+            bytes.
         step: optimizer steps that were done; 0 before training.
         device: the device as its driver names it; versions: package → version.
         created: UTC, ISO 8601.
@@ -70,7 +86,9 @@ class HandOver:
     step: int = 0
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    created: str = field(
+        default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds")
+    )
     source: Literal["unsloth"] = "unsloth"
     target: Literal["bnb"] = "bnb"
     schema: Literal[1] = 1
@@ -103,7 +121,8 @@ def read_untrusted(path: Path, *, run: str, attempt: str, nonce: str | None) -> 
     """The request in `attempts/<attempt>/handover.json`; None where there is no file.
 
     Args:
-        nonce: that of the start which must have written it. None: not checked (a stage repeats what its launcher has accepted).
+        nonce: that of the start which must have written it. None: not checked (a stage repeats what
+            its launcher has accepted).
 
     Raises:
         ProtocolError: there is something else than a valid request of this very start (70).
@@ -120,12 +139,19 @@ def read_untrusted(path: Path, *, run: str, attempt: str, nonce: str | None) -> 
 
 
 def _read_capped(path: Path) -> bytes | None:
-    """At most MAX_BYTES of a regular file. The two folders above it are no links either: the container could have made them."""
+    """At most MAX_BYTES of a regular file.
+
+    The two folders above it are no links either: the container could have made them.
+    """
     opened: list[int] = []
     try:
         for part in (path.parent.parent, path.parent.name):
             above = opened[-1] if opened else None
-            opened.append(os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above))
+            opened.append(
+                os.open(
+                    part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above
+                )
+            )
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         opened.append(os.open(path.name, flags, dir_fd=opened[-1]))
         if not stat.S_ISREG(os.fstat(opened[-1]).st_mode):
@@ -150,10 +176,15 @@ def _bytes(fd: int, path: Path) -> bytes:
 
 
 def _parse(content: bytes, path: Path) -> HandOver:
-    from pydantic import TypeAdapter, ValidationError  # takes 0.2 s: only where there is something to read
+    from pydantic import (
+        TypeAdapter,
+        ValidationError,
+    )  # takes 0.2 s: only where there is something to read
 
     try:
-        value = json.loads(content.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        value = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant
+        )
         if not isinstance(value, dict) or not set(_REQUIRED) <= set(value):
             raise ValueError("its fields are not those of a hand-over")
         found = TypeAdapter(HandOver).validate_json(content)
@@ -161,7 +192,9 @@ def _parse(content: bytes, path: Path) -> HandOver:
         return found
     except ValidationError as error:
         first = error.errors()[0]
-        raise _bad(path, f"{str(first['loc'][0])[:40] if first['loc'] else 'it'}: {first['msg'][:200]}") from error
+        raise _bad(
+            path, f"{str(first['loc'][0])[:40] if first['loc'] else 'it'}: {first['msg'][:200]}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise _bad(path, str(error)[:200]) from error
 

@@ -1,4 +1,5 @@
-"""Locks by flock: freed by the kernel when the holder dies, so there is never a stale lock to delete by hand.
+"""Locks by flock: freed by the kernel when the holder dies, so there is never a stale lock to
+delete by hand.
 
 The content of a lock file is information for the message only; PIDs mean nothing across containers.
 """
@@ -23,7 +24,9 @@ _PAUSES = (0.001, 0.004, 0.02, 0.05, 0.1, 0.15)  # seconds
 
 
 @contextmanager
-def hold(path: Path, *, who: str, todo: str = "wait for it to end, or use another run name") -> Iterator[None]:
+def hold(
+    path: Path, *, who: str, todo: str = "wait for it to end, or use another run name"
+) -> Iterator[None]:
     """Hold `path` exclusively or raise BusyError (75) that names the holder.
 
     Args:
@@ -38,8 +41,8 @@ def hold(path: Path, *, who: str, todo: str = "wait for it to end, or use anothe
 
 
 def acquire(path: Path, *, who: str, todo: str = "") -> int:
-    """Lock `path` as `hold` does and return the file descriptor. The lock lasts until its last copy is closed, so a child that
-    inherits the descriptor takes the lock over without a gap.
+    """Lock `path` as `hold` does and return the file descriptor. The lock lasts until its last copy
+    is closed, so a child that inherits the descriptor takes the lock over without a gap.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +55,9 @@ def acquire(path: Path, *, who: str, todo: str = "") -> int:
     if not _lock(fd):
         holder = _holder(fd)
         os.close(fd)
-        raise BusyError(f"another process holds this run ({holder})", where=str(path.parent), todo=todo)
+        raise BusyError(
+            f"another process holds this run ({holder})", where=str(path.parent), todo=todo
+        )
     try:
         sign(fd, who)
     except OSError as error:  # a full disk
@@ -62,7 +67,10 @@ def acquire(path: Path, *, who: str, todo: str = "") -> int:
 
 
 def _lock(fd: int) -> bool:
-    """Whether the lock could be had. Somebody who only looks (`is_held`) has it for a moment: that is waited for."""
+    """Whether the lock could be had.
+
+    Somebody who only looks (`is_held`) has it for a moment: that is waited for.
+    """
     for pause in (*_PAUSES, None):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,7 +83,11 @@ def _lock(fd: int) -> bool:
 
 def sign(fd: int, who: str) -> None:
     """Leave a note in a lock file that this process holds."""
-    note = {"who": who, "pid": os.getpid(), "since": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    note = {
+        "who": who,
+        "pid": os.getpid(),
+        "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
     os.ftruncate(fd, 0)
     os.pwrite(fd, json.dumps(note).encode(), 0)
 
@@ -87,7 +99,9 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not take each other for a holder
+        fcntl.flock(
+            fd, fcntl.LOCK_SH | fcntl.LOCK_NB
+        )  # shared: two that look do not take each other for a holder
     except BlockingIOError:
         return True
     finally:

@@ -1,7 +1,9 @@
-"""A folder that exists when its manifest verifies: built under a temporary name, listed, fsynced, renamed.
+"""A folder that exists when its manifest verifies: built under a temporary name, listed, fsynced,
+renamed.
 
-Checkpoints, adapters and merged models are kept this way. transformers saves in place and takes the newest folder
-without looking inside; a kill in mid-save then leaves a checkpoint that can't be loaded.
+Checkpoints, adapters and merged models are kept this way. transformers saves in place and takes the
+newest folder without looking inside; a kill in mid-save then leaves a checkpoint that can't be
+loaded.
 """
 
 from __future__ import annotations
@@ -49,10 +51,15 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> None:
     """Fsync every file of `folder` and write its manifest."""
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
-        path.chmod(0o644)  # safetensors writes 0600; another uid may read the folder from a container
+        path.chmod(
+            0o644
+        )  # safetensors writes 0600; another uid may read the folder from a container
         with open(path, "rb") as source:
             os.fsync(source.fileno())
-        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "hash": hash_file(path)}
+        files[path.relative_to(folder).as_posix()] = {
+            "size": path.stat().st_size,
+            "hash": hash_file(path),
+        }
     write_json(folder / MANIFEST, {**facts, "files": files})
     for place in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
         fsync_dir(place)

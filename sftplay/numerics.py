@@ -1,6 +1,8 @@
-"""What `inv check --numerics` found on this machine: which method and precision train rightly in which stack.
+"""What `inv check --numerics` found on this machine: which method and precision train rightly in
+which stack.
 
-Written by the stage `numerics` into the cache; read by `doctor` on the host and where a precision is chosen.
+Written by the stage `numerics` into the cache; read by `doctor` on the host and where a precision
+is chosen.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ class Row:
     """One method in one precision, two optimizer steps next to plain PyTorch in fp32.
 
     Attributes:
-        loss, gradient, weights: largest relative difference over the steps: of the loss, of the norm of the gradient, and of
+        loss, gradient, weights: largest relative difference over the steps: of the loss, of the
+        norm of the gradient, and of
             what the optimizer has added to the weights.
         error: what it raised instead.
     """
@@ -42,7 +45,8 @@ class Table:
     """The rows of one stack on one machine.
 
     Attributes:
-        machine: GPU, or processor with the instruction sets that kernels are chosen by; lock: hash of the stack's lock.
+        machine: GPU, or processor with the instruction sets that kernels are chosen by; lock: hash
+            of the stack's lock.
     """
 
     stack: str
@@ -74,7 +78,9 @@ def write_table(table: Table) -> Path:
 
 
 def read_table(stack: str) -> Table | None:
-    """Return what was found last for a stack, on whatever machine; None where nothing was, or the file is damaged."""
+    """Return what was found last for a stack, on whatever machine; None where nothing was, or the
+    file is damaged.
+    """
     try:
         value = read_json(table_path(stack))
         rows = tuple(Row(**row) for row in value["rows"])
@@ -84,16 +90,21 @@ def read_table(stack: str) -> Table | None:
 
 
 def failing_here(stack: str, lock: str | None, machine: str) -> Sequence[Row]:
-    """Return the rows that failed on this very machine, with this lock; none where that was not looked at."""
+    """Return the rows that failed on this very machine, with this lock; none where that was not
+    looked at.
+    """
     table = read_table(stack)
     return table.failing() if table and (table.machine, table.lock) == (machine, lock) else ()
 
 
 def precisions_failing(rows: Sequence[Row], method: str, *, dora: bool) -> Mapping[str, str]:
-    """Return the precisions that a training of this kind must not choose by itself, each with the reason."""
+    """Return the precisions that a training of this kind must not choose by itself, each with the
+    reason.
+    """
     asked = "dora" if dora and method == "lora" else method
     return {
-        row.precision: row.error or f"its gradient differed by {row.gradient:.2g} from plain PyTorch's"
+        row.precision: row.error
+        or f"its gradient differed by {row.gradient:.2g} from plain PyTorch's"
         for row in rows
         if row.method == asked
     }

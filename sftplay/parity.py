@@ -1,4 +1,6 @@
-"""Do two trainings do the same thing? Step by step: trained tokens exactly, loss and gradient norm within a limit."""
+"""Do two trainings do the same thing? Step by step: trained tokens exactly, loss and gradient norm
+within a limit.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,16 @@ from sftplay.files import read_json, write_json
 from sftplay.runs import Run, newest_whole_checkpoint
 
 FILE = "parity.json"
-# Relative differences that rounding explains: other kernels, other order of sums, 16-bit numbers. A wrong scale is far outside.
+# Relative differences that rounding explains: other kernels, other order of sums, 16-bit numbers. A
+# wrong scale is far outside.
 LIMITS: Mapping[str, float] = {"loss": 0.02, "grad_norm": 0.10}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step: its number, mean loss in nats, norm of the gradient before clipping, trained tokens."""
+    """One optimizer step: its number, mean loss in nats, norm of the gradient before clipping,
+    trained tokens.
+    """
 
     step: int
     loss: float
@@ -33,30 +38,45 @@ def history(run: Run) -> list[Step]:
     Raises:
         NotFoundError: no whole checkpoint (66). RefusedError: its log lacks what is compared (76).
     """
-    folder = next((attempt.checkpoints for attempt in reversed(run.attempts()) if attempt.has_begun), None)
+    folder = next(
+        (attempt.checkpoints for attempt in reversed(run.attempts()) if attempt.has_begun), None
+    )
     checkpoint = newest_whole_checkpoint(folder)[0] if folder else None
     if checkpoint is None:
         raise NotFoundError(f"the run {run.name} has no whole checkpoint", where=str(run.folder))
-    logged = [entry for entry in read_json(checkpoint / "trainer_state.json")["log_history"] if "loss" in entry]
+    logged = [
+        entry
+        for entry in read_json(checkpoint / "trainer_state.json")["log_history"]
+        if "loss" in entry
+    ]
     try:
-        return [Step(int(e["step"]), float(e["loss"]), float(e["grad_norm"]), int(e["trained_tokens"])) for e in logged]
+        return [
+            Step(int(e["step"]), float(e["loss"]), float(e["grad_norm"]), int(e["trained_tokens"]))
+            for e in logged
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError(f"the log of {run.name} lacks {error}", where=str(checkpoint)) from error
 
 
-def compare(one: Sequence[Step], other: Sequence[Step], limits: Mapping[str, float] = LIMITS) -> list[str]:
+def compare(
+    one: Sequence[Step], other: Sequence[Step], limits: Mapping[str, float] = LIMITS
+) -> list[str]:
     """What differs by more than the limits, as sentences. Empty: the two do the same. Pure."""
     if not one or [step.step for step in one] != [step.step for step in other]:
         return [f"other steps: {[step.step for step in one]} and {[step.step for step in other]}"]
     found = []
     for ours, theirs in zip(one, other, strict=True):
         if ours.trained_tokens != theirs.trained_tokens:
-            found.append(f"step {ours.step}: {ours.trained_tokens} and {theirs.trained_tokens} trained tokens")
+            found.append(
+                f"step {ours.step}: {ours.trained_tokens} and {theirs.trained_tokens} trained tokens"
+            )
         for name, limit in limits.items():
             apart = difference(getattr(ours, name), getattr(theirs, name))
             if not apart <= limit:
                 shown = f"{getattr(ours, name):.6g} and {getattr(theirs, name):.6g}"
-                found.append(f"step {ours.step}: {name} {shown}, {apart:.2%} apart (allowed {limit:.0%})")
+                found.append(
+                    f"step {ours.step}: {name} {shown}, {apart:.2%} apart (allowed {limit:.0%})"
+                )
     return found
 
 
@@ -67,7 +87,9 @@ def difference(one: float, other: float) -> float:
     return abs(one - other) / max(abs(one), abs(other), 1e-12)
 
 
-def report(runs: Sequence[Run], facts: Mapping[str, Any], limits: Mapping[str, float] = LIMITS) -> Path:
+def report(
+    runs: Sequence[Run], facts: Mapping[str, Any], limits: Mapping[str, float] = LIMITS
+) -> Path:
     """Compare two finished runs and write parity.json into both folders.
 
     Raises:
@@ -85,7 +107,8 @@ def report(runs: Sequence[Run], facts: Mapping[str, Any], limits: Mapping[str, f
         "stamps": [read_json(run.stamp) for run in runs],
         "limits": dict(limits),
         "largest_difference": {
-            key: None if apart is None or math.isinf(apart) else apart for key, apart in largest.items()
+            key: None if apart is None or math.isinf(apart) else apart
+            for key, apart in largest.items()
         },
         "steps": [[_plain(step) for step in steps] for steps in (first, second)],
         "problems": problems,
@@ -96,7 +119,8 @@ def report(runs: Sequence[Run], facts: Mapping[str, Any], limits: Mapping[str, f
     path = runs[0].folder / FILE
     if problems:
         raise RefusedError(
-            f"the two do not train alike: {problems[0]}" + (f" ({len(problems)} differences)" if problems[1:] else ""),
+            f"the two do not train alike: {problems[0]}"
+            + (f" ({len(problems)} differences)" if problems[1:] else ""),
             where=str(path),
             todo="look at the file: the same trained tokens with another loss is a wrong scale, other tokens are other batches",
         )
@@ -104,4 +128,7 @@ def report(runs: Sequence[Run], facts: Mapping[str, Any], limits: Mapping[str, f
 
 
 def _plain(step: Step) -> dict[str, Any]:
-    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in asdict(step).items()}
+    return {
+        key: None if isinstance(v, float) and not math.isfinite(v) else v
+        for key, v in asdict(step).items()
+    }

@@ -1,4 +1,7 @@
-"""Where things lie: data folders by dataset, the model cache. Paths are relative to the project root, the working directory."""
+"""Where things lie: data folders by dataset, the model cache.
+
+Paths are relative to the project root, the working directory.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,18 @@ def cache_folder() -> Path:
 
 
 def model_record(name: str, revision: str | None) -> Path:
-    """The file in the cache that says where a fetched model lies: written last by `fetch`, so it vouches for the rest."""
+    """The file in the cache that says where a fetched model lies: written last by `fetch`, so it
+    vouches for the rest.
+    """
     safe = name.replace("/", "--")
     return cache_folder() / "models" / f"{safe}@{revision or 'main'}.json"
 
 
 def is_local_model(name: str) -> bool:
     """A model name that is a folder on this disk."""
-    return name != DEFAULT_MODEL and (name.startswith(("/", "./", "../", "~")) or Path(name).expanduser().is_dir())
+    return name != DEFAULT_MODEL and (
+        name.startswith(("/", "./", "../", "~")) or Path(name).expanduser().is_dir()
+    )
 
 
 def find_model(settings: Settings) -> Path:
@@ -68,7 +75,11 @@ def find_model(settings: Settings) -> Path:
         )
     folder = cache_folder() / str(read_json(record)["folder"])
     if not (folder / "config.json").is_file():
-        raise NotFoundError(f"the cache's copy of {name} is gone", where=str(folder), todo="fetch it again: inv fetch")
+        raise NotFoundError(
+            f"the cache's copy of {name} is gone",
+            where=str(folder),
+            todo="fetch it again: inv fetch",
+        )
     return folder
 
 

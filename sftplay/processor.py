@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 # Instruction sets by which torch, oneDNN, MKL and bitsandbytes choose their kernels.
-_CHOOSING = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "amx_tile")
+_CHOOSING = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_bf16",
+    "amx_int8",
+    "amx_tile",
+)
 
 
 def cpu_has_bf16() -> bool:

@@ -1,4 +1,6 @@
-"""What data.raw may name: kinds of files by suffix, and datasets of the hub, which `fetch` brings into the cache."""
+"""What data.raw may name: kinds of files by suffix, and datasets of the hub, which `fetch` brings
+into the cache.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _ANYWHERE = tuple(f"*{kind}{packed}" for kind in KINDS for packed in ("", *PACKE
 
 @dataclass(frozen=True)
 class HubDataset:
-    """`owner/name`, `owner/name@revision`, `owner/name:main/train*` or both: a dataset of the hub, or some of its files."""
+    """`owner/name`, `owner/name@revision`, `owner/name:main/train*` or both: a dataset of the hub,
+    or some of its files.
+    """
 
     name: str
     revision: str | None = None
@@ -37,7 +41,9 @@ class HubDataset:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """Which of its files are wanted, as shell patterns in which `*` crosses folders; a folder stands for all in it."""
+        """Which of its files are wanted, as shell patterns in which `*` crosses folders; a folder
+        stands for all in it.
+        """
         if self.pattern is None:
             return _ANYWHERE
         plain = not kind_of(Path(self.pattern)) and not any(mark in self.pattern for mark in "*?[")
@@ -45,8 +51,12 @@ class HubDataset:
 
     @property
     def record(self) -> Path:
-        """The file in the cache that lists the fetched files: written last by `fetch`, so it vouches for them."""
-        part = f"-{hash_bytes(self.pattern.encode()).rpartition(':')[2][:12]}" if self.pattern else ""
+        """The file in the cache that lists the fetched files: written last by `fetch`, so it
+        vouches for them.
+        """
+        part = (
+            f"-{hash_bytes(self.pattern.encode()).rpartition(':')[2][:12]}" if self.pattern else ""
+        )
         safe = f"{self.name}@{self.revision or 'main'}".replace("/", "--")
         return cache_folder() / "datasets" / f"{safe}{part}.json"
 
@@ -68,7 +78,9 @@ class HubDataset:
         files = [(folder / name, f"{self.name}/{name}") for name in found["files"]]
         if gone := [path for path, _ in files if not path.is_file()]:
             todo = f"fetch it again: {again}"
-            raise NotFoundError(f"the cache's copy of {self.name} is not whole", where=str(gone[0]), todo=todo)
+            raise NotFoundError(
+                f"the cache's copy of {self.name} is not whole", where=str(gone[0]), todo=todo
+            )
         return files
 
     @property
@@ -90,7 +102,9 @@ def kind_of(path: Path) -> str:
 
 
 def hub_dataset(entry: str) -> HubDataset | None:
-    """The hub dataset that an entry of data.raw names; None for a path. What lies on this disk is never one."""
+    """The hub dataset that an entry of data.raw names; None for a path. What lies on this disk is
+    never one.
+    """
     place = Path(entry).expanduser()
     found = _DATASET.fullmatch(entry)
     if found is None or place.exists():

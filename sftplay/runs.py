@@ -25,7 +25,9 @@ _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of one backend: `attempts/01-bnb/`. No backend ever sees another attempt's checkpoints."""
+    """One try of one backend: `attempts/01-bnb/`. No backend ever sees another attempt's
+    checkpoints.
+    """
 
     folder: Path
     number: int
@@ -41,7 +43,10 @@ class Attempt:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it got as far as its stamp. Killed while it loads, or handed over at once, it leaves nothing to go on from."""
+        """Whether it got as far as its stamp.
+
+        Killed while it loads, or handed over at once, it leaves nothing to go on from.
+        """
         return os.path.lexists(self.stamp)
 
     @property
@@ -95,7 +100,9 @@ class Run:
 
     @property
     def data_record(self) -> Path:
-        """What the data stages had reported when the training began: the data may be made anew later."""
+        """What the data stages had reported when the training began: the data may be made anew
+        later.
+        """
         return self.folder / "data.json"
 
     @property
@@ -152,11 +159,18 @@ class Run:
         return Attempt(self.folder / "attempts" / f"{number:02d}-{backend}", number, backend)
 
     def record_event(self, kind: str, **facts: Any) -> None:
-        """Add one line to the run's history (started, handed over, checkpointed, resumed, finished, failed …)."""
+        """Add one line to the run's history (started, handed over, checkpointed, resumed, finished,
+        failed …).
+        """
         moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         append_line(
             self.events,
-            json.dumps({"time": moment, "event": kind, **facts}, ensure_ascii=False, allow_nan=False, default=str),
+            json.dumps(
+                {"time": moment, "event": kind, **facts},
+                ensure_ascii=False,
+                allow_nan=False,
+                default=str,
+            ),
         )
 
     def history(self) -> Iterator[dict[str, Any]]:
@@ -169,15 +183,25 @@ class Run:
                     event = json.loads(line)
                 except ValueError:
                     event = None
-                yield event if isinstance(event, dict) else {"event": "unreadable", "line": line.rstrip()[:200]}
+                yield (
+                    event
+                    if isinstance(event, dict)
+                    else {"event": "unreadable", "line": line.rstrip()[:200]}
+                )
 
     def has_begun(self) -> bool:
         """Whether something was trained here, or is being trained."""
-        return os.path.lexists(self.stamp) or any(one.has_begun for one in self.attempts()) or self.tuned() is not None
+        return (
+            os.path.lexists(self.stamp)
+            or any(one.has_begun for one in self.attempts())
+            or self.tuned() is not None
+        )
 
     def tuned(self) -> Path | None:
         """The folder with the trained weights (adapter/ or model/), where there is one."""
-        return next((folder for folder in (self.adapter, self.model) if (folder / MANIFEST).is_file()), None)
+        return next(
+            (folder for folder in (self.adapter, self.model) if (folder / MANIFEST).is_file()), None
+        )
 
     def require_tuned(self) -> Path:
         """The trained weights, verified.
@@ -189,7 +213,12 @@ class Run:
         if folder is None:
             if not self.folder.is_dir():
                 names = (
-                    ", ".join(sorted(p.name for p in OUTPUTS.glob("*") if (p / "config.yaml").is_file())[:8]) or "none"
+                    ", ".join(
+                        sorted(p.name for p in OUTPUTS.glob("*") if (p / "config.yaml").is_file())[
+                            :8
+                        ]
+                    )
+                    or "none"
                 )
                 raise NotFoundError(
                     f"there is no run {self.name} (runs here: {names})",
@@ -212,7 +241,9 @@ class Run:
         return folder
 
     def _how_to_mend(self) -> str:
-        """What to do about published weights that were changed: the checkpoints may still hold them."""
+        """What to do about published weights that were changed: the checkpoints may still hold
+        them.
+        """
         begun = [attempt for attempt in self.attempts() if attempt.has_begun]
         if begun and newest_whole_checkpoint(begun[-1].checkpoints)[0] is not None:
             return f"restore the file, or publish it anew from the checkpoints: inv train --run {self.name} --resume"
@@ -248,7 +279,8 @@ def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
 def newest_whole_checkpoint(
     folder: Path, also: Callable[[Path], str | None] = lambda path: None
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """The newest checkpoint whose manifest verifies, and the newer ones that were passed over with the reason.
+    """The newest checkpoint whose manifest verifies, and the newer ones that were passed over with
+    the reason.
 
     Args:
         also: what else speaks against one.

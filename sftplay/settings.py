@@ -1,8 +1,11 @@
-"""The config's schema: one pydantic model per concern. docs/config.md and `inv config.schema` are made from it.
+"""The config's schema: one pydantic model per concern. docs/config.md and `inv config.schema` are
+made from it.
 
-One module although it is long: a reader of a config wants every key, its default and its help on one page.
+One module although it is long: a reader of a config wants every key, its default and its help on
+one page.
 
-Unknown keys are refused. Every default is what a person with one GPU and a few thousand rows would want.
+Unknown keys are refused. Every default is what a person with one GPU and a few thousand rows would
+want.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ Precision = Literal["auto", "bf16", "fp16", "fp32"]
 class Section(BaseModel):
     """A part of the config: unknown keys refused, immutable, finite numbers only."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class RunSettings(Section):
@@ -77,7 +82,14 @@ class DataSettings(Section):
     suffix: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
     """Name of a dataset kept next to the default one: data/processed_<suffix>/ and so on."""
     format: Literal[
-        "auto", "sftplay", "alpaca", "sharegpt", "messages", "prompt_completion", "question_answer", "pairs"
+        "auto",
+        "sftplay",
+        "alpaca",
+        "sharegpt",
+        "messages",
+        "prompt_completion",
+        "question_answer",
+        "pairs",
     ] = "auto"
     """Row format. `auto` detects it for each file and records it in report.json."""
     fields: FieldMap | None = None
@@ -86,11 +98,14 @@ class DataSettings(Section):
     """Reasoning in answers, `<think>…</think>`: kept, or removed by `process`. The report counts
     the rows that contain some."""
     odd_turns: Literal["reject", "fix"] = "reject"
-    """What happens to a conversation that starts with the assistant, or that has two turns of one speaker in a row. `fix`
-    removes the opening turn and joins the two with a blank line; both are counted."""
+    """What happens to a conversation that starts with the assistant, or that has two turns of one
+    speaker in a row. `fix` removes the opening turn and joins the two with a blank line; both are
+    counted.
+    """
     near_duplicates: Literal["keep", "drop"] = "keep"
-    """Rows that share at least 80 % of their wording with an earlier one: counted, or removed. Counting samples at most
-    10,000 rows; `drop` compares every row."""
+    """Rows that share at least 80 % of their wording with an earlier one: counted, or removed.
+    Counting samples at most 10,000 rows; `drop` compares every row.
+    """
     val_share: Share = 0.05
     """Share of rows in the val split, decided by a hash of each row's content."""
     test_share: Share = 0.05
@@ -125,7 +140,9 @@ class DataSettings(Section):
     @model_validator(mode="after")
     def _shares_leave_rows_to_train(self) -> DataSettings:
         if self.val_share + self.test_share >= 1:
-            raise ValueError("val_share + test_share must be below 1, else nothing is left to train on")
+            raise ValueError(
+                "val_share + test_share must be below 1, else nothing is left to train on"
+            )
         return self
 
 
@@ -158,7 +175,8 @@ class LoraSettings(Section):
     """Rank-stabilized scaling (arXiv:2312.03732)."""
 
 
-LOSS_ROWS = 8  # of a pass for the loss alone: the logits of every trained token are in memory at once
+# of a pass for the loss alone: the logits of every trained token are in memory at once
+LOSS_ROWS = 8
 AUTO_ROWS = 16  # of an optimizer step, where `batch_size: auto` leaves them to sftplay
 
 
@@ -198,7 +216,9 @@ class TrainSettings(Section):
     """Decoupled weight decay (AdamW)."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are clipped to this norm; 0 disables clipping."""
-    optimizer: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch_fused"
+    optimizer: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = (
+        "adamw_torch_fused"
+    )
     """Optimizer, by its Hugging Face name."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     """Seed for the adapter's initial weights, the data order and dropout."""
@@ -228,9 +248,13 @@ class TrainSettings(Section):
             raise ValueError("bf16 and fp16 are both true: keep one, or write `precision: bf16`")
         flag = "bf16" if self.bf16 else "fp16" if self.fp16 else None
         if flag and self.precision not in ("auto", flag):
-            raise ValueError(f"`{flag}: true` contradicts `precision: {self.precision}`: keep one of them")
+            raise ValueError(
+                f"`{flag}: true` contradicts `precision: {self.precision}`: keep one of them"
+            )
         if self.early_stopping_patience and not self.eval_steps:
-            raise ValueError("early_stopping_patience needs eval_steps: how often to look at the val loss")
+            raise ValueError(
+                "early_stopping_patience needs eval_steps: how often to look at the val loss"
+            )
         return self
 
     @property

@@ -1,4 +1,7 @@
-"""The one list of stages. A stage is a row here and a module with one public function, `run(job)`."""
+"""The one list of stages.
+
+A stage is a row here and a module with one public function, `run(job)`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ class Option:
         internal: for the launcher, not for people: tasks don't show it.
         setting: the config's key that it stands for, where there is one.
         once: for one start; a refresh of a data stage does not repeat it.
-        path: its value is a path that the stage reads, or writes (`read`, `write`): a container gets it mounted.
+        path: its value is a path that the stage reads, or writes (`read`, `write`): a container
+            gets it mounted.
     """
 
     name: str
@@ -69,11 +73,13 @@ class Stage:
     writes: str
     network: bool = False
     gpu: bool = False
-    raw: bool = False  # reads data.raw: `fetch` runs before it where a hub dataset named there is missing
+    # reads data.raw: `fetch` runs before it where a hub dataset named there is missing
+    raw: bool = False
     model: bool = False  # reads the model cache: `fetch` runs before it where the model is missing
     run: bool = False  # works on a run folder
     writes_cache: bool = False  # writes into the cache without needing the network
-    writes_data: bool = False  # writes below data/ (never into data/raw); every other stage sees it read-only
+    # writes below data/ (never into data/raw); every other stage sees it read-only
+    writes_data: bool = False
     interactive: bool = False
     options: tuple[Option, ...] = ()
 
@@ -85,7 +91,8 @@ class Job:
     Attributes:
         settings: the resolved config.
         config_file: the file it came from, for messages.
-        overrides: the `--set` values, as given: stages stamp them, so that a later refresh repeats them.
+        overrides: the `--set` values, as given: stages stamp them, so that a later refresh repeats
+            them.
         options: the stage's own options by key; one that was not given holds its default.
     """
 
@@ -102,8 +109,14 @@ class Job:
 
 
 _RESUME = Option("--resume", "go on with a run that was stopped, from its newest whole checkpoint")
-_STRICT = Option("--strict", "refuse to resume when versions, image or kernel changed (else warned)")
-_STRICT_DATA = Option("--strict", "fail (65) on warnings and on rows set aside; what was there before stays", once=True)
+_STRICT = Option(
+    "--strict", "refuse to resume when versions, image or kernel changed (else warned)"
+)
+_STRICT_DATA = Option(
+    "--strict",
+    "fail (65) on warnings and on rows set aside; what was there before stays",
+    once=True,
+)
 _EVALUATED = ("val", "test", "all")
 
 STAGES: tuple[Stage, ...] = (
@@ -123,7 +136,12 @@ STAGES: tuple[Stage, ...] = (
         "data/processed_with_style",
         writes_data=True,
         options=(
-            Option("--style", "the style prompt (else the config's style.prompt)", str, setting="style.prompt"),
+            Option(
+                "--style",
+                "the style prompt (else the config's style.prompt)",
+                str,
+                setting="style.prompt",
+            ),
             Option(
                 "--mode",
                 "before, after or instead of the system turn that is there",
@@ -142,7 +160,10 @@ STAGES: tuple[Stage, ...] = (
         "data/rendered",
         model=True,
         writes_data=True,
-        options=(Option("--no-style", "render data/processed even where styled data is there"), _STRICT_DATA),
+        options=(
+            Option("--no-style", "render data/processed even where styled data is there"),
+            _STRICT_DATA,
+        ),
     ),
     Stage(
         "tokenize",
@@ -189,7 +210,10 @@ STAGES: tuple[Stage, ...] = (
             Option("--no-auto", "refuse (76) instead of bringing stale data stages up to date"),
             Option("--init-adapter", "folder of an adapter to start from", str, path="read"),
             Option(
-                "--handed-over-from", "the attempt that asked for this one (the launcher sets it)", str, internal=True
+                "--handed-over-from",
+                "the attempt that asked for this one (the launcher sets it)",
+                str,
+                internal=True,
             ),
             Option("--attempt", "number of the attempt (the launcher sets it)", int, internal=True),
         ),
@@ -205,7 +229,11 @@ STAGES: tuple[Stage, ...] = (
         options=(
             Option("--split", "which rows", str, _EVALUATED, "val"),
             Option("--samples", "only so many rows, the same ones every time", int),
-            Option("--portable", "only load the adapter by plain PEFT and compare its val loss", internal=True),
+            Option(
+                "--portable",
+                "only load the adapter by plain PEFT and compare its val loss",
+                internal=True,
+            ),
         ),
     ),
     Stage(
@@ -221,7 +249,10 @@ STAGES: tuple[Stage, ...] = (
             Option("--prompt", "one prompt, one answer", str),
             Option("--input", "a file of prompts, txt (one a line) or jsonl", str, path="read"),
             Option(
-                "--output", "where the answers go (default: outputs/<run>/predictions/<file>.jsonl)", str, path="write"
+                "--output",
+                "where the answers go (default: outputs/<run>/predictions/<file>.jsonl)",
+                str,
+                path="write",
             ),
             Option("--system", "system prompt of the chat", str),
             Option("--no-style", "without the style prompt that the run was trained with"),
@@ -243,7 +274,9 @@ STAGES: tuple[Stage, ...] = (
         "outputs/<run>/merged",
         model=True,
         run=True,
-        options=(Option("--dtype", "number format of the merged weights", str, ("bf16", "fp16", "fp32")),),
+        options=(
+            Option("--dtype", "number format of the merged weights", str, ("bf16", "fp16", "fp32")),
+        ),
     ),
 )
 

@@ -1,4 +1,7 @@
-"""backend.json, the stamp of an attempt: what trains, from what, with what. And the resume guard that compares two of them."""
+"""backend.json, the stamp of an attempt: what trains, from what, with what.
+
+And the resume guard that compares two of them.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,7 @@ from sftplay.errors import NotFoundError, RefusedError, SftplayError
 from sftplay.files import hash_file, read_json, write_json
 
 SCHEMA = 1
-NEVER_REPAIRED = (
-    "a stamp is never repaired: start a new run with --run NAME, with --init-adapter to go on from its weights"
-)
+NEVER_REPAIRED = "a stamp is never repaired: start a new run with --run NAME, with --init-adapter to go on from its weights"
 Verdict = Literal["same", "may change", "warn", "refuse"]
 
 
@@ -33,7 +34,9 @@ class Fallback(BaseModel):
 
 
 class Stamp(BaseModel):
-    """backend.json. Written after the backend loaded, before the first optimizer step; never edited."""
+    """backend.json. Written after the backend loaded, before the first optimizer step; never
+    edited.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -64,7 +67,8 @@ class Stamp(BaseModel):
     fallback: Fallback | None = None
 
 
-# One row a field: what a difference means on --resume. What shapes the optimization is refused, what only surrounds it is
+# One row a field: what a difference means on --resume. What shapes the optimization is refused,
+# what only surrounds it is
 # warned about. Fields that are missing here (created, reasons) say nothing about sameness.
 VERDICTS: Mapping[str, Verdict] = {
     "requested_backend": "refuse",
@@ -129,13 +133,16 @@ def read_stamp(path: Path) -> Stamp:
     """Read and verify a stamp.
 
     Raises:
-        NotFoundError: no stamp (66). RefusedError: half-written, edited, of another schema, or not a stamp (76).
+        NotFoundError: no stamp (66). RefusedError: half-written, edited, of another schema, or not
+            a stamp (76).
     """
     from sftplay.files import hash_json
 
     if not os.path.lexists(path):
         raise NotFoundError(
-            "no stamp", where=str(path), todo="restore it; a run that never began is started without --resume"
+            "no stamp",
+            where=str(path),
+            todo="restore it; a run that never began is started without --resume",
         )
     todo = NEVER_REPAIRED
     if path.is_symlink() or not path.is_file():
@@ -154,15 +161,21 @@ def read_stamp(path: Path) -> Stamp:
         )
     claimed = value.pop("hash", None)
     if claimed != hash_json(value):
-        raise RefusedError("the stamp was edited or torn: its hash does not fit", where=str(path), todo=todo)
+        raise RefusedError(
+            "the stamp was edited or torn: its hash does not fit", where=str(path), todo=todo
+        )
     try:
         return Stamp.model_validate(value)
     except ValidationError as error:
-        raise RefusedError(f"not a valid stamp ({error.error_count()} problems)", where=str(path), todo=todo) from error
+        raise RefusedError(
+            f"not a valid stamp ({error.error_count()} problems)", where=str(path), todo=todo
+        ) from error
 
 
 def surroundings() -> dict[str, str | None]:
-    """What the launcher says about the place: stack, image, environment, lock (it knows; the stage can't)."""
+    """What the launcher says about the place: stack, image, environment, lock (it knows; the stage
+    can't).
+    """
     return {
         "stack": os.environ.get("SFTPLAY_STACK", "unknown"),
         "image_digest": os.environ.get("SFTPLAY_IMAGE_DIGEST") or None,
@@ -172,7 +185,9 @@ def surroundings() -> dict[str, str | None]:
 
 
 def _lock_of_the_image() -> str | None:
-    """An image holds its lock beside its environment: known without a launcher too (docker compose)."""
+    """An image holds its lock beside its environment: known without a launcher too (docker
+    compose).
+    """
     lock = Path(sys.prefix).parent / "requirements.lock"
     return hash_file(lock) if lock.is_file() else None
 

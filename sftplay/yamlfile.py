@@ -1,7 +1,9 @@
 """Reading a config's YAML: data only, with line numbers, and without YAML's traps.
 
-Refused with line and column: aliases and merge keys (a few lines of them unfold to gigabytes), duplicate keys (safe_load
-keeps the last one silently), several documents, anything over 1 MB or nested deeper than 32. Scalars follow YAML 1.2's core
+Refused with line and column: aliases and merge keys (a few lines of them unfold to gigabytes),
+duplicate keys (safe_load
+keeps the last one silently), several documents, anything over 1 MB or nested deeper than 32.
+Scalars follow YAML 1.2's core
 schema: `2e-4` is a number, `no` is a word, `012` is 12, `1:30` is text.
 """
 
@@ -34,10 +36,14 @@ for _tag, _pattern, _first in (
     ("null", r"^(?:~|null|Null|NULL|)$", "~nN\0"),
 ):
     _CoreLoader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first, ""] if _tag == "null" else list(_first)
+        f"tag:yaml.org,2002:{_tag}",
+        re.compile(_pattern),
+        [*_first, ""] if _tag == "null" else list(_first),
     )
 _CoreLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(_text(loader, node)))
-_CoreLoader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(_text(loader, node)))
+_CoreLoader.add_constructor(
+    "tag:yaml.org,2002:float", lambda loader, node: float(_text(loader, node))
+)
 
 
 def _text(loader: Any, node: Any) -> str:
@@ -55,10 +61,14 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"larger than {MAX_BYTES} bytes: this is not a config", where=str(path))
+            raise ConfigError(
+                f"larger than {MAX_BYTES} bytes: this is not a config", where=str(path)
+            )
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"not UTF-8 (byte {error.start})", where=str(path), todo="save the file as UTF-8") from error
+        raise ConfigError(
+            f"not UTF-8 (byte {error.start})", where=str(path), todo="save the file as UTF-8"
+        ) from error
     except OSError as error:
         raise explain_os_error(error, path) from error
     return parse_yaml(text, str(path))
@@ -72,7 +82,9 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
         if node is None:
             return {}, {}
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError("the top level must be a mapping (key: value)", where=_at(name, node.start_mark))
+            raise ConfigError(
+                "the top level must be a mapping (key: value)", where=_at(name, node.start_mark)
+            )
         marks: Marks = {}
         _collect(node, (), marks, name)
         loader = _CoreLoader(text)
@@ -84,16 +96,22 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
         mark = error.problem_mark or error.context_mark
         problem = (error.problem or "not valid YAML").replace("\\t", "a tab")
         raise ConfigError(
-            problem, where=_at(name, mark), todo="YAML wants spaces, `key: value`, and quotes around text with : or #"
+            problem,
+            where=_at(name, mark),
+            todo="YAML wants spaces, `key: value`, and quotes around text with : or #",
         ) from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"not valid YAML ({error})", where=name) from error
 
 
 def parse_scalar(text: str) -> Any:
-    """The value of `--set key=value`: a YAML value of one line (number, list, null), else the words as they stand."""
+    """The value of `--set key=value`: a YAML value of one line (number, list, null), else the words
+    as they stand.
+    """
     try:
-        return parse_yaml(f"value: {text}" if text.strip() else "value: ''", f"--set …={text}")[0]["value"]
+        return parse_yaml(f"value: {text}" if text.strip() else "value: ''", f"--set …={text}")[0][
+            "value"
+        ]
     except ConfigError:
         if text.lstrip()[:1] in "[{'\"&*!|>":
             raise
@@ -113,14 +131,18 @@ def _refuse_traps(text: str, name: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", where=_at(name, event.start_mark))
+                raise ConfigError(
+                    f"nested deeper than {MAX_DEPTH} levels", where=_at(name, event.start_mark)
+                )
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
                 raise ConfigError(
-                    "several documents in one file (---)", where=_at(name, event.start_mark), todo="keep one"
+                    "several documents in one file (---)",
+                    where=_at(name, event.start_mark),
+                    todo="keep one",
                 )
 
 
@@ -134,7 +156,9 @@ def _collect(node: yaml.Node, path: tuple[str, ...], marks: Marks, name: str) ->
             here = (*path, str(key.value))
             if here in marks:
                 raise ConfigError(
-                    f"the key `{'.'.join(here)}` stands twice", where=_at(name, key.start_mark), todo="keep one of them"
+                    f"the key `{'.'.join(here)}` stands twice",
+                    where=_at(name, key.start_mark),
+                    todo="keep one of them",
                 )
             marks[here] = (key.start_mark.line + 1, key.start_mark.column + 1)
             _collect(value, here, marks, name)

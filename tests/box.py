@@ -1,7 +1,9 @@
-"""Stages as real processes without paying for imports each time: one process has imported everything, and forks.
+"""Stages as real processes without paying for imports each time: one process has imported
+everything, and forks.
 
-A fork runs `sftplay.cli.main(argv)` in its own session, working directory and environment, with its output in files, and ends
-with its exit code; it can be killed and stopped like any other. Importing torch and TRL takes 10 to 20 s, a fork milliseconds.
+A fork runs `sftplay.cli.main(argv)` in its own session, working directory and environment, with its
+output in files, and ends with its exit code; it can be killed and stopped like any other. Importing
+torch and TRL takes 10 to 20 s, a fork milliseconds.
 """
 
 from __future__ import annotations
@@ -50,17 +52,24 @@ class Started:
         return False
 
     def wait(self) -> Ran:
-        """Its end; one that takes five minutes is killed, so that a test fails instead of waiting for ever."""
+        """Its end; one that takes five minutes is killed, so that a test fails instead of waiting
+        for ever.
+        """
         if not self.has_ended(seconds=300):
             self.kill()
         code = self.box.ask({"wait": self.pid})["code"]
         return Ran(
-            code, (self.folder / "out").read_text(errors="replace"), (self.folder / "err").read_text(errors="replace")
+            code,
+            (self.folder / "out").read_text(errors="replace"),
+            (self.folder / "err").read_text(errors="replace"),
         )
 
 
 class Box:
-    """The process that forks. Used as a session fixture; `env`: for what is read while libraries are loaded."""
+    """The process that forks.
+
+    Used as a session fixture; `env`: for what is read while libraries are loaded.
+    """
 
     def __init__(self, folder: Path, **env: str) -> None:
         self._folder, self._count = folder, 0
@@ -80,16 +89,26 @@ class Box:
         return json.loads(self._server.stdout.readline())
 
     def start(self, *argv: str | Path, cwd: Path, terminal: str = "", **env: str) -> Started:
-        """Start a stage without waiting for it; `terminal`: the device that is its stdin, stdout and controlling terminal."""
+        """Start a stage without waiting for it; `terminal`: the device that is its stdin, stdout
+        and controlling terminal.
+        """
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir(parents=True)
-        request = {"argv": [str(word) for word in argv], "cwd": str(cwd), "env": env, "folder": str(folder)}
+        request = {
+            "argv": [str(word) for word in argv],
+            "cwd": str(cwd),
+            "env": env,
+            "folder": str(folder),
+        }
         request["terminal"] = terminal
         return Started(self, self.ask(request)["pid"], folder)
 
     def run(self, *argv: str | Path, cwd: Path, **env: str) -> Ran:
-        """Run a stage to its end. BOX_BREAK in `env`: `module:function` of a fault that is built in first."""
+        """Run a stage to its end.
+
+        BOX_BREAK in `env`: `module:function` of a fault that is built in first.
+        """
         return self.start(*argv, cwd=cwd, **env).wait()
 
     def close(self) -> None:
@@ -140,7 +159,9 @@ def _fork(main: Any, request: dict[str, Any]) -> int:
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(f"{request['folder']}/{name}", os.O_WRONLY | os.O_CREAT), number)
     if request["terminal"]:
-        terminal = os.open(request["terminal"], os.O_RDWR)  # the first one that a new session opens becomes its own
+        terminal = os.open(
+            request["terminal"], os.O_RDWR
+        )  # the first one that a new session opens becomes its own
         os.dup2(terminal, 0)
         os.dup2(terminal, 1)
     else:

@@ -1,4 +1,6 @@
-"""A real browser, headless: is a page without errors, and does it fit the screen? Skips where there is no chromium."""
+"""A real browser, headless: is a page without errors, and does it fit the screen? Skips where there
+is no chromium.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,29 @@ from pathlib import Path
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian: apt-get install chromium)")
-_FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--hide-scrollbars", "--disable-dev-shm-usage"),
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
-# The page in a frame as wide as a phone or a desktop, measured from outside: the page itself runs no script.
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs chromium (Debian: apt-get install chromium)"
+)
+_FLAGS = (
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+    ),
+    *(
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+        "--disable-dev-shm-usage",
+    ),
+)
+# The page in a frame as wide as a phone or a desktop, measured from outside: the page itself runs
+# no script.
 _MEASURE = """<!doctype html><body><script>
 const widths = {widths}, found = [];
 let open = widths.length;
@@ -56,7 +74,9 @@ class Look:
     scripts: int
 
 
-def look_at(page: Path, folder: Path, widths: Sequence[int] = (320, 390, 1280), *, dark: bool = False) -> list[Look]:
+def look_at(
+    page: Path, folder: Path, widths: Sequence[int] = (320, 390, 1280), *, dark: bool = False
+) -> list[Look]:
     """Open `page` at each width; fails on any message in the browser's console.
 
     Args:
@@ -64,16 +84,29 @@ def look_at(page: Path, folder: Path, widths: Sequence[int] = (320, 390, 1280), 
     """
     folder.mkdir(parents=True, exist_ok=True)
     frame = folder / "frame.html"
-    frame.write_text(_MEASURE.format(widths=json.dumps(list(widths)), page=json.dumps(page.absolute().as_uri())))
-    done = _run(folder, frame, "--allow-file-access-from-files", "--virtual-time-budget=20000", "--dump-dom", dark=dark)
+    frame.write_text(
+        _MEASURE.format(widths=json.dumps(list(widths)), page=json.dumps(page.absolute().as_uri()))
+    )
+    done = _run(
+        folder,
+        frame,
+        "--allow-file-access-from-files",
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+        dark=dark,
+    )
     console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
     assert not console, console
     found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stdout[-2000:] + done.stderr[-2000:]
-    return sorted((Look(**one) for one in json.loads(html.unescape(found[1]))), key=lambda look: look.width)
+    return sorted(
+        (Look(**one) for one in json.loads(html.unescape(found[1]))), key=lambda look: look.width
+    )
 
 
-def take_picture(page: Path, picture: Path, folder: Path, *, width: int, height: int, dark: bool = False) -> None:
+def take_picture(
+    page: Path, picture: Path, folder: Path, *, width: int, height: int, dark: bool = False
+) -> None:
     """A screenshot as PNG."""
     _run(folder, page, f"--window-size={width},{height}", f"--screenshot={picture}", dark=dark)
     assert picture.read_bytes()[:4] == b"\x89PNG"
@@ -91,5 +124,10 @@ def _run(folder: Path, page: Path, *flags: str, dark: bool) -> subprocess.Comple
         *flags,
     ]
     return subprocess.run(
-        [*command, page.absolute().as_uri()], capture_output=True, text=True, check=True, timeout=120, errors="replace"
+        [*command, page.absolute().as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        errors="replace",
     )

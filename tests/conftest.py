@@ -1,4 +1,6 @@
-"""Fixtures for all tests: a process that runs stages without paying for imports each time, and a model for them."""
+"""Fixtures for all tests: a process that runs stages without paying for imports each time, and a
+model for them.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,17 @@ import pytest
 from tests.box import Box
 from tests.tiny import make_tiny_model
 
-# Started in the background or by nohup, Ctrl-C or SIGHUP is ignored, and children would ignore it too: a handler that does
-# nothing keeps it so for pytest, and is gone in what it starts.
+# Started in the background or by nohup, Ctrl-C or SIGHUP is ignored, and children would ignore it
+# too: a handler that does nothing keeps it so for pytest, and is gone in what it starts.
 for _signum in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_signum) is signal.SIG_IGN:
         signal.signal(_signum, lambda signum, frame: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--docker", action="store_true", help="run the tests that need a container engine")
+    parser.addoption(
+        "--docker", action="store_true", help="run the tests that need a container engine"
+    )
 
 
 def pytest_report_header() -> str:
@@ -31,7 +35,9 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `docker` are skipped, with the reason, where nobody asked for them or no engine answers."""
+    """Tests marked `docker` are skipped, with the reason, where nobody asked for them or no engine
+    answers.
+    """
     marked = [item for item in items if item.get_closest_marker("docker")]
     why = _no_containers(config) if marked else ""
     for item in marked if why else ():
@@ -62,5 +68,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A local model folder that every stage takes; torch is imported for it, once."""
-    pytest.importorskip("torch", reason="needs the packages of a stack (not in the host part's own environment)")
+    pytest.importorskip(
+        "torch", reason="needs the packages of a stack (not in the host part's own environment)"
+    )
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny-llama")

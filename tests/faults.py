@@ -1,4 +1,6 @@
-"""Faults that a test builds into a stage's own process (Box, BOX_BREAK): what a wrong version of the code would do."""
+"""Faults that a test builds into a stage's own process (Box, BOX_BREAK): what a wrong version of
+the code would do.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,20 @@ from typing import Any
 
 
 def wrong_accumulation_scale() -> None:
-    """Each pass of a step divides by its own trained tokens instead of the whole step's: the old bug of gradient accumulation."""
+    """Each pass of a step divides by its own trained tokens instead of the whole step's: the old
+    bug of gradient accumulation.
+    """
     from sftplay.model.trainer import Trainer
 
     right = Trainer.compute_loss
 
-    def wrong(self: Any, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def wrong(
+        self: Any,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
         return right(self, model, inputs, return_outputs)
 
     Trainer.compute_loss = wrong  # type: ignore[method-assign]
@@ -58,7 +68,9 @@ def gradient_overflows_in_step_three() -> None:
 
 
 def pretend_unsloth() -> None:
-    """The BnB backend under Unsloth's name, and a probe that is content: the way of a training without the library itself."""
+    """The BnB backend under Unsloth's name, and a probe that is content: the way of a training
+    without the library itself.
+    """
     import os
 
     from sftplay.model import backends, train
@@ -84,7 +96,9 @@ def bitsandbytes_never_packs() -> None:
 
 
 def packed_layout_is_back() -> None:
-    """4-bit weights take the layout whose product has no derivative, as they did on processors with AVX512-BF16."""
+    """4-bit weights take the layout whose product has no derivative, as they did on processors with
+    AVX512-BF16.
+    """
     from sftplay.model import load
 
     bitsandbytes_packs()
@@ -114,7 +128,9 @@ def stale_adapter_weights() -> None:
         if b.any() and torch.is_grad_enabled():  # as they were in the first pass that trains them
             old = copies.setdefault(id(layer), (a.detach().clone(), b.detach().clone()))
             a, b = a - (a - old[0]).detach(), b - (b - old[1]).detach()
-        return lowrank._LowRank.apply(x, None, layer.get_base_layer(), wide, a, b, layer.scaling[name])
+        return lowrank._LowRank.apply(
+            x, None, layer.get_base_layer(), wide, a, b, layer.scaling[name]
+        )
 
     wrong.__module__ = lowrank.__name__
     assert right is not wrong

@@ -1,4 +1,6 @@
-"""The benchmarks' arithmetic and their page: a ratio that is turned round would praise the slower one."""
+"""The benchmarks' arithmetic and their page: a ratio that is turned round would praise the slower
+one.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def test_contestants_take_turns_and_one_that_fails_is_left_out() -> None:
 def test_a_second_measurement_replaces_the_first_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torch", reason="the page names the version of torch: needs the dev environment")
+    pytest.importorskip(
+        "torch", reason="the page names the version of torch: needs the dev environment"
+    )
     page = tmp_path / "benchmarks.md"
     monkeypatch.setattr(_versus, "DOCUMENT", page)
     monkeypatch.setattr(_versus, "ROOT", tmp_path)

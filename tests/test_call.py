@@ -1,4 +1,6 @@
-"""A stage's call and its command line say the same: what is written is read back, whatever the values are."""
+"""A stage's call and its command line say the same: what is written is read back, whatever the
+values are.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,14 @@ from sftplay.cli import parse_call
 from sftplay.errors import UsageError
 from sftplay.stages import BY_NAME, STAGES, Option
 
-# What a shell can hand over as one word; those that look like options are the dangerous ones. argparse drops a value that is
-# exactly `--` in any form (`--set=--` too); no config, run, override or option of ours has it.
+# What a shell can hand over as one word; those that look like options are the dangerous ones.
+# argparse drops a value that is exactly `--` in any form (`--set=--` too); no config, run, override
+# or option of ours has it.
 OPTION_LIKE = st.sampled_from(["--run", "-", "---", "-1", "--set=a.b=1", "", " ", "=", "a=b"])
-WORDS = (OPTION_LIKE | st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)).filter(
-    lambda word: word != "--"
-)
+WORDS = (
+    OPTION_LIKE
+    | st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+).filter(lambda word: word != "--")
 
 
 def values(option: Option) -> st.SearchStrategy[Any]:
@@ -32,7 +36,9 @@ def values(option: Option) -> st.SearchStrategy[Any]:
 @st.composite
 def calls(draw: st.DrawFn) -> StageCall:
     stage = draw(st.sampled_from(STAGES))
-    options = draw(st.fixed_dictionaries({}, optional={option.key: values(option) for option in stage.options}))
+    options = draw(
+        st.fixed_dictionaries({}, optional={option.key: values(option) for option in stage.options})
+    )
     config, run = draw(st.none() | WORDS), draw(st.none() | WORDS)
     return StageCall(stage, config, run, tuple(draw(st.lists(WORDS, max_size=3))), options)
 
@@ -50,7 +56,11 @@ def test_calls_that_differ_have_command_lines_that_differ(one: StageCall, other:
 def test_an_option_at_its_default_is_not_written() -> None:
     assert StageCall(BY_NAME["eval"], options={"split": "val", "samples": None}).argv == ["eval"]
     assert StageCall(BY_NAME["eval"], options={"split": "test"}).all_options["split"] == "test"
-    assert StageCall(BY_NAME["eval"]).all_options == {"split": "val", "samples": None, "portable": False}
+    assert StageCall(BY_NAME["eval"]).all_options == {
+        "split": "val",
+        "samples": None,
+        "portable": False,
+    }
 
 
 def test_an_option_that_the_stage_does_not_have_is_a_bug() -> None:
@@ -58,7 +68,9 @@ def test_an_option_that_the_stage_does_not_have_is_a_bug() -> None:
         StageCall(BY_NAME["eval"], options={"resume": True})
 
 
-@pytest.mark.parametrize(("stage", "key", "text"), [("eval", "samples", "many"), ("style", "mode", "sideways")])
+@pytest.mark.parametrize(
+    ("stage", "key", "text"), [("eval", "samples", "many"), ("style", "mode", "sideways")]
+)
 def test_a_wrong_value_is_named(stage: str, key: str, text: str) -> None:
     option = next(option for option in BY_NAME[stage].options if option.key == key)
     with pytest.raises(UsageError, match=text):

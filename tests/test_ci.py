@@ -1,4 +1,6 @@
-""".ci/engine.sh where it can't do what it is for: it says why, in a file too, and leaves nothing behind."""
+""".ci/engine.sh where it can't do what it is for: it says why, in a file too, and leaves nothing
+behind.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def copy() -> Iterator[Path]:
-    """What the script needs, where another user may read it, and a docker command that finds no engine."""
+    """What the script needs, where another user may read it, and a docker command that finds no
+    engine.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(ROOT / ".ci", folder / ".ci")
@@ -37,7 +41,14 @@ def run(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
     path = f"{copy}/bin:/usr/bin:/bin:/usr/sbin:/sbin"
     words = ("bash", str(copy / ".ci" / "engine.sh"), *words)
     return subprocess.run(
-        words, env={"PATH": path}, cwd=copy, capture_output=True, text=True, check=False, timeout=120, **nobody
+        words,
+        env={"PATH": path},
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        **nobody,
     )
 
 

@@ -1,4 +1,6 @@
-"""The garbage collector looks rarely while a stage loads, and as usual afterwards, whatever happens."""
+"""The garbage collector looks rarely while a stage loads, and as usual afterwards, whatever
+happens.
+"""
 
 from __future__ import annotations
 

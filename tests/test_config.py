@@ -65,7 +65,9 @@ def test_run_name_defaults_to_the_file_stem(tmp_path: Path) -> None:
 
 def test_overrides_reach_new_and_existing_keys(tmp_path: Path) -> None:
     path = _write(tmp_path, "train:\n  epochs: 1\n")
-    settings = load_config(path, ["train.epochs=2", "lora.r=8", "style.prompt=Be brief: yes", "data.raw=[a, b]"])
+    settings = load_config(
+        path, ["train.epochs=2", "lora.r=8", "style.prompt=Be brief: yes", "data.raw=[a, b]"]
+    )
     assert (settings.train.epochs, settings.lora.r, settings.style.prompt, settings.data.raw) == (
         2,
         8,
@@ -89,7 +91,9 @@ def test_override_without_value_is_a_usage_error(tmp_path: Path) -> None:
         ("train.device=cdua", "--device cdua: Input should be"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_not_the_files(tmp_path: Path, override: str, text: str) -> None:
+def test_a_mistake_on_the_command_line_is_not_the_files(
+    tmp_path: Path, override: str, text: str
+) -> None:
     path = _write(tmp_path, "run: {name: x}\ntrain:\n  epochs: 1\n  device: cpu\n")
     with pytest.raises(ConfigError) as caught:
         load_config(path, [override])
@@ -112,7 +116,9 @@ def test_empty_sections_mean_defaults(tmp_path: Path) -> None:
 
 
 def test_the_resolved_config_loads_to_the_same_settings(tmp_path: Path) -> None:
-    first = load_config(_write(tmp_path, "train: {learning_rate: 2e-4}\nstyle: {prompt: 'a: b\n c'}\n"))
+    first = load_config(
+        _write(tmp_path, "train: {learning_rate: 2e-4}\nstyle: {prompt: 'a: b\n c'}\n")
+    )
     folder = tmp_path / "outputs" / "my_run"
     folder.mkdir(parents=True)
     assert load_config(_write(folder, dump_config(first), "config.yaml")) == first
@@ -120,7 +126,12 @@ def test_the_resolved_config_loads_to_the_same_settings(tmp_path: Path) -> None:
 
 def test_hugging_faces_precision_keys() -> None:
     assert Settings.model_validate({"train": {"fp16": True}}).train.asked_precision == "fp16"
-    assert Settings.model_validate({"train": {"bf16": True, "precision": "bf16"}}).train.asked_precision == "bf16"
+    assert (
+        Settings.model_validate(
+            {"train": {"bf16": True, "precision": "bf16"}}
+        ).train.asked_precision
+        == "bf16"
+    )
 
 
 def test_every_setting_explains_itself() -> None:

@@ -9,7 +9,9 @@ from sftplay.config import dump_config, load_config
 from sftplay.stages import STAGES
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-FILES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem != "batch")  # a batch file is no config
+FILES = sorted(
+    path for path in CONFIGS.glob("*.yaml") if path.stem != "batch"
+)  # a batch file is no config
 _COMMAND = re.compile(r"# python3 tasks\.py (?P<task>[a-z-]+)(?: --config (?P<config>\S+))?")
 
 

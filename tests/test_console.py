@@ -1,4 +1,6 @@
-"""Lines for people: what is said reaches the log where there is one, and a log that can't be written stops nothing."""
+"""Lines for people: what is said reaches the log where there is one, and a log that can't be
+written stops nothing.
+"""
 
 from __future__ import annotations
 

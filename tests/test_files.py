@@ -68,7 +68,10 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     ],
 )
 def test_system_errors_get_their_class(number: int, kind: type[Exception], tmp_path: Path) -> None:
-    assert type(files.explain_os_error(OSError(number, os.strerror(number)), tmp_path / "gone" / "x")) is kind
+    assert (
+        type(files.explain_os_error(OSError(number, os.strerror(number)), tmp_path / "gone" / "x"))
+        is kind
+    )
 
 
 def test_hash_of_several_files_sees_names_and_contents(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Staleness and stickiness: what was asked for on a command line survives a refresh, and what is asked today wins."""
+"""Staleness and stickiness: what was asked for on a command line survives a refresh, and what is
+asked today wins.
+"""
 
 from pathlib import Path
 
@@ -6,7 +8,16 @@ import pytest
 
 from sftplay.cli import make_job
 from sftplay.errors import StorageError
-from sftplay.freshness import FORMATS, STAMP, Stamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.freshness import (
+    FORMATS,
+    STAMP,
+    Stamp,
+    read_stamp,
+    refreshed,
+    relevant,
+    section_of,
+    why_stale,
+)
 
 KEYS = ("data.val_share", "data.fields")
 
@@ -19,11 +30,23 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_a_stamp_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    stamp = Stamp("style", "s", {"style.prompt": "Rhyme."}, ("style.mode=append",), {"style": "Rhyme."}, "o", {"n": 1})
+    stamp = Stamp(
+        "style",
+        "s",
+        {"style.prompt": "Rhyme."},
+        ("style.mode=append",),
+        {"style": "Rhyme."},
+        "o",
+        {"n": 1},
+    )
     stamp.write(tmp_path)
     again = read_stamp(tmp_path)
     assert again is not None
-    assert (again.section, again.overrides, again.options) == (stamp.section, stamp.overrides, stamp.options)
+    assert (again.section, again.overrides, again.options) == (
+        stamp.section,
+        stamp.overrides,
+        stamp.options,
+    )
     assert again.format == FORMATS["style"]
     assert read_stamp(tmp_path / "elsewhere") is None
 
@@ -49,11 +72,19 @@ def test_why_stale(source: str, section: dict[str, int], reason: str | None) -> 
 
 
 def test_an_older_format_is_stale() -> None:
-    assert "older version" in str(why_stale(Stamp("process", "s", {}, format=0), "process", "s", {}))
+    assert "older version" in str(
+        why_stale(Stamp("process", "s", {}, format=0), "process", "s", {})
+    )
 
 
 def test_only_overrides_of_the_section_are_stamped() -> None:
-    given = ["data.val_share=0.1", "data.fields.user=q", "train.epochs=3", "run.name='x'", "data.val_share_x=1"]
+    given = [
+        "data.val_share=0.1",
+        "data.fields.user=q",
+        "train.epochs=3",
+        "run.name='x'",
+        "data.val_share_x=1",
+    ]
     assert relevant(given, KEYS) == ("data.val_share=0.1", "data.fields.user=q")
 
 
@@ -72,7 +103,13 @@ def test_an_override_of_today_beats_a_stamped_option_for_the_same_setting(config
 
 
 def test_a_refresh_repeats_what_was_asked_for_then(config: Path) -> None:
-    stamp = Stamp("style", "s", {}, ("data.val_share=0.1", "data.test_share=0.3"), {"style": "Rhyme.", "mode": None})
+    stamp = Stamp(
+        "style",
+        "s",
+        {},
+        ("data.val_share=0.1", "data.test_share=0.3"),
+        {"style": "Rhyme.", "mode": None},
+    )
     today = make_job(str(config), None, ["data.test_share=0.4"], {"no_auto": True})
     job = refreshed(today, "style", stamp)
     assert job.options == {"style": "Rhyme.", "mode": None}
@@ -84,7 +121,9 @@ def test_a_refresh_repeats_what_was_asked_for_then(config: Path) -> None:
 
 def test_an_option_of_today_wins(config: Path) -> None:
     stamp = Stamp("style", "s", {}, (), {"style": "Rhyme.", "mode": "append"})
-    job = refreshed(make_job(str(config), None, [], {"style": "Be brief.", "mode": None}), "style", stamp)
+    job = refreshed(
+        make_job(str(config), None, [], {"style": "Be brief.", "mode": None}), "style", stamp
+    )
     assert job.options == {"style": "Be brief.", "mode": "append"}
 
 

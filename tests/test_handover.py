@@ -31,7 +31,8 @@ def attempt(tmp_path: Path) -> Path:
 
 def read(folder: Path, **other: Any) -> HandOver | None:
     return read_untrusted(
-        folder / "handover.json", **{"run": "gsm", "attempt": "01-unsloth", "nonce": "a" * 32, **other}
+        folder / "handover.json",
+        **{"run": "gsm", "attempt": "01-unsloth", "nonce": "a" * 32, **other},
     )
 
 
@@ -58,9 +59,13 @@ def test_no_file_is_no_request(tmp_path: Path, attempt: Path) -> None:
 
 @settings(max_examples=25)
 @given(message=st.text(max_size=3000), word=st.text(max_size=400))
-def test_any_text_can_be_written_and_read(tmp_path_factory: pytest.TempPathFactory, message: str, word: str) -> None:
+def test_any_text_can_be_written_and_read(
+    tmp_path_factory: pytest.TempPathFactory, message: str, word: str
+) -> None:
     folder = tmp_path_factory.mktemp("a") / "attempts" / "01-unsloth"
-    write(folder, replace(ASKED, message=message, exception=word, device=word, versions={word: word}))
+    write(
+        folder, replace(ASKED, message=message, exception=word, device=word, versions={word: word})
+    )
     found = read(folder)
     assert found is not None
     assert len(found.message.encode()) <= MAX_MESSAGE
@@ -79,7 +84,9 @@ def test_escape_sequences_do_not_reach_a_terminal(attempt: Path) -> None:
     assert found is not None and found.message == "red  and  back"
 
 
-@pytest.mark.parametrize("other", [{"run": "gsm-2"}, {"attempt": "02-unsloth"}, {"nonce": "b" * 32}, {"nonce": ""}])
+@pytest.mark.parametrize(
+    "other", [{"run": "gsm-2"}, {"attempt": "02-unsloth"}, {"nonce": "b" * 32}, {"nonce": ""}]
+)
 def test_another_start_s_request_is_refused(attempt: Path, other: dict[str, str]) -> None:
     write(attempt, ASKED)
     with pytest.raises(ProtocolError, match=next(iter(other))):
@@ -118,7 +125,9 @@ def test_another_content_is_refused(attempt: Path, name: str) -> None:
     path.write_text(json.dumps(CHANGED[name](asdict(ASKED))), encoding="utf-8")
     with pytest.raises(ProtocolError) as caught:
         read(attempt)
-    assert caught.value.code == 70 and str(path) in str(caught.value) and len(str(caught.value)) < 1000
+    assert (
+        caught.value.code == 70 and str(path) in str(caught.value) and len(str(caught.value)) < 1000
+    )
 
 
 RAW = {

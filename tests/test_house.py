@@ -1,4 +1,6 @@
-"""The figures of the code: a cycle is found and named, a file counts as tested only by its own name."""
+"""The figures of the code: a cycle is found and named, a file counts as tested only by its own
+name.
+"""
 
 from __future__ import annotations
 
@@ -22,5 +24,9 @@ def test_the_part_of_a_package_that_a_module_belongs_to() -> None:
 
 def test_every_module_is_in_one_layer_and_counted_once() -> None:
     rows = {name: str(value) for name, value, _ in house._package(names=False)}
-    layers = [int(value.split(",")[0]) for name, value in rows.items() if name.endswith(": modules, lines")]
+    layers = [
+        int(value.split(",")[0])
+        for name, value in rows.items()
+        if name.endswith(": modules, lines")
+    ]
     assert sum(layers) == int(rows["all modules, lines"].split(",")[0]) == len(house.modules())

@@ -1,4 +1,6 @@
-"""Kernel, host and data import with torch blocked; the contracts between the layers are import-linter's."""
+"""Kernel, host and data import with torch blocked; the contracts between the layers are
+import-linter's.
+"""
 
 from __future__ import annotations
 
@@ -39,18 +41,26 @@ def test_imports_with_torch_blocked(layer: str) -> None:
     if layer == "data":
         pytest.importorskip("orjson", reason="needs the packages of a stack")
     program = PROGRAM.format(blocked=BLOCKED, modules=_modules(layer))
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.stdout == "ok\n", done.stderr
 
 
 def test_no_module_comes_back_to_itself() -> None:
-    """Imports inside functions and for type checkers count too; the sorter names the circle that it finds."""
+    """Imports inside functions and for type checkers count too; the sorter names the circle that it
+    finds.
+    """
     graph = grimp.build_graph("sftplay")
     files = [name for name in graph.modules if name != "sftplay"]
-    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in files}).prepare()
+    TopologicalSorter(
+        {name: graph.find_modules_directly_imported_by(name) for name in files}
+    ).prepare()
 
 
 def test_help_of_a_data_stage_is_light() -> None:
     program = "import sys; from sftplay.cli import build_parser; build_parser(); print(sorted({'torch', 'transformers', 'pydantic'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"

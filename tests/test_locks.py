@@ -35,7 +35,9 @@ def test_a_second_holder_is_refused_and_told_who(tmp_path: Path) -> None:
 
 def test_a_killed_holder_frees_it_at_once(tmp_path: Path) -> None:
     lock = tmp_path / ".run.lock"
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     assert is_held(lock)

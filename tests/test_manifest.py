@@ -29,7 +29,18 @@ def test_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["cut", "changed", "gone", "torn manifest", "empty manifest", "no manifest", "link", "pipe", "no files"]
+    "damage",
+    [
+        "cut",
+        "changed",
+        "gone",
+        "torn manifest",
+        "empty manifest",
+        "no manifest",
+        "link",
+        "pipe",
+        "no files",
+    ],
 )
 def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "checkpoint-3"

@@ -26,5 +26,9 @@ def public_classes(folder: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize("folder", ["host"])  # "" for the whole package
 def test_no_two_public_classes_of_one_name(folder: str) -> None:
     everywhere = public_classes(ROOT)
-    twice = {name: everywhere[name] for name in public_classes(ROOT / folder) if len(everywhere[name]) > 1}
+    twice = {
+        name: everywhere[name]
+        for name in public_classes(ROOT / folder)
+        if len(everywhere[name]) > 1
+    }
     assert not twice

@@ -21,7 +21,12 @@ def test_the_same_is_the_same() -> None:
 
 
 def test_rounding_is_allowed() -> None:
-    assert compare(STEPS, [replace(s, loss=s.loss * 1.01, grad_norm=s.grad_norm * 0.95) for s in STEPS]) == []
+    assert (
+        compare(
+            STEPS, [replace(s, loss=s.loss * 1.01, grad_norm=s.grad_norm * 0.95) for s in STEPS]
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,7 +46,9 @@ def test_a_difference_is_named(other: list[Step], said: str) -> None:
 
 @pytest.mark.parametrize("scale", [2, 4, 0.5])
 def test_a_wrong_scale_fails_in_every_step(scale: float) -> None:
-    wrong = [replace(step, loss=step.loss * scale, grad_norm=step.grad_norm * scale) for step in STEPS]
+    wrong = [
+        replace(step, loss=step.loss * scale, grad_norm=step.grad_norm * scale) for step in STEPS
+    ]
     assert len(compare(STEPS, wrong)) == 6
 
 
@@ -75,7 +82,9 @@ def test_the_report_lies_in_both_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert json.loads((runs[1].folder / "parity.json").read_text()) == value
 
 
-def test_a_report_that_fails_is_written_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_fails_is_written_and_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     runs = [_run("one", STEPS), _run("two", [replace(STEPS[0], loss=float("nan")), *STEPS[1:]])]
     with pytest.raises(RefusedError, match="do not train alike") as caught:
@@ -85,7 +94,9 @@ def test_a_report_that_fails_is_written_and_refused(tmp_path: Path, monkeypatch:
     assert value["passed"] is False and value["steps"][1][0]["loss"] is None
 
 
-def test_a_run_without_a_checkpoint_or_without_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_a_checkpoint_or_without_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NotFoundError):
         history(Run("none"))

@@ -34,7 +34,17 @@ def test_a_hub_dataset(entry: str, dataset: HubDataset) -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    ["data/raw", "mine/rows", "mine/gone", "other/rows.jsonl", "other/rows.csv.gz", "/a/b", "../a/b", "a/b/c", "a"],
+    [
+        "data/raw",
+        "mine/rows",
+        "mine/gone",
+        "other/rows.jsonl",
+        "other/rows.csv.gz",
+        "/a/b",
+        "../a/b",
+        "a/b/c",
+        "a",
+    ],
 )
 def test_a_path(entry: str) -> None:
     assert hub_dataset(entry) is None
@@ -48,5 +58,7 @@ def test_a_folder_of_a_dataset_stands_for_all_in_it() -> None:
 
 
 def test_each_choice_of_files_has_a_record_of_its_own() -> None:
-    every = [HubDataset("a/b", revision, part) for revision in (None, "v1") for part in (None, "x", "y")]
+    every = [
+        HubDataset("a/b", revision, part) for revision in (None, "v1") for part in (None, "x", "y")
+    ]
     assert len({dataset.record for dataset in every}) == len(every)

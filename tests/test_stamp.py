@@ -58,7 +58,9 @@ def test_each_field_gives_its_verdict(field: str) -> None:
 
 
 def test_what_may_change_changes_nothing() -> None:
-    assert compare(STAMP, STAMP.model_copy(update={"created": "later", "precision_reason": "y"})) == []
+    assert (
+        compare(STAMP, STAMP.model_copy(update={"created": "later", "precision_reason": "y"})) == []
+    )
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -68,7 +70,19 @@ def test_round_trip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    ["torn", "empty", "edited", "newer", "no hash", "list", "link", "pipe", "deep", "other types", "a field more"],
+    [
+        "torn",
+        "empty",
+        "edited",
+        "newer",
+        "no hash",
+        "list",
+        "link",
+        "pipe",
+        "deep",
+        "other types",
+        "a field more",
+    ],
 )
 def test_a_damaged_stamp_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "backend.json"
@@ -127,7 +141,9 @@ def test_an_edit_of_any_field_is_seen(tmp_path: Path, field: str) -> None:
         read_stamp(path)
 
 
-def test_an_image_knows_its_lock_without_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_knows_its_lock_without_a_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("SFTPLAY_LOCK_HASH", raising=False)
     monkeypatch.setattr("sys.prefix", str(tmp_path / "venv"))
     assert surroundings()["lock_hash"] is None

@@ -1,4 +1,6 @@
-"""The workflows are valid, pinned, and do nothing that a person could not do: each step is a task that exists, with its options."""
+"""The workflows are valid, pinned, and do nothing that a person could not do: each step is a task
+that exists, with its options.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,14 @@ def named(paths: list[Path]) -> list[Any]:
 
 
 def schema_says(path: Path, schema: str = "github-workflows") -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", str(path)]
+    words = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        f"vendor.{schema}",
+        str(path),
+    ]
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
@@ -61,7 +70,9 @@ def test_the_host_part_is_tested_on_every_python_that_it_supports() -> None:
     metadata = (ROOT / "pyproject.toml").read_text()
     oldest = re.search(r'requires-python = ">=3\.(\d+)"', metadata)
     assert oldest
-    matrix = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["host"]["strategy"]["matrix"]
+    matrix = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["host"][
+        "strategy"
+    ]["matrix"]
     assert matrix["python"] == [f"3.{minor}" for minor in range(int(oldest[1]), 14)]
 
 
@@ -99,8 +110,13 @@ def commands(path: Path) -> list[str]:
     """The tasks that a workflow or script starts, as a person would type them."""
     text = re.sub(r"\$\{\{ matrix\.stack \}\}", "cpu", path.read_text())
     text = re.sub(r"\$\{\{ .*? \}\}", "x", text)
-    found = re.findall(r"python3 tasks\.py ([^\n|&;]*)", re.sub(r"^\s*#.*", "", text, flags=re.MULTILINE))
-    return [re.sub(r'"\$\{containers\[@\]\}"', "--docker", line).replace('"$stack"', "bnb") for line in found]
+    found = re.findall(
+        r"python3 tasks\.py ([^\n|&;]*)", re.sub(r"^\s*#.*", "", text, flags=re.MULTILINE)
+    )
+    return [
+        re.sub(r'"\$\{containers\[@\]\}"', "--docker", line).replace('"$stack"', "bnb")
+        for line in found
+    ]
 
 
 @pytest.mark.parametrize("path", named(SCRIPTS))
@@ -114,7 +130,9 @@ def parses(line: str) -> None:
     """As the menu reads it: names, options, and words that follow a task."""
     words = shlex.split(line)
     contexts = tasks.namespace.to_contexts()
-    assert any(words[0] in (context.name, *context.aliases) for context in contexts), f"there is no task {words[0]}"
+    assert any(words[0] in (context.name, *context.aliases) for context in contexts), (
+        f"there is no task {words[0]}"
+    )
     Parser(contexts=contexts).parse_argv(spell_out(words, tasks.namespace))
 
 

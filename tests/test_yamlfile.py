@@ -12,7 +12,16 @@ from sftplay.yamlfile import parse_scalar, parse_yaml, read_yaml
 
 def test_scalars_follow_the_core_schema() -> None:
     value, _ = parse_yaml("a: 2e-4\nb: 012\nc: 1:30\nd: no\ne: true\nf: ~\ng: 1_000\nh: .5\n", "x")
-    assert value == {"a": 2e-4, "b": 12, "c": "1:30", "d": "no", "e": True, "f": None, "g": "1_000", "h": 0.5}
+    assert value == {
+        "a": 2e-4,
+        "b": 12,
+        "c": "1:30",
+        "d": "no",
+        "e": True,
+        "f": None,
+        "g": "1_000",
+        "h": 0.5,
+    }
 
 
 @pytest.mark.parametrize(
@@ -67,7 +76,15 @@ def test_a_large_file_is_not_a_config(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("3", 3), ("1e-4", 1e-4), ("", ""), ("null", None), ("[a, b]", ["a", "b"]), ("'7'", "7"), ("a b", "a b")],
+    [
+        ("3", 3),
+        ("1e-4", 1e-4),
+        ("", ""),
+        ("null", None),
+        ("[a, b]", ["a", "b"]),
+        ("'7'", "7"),
+        ("a b", "a b"),
+    ],
 )
 def test_set_values(text: str, value: object) -> None:
     assert parse_scalar(text) == value

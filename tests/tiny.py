@@ -1,6 +1,8 @@
-"""A tiny random Llama with a real byte-level BPE tokenizer and a ChatML template, as a local folder.
+"""A tiny random Llama with a real byte-level BPE tokenizer and a ChatML template, as a local
+folder.
 
-It is the smallest thing that every stage takes for a model: two layers, loads in milliseconds, trains in seconds.
+It is the smallest thing that every stage takes for a model: two layers, loads in milliseconds,
+trains in seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ CORPUS = (
 
 
 def make_tiny_model(folder: Path) -> Path:
-    """Write config.json, model.safetensors, generation_config.json, tokenizer files and chat template into `folder`."""
+    """Write config.json, model.safetensors, generation_config.json, tokenizer files and chat
+    template into `folder`.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -37,7 +41,8 @@ def make_tiny_model(folder: Path) -> Path:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=512,
-        initializer_range=0.2,  # far from uniform logits: the greedy choice survives other batch shapes
+        # far from uniform logits: the greedy choice survives other batch shapes
+        initializer_range=0.2,
         tie_word_embeddings=True,
         bos_token_id=1,
         eos_token_id=2,
@@ -48,7 +53,9 @@ def make_tiny_model(folder: Path) -> Path:
 
 
 def _save_tokenizer(folder: Path) -> int:
-    """Train a byte-level BPE tokenizer on CORPUS and save it with CHATML; gives the size of its vocabulary."""
+    """Train a byte-level BPE tokenizer on CORPUS and save it with CHATML; gives the size of its
+    vocabulary.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

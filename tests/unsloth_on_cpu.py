@@ -1,8 +1,11 @@
-"""The real Unsloth on a machine without a GPU: `python tests/unsloth_on_cpu.py STAGE …`, in the Unsloth stack's environment.
+"""The real Unsloth on a machine without a GPU: `python tests/unsloth_on_cpu.py STAGE …`, in the
+Unsloth stack's environment.
 
-Unsloth has a switch for its own tests that lets it be imported without a device (UNSLOTH_ALLOW_CPU); Triton can interpret kernels on
-CPU tensors (TRITON_INTERPRET). What is left is to answer for a device that is not there: its name, memory and capability. All of
-sftplay, Unsloth, TRL, PEFT and transformers is real; only the probe is left out, since the device is a pretence. Slow: 10 s a step.
+Unsloth has a switch for its own tests that lets it be imported without a device
+(UNSLOTH_ALLOW_CPU); Triton can interpret kernels on CPU tensors (TRITON_INTERPRET). What is left is
+to answer for a device that is not there: its name, memory and capability. All of sftplay, Unsloth,
+TRL, PEFT and transformers is real; only the probe is left out, since the device is a pretence.
+Slow: 10 s a step.
 """
 
 from __future__ import annotations
@@ -67,7 +70,9 @@ def _send_to_cpu() -> None:
         return "cpu" if on_device or named or (key == "device" and type(value) is int) else value
 
     class Elsewhere(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             placed = {key: place(key, value) for key, value in (kwargs or {}).items()}
             return func(*[place("", value) for value in args], **placed)
 

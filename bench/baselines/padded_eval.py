@@ -1,7 +1,8 @@
-"""Evaluation as a plain script does it: one padded batch after another, in the order of the file, base model and tuned one.
+"""Evaluation as a plain script does it: one padded batch after another, in the order of the file,
+base model and tuned one.
 
-Loads the model once for each, takes transformers' own loss and generate(). Reads what sftplay tokenized, so both look at the
-same rows and prompts; writes the losses and the answers.
+Loads the model once for each, takes transformers' own loss and generate(). Reads what sftplay
+tokenized, so both look at the same rows and prompts; writes the losses and the answers.
 """
 
 import argparse
@@ -41,7 +42,10 @@ def evaluate(model, rows, tokenizer):
         prompts = padded([row["prompt"] for row in batch], tokenizer.pad_token_id, left=True)
         mask = padded([[1] * len(row["prompt"]) for row in batch], 0, left=True)
         made = model.generate(
-            input_ids=prompts, attention_mask=mask, do_sample=False, max_new_tokens=options.max_new_tokens
+            input_ids=prompts,
+            attention_mask=mask,
+            do_sample=False,
+            max_new_tokens=options.max_new_tokens,
         )
         answers += tokenizer.batch_decode(made[:, prompts.shape[1] :], skip_special_tokens=True)
     return {"loss": total / tokens, "answers": answers}
@@ -50,7 +54,11 @@ def evaluate(model, rows, tokenizer):
 tokenizer = AutoTokenizer.from_pretrained(options.model)
 with open(options.rows, encoding="utf-8") as lines:
     rows = [json.loads(line) for line in lines]
-results = {"base": evaluate(AutoModelForCausalLM.from_pretrained(options.model, dtype="float32"), rows, tokenizer)}
+results = {
+    "base": evaluate(
+        AutoModelForCausalLM.from_pretrained(options.model, dtype="float32"), rows, tokenizer
+    )
+}
 tuned = PeftModel.from_pretrained(
     AutoModelForCausalLM.from_pretrained(options.model, dtype="float32"), options.adapter
 ).eval()

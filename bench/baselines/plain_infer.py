@@ -1,4 +1,5 @@
-"""Batch inference with the tuned model as a plain script does it: one padded batch after another, in the order of the file.
+"""Batch inference with the tuned model as a plain script does it: one padded batch after another,
+in the order of the file.
 
 --continuous: transformers' own continuous batching (generate_batch) instead.
 """
@@ -25,16 +26,24 @@ options = parser.parse_args()
 def padded(model, prompts):
     answers = []
     for start in range(0, len(prompts), options.batch_size):
-        batch = tokenizer.pad({"input_ids": prompts[start : start + options.batch_size]}, return_tensors="pt")
+        batch = tokenizer.pad(
+            {"input_ids": prompts[start : start + options.batch_size]}, return_tensors="pt"
+        )
         made = model.generate(**batch, do_sample=False, max_new_tokens=options.max_new_tokens)
-        answers += tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        answers += tokenizer.batch_decode(
+            made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
+        )
     return answers
 
 
 @torch.no_grad()  # not inference_mode(): it works in a thread of its own
 def continuous(model, prompts):
     model.generation_config.do_sample = False
-    made = list(model.get_base_model().generate_batch(prompts, max_new_tokens=options.max_new_tokens).values())
+    made = list(
+        model.get_base_model()
+        .generate_batch(prompts, max_new_tokens=options.max_new_tokens)
+        .values()
+    )
     for one in made:  # a failure is only logged, and the answer left empty
         if one.error or not one.generated_tokens:
             raise SystemExit(f"a prompt was not answered: {one.error}")

@@ -1,4 +1,6 @@
-"""Base and adapter in one folder, as PEFT's documentation does it: `python trl_merge.py MODEL ADAPTER OUTPUT`."""
+"""Base and adapter in one folder, as PEFT's documentation does it: `python trl_merge.py MODEL
+ADAPTER OUTPUT`.
+"""
 
 import sys
 
@@ -6,6 +8,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model, adapter, output = sys.argv[1:]
-merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), adapter).merge_and_unload()
+merged = PeftModel.from_pretrained(
+    AutoModelForCausalLM.from_pretrained(model), adapter
+).merge_and_unload()
 merged.save_pretrained(output)
 AutoTokenizer.from_pretrained(model).save_pretrained(output)

@@ -1,4 +1,6 @@
-"""GSM8K's rows as TRL's documentation wants them: `python trl_rows.py RAW OUTPUT`, question/answer → prompt/completion."""
+"""GSM8K's rows as TRL's documentation wants them: `python trl_rows.py RAW OUTPUT`, question/answer
+→ prompt/completion.
+"""
 
 import json
 import sys

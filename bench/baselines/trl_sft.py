@@ -1,6 +1,8 @@
-"""TRL's SFTTrainer on prompt/completion rows, written as its documentation writes it. Every option departs from its defaults.
+"""TRL's SFTTrainer on prompt/completion rows, written as its documentation writes it. Every option
+departs from its defaults.
 
-Reads jsonl rows {"prompt": [messages], "completion": [messages]}, or {"input_ids", "labels"}; writes the seconds of the training loop and its losses.
+Reads jsonl rows {"prompt": [messages], "completion": [messages]}, or {"input_ids", "labels"};
+writes the seconds of the training loop and its losses.
 """
 
 import argparse
@@ -33,7 +35,9 @@ parser.add_argument("output")
 parser.add_argument("--dtype", default="float32", help="of the base model's weights")
 parser.add_argument("--mixed", action="store_true", help="autocast to bf16, which is TRL's default")
 parser.add_argument("--no-checkpointing", action="store_true")
-parser.add_argument("--in-order", action="store_true", help="take the rows as they stand in the file")
+parser.add_argument(
+    "--in-order", action="store_true", help="take the rows as they stand in the file"
+)
 parser.add_argument("--learning-rate", type=float, default=2e-4)
 parser.add_argument("--packing", action="store_true")
 parser.add_argument("--save", action="store_true", help="save the adapter")
@@ -71,4 +75,12 @@ if options.save:
     trainer.save_model(f"{options.output}.run")
 with open(options.output, "w", encoding="utf-8") as out:
     gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0
-    json.dump({"seconds": clock.ended - began, "losses": clock.losses, "tokens": clock.tokens, "gpu_mb": gpu}, out)
+    json.dump(
+        {
+            "seconds": clock.ended - began,
+            "losses": clock.losses,
+            "tokens": clock.tokens,
+            "gpu_mb": gpu,
+        },
+        out,
+    )

@@ -1,4 +1,6 @@
-"""Unsloth as its notebooks write it: `python unsloth_sft.py ROWS MODEL OUTPUT`. Never run yet: it needs a GPU."""
+"""Unsloth as its notebooks write it: `python unsloth_sft.py ROWS MODEL OUTPUT`. Never run yet: it
+needs a GPU.
+"""
 
 from unsloth import FastLanguageModel  # isort: skip - it patches the others, so it comes first
 
@@ -23,7 +25,9 @@ model = FastLanguageModel.get_peft_model(
 
 
 def as_text(row):
-    return {"text": tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False)}
+    return {
+        "text": tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False)
+    }
 
 
 trainer = SFTTrainer(
@@ -49,6 +53,10 @@ trainer.train()
 losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 with open(output, "w", encoding="utf-8") as out:
     json.dump(
-        {"seconds": time.perf_counter() - began, "losses": losses, "gpu_mb": torch.cuda.max_memory_allocated() / 2**20},
+        {
+            "seconds": time.perf_counter() - began,
+            "losses": losses,
+            "gpu_mb": torch.cuda.max_memory_allocated() / 2**20,
+        },
         out,
     )

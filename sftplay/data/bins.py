@@ -1,4 +1,6 @@
-"""Counted lengths in about thirty bars with round borders; a long tail is put into the last one, so that it hides nothing else."""
+"""Counted lengths in about thirty bars with round borders; a long tail is put into the last one, so
+that it hides nothing else.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ def bins_of(counted: Sequence[tuple[int, int]]) -> list[list[int]]:
     counts = [0] * (last - first + 1)
     for value, count in counted:
         counts[min(value // step, last) - first] += count
-    bars = [[(first + place) * step, (first + place + 1) * step, count] for place, count in enumerate(counts)]
+    bars = [
+        [(first + place) * step, (first + place + 1) * step, count]
+        for place, count in enumerate(counts)
+    ]
     bars[-1][1] = max(bars[-1][1], counted[-1][0] + 1)
     return bars
 

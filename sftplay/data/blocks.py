@@ -1,4 +1,6 @@
-"""Files of rows read in blocks of whole lines, which can be worked on one by one, by several processes."""
+"""Files of rows read in blocks of whole lines, which can be worked on one by one, by several
+processes.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""JSON with the numbers as they were written: `10.50` stays `10.50`, and an integer of 25 digits keeps them all.
+"""JSON with the numbers as they were written: `10.50` stays `10.50`, and an integer of 25 digits
+keeps them all.
 
-Arguments of tool calls are trained text by text, so a number may not change on its way through the stages.
+Arguments of tool calls are trained text by text, so a number may not change on its way through the
+stages.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from typing import Any
 
 import orjson
 
-# In JSON text: a number that may read otherwise once it was parsed. Digits in a text match too, which costs a second look.
+# In JSON text: a number that may read otherwise once it was parsed. Digits in a text match too,
+# which costs a second look.
 _SPECIAL_NUMBER = re.compile(rb"[:\[,\s]-?[0-9]+[.eE]|[0-9]{16}|[:\[,\s]-0")
 
 
@@ -50,7 +53,9 @@ def loads(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | Non
     Raises:
         ValueError: not JSON, NaN, Infinity and 1e999 included. RecursionError: nested too deeply.
     """
-    return json.loads(text, parse_float=_float, parse_int=_int, parse_constant=_refuse, object_pairs_hook=pairs)
+    return json.loads(
+        text, parse_float=_float, parse_int=_int, parse_constant=_refuse, object_pairs_hook=pairs
+    )
 
 
 def dumps(value: Any, *, newline: bool = False) -> bytes:
@@ -60,7 +65,9 @@ def dumps(value: Any, *, newline: bool = False) -> bytes:
         TypeError: a value that JSON has no form for.
     """
     newline_option = orjson.OPT_APPEND_NEWLINE if newline else 0
-    return orjson.dumps(value, default=_fragment, option=orjson.OPT_PASSTHROUGH_DATETIME | newline_option)
+    return orjson.dumps(
+        value, default=_fragment, option=orjson.OPT_PASSTHROUGH_DATETIME | newline_option
+    )
 
 
 def pretty(value: Any, **options: Any) -> str:

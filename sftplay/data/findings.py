@@ -1,4 +1,6 @@
-"""Findings in rows, gathered while they stream by: counted, with a few examples, and reported once at the end."""
+"""Findings in rows, gathered while they stream by: counted, with a few examples, and reported once
+at the end.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,10 @@ class Finding:
 
     Attributes:
         kind: its name in reports and in a stamp's facts.
-        severity: `fatal` fails the stage, `reject` sets the row aside; `warning` and `note` leave it in and say so, the
-            first as something to look at (`--strict` fails on it and on rejects), the second as something to know.
+        severity: `fatal` fails the stage, `reject` sets the row aside; `warning` and `note` leave
+            it in and say so, the
+            first as something to look at (`--strict` fails on it and on rejects), the second as
+            something to know.
         what: half a sentence for a person.
         todo: what to type or change.
     """
@@ -58,7 +62,9 @@ class Findings:
 
     def of(self, severity: Severity) -> list[Finding]:
         """Return the findings of one severity, the most frequent first."""
-        return sorted((finding for finding in self.counts if finding.severity == severity), key=self._order)
+        return sorted(
+            (finding for finding in self.counts if finding.severity == severity), key=self._order
+        )
 
     def count(self, kind: str) -> int:
         """Count how often a kind was found, over all its findings."""
@@ -88,7 +94,10 @@ class Findings:
 
     def say(self, but: str = "") -> None:
         """Print warnings and notes with what to do; `but`: a kind that is printed elsewhere."""
-        for findings, tell in ((self.of("warning"), console.warning), (self.of("note"), console.info)):
+        for findings, tell in (
+            (self.of("warning"), console.warning),
+            (self.of("note"), console.info),
+        ):
             for finding in findings:
                 if finding.kind == but:
                     continue
@@ -100,7 +109,9 @@ class Findings:
         if found:
             listing = "\n".join(f"  {self.line(finding)}" for finding in found)
             todo = "\n".join(filter(None, (todos(found), "or leave --strict out")))
-            raise DataError(f"--strict: there are warnings, and nothing was replaced\n{listing}", todo=todo)
+            raise DataError(
+                f"--strict: there are warnings, and nothing was replaced\n{listing}", todo=todo
+            )
 
     def _kept_apart(self, finding: Finding) -> Finding:
         if finding in self.counts or len(self.counts) < KINDS:

@@ -1,8 +1,9 @@
-"""A data stage's output folder: its files change together or not at all, and the next stage can tell what it read.
+"""A data stage's output folder: its files change together or not at all, and the next stage can
+tell what it read.
 
-New files are written into a temporary folder inside the output folder (the folder itself may be a mount, and git keeps
-it), fsynced, and renamed over the old ones at the end; the stamp goes first and comes back last, so it never vouches for
-a mixture.
+New files are written into a temporary folder inside the output folder (the folder itself may be a
+mount, and git keeps it), fsynced, and renamed over the old ones at the end; the stamp goes first
+and comes back last, so it never vouches for a mixture.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ Marks = Mapping[str, Mapping[str, Any]]  # file name → {"size", "mtime_ns", "h
 
 @contextmanager
 def new_files(folder: Path, stage: str) -> Iterator[Path]:
-    """Yield an empty temporary folder; when the block ends well, its files replace those of `folder` in one go.
+    """Yield an empty temporary folder; when the block ends well, its files replace those of
+    `folder` in one go.
 
     Raises:
-        BusyError: another process writes there (75). StorageError: disk full (74). PermissionDeniedError (77).
+        BusyError: another process writes there (75). StorageError: disk full (74).
+            PermissionDeniedError (77).
     """
     tmp = folder / f"{TMP_PREFIX}{stage}.{os.getpid()}"
     try:
@@ -52,7 +55,9 @@ def _replace(folder: Path, tmp: Path) -> None:
     for name in names:
         with open(tmp / name, "rb") as written:
             os.fsync(written.fileno())
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # a few renames: Ctrl-C waits for them
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, _SIGNALS
+    )  # a few renames: Ctrl-C waits for them
     try:
         if STAMP in names:
             (folder / STAMP).unlink(missing_ok=True)
@@ -63,22 +68,32 @@ def _replace(folder: Path, tmp: Path) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def marks(folder: Path, names: Iterable[str], advance: Advance = ignore) -> dict[str, dict[str, Any]]:
+def marks(
+    folder: Path, names: Iterable[str], advance: Advance = ignore
+) -> dict[str, dict[str, Any]]:
     """Return size, time and content hash of files in `folder`: for the stamp's facts under `files`."""
     return {name: mark(folder / name, advance) for name in names}
 
 
 def mark(path: Path, advance: Advance = ignore) -> dict[str, Any]:
-    """Return size, time of last change and content hash of one file; `advance` is told the bytes as they are read."""
+    """Return size, time of last change and content hash of one file; `advance` is told the bytes as
+    they are read.
+    """
     try:
         stat = path.stat()
-        return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "hash": content_hash(path, advance)}
+        return {
+            "size": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            "hash": content_hash(path, advance),
+        }
     except OSError as error:
         raise explain_os_error(error, path) from error
 
 
 def remembered(path: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return `mark(path)`, without reading the file where size and time are still those of a mark made before."""
+    """Return `mark(path)`, without reading the file where size and time are still those of a mark
+    made before.
+    """
     try:
         stat = path.stat()
     except OSError as error:
@@ -106,7 +121,9 @@ def source_of(folder: Path, names: Iterable[str], stamp: Stamp | None) -> str:
 
 
 def lost_file(folder: Path, stamp: Stamp | None) -> str | None:
-    """Explain why the stage has to run again although nothing it reads changed: a file that it wrote is gone."""
+    """Explain why the stage has to run again although nothing it reads changed: a file that it
+    wrote is gone.
+    """
     names = stamp.facts.get("files", {}) if stamp else {}
     gone = [name for name in names if not (folder / name).is_file()]
     return f"{gone[0]} is gone" if gone else None
@@ -116,4 +133,6 @@ def require_rows(folder: Path, names: Iterable[str], todo: str) -> None:
     """Raise NotFoundError (66) with what to type where the stage before has not run."""
     for name in names:
         if not (folder / name).is_file():
-            raise NotFoundError("no such file: the stage before has not run", where=str(folder / name), todo=todo)
+            raise NotFoundError(
+                "no such file: the stage before has not run", where=str(folder / name), todo=todo
+            )

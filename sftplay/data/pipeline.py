@@ -1,4 +1,6 @@
-"""The data stages in order: which of them have to run again, and bringing them up to date with what was asked of them before."""
+"""The data stages in order: which of them have to run again, and bringing them up to date with what
+was asked of them before.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ from sftplay.places import data_folder
 from sftplay.stages import BY_NAME, Job
 
 # stage → the kind of its folder under data/
-FOLDERS = {"process": "processed", "style": "processed_with_style", "render": "rendered", "tokenize": "tokenized"}
+FOLDERS = {
+    "process": "processed",
+    "style": "processed_with_style",
+    "render": "rendered",
+    "tokenize": "tokenized",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,8 @@ class StaleStage:
 
 
 def ensure_current(job: Job, *, refuse: bool) -> Path:
-    """Bring data/tokenized up to date: every stage that is missing or stale runs, with the overrides and options stamped in it.
+    """Bring data/tokenized up to date: every stage that is missing or stale runs, with the
+    overrides and options stamped in it.
 
     Args:
         job: of any stage; its config and overrides count, on top of the stamped ones.
@@ -39,7 +47,8 @@ def ensure_current(job: Job, *, refuse: bool) -> Path:
         The folder with the tokenized rows.
 
     Raises:
-        RefusedError: something is stale and `refuse` is set, or the style that rows were made with is gone from the config (76).
+        RefusedError: something is stale and `refuse` is set, or the style that rows were made with
+            is gone from the config (76).
         Whatever the stages raise.
     """
     for step in _steps(job):
@@ -56,11 +65,16 @@ def ensure_current(job: Job, *, refuse: bool) -> Path:
 
 
 def _steps(job: Job) -> Iterator[StaleStage]:
-    """Yield the stages that have to run. Lazy: whether a stage is stale is known once the ones before it have run."""
+    """Yield the stages that have to run.
+
+    Lazy: whether a stage is stale is known once the ones before it have run.
+    """
     for stage, kind in FOLDERS.items():
         folder = data_folder(kind, job.settings)
         module = importlib.import_module(BY_NAME[stage].module)
-        if (stage == "style" and not _has_style(job)) or (stage == "process" and _is_handmade(folder)):
+        if (stage == "style" and not _has_style(job)) or (
+            stage == "process" and _is_handmade(folder)
+        ):
             continue
         reason = module.freshness(job)
         if reason is not None:
@@ -71,7 +85,8 @@ def _has_style(job: Job) -> bool:
     """Tell whether the rows to render are styled ones.
 
     Raises:
-        RefusedError: they were, and neither the config nor the stamp knows the prompt any more (76).
+        RefusedError: they were, and neither the config nor the stamp knows the prompt any more
+            (76).
     """
     from sftplay.data import style
 
@@ -90,7 +105,9 @@ def _has_style(job: Job) -> bool:
 
 
 def _is_handmade(folder: Path) -> bool:
-    """Processed rows without a stamp are somebody's own work; a stage that was killed leaves a temporary folder behind."""
+    """Processed rows without a stamp are somebody's own work; a stage that was killed leaves a
+    temporary folder behind.
+    """
     made = (folder / "train.jsonl").is_file() and read_stamp(folder) is None
     if made and not any(folder.glob(f"{TMP_PREFIX}*")):
         console.info(f"{folder} has no stamp: rows made by hand, left as they are")

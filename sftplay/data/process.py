@@ -1,7 +1,9 @@
-"""process: data/raw in any known format → data/processed/{train,val,test}.jsonl, rejects.jsonl and report.json.
+"""process: data/raw in any known format → data/processed/{train,val,test}.jsonl, rejects.jsonl and
+report.json.
 
-Pieces of the raw files are converted (by several processes where that pays), then taken in order: duplicates out, rows
-written. Nothing grows with the input but at most 16 bytes a row, by which duplicates are known.
+Pieces of the raw files are converted (by several processes where that pays), then taken in order:
+duplicates out, rows written. Nothing grows with the input but at most 16 bytes a row, by which
+duplicates are known.
 """
 
 from __future__ import annotations
@@ -34,10 +36,19 @@ from sftplay.stages import Job
 REJECTS, REPORT = "rejects.jsonl", "report.json"
 ROW_FILES = tuple(f"{split}.jsonl" for split in SPLITS)
 SECTION = (
-    *("data.raw", "data.format", "data.fields", "data.reasoning", "data.odd_turns", "data.near_duplicates"),
+    *(
+        "data.raw",
+        "data.format",
+        "data.fields",
+        "data.reasoning",
+        "data.odd_turns",
+        "data.near_duplicates",
+    ),
     *("data.val_share", "data.test_share", "data.max_reject_share"),
 )
-_HASHING = 8  # input and output are hashed, a byte in about an eighth of the time that its conversion takes (progress)
+# input and output are hashed, a byte in about an eighth of the time that its conversion takes
+# (progress)
+_HASHING = 8
 
 
 def freshness(job: Job) -> str | None:
@@ -55,18 +66,25 @@ def freshness(job: Job) -> str | None:
     except (NotFoundError, DataError):
         if stamp.section.get("data.raw") != section_of(settings, "data.raw")["data.raw"]:
             raise  # other rows are asked for now
-        console.warning(f"data.raw ({settings.data.raw}) has no files any more: {folder} stays as it is")
+        console.warning(
+            f"data.raw ({settings.data.raw}) has no files any more: {folder} stays as it is"
+        )
         return None
     known = stamp.facts.get("sources", {})
-    source = output.hash_of({file.name: output.remembered(file.path, known.get(file.name)) for file in files})
-    return output.lost_file(folder, stamp) or why_stale(stamp, "process", source, section_of(settings, *SECTION))
+    source = output.hash_of(
+        {file.name: output.remembered(file.path, known.get(file.name)) for file in files}
+    )
+    return output.lost_file(folder, stamp) or why_stale(
+        stamp, "process", source, section_of(settings, *SECTION)
+    )
 
 
 def run(job: Job) -> None:
     """Make data/processed.
 
     Raises:
-        DataError: unreadable or unknown files, too many bad rows, nothing to train on (65); the old rows stay.
+        DataError: unreadable or unknown files, too many bad rows, nothing to train on (65); the old
+            rows stay.
         NotFoundError: data.raw names nothing (66). StorageError: disk full (74).
     """
     settings = job.settings.data
@@ -75,17 +93,26 @@ def run(job: Job) -> None:
     for name in found.skipped:
         console.warning(f"{name}: not a data file, left out")
     size = sum(file.path.stat().st_size for file in found.files)
-    with output.new_files(folder, "process") as tmp, progress(size + 3 * size // _HASHING, "B", "process") as bar:
+    with (
+        output.new_files(folder, "process") as tmp,
+        progress(size + 3 * size // _HASHING, "B", "process") as bar,
+    ):
 
         def hashed(amount: int) -> None:
             bar.advance(amount // _HASHING)
 
         sources = {file.name: output.mark(file.path, hashed) for file in found.files}
-        sample = None if settings.near_duplicates == "drop" else Sample(len(PRECEDENCE))  # else every row is looked at
-        counts = _write_rows(found.files, settings, worker_count(settings.workers, size), tmp, bar, sample)
+        sample = (
+            None if settings.near_duplicates == "drop" else Sample(len(PRECEDENCE))
+        )  # else every row is looked at
+        counts = _write_rows(
+            found.files, settings, worker_count(settings.workers, size), tmp, bar, sample
+        )
         _refuse_changed(found.files, sources)
         _refuse_unusable(counts, settings, tmp, folder)
-        counts.add_alike(near_duplicates(tmp, counts.rows_out, settings, counts.findings, hashed, sample))
+        counts.add_alike(
+            near_duplicates(tmp, counts.rows_out, settings, counts.findings, hashed, sample)
+        )
         _note_empty(counts, settings)
         if job.options.get("strict"):
             _refuse_warnings(counts, tmp, folder)
@@ -96,7 +123,12 @@ def run(job: Job) -> None:
 
 
 def _write_rows(
-    files: tuple[RawFile, ...], settings: DataSettings, workers: int, tmp: Path, bar: ProgressBar, sample: Sample | None
+    files: tuple[RawFile, ...],
+    settings: DataSettings,
+    workers: int,
+    tmp: Path,
+    bar: ProgressBar,
+    sample: Sample | None,
 ) -> ProcessCounts:
     counts, seen = ProcessCounts(), SeenRows()
     with ExitStack() as stack:
@@ -123,11 +155,18 @@ def _refuse_changed(files: tuple[RawFile, ...], sources: output.Marks) -> None:
     for file in files:
         stat, mark = file.path.stat(), sources[file.name]
         if (stat.st_size, stat.st_mtime_ns) != (mark["size"], mark["mtime_ns"]):
-            raise DataError("the file changed while it was read", where=file.name, todo="run it again")
+            raise DataError(
+                "the file changed while it was read", where=file.name, todo="run it again"
+            )
 
 
-def _refuse_unusable(counts: ProcessCounts, settings: DataSettings, tmp: Path, folder: Path) -> None:
-    """Raise DataError where the rows can't be used. The rejects are put in place even so: they say why."""
+def _refuse_unusable(
+    counts: ProcessCounts, settings: DataSettings, tmp: Path, folder: Path
+) -> None:
+    """Raise DataError where the rows can't be used.
+
+    The rejects are put in place even so: they say why.
+    """
     if not counts.rows_in:
         raise DataError("no rows in any file", where=str(settings.raw), todo="put your rows there")
     share = counts.rejected / counts.rows_in
@@ -145,7 +184,9 @@ def _refuse_unusable(counts: ProcessCounts, settings: DataSettings, tmp: Path, f
     if not counts.splits["train"]:
         todo = "add rows, or put fewer aside: --set data.val_share=0 --set data.test_share=0"
         raise DataError(
-            f"none of {count_of(counts.rows_out)} is in the train split", where=str(settings.raw), todo=todo
+            f"none of {count_of(counts.rows_out)} is in the train split",
+            where=str(settings.raw),
+            todo=todo,
         )
 
 
@@ -180,5 +221,8 @@ def _note_empty(counts: ProcessCounts, settings: DataSettings) -> None:
         if share and not counts.splits[split]:
             what = f"the {split} split is empty, so nothing can be evaluated on it"
             counts.findings.add(
-                Finding("empty_split", "warning", what, f"add rows, or set a larger data.{split}_share"), count=0
+                Finding(
+                    "empty_split", "warning", what, f"add rows, or set a larger data.{split}_share"
+                ),
+                count=0,
             )

@@ -1,6 +1,8 @@
-"""A progress bar with ETA for anything that takes over two seconds: drawn on a terminal, plain lines elsewhere.
+"""A progress bar with ETA for anything that takes over two seconds: drawn on a terminal, plain
+lines elsewhere.
 
-A stage's stderr is often a pipe that a launcher copies to a terminal; the launcher says so with SFTPLAY_TERMINAL=<columns>.
+A stage's stderr is often a pipe that a launcher copies to a terminal; the launcher says so with
+SFTPLAY_TERMINAL=<columns>.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class ProgressBar:
         self._bar: Any = None
 
     def advance(self, amount: float = 1, **shown: Any) -> None:
-        """Count `amount` more, or a part of one; `shown` are values to show beside the bar (loss="1.93")."""
+        """Count `amount` more, or a part of one; `shown` are values to show beside the bar
+        (loss="1.93").
+        """
         self.done += amount
         if self._bar is not None:
             self._draw(shown)
@@ -62,7 +66,11 @@ class ProgressBar:
     def line(self, now: float, shown: dict[str, Any]) -> str:
         """Return what a plain line says: share, rate, time left."""
         rate = (self.done - self._first) / max(now - self._start, 1e-9)
-        per_second = f"{self._amount(rate)}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s per {self.unit}"
+        per_second = (
+            f"{self._amount(rate)}/s"
+            if rate >= 1
+            else f"{1 / max(rate, 1e-9):.1f} s per {self.unit}"
+        )
         parts = [self._amount(self.done), per_second]
         if self.total:
             share = f"{min(self.done / self.total, 1):.0%} of {self._amount(self.total)}"
@@ -90,7 +98,9 @@ class ProgressBar:
         self._bar = None
 
     def _amount(self, amount: float) -> str:
-        return human_size(amount) if self.unit == "B" else console.count_of(round(amount), self.unit)
+        return (
+            human_size(amount) if self.unit == "B" else console.count_of(round(amount), self.unit)
+        )
 
     def _open_bar(self, columns: int, now: float) -> None:
         from tqdm import tqdm  # 0.1 s, and most work is over sooner

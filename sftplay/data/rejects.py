@@ -1,4 +1,7 @@
-"""A bad row: where it stands, why it was set aside, and the row itself. One JSON line each in rejects.jsonl."""
+"""A bad row: where it stands, why it was set aside, and the row itself.
+
+One JSON line each in rejects.jsonl.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,9 @@ class Reject:
 
 
 def reject(line: int, bad: BadRowError, raw: bytes | None, value: Any = None) -> Reject:
-    """Make a reject of a row: `raw` is its text (None for rows of tables), `value` the row where it could be parsed."""
+    """Make a reject of a row: `raw` is its text (None for rows of tables), `value` the row where it
+    could be parsed.
+    """
     if raw is None:
         row = orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS)
     elif value is not None:

@@ -1,4 +1,6 @@
-"""Stage `render`: the chat template applied to processed (or styled) rows, in pairs of `input` and `target`."""
+"""Stage `render`: the chat template applied to processed (or styled) rows, in pairs of `input` and
+`target`.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,26 @@ from sftplay.stages import Job
 
 FILES = tuple(f"{split}.jsonl" for split in SPLITS)
 REJECTS, REPORT = "rejects.jsonl", "report.json"
-SECTION = ("data.turns", "data.eot", "data.chat_template", "data.system_unsupported", "data.special_tokens_in_text")
+SECTION = (
+    "data.turns",
+    "data.eot",
+    "data.chat_template",
+    "data.system_unsupported",
+    "data.special_tokens_in_text",
+)
 
 
 def source_folder(job: Job) -> Path:
-    """Return the folder whose rows are rendered: the styled one where it is there, unless --no-style."""
+    """Return the folder whose rows are rendered: the styled one where it is there, unless
+    --no-style.
+    """
     styled = data_folder("processed_with_style", job.settings)
     wants_style = not job.options.get("no_style")
-    return styled if wants_style and (styled / FILES[0]).is_file() else data_folder("processed", job.settings)
+    return (
+        styled
+        if wants_style and (styled / FILES[0]).is_file()
+        else data_folder("processed", job.settings)
+    )
 
 
 def freshness(job: Job) -> str | None:
@@ -57,14 +71,17 @@ def freshness(job: Job) -> str | None:
     section = _section(job, choose_template(job.settings.data.chat_template, tokenizer), tokenizer)
     if stamp.facts.get("from") != source.name:
         return f"its rows come from {source} now"
-    return lost_file(folder, stamp) or why_stale(stamp, "render", source_of(source, FILES, read_stamp(source)), section)
+    return lost_file(folder, stamp) or why_stale(
+        stamp, "render", source_of(source, FILES, read_stamp(source)), section
+    )
 
 
 def run(job: Job) -> None:
     """Render every split into data/rendered.
 
     Raises:
-        DataError: rows that can't be rendered, with places and what to do; nothing is replaced then (65).
+        DataError: rows that can't be rendered, with places and what to do; nothing is replaced then
+            (65).
         NotFoundError: no processed rows, no model (66).
     """
     settings, source = job.settings, source_folder(job)
@@ -81,7 +98,9 @@ def run(job: Job) -> None:
     with new_files(folder, "render") as tmp:
         recipe = _recipe(settings, template, traits, tokenizer)
         counts = _render_files(recipe, source, tmp, settings.data.workers)
-        _judge(counts, settings.data.max_reject_share, keep_rejects=lambda: _keep_rejects(tmp, folder))
+        _judge(
+            counts, settings.data.max_reject_share, keep_rejects=lambda: _keep_rejects(tmp, folder)
+        )
         count_additions(template, traits, counts.without_system, counts.findings)
         if job.options.get("strict"):
             counts.findings.refuse_warnings()
@@ -106,12 +125,19 @@ def run(job: Job) -> None:
 
 
 def _warn_if_stale(job: Job, source: Path) -> None:
-    """Warn about stale rows. Rows made by hand have no stamp and need none; others should be what their stage would make today."""
+    """Warn about stale rows.
+
+    Rows made by hand have no stamp and need none; others should be what their stage would make
+    today.
+    """
     stage = style if source == data_folder("processed_with_style", job.settings) else process
     reason = stage.freshness(job) if read_stamp(source) else None
     if reason:
         name = stage.__name__.rpartition(".")[2]
-        what, todo = f"{source} is not current ({reason})", f"`inv {name}` makes it again, then repeat this"
+        what, todo = (
+            f"{source} is not current ({reason})",
+            f"`inv {name}` makes it again, then repeat this",
+        )
         if job.options.get("strict"):
             raise DataError(f"--strict: {what}", todo=todo)
         console.warning(f"{what}: {todo}")
@@ -142,13 +168,17 @@ def _recipe(
     )
 
 
-def _render_files(recipe: RenderSettings, source: Path, target: Path, asked_workers: int | None) -> Counts:
+def _render_files(
+    recipe: RenderSettings, source: Path, target: Path, asked_workers: int | None
+) -> Counts:
     counts = Counts()
     size = sum((source / name).stat().st_size for name in FILES)
     with ExitStack() as stack:
         bar: ProgressBar = stack.enter_context(progress(size, "B", "render"))
         rejects = stack.enter_context(open(target / REJECTS, "wb"))
-        outs = {str(source / name): stack.enter_context(open(target / name, "wb")) for name in FILES}
+        outs = {
+            str(source / name): stack.enter_context(open(target / name, "wb")) for name in FILES
+        }
         leaks, before = Leaks(), ""
         rendered = ordered_map(
             partial(render_block, recipe),
@@ -183,7 +213,8 @@ def _judge(counts: Counts, allowed: float, keep_rejects: Callable[[], Path]) -> 
         console.warning(f"{share}, set aside in {REJECTS}\n{listing}")
     if not counts.rows.get(SPLITS[0]):
         raise DataError(
-            "no rows to train on: the train split is empty", todo="give more rows, or smaller data.val_share"
+            "no rows to train on: the train split is empty",
+            todo="give more rows, or smaller data.val_share",
         )
 
 
@@ -195,4 +226,6 @@ def _keep_rejects(tmp: Path, folder: Path) -> Path:
 def _say_counts(counts: Counts, source: Path, folder: Path) -> None:
     counts.findings.say()
     rows = ", ".join(f"{split} {counts.rows.get(split, 0):,}" for split in SPLITS)
-    console.success(f"rendered {source} → {folder}: {rows} rows, {sum(counts.turns.values()):,} trained turns")
+    console.success(
+        f"rendered {source} → {folder}: {rows} rows, {sum(counts.turns.values()):,} trained turns"
+    )

@@ -1,6 +1,8 @@
-"""data/processed/report.html: what process, render and tokenize found, on one page that needs nothing but itself.
+"""data/processed/report.html: what process, render and tokenize found, on one page that needs
+nothing but itself.
 
-Each stage leaves a report.json in its own folder and then writes the page anew from all that are there and belong together.
+Each stage leaves a report.json in its own folder and then writes the page anew from all that are
+there and belong together.
 """
 
 from __future__ import annotations
@@ -30,14 +32,18 @@ _KINDS: Mapping[str, tuple[Kind, str]] = {
 
 
 def write_page(job: Job) -> None:
-    """Write the page of a dataset; where data/processed can't be written, the work goes on without it."""
+    """Write the page of a dataset; where data/processed can't be written, the work goes on without
+    it.
+    """
     folder = data_folder("processed", job.settings)
     if read_stamp(folder) is None:
         return  # rows made by hand: nobody counted them
     try:
         write_text(folder / PAGE, page_of(folder, reports_of(job)))
     except PermissionDeniedError:
-        console.info(f"{folder / PAGE} can't be written; the numbers are in report.json of each folder")
+        console.info(
+            f"{folder / PAGE} can't be written; the numbers are in report.json of each folder"
+        )
         return
     console.info(f"the whole report: {folder / PAGE}")
 
@@ -46,7 +52,11 @@ def reports_of(job: Job) -> dict[str, Report]:
     """Stage → its report, for the stages whose output is there and was made of what lies before it."""
     found: dict[str, Report] = {}
     stamps = {kind: _stamp(data_folder(kind, job.settings)) for kind in DATA_FOLDERS}
-    for stage, kind in (("process", "processed"), ("render", "rendered"), ("tokenize", "tokenized")):
+    for stage, kind in (
+        ("process", "processed"),
+        ("render", "rendered"),
+        ("tokenize", "tokenized"),
+    ):
         path = data_folder(kind, job.settings) / "report.json"
         if stamps[kind] is None or not path.is_file():
             break
@@ -70,7 +80,11 @@ def _is_older(stamps: Mapping[str, Stamp], kind: str) -> bool:
         return bool(stamps["tokenized"].facts.get("rendered") != stamps["rendered"].output)
     source = stamps["rendered"].source
     styled = stamps["processed_with_style"]
-    through_style = styled is not None and styled.output == source and styled.source == stamps["processed"].output
+    through_style = (
+        styled is not None
+        and styled.output == source
+        and styled.source == stamps["processed"].output
+    )
     return source != stamps["processed"].output and not through_style
 
 
@@ -105,7 +119,11 @@ def _figures(done: Report, tokenized: Report | None) -> Iterator[tuple[object, o
     if near:
         said = "left out" if near["dropped"] else "kept" if near["found"] else ""
         sampled = near["looked_at"] < rows["out"]
-        yield "near duplicates", f"{near['found']:,}", f"in a sample of {near['looked_at']:,}" if sampled else said
+        yield (
+            "near duplicates",
+            f"{near['found']:,}",
+            f"in a sample of {near['looked_at']:,}" if sampled else said,
+        )
     if tokenized is not None:
         yield "tokens", f"{sum(tokenized['tokens'].values()):,}", ""
         yield "trained tokens", f"{sum(tokenized['trained_tokens'].values()):,}", "the answers"
@@ -114,9 +132,13 @@ def _figures(done: Report, tokenized: Report | None) -> Iterator[tuple[object, o
 
 
 def _findings(reports: Mapping[str, Report]) -> Iterator[Markup]:
-    found = [(stage, finding) for stage, report in reports.items() for finding in report["findings"]]
+    found = [
+        (stage, finding) for stage, report in reports.items() for finding in report["findings"]
+    ]
     if not any(finding["severity"] != "note" for _, finding in found):
-        yield html.notice("good", "No warnings." + (" The notes below are worth knowing." if found else ""))
+        yield html.notice(
+            "good", "No warnings." + (" The notes below are worth knowing." if found else "")
+        )
     for severity, (kind, word) in _KINDS.items():
         for stage, finding in found:
             if finding["severity"] == severity:
@@ -126,9 +148,15 @@ def _findings(reports: Mapping[str, Report]) -> Iterator[Markup]:
 def _finding(kind: Kind, word: str, stage: str, finding: Report) -> Markup:
     times = f"{finding['count']:,} × " if finding["count"] else ""
     more = " …" if finding["count"] > len(finding["rows"]) else ""
-    rows = html.paragraph("rows: ", html.code(", ".join(finding["rows"])), more, soft=True) if finding["rows"] else ""
+    rows = (
+        html.paragraph("rows: ", html.code(", ".join(finding["rows"])), more, soft=True)
+        if finding["rows"]
+        else ""
+    )
     todo = html.paragraph("what to do: ", finding["todo"], soft=True) if finding["todo"] else ""
-    said = html.paragraph(html.mark(kind, word), f" ({stage}) ", html.element("b", f"{times}{finding['what']}"))
+    said = html.paragraph(
+        html.mark(kind, word), f" ({stage}) ", html.element("b", f"{times}{finding['what']}")
+    )
     return html.notice(kind, said, rows, todo)
 
 
@@ -137,10 +165,22 @@ def _rows(done: Report, rendered: Report | None, tokenized: Report | None) -> It
     header += ["tokenized", "tokens", "trained tokens"] if tokenized else []
     table = []
     for split in SPLITS:
-        line = [split, done["splits"][split], *([rendered["splits"].get(split, 0)] if rendered else [])]
-        line += [tokenized[key][split] for key in ("rows", "tokens", "trained_tokens")] if tokenized else []
+        line = [
+            split,
+            done["splits"][split],
+            *([rendered["splits"].get(split, 0)] if rendered else []),
+        ]
+        line += (
+            [tokenized[key][split] for key in ("rows", "tokens", "trained_tokens")]
+            if tokenized
+            else []
+        )
         table.append([line[0], *(f"{count:,}" for count in line[1:])])
-    yield html.table(header, table, caption="rows in each split; the split is decided by a hash of a row's content")
+    yield html.table(
+        header,
+        table,
+        caption="rows in each split; the split is decided by a hash of a row's content",
+    )
     rows, near = done["rows"], done["near_duplicates"]
     checks: list[tuple[object, object]] = [
         (
@@ -155,7 +195,10 @@ def _rows(done: Report, rendered: Report | None, tokenized: Report | None) -> It
         checks.append(("near duplicates", f"{found}; {near['why']}"))
     if tokenized is not None:
         checks += [
-            ("answers without an end of turn", "0: every target ends with the end-of-turn token, else the stage fails"),
+            (
+                "answers without an end of turn",
+                "0: every target ends with the end-of-turn token, else the stage fails",
+            ),
             ("beginning of text twice", "0: else the stage fails"),
             ("rows that decode to other text", "0: else the stage fails"),
         ]
@@ -175,22 +218,34 @@ def _leaks(rendered: Report | None) -> str:
 def _lengths(done: Report, tokenized: Report | None) -> Iterator[Markup]:
     if tokenized is not None:
         limit, counts = tokenized["max_length"]["limit"], tokenized["length_counts"]
-        marks = [(limit, f"limit {limit:,}")] if counts["row"] and limit <= counts["row"][-1][0] * 1.2 else []
+        marks = (
+            [(limit, f"limit {limit:,}")]
+            if counts["row"] and limit <= counts["row"][-1][0] * 1.2
+            else []
+        )
         yield html.side_by_side(
             _histogram("Tokens a row", counts["row"], "tokens", marks),
             _histogram("Trained tokens a row", counts["trained"], "tokens"),
         )
         yield _quantiles(
-            "tokens", {"whole row": tokenized["lengths"]["row"], "trained": tokenized["lengths"]["trained"]}
+            "tokens",
+            {"whole row": tokenized["lengths"]["row"], "trained": tokenized["lengths"]["trained"]},
         )
     yield html.side_by_side(
         _histogram("Characters of a row's prompt", done["character_counts"]["input"], "characters"),
-        _histogram("Characters of a row's answers", done["character_counts"]["answer"], "characters"),
+        _histogram(
+            "Characters of a row's answers", done["character_counts"]["answer"], "characters"
+        ),
     )
-    yield _quantiles("characters", {"prompt": done["characters"]["input"], "answers": done["characters"]["answer"]})
+    yield _quantiles(
+        "characters",
+        {"prompt": done["characters"]["input"], "answers": done["characters"]["answer"]},
+    )
 
 
-def _histogram(title: str, bars: list[list[int]], x: str, marks: list[tuple[float, str]] | None = None) -> Markup:
+def _histogram(
+    title: str, bars: list[list[int]], x: str, marks: list[tuple[float, str]] | None = None
+) -> Markup:
     """Draw a histogram, its last bar as wide as the others, whatever it reaches to."""
     if not bars:
         return charts.histogram(title, [], x=x)
@@ -201,7 +256,11 @@ def _histogram(title: str, bars: list[list[int]], x: str, marks: list[tuple[floa
 
 
 def _quantiles(unit: str, rows: Mapping[str, Mapping[str, int]]) -> Markup:
-    names = [name for name in ("min", "p50", "p90", "p99", "max") if any(name in row for row in rows.values())]
+    names = [
+        name
+        for name in ("min", "p50", "p90", "p99", "max")
+        if any(name in row for row in rows.values())
+    ]
     table = [[what, *(f"{row.get(name, 0):,}" for name in names)] for what, row in rows.items()]
     return html.table([unit, *names], table, caption="p90: nine of ten rows are this long at most")
 
@@ -209,13 +268,17 @@ def _quantiles(unit: str, rows: Mapping[str, Mapping[str, int]]) -> Markup:
 def _template(rendered: Report) -> Markup:
     facts = rendered["facts"]
     adds = dict(facts.get("template_adds", {}))
-    if not facts.get("rows_without_system", 1):  # every row has a system prompt: the template's own is in none
+    if not facts.get(
+        "rows_without_system", 1
+    ):  # every row has a system prompt: the template's own is in none
         adds.pop("default_system", None)
     pairs = [
         ("end of turn", html.join((html.code(facts["eot"]), f" ({facts['eot_reason']})"))),
         (
             "system turns",
-            "rendered" if facts["system_supported"] else "not supported: merged into the user turn, or refused",
+            "rendered"
+            if facts["system_supported"]
+            else "not supported: merged into the user turn, or refused",
         ),
         ("trained turns", f"{rendered['trained_turns']:,}"),
         *((name.replace("_", " ") + ", added", html.code(text)) for name, text in adds.items()),
@@ -240,7 +303,9 @@ def _files(done: Report) -> Iterator[Markup]:
     for file in done["files"]:
         if file["dropped_keys"]:
             keys = [[key, f"{count:,}"] for key, count in file["dropped_keys"].items()]
-            yield html.details(f"{file['file']}: keys that are not kept", html.table(["key", "rows"], keys))
+            yield html.details(
+                f"{file['file']}: keys that are not kept", html.table(["key", "rows"], keys)
+            )
     if done["skipped_files"]:
         yield html.paragraph("no data files, left out: ", ", ".join(done["skipped_files"]))
 

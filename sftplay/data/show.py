@@ -1,4 +1,7 @@
-"""Stage `show`: tokenized rows on the screen, as the model sees them; what is trained stands out. Writes nothing."""
+"""Stage `show`: tokenized rows on the screen, as the model sees them; what is trained stands out.
+
+Writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,11 @@ from sftplay.stages import Job
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_UNTRAINED, _TRAINED, _SPECIAL = "2", "32", "4"  # dim, green, underlined (ECMA-48, select graphic rendition)
+_UNTRAINED, _TRAINED, _SPECIAL = (
+    "2",
+    "32",
+    "4",
+)  # dim, green, underlined (ECMA-48, select graphic rendition)
 _PLAIN_CONTROLS = "\n\t"
 
 
@@ -44,7 +51,8 @@ def run(job: Job) -> None:
     """Print rows of data/tokenized on stdout.
 
     Raises:
-        NotFoundError: nothing tokenized, no such row, no model (66). RefusedError: tokenized for another model (76).
+        NotFoundError: nothing tokenized, no such row, no model (66). RefusedError: tokenized for
+            another model (76).
     """
     folder = data_folder("tokenized", job.settings)
     split, count, row_id = job.options["split"], job.options["count"], job.options["row"]
@@ -61,7 +69,9 @@ def run(job: Job) -> None:
         return
     for row in chain((first,), rows):
         console.result(_heading(row))
-        console.result("".join(paint(text, trained) for text, trained in pieces(row, backend)) + "\n")
+        console.result(
+            "".join(paint(text, trained) for text, trained in pieces(row, backend)) + "\n"
+        )
 
 
 def _nothing(folder: Path, split: str, row_id: str | None) -> None:
@@ -72,12 +82,17 @@ def _nothing(folder: Path, split: str, row_id: str | None) -> None:
 
 
 def pieces(row: Shown, backend: Tokenizer) -> Iterator[tuple[str, bool]]:
-    """Yield (text, trained?) for each stretch of tokens that is trained, or is not, in order; special tokens are in the text."""
+    """Yield (text, trained?) for each stretch of tokens that is trained, or is not, in order;
+    special tokens are in the text.
+    """
     trained = row.labels != IGNORED
     borders = np.flatnonzero(np.diff(trained)) + 1
     for part in np.split(np.arange(len(row.ids)), borders):
         if len(part):
-            yield backend.decode(row.ids[part].tolist(), skip_special_tokens=False), bool(trained[part[0]])
+            yield (
+                backend.decode(row.ids[part].tolist(), skip_special_tokens=False),
+                bool(trained[part[0]]),
+            )
 
 
 def _check(job: Job, folder: Path, tokenizer_hash: str) -> None:
@@ -93,7 +108,9 @@ def _check(job: Job, folder: Path, tokenizer_hash: str) -> None:
     if warn_if_behind(job.settings):
         return
     if reason := tokenize.freshness(job):
-        console.warning(f"{folder} is not current ({reason}): `inv tokenize` makes it again, then repeat this")
+        console.warning(
+            f"{folder} is not current ({reason}): `inv tokenize` makes it again, then repeat this"
+        )
 
 
 def _rows(folder: Path, split: str) -> Iterator[Shown]:
@@ -106,7 +123,9 @@ def _rows(folder: Path, split: str) -> Iterator[Shown]:
 
 
 def _by_id(folder: Path, row_id: str, first: str) -> Iterator[Shown]:
-    """Yield the row of that id, whatever split it is in; all of its rows where `data.turns: unroll` made several."""
+    """Yield the row of that id, whatever split it is in; all of its rows where `data.turns: unroll`
+    made several.
+    """
     for split in (first, *(other for other in SPLITS if other != first)):
         for row in _rows(folder, split):
             if row.row_id == row_id or row.row_id.rpartition("-")[0] == row_id:
@@ -144,10 +163,14 @@ def _in(style: str, text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Text that a terminal shows and does not obey: control characters (Unicode's category Cc) are written as escapes."""
+    """Text that a terminal shows and does not obey: control characters (Unicode's category Cc) are
+    written as escapes.
+    """
     if text.isprintable():
         return text
     return "".join(
-        repr(char)[1:-1] if unicodedata.category(char) == "Cc" and char not in _PLAIN_CONTROLS else char
+        repr(char)[1:-1]
+        if unicodedata.category(char) == "Cc" and char not in _PLAIN_CONTROLS
+        else char
         for char in text
     )

@@ -1,6 +1,7 @@
 """The split of a row, and whether it is a duplicate: both decided by a hash of its content.
 
-So a row stays in its split when the file grows or is put in another order, and equal rows never straddle two splits.
+So a row stays in its split when the file grows or is put in another order, and equal rows never
+straddle two splits.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def row_key(content: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Borders:
-    """Keys below `test` belong to the test split, those from there to `val` to the val split, the others to train."""
+    """Keys below `test` belong to the test split, those from there to `val` to the val split, the
+    others to train.
+    """
 
     test: int
     val: int
@@ -43,9 +46,11 @@ def borders(val_share: float, test_share: float) -> Borders:
 
 
 class SeenRows:
-    """The keys of all rows so far, in at most 16 bytes a row once they are many: sorted runs of 8-byte numbers.
+    """The keys of all rows so far, in at most 16 bytes a row once they are many: sorted runs of
+    8-byte numbers.
 
-    Two different rows with one key would be taken for duplicates; among a million rows the chance is below 1 in 30 million.
+    Two different rows with one key would be taken for duplicates; among a million rows the chance
+    is below 1 in 30 million.
     """
 
     def __init__(self) -> None:
@@ -53,7 +58,9 @@ class SeenRows:
         self._runs: list[NDArray[uint64]] = []
 
     def duplicates(self, keys: Sequence[int]) -> list[int]:
-        """Return positions in `keys` of those seen before, here or in an earlier call; from now on all of them are seen."""
+        """Return positions in `keys` of those seen before, here or in an earlier call; from now on
+        all of them are seen.
+        """
         if not self._runs and len(self._few) + len(keys) <= _FEW:
             return self._among_few(keys)
         return self._among_many(keys)
@@ -61,7 +68,9 @@ class SeenRows:
     def known(self, keys: Sequence[int]) -> list[int]:
         """Return positions in `keys` of those seen in earlier calls; nothing is remembered."""
         if not self._runs:
-            return [place for place, key in enumerate(keys) if key in self._few] if self._few else []
+            return (
+                [place for place, key in enumerate(keys) if key in self._few] if self._few else []
+            )
         import numpy
 
         given = numpy.frombuffer(array("Q", keys), numpy.uint64)

@@ -1,4 +1,6 @@
-"""style: a style prompt put into the system turn of every conversation → data/processed_with_style. data/processed stays."""
+"""style: a style prompt put into the system turn of every conversation → data/processed_with_style.
+data/processed stays.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,12 @@ from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, why_stale
 from sftplay.places import data_folder
 from sftplay.stages import Job
 
-_WITHOUT_SYSTEM = b'{"messages":[{"role":"user",'  # how a row begins that `process` wrote without a system turn
-_ASK_FOR_PROMPT = 'give one: --style "Answer in one short sentence.", or set style.prompt in the config'
+_WITHOUT_SYSTEM = (
+    b'{"messages":[{"role":"user",'  # how a row begins that `process` wrote without a system turn
+)
+_ASK_FOR_PROMPT = (
+    'give one: --style "Answer in one short sentence.", or set style.prompt in the config'
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,17 @@ class StylePrompt:
 
 
 def style_of(job: Job) -> StylePrompt | None:
-    """Return the style asked for by options, else by the config for this dataset, else for all; None where there is no prompt."""
+    """Return the style asked for by options, else by the config for this dataset, else for all;
+    None where there is no prompt.
+    """
     settings = job.settings.style
-    prompt = job.options.get("style") or settings.prompts.get(job.settings.data.suffix or "", settings.prompt)
+    prompt = job.options.get("style") or settings.prompts.get(
+        job.settings.data.suffix or "", settings.prompt
+    )
     return (
-        StylePrompt(prompt, job.options.get("mode") or job.settings.style.mode) if prompt and prompt.strip() else None
+        StylePrompt(prompt, job.options.get("mode") or job.settings.style.mode)
+        if prompt and prompt.strip()
+        else None
     )
 
 
@@ -68,7 +80,9 @@ def wanted(job: Job) -> bool:
 
 def freshness(job: Job) -> str | None:
     """Explain why data/processed_with_style has to be made again; None where it is current."""
-    folder, source = (data_folder(kind, job.settings) for kind in ("processed_with_style", "processed"))
+    folder, source = (
+        data_folder(kind, job.settings) for kind in ("processed_with_style", "processed")
+    )
     stamp = read_stamp(folder)
     style = style_of(refreshed(job, "style", stamp))
     if stamp is None:
@@ -83,14 +97,17 @@ def run(job: Job) -> None:
     """Make data/processed_with_style.
 
     Raises:
-        UsageError: no style prompt, neither by option nor in the config (2). NotFoundError: nothing processed yet (66).
+        UsageError: no style prompt, neither by option nor in the config (2). NotFoundError: nothing
+            processed yet (66).
         DataError: a line that is no processed row (65).
     """
     style = style_of(job)
     if style is None:
         raise UsageError("no style prompt", where="style", todo=_ASK_FOR_PROMPT)
     refuse_unwritable(style.prompt)
-    source, folder = (data_folder(kind, job.settings) for kind in ("processed", "processed_with_style"))
+    source, folder = (
+        data_folder(kind, job.settings) for kind in ("processed", "processed_with_style")
+    )
     output.require_rows(source, process.ROW_FILES, todo="process the raw rows first: inv process")
     _warn_if_stale(job, source)
     if job.options.get("preview"):
@@ -98,8 +115,13 @@ def run(job: Job) -> None:
         return
     read = output.source_of(source, process.ROW_FILES, read_stamp(source))
     size = sum((source / name).stat().st_size for name in process.ROW_FILES)
-    with output.new_files(folder, "style") as tmp, progress(2 * size, "B", "style") as bar:  # written, then hashed
-        rows = {name: _style_file(source / name, tmp / name, style, bar) for name in process.ROW_FILES}
+    with (
+        output.new_files(folder, "style") as tmp,
+        progress(2 * size, "B", "style") as bar,
+    ):  # written, then hashed
+        rows = {
+            name: _style_file(source / name, tmp / name, style, bar) for name in process.ROW_FILES
+        }
         files = output.marks(tmp, process.ROW_FILES, bar.advance)
         Stamp(
             stage="style",
@@ -131,13 +153,17 @@ def _style_file(source: Path, target: Path, style: StylePrompt, bar: ProgressBar
 def styled_block(block: Block, style: StylePrompt) -> tuple[int, bytes]:
     """Return how many rows a block of a processed file holds, and its lines with the style in them.
 
-    A line feed ends a line and nothing else (inside a JSON text it is escaped), so a block in which no row has a system turn is
-    done by one replacement for all its rows: nothing is parsed.
+    A line feed ends a line and nothing else (inside a JSON text it is escaped), so a block in which
+    no row has a system turn is done by one replacement for all its rows: nothing is parsed.
 
     Raises:
         DataError: a line that is no processed row (65).
     """
-    made = b'{"messages":[' + orjson.dumps({"role": "system", "content": style.prompt}) + b',{"role":"user",'
+    made = (
+        b'{"messages":['
+        + orjson.dumps({"role": "system", "content": style.prompt})
+        + b',{"role":"user",'
+    )
     lines, rows = b"\n" + block.lines, block.lines.count(b"\n")
     if block.lines.endswith(b"\n") and lines.count(b"\n" + _WITHOUT_SYSTEM) == rows:
         return rows, lines.replace(b"\n" + _WITHOUT_SYSTEM, b"\n" + made)[1:]
@@ -165,25 +191,38 @@ def _styled(line: bytes, style: StylePrompt, where: str) -> bytes:
 
 
 def refuse_unwritable(prompt: str) -> None:
-    """Raise UsageError where a prompt can't be written as UTF-8 (bytes of another encoding on the command line)."""
+    """Raise UsageError where a prompt can't be written as UTF-8 (bytes of another encoding on the
+    command line).
+    """
     try:
         prompt.encode("utf-8")
     except UnicodeEncodeError:
-        raise UsageError("the style prompt is not UTF-8", where="--style", todo="check the terminal's locale") from None
+        raise UsageError(
+            "the style prompt is not UTF-8", where="--style", todo="check the terminal's locale"
+        ) from None
 
 
 def _warn_if_stale(job: Job, source: Path) -> None:
-    """Warn about stale rows. Rows made by hand have no stamp and need none; processed ones should be those of today's raw files."""
+    """Warn about stale rows.
+
+    Rows made by hand have no stamp and need none; processed ones should be those of today's raw
+    files.
+    """
     reason = process.freshness(job) if read_stamp(source) else None
     if reason:
-        what, todo = f"{source} is not current ({reason})", "`inv process` makes it again, then repeat this"
+        what, todo = (
+            f"{source} is not current ({reason})",
+            "`inv process` makes it again, then repeat this",
+        )
         if job.options.get("strict"):
             raise DataError(f"--strict: {what}", todo=todo)
         console.warning(f"{what}: {todo}")
 
 
 def preview(source: Path, style: StylePrompt) -> None:
-    """Show rows before and after, on stdout: the first one without a system turn, and the first one with one, of each split."""
+    """Show rows before and after, on stdout: the first one without a system turn, and the first one
+    with one, of each split.
+    """
     shown: set[str] = set()
     for name in process.ROW_FILES:
         with open(source / name, "rb") as lines:
@@ -191,7 +230,9 @@ def preview(source: Path, style: StylePrompt) -> None:
                 kind = "without" if line.startswith(_WITHOUT_SYSTEM) else "with"
                 if kind not in shown and line.strip():
                     shown.add(kind)
-                    _show_change(line, style, f"{source / name}:{number}", f"a row {kind} a system turn")
+                    _show_change(
+                        line, style, f"{source / name}:{number}", f"a row {kind} a system turn"
+                    )
                 if len(shown) == 2:
                     break
     console.info("nothing was written: the same command without --preview does it")
@@ -205,7 +246,9 @@ def _show_change(line: bytes, style: StylePrompt, where: str, what: str) -> None
         for part in ("(no system turn)" if text is None else text).split("\n"):
             console.result(f"{mark} {part}")
     turn = next(turn for turn in after["messages"] if turn["role"] != "system")
-    console.result(f"  {turn['role']}: {_shortened(turn['content'])} (as it was, and all that follows)\n")
+    console.result(
+        f"  {turn['role']}: {_shortened(turn['content'])} (as it was, and all that follows)\n"
+    )
 
 
 def _preview(source: Path, folder: Path, style: StylePrompt) -> None:

@@ -1,4 +1,6 @@
-"""Stage `tokenize`: ids and labels, once for every backend; the rows that are too long are dealt with here."""
+"""Stage `tokenize`: ids and labels, once for every backend; the rows that are too long are dealt
+with here.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,16 @@ from sftplay.data.tokenizing.tokenizer import TokenizerFacts, load_backend, read
 from sftplay.data.tokenizing.word_cache import WordCache, split_rule_of
 from sftplay.errors import DataError, NotFoundError, RefusedError
 from sftplay.files import hash_json, write_json
-from sftplay.freshness import Stamp, behind, read_stamp, refreshed, relevant, section_of, warn_if_behind, why_stale
+from sftplay.freshness import (
+    Stamp,
+    behind,
+    read_stamp,
+    refreshed,
+    relevant,
+    section_of,
+    warn_if_behind,
+    why_stale,
+)
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.stages import Job
 
@@ -62,21 +73,27 @@ def freshness(job: Job) -> str | None:
         return "not made yet"
     job = refreshed(job, "tokenize", stamp)
     tokenizer = read_tokenizer(find_model(job.settings))
-    return lost_file(folder, stamp) or why_stale(stamp, "tokenize", _source(source, rendered), _section(job, tokenizer))
+    return lost_file(folder, stamp) or why_stale(
+        stamp, "tokenize", _source(source, rendered), _section(job, tokenizer)
+    )
 
 
 def run(job: Job) -> None:
     """Tokenize every split of data/rendered into data/tokenized.
 
     Raises:
-        DataError: a piece that does not survive the tokenizer, rows too long, nothing to train on (65).
-        NotFoundError: no rendered rows, no model (66). RefusedError: rendered for another tokenizer (76).
+        DataError: a piece that does not survive the tokenizer, rows too long, nothing to train on
+            (65).
+        NotFoundError: no rendered rows, no model (66). RefusedError: rendered for another tokenizer
+            (76).
     """
     settings, source = job.settings, data_folder("rendered", job.settings)
     require_rows(source, RENDERED, todo="render the rows first: inv render")
     rendered = read_stamp(source)
     if rendered is None:
-        raise NotFoundError("the rendered rows have no stamp", where=str(source), todo="render again: inv render")
+        raise NotFoundError(
+            "the rendered rows have no stamp", where=str(source), todo="render again: inv render"
+        )
     _warn_if_behind(job)
     model = find_model(settings)
     tokenizer = read_tokenizer(model)
@@ -90,7 +107,9 @@ def run(job: Job) -> None:
     folder = data_folder("tokenized", settings)
     lengths = LengthLimit(settings.model.max_length, settings.data.on_too_long)
     with new_files(folder, "tokenize") as tmp:
-        splits, findings = _tokenize(_reader(tokenizer, rendered.facts), source, tmp, lengths, settings.data.workers)
+        splits, findings = _tokenize(
+            _reader(tokenizer, rendered.facts), source, tmp, lengths, settings.data.workers
+        )
         _judge(splits, findings, lengths, model)
         _count_lengths(lengths, findings)
         if job.options.get("strict"):
@@ -104,7 +123,11 @@ def run(job: Job) -> None:
             overrides=relevant(job.overrides, SECTION),
             options={},
             output=hash_of(files),
-            facts={**_facts(rendered.facts, splits, findings, lengths), "files": files, "rendered": rendered.output},
+            facts={
+                **_facts(rendered.facts, splits, findings, lengths),
+                "files": files,
+                "rendered": rendered.output,
+            },
         ).write(tmp)
     _say(splits, findings, lengths, folder)
     write_page(job)
@@ -144,7 +167,10 @@ def _tokenize(
     size = sum((source / name).stat().st_size for name in RENDERED)
     with progress(size, "B", "tokenize") as bar:
         for split, rendered, name in zip(SPLITS, RENDERED, FILES, strict=True):
-            with writing(target / name) as out, closing(_read_ahead(reader, source / rendered)) as pieces:
+            with (
+                writing(target / name) as out,
+                closing(_read_ahead(reader, source / rendered)) as pieces,
+            ):
                 for done in pieces:
                     out.write(lengths.apply(done.batch))
                     findings.merge(done.findings)
@@ -156,8 +182,8 @@ def _tokenize(
 def _read_ahead(reader: RowTokenizer, path: Path) -> Generator[TokenizedBlock, None, None]:
     """Yield blocks of a file, the next two being tokenized while one is written.
 
-    The tokenizer spreads a block over all processors and leaves them idle while its ids are gathered and checked: with two blocks
-    at work, one is encoded meanwhile.
+    The tokenizer spreads a block over all processors and leaves them idle while its ids are
+    gathered and checked: with two blocks at work, one is encoded meanwhile.
     """
     waiting: deque[Future[TokenizedBlock]] = deque()
     with ThreadPoolExecutor(2) as pool:
@@ -169,7 +195,9 @@ def _read_ahead(reader: RowTokenizer, path: Path) -> Generator[TokenizedBlock, N
             yield waiting.popleft().result()
 
 
-def _judge(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit, model: Path) -> None:
+def _judge(
+    splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit, model: Path
+) -> None:
     """Raise where the rows can't be trained on as they are."""
     if fatal := findings.of("fatal"):
         listing = "\n".join(f"  {findings.line(finding)}" for finding in fatal)
@@ -195,7 +223,9 @@ def _count_lengths(lengths: LengthLimit, findings: Findings) -> None:
         findings.add(_UNTRAINED, count=untrained)
 
 
-def _report(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit) -> dict[str, Any]:
+def _report(
+    splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit
+) -> dict[str, Any]:
     return {
         "rows": {split: out.rows for split, out in splits.items()},
         "tokens": {split: out.tokens for split, out in splits.items()},
@@ -208,7 +238,10 @@ def _report(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLim
             "truncated": lengths.truncated,
         },
         "lengths": {"row": lengths.quantiles(), "trained": lengths.quantiles(lengths.trained)},
-        "length_counts": {"row": lengths.bars(lengths.seen), "trained": lengths.bars(lengths.trained)},
+        "length_counts": {
+            "row": lengths.bars(lengths.seen),
+            "trained": lengths.bars(lengths.trained),
+        },
         "findings": findings.to_json(),
     }
 
@@ -220,7 +253,10 @@ def _readable(model: Path) -> int | None:
 
 
 def _facts(
-    rendered: Mapping[str, Any], splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit
+    rendered: Mapping[str, Any],
+    splits: Mapping[str, Writer],
+    findings: Findings,
+    lengths: LengthLimit,
 ) -> Mapping[str, Any]:
     """Collect what training and runs need to know; the rendering's facts are passed on."""
     return {
@@ -239,7 +275,9 @@ def _facts(
     }
 
 
-def _say(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit, folder: Path) -> None:
+def _say(
+    splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit, folder: Path
+) -> None:
     findings.say(but="too_long")
     if lengths.too_long:
         console.warning(
@@ -247,5 +285,9 @@ def _say(splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit,
             f"(data.on_too_long: {lengths.policy})"
         )
     rows = ", ".join(f"{split} {out.rows:,}" for split, out in splits.items())
-    tokens, trained = (sum(getattr(out, name) for out in splits.values()) for name in ("tokens", "trained_tokens"))
-    console.success(f"tokenized → {folder}: {rows} rows, {tokens:,} tokens, {trained:,} of them trained")
+    tokens, trained = (
+        sum(getattr(out, name) for out in splits.values()) for name in ("tokens", "trained_tokens")
+    )
+    console.success(
+        f"tokenized → {folder}: {rows} rows, {tokens:,} tokens, {trained:,} of them trained"
+    )

@@ -1,4 +1,6 @@
-"""Who answers in chat and batch inference: a loaded model, the run's template, and how tokens are chosen."""
+"""Who answers in chat and batch inference: a loaded model, the run's template, and how tokens are
+chosen.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ class Answerer:
         pad_id: filler.
         system: system prompt, where a conversation brings none of its own.
         identity: everything that the answers depend on, besides the prompts.
-        style: the style that the run was trained with: joined to system turns as it was in training.
+        style: the style that the run was trained with: joined to system turns as it was in
+            training.
     """
 
     model: Any
@@ -63,7 +66,8 @@ class Answerer:
         """The prompt's tokens.
 
         Raises:
-            DataError: it leaves no room for an answer, spells a special token, or the template refuses it (65).
+            DataError: it leaves no room for an answer, spells a special token, or the template
+                refuses it (65).
         """
         ids = self.prompter.ids(self.with_system(messages))
         if self.prompter.room(ids, 1) < 1:
@@ -78,7 +82,9 @@ class Answerer:
         return Stream(self.model, self.stop_ids, self.pad_id)
 
     def say(self, stream: Stream, ids: Sequence[int]) -> Iterator[str]:
-        """The answer to a prompt, in pieces of text as they are written; joined they are the answer."""
+        """The answer to a prompt, in pieces of text as they are written; joined they are the
+        answer.
+        """
         decoder = DecodeStream(skip_special_tokens=True)
         backend = self.prompter.tokenizer.backend_tokenizer
         written, said = [], ""
@@ -95,16 +101,20 @@ class Answerer:
                 yield piece
         whole = plain_text(self.prompter.tokenizer, written)
         if whole.startswith(said) and len(whole) > len(said):
-            yield whole[len(said) :]  # half a character, where the answer was cut off in the middle of it
+            yield whole[
+                len(said) :
+            ]  # half a character, where the answer was cut off in the middle of it
 
 
 def open_answerer(job: Job) -> Answerer:
-    """Load the model that a job wants to talk to: the tuned one, or with --base the model as it was before training.
+    """Load the model that a job wants to talk to: the tuned one, or with --base the model as it was
+    before training.
 
     The run's frozen template is used for both; before training, the model's own.
 
     Raises:
-        NotFoundError: no trained run (and no --base), or no model (66). RefusedError: the run was changed (76).
+        NotFoundError: no trained run (and no --base), or no model (66). RefusedError: the run was
+            changed (76).
     """
     quiet_libraries()
     settings, run = job.settings, Run(job.run_name)
@@ -120,7 +130,9 @@ def open_answerer(job: Job) -> Answerer:
     )
     stop_ids = facts.eot_ids if facts else list(dict.fromkeys([prompter.eot_id, *loaded.stop_ids]))
     wanted = settings.infer
-    sampling = Sampling(wanted.max_new_tokens, wanted.temperature, wanted.top_p, settings.train.seed)
+    sampling = Sampling(
+        wanted.max_new_tokens, wanted.temperature, wanted.top_p, settings.train.seed
+    )
     system, style = _system(job, facts)
     identity = {
         "model": settings.model.name,
@@ -130,7 +142,9 @@ def open_answerer(job: Job) -> Answerer:
         "precision": loaded.precision.value,
         "system": system,
         **({"style": style.section} if style else {}),
-        "sampling": sampling.__dict__ if sampling.temperature else {"max_new_tokens": sampling.max_new_tokens},
+        "sampling": sampling.__dict__
+        if sampling.temperature
+        else {"max_new_tokens": sampling.max_new_tokens},
         "data": settings.data.model_dump(include={"special_tokens_in_text", "system_unsupported"}),
     }
     return Answerer(
@@ -153,5 +167,7 @@ def _system(job: Job, facts: RunFacts | None) -> tuple[str | None, StylePrompt |
     if given or not recorded or job.options.get("no_style"):
         return given, None
     style = StylePrompt(recorded["prompt"], recorded["mode"])
-    console.info(f"system prompt: the style that the run was trained with, {style.prompt!r} (--no-style: without it)")
+    console.info(
+        f"system prompt: the style that the run was trained with, {style.prompt!r} (--no-style: without it)"
+    )
     return style.system(""), style

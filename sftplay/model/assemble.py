@@ -1,4 +1,6 @@
-"""Rows, trainer and callbacks of one training start, and the proof that the rows reach the model as they were written."""
+"""Rows, trainer and callbacks of one training start, and the proof that the rows reach the model as
+they were written.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Assembly:
     lean: Decision[list[str]]
 
     def restore_state(self, checkpoint: Path) -> None:
-        """Take over the trainer's state and history of a checkpoint after which nothing is left to train."""
+        """Take over the trainer's state and history of a checkpoint after which nothing is left to
+        train.
+        """
         from transformers import TrainerState
 
         self.trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
@@ -90,18 +94,24 @@ def assemble(plan: Plan, model: Any) -> Assembly:
 
 def _rows(plan: Plan, split: str) -> Any:
     """Memory-mapped rows: input_ids and labels."""
-    return Dataset.from_file(str(plan.tokenized / f"{split}.arrow")).select_columns(["input_ids", "labels"])
+    return Dataset.from_file(str(plan.tokenized / f"{split}.arrow")).select_columns(
+        ["input_ids", "labels"]
+    )
 
 
 def _callbacks(plan: Plan, telemetry: Telemetry) -> list[Any]:
-    callbacks: list[Any] = [telemetry, TensorBoardCallback(event_writer(plan.run.tensorboard(plan.attempt)))]
+    callbacks: list[Any] = [
+        telemetry,
+        TensorBoardCallback(event_writer(plan.run.tensorboard(plan.attempt))),
+    ]
     if plan.settings.train.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(plan.settings.train.early_stopping_patience))
     return callbacks
 
 
 def check_first_batch(trainer: Trainer) -> dict[str, int]:
-    """Assert that what reaches the model is what `tokenize` wrote: ids, labels, and padding by position.
+    """Assert that what reaches the model is what `tokenize` wrote: ids, labels, and padding by
+    position.
 
     Returns:
         Rows, longest row and trained tokens of the first batch.
@@ -118,7 +128,9 @@ def check_first_batch(trainer: Trainer) -> dict[str, int]:
     starts = [0, *accumulate(lengths)]
     for number, (row, length) in enumerate(zip(rows, lengths, strict=True)):
         line, start = (0, starts[number]) if packed else (number, 0)
-        ids, labels = (batch[key][line, start : start + length].tolist() for key in ("input_ids", "labels"))
+        ids, labels = (
+            batch[key][line, start : start + length].tolist() for key in ("input_ids", "labels")
+        )
         # Nothing stands before a row's first token: packed, it has to be said.
         wanted = [IGNORED, *row["labels"][1:]] if packed else list(row["labels"])
         if ids != list(row["input_ids"]) or labels != wanted:

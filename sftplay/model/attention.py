@@ -59,7 +59,10 @@ def kernel_of(model: Any, batch: dict[str, Any]) -> str:
 
 
 def name_of(operators: Iterable[str], implementation: str | None) -> str:
-    """Pure: the kernel among the operators that ran. SDPA's plain formula and products in blocks leave no operator of their own."""
+    """Pure: the kernel among the operators that ran.
+
+    SDPA's plain formula and products in blocks leave no operator of their own.
+    """
     for start, name in KERNELS:
         if any(operator.startswith(start) for operator in operators):
             return name

@@ -1,4 +1,7 @@
-"""Answers to a file of prompts, as jsonl in the order of the prompts. Stopped and started again it goes on where it was."""
+"""Answers to a file of prompts, as jsonl in the order of the prompts.
+
+Stopped and started again it goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,14 @@ def run_batch(job: Job, source: Path) -> None:
     """Answer every prompt of a file.
 
     Raises:
-        DataError: a row is not a prompt, or can't be asked (65). NotFoundError: no such file, no trained run (66).
-        RefusedError: the output holds answers of another model, settings or prompts (76). BusyError (75).
+        DataError: a row is not a prompt, or can't be asked (65). NotFoundError: no such file, no
+            trained run (66).
+        RefusedError: the output holds answers of another model, settings or prompts (76). BusyError
+            (75).
     """
-    total = sum(1 for _ in read_prompts(source))  # reads the whole file: a bad row is found before the model is loaded
+    total = sum(
+        1 for _ in read_prompts(source)
+    )  # reads the whole file: a bad row is found before the model is loaded
     if not total:
         raise DataError("no prompts in it", where=str(source))
     output = _output(job, source)
@@ -46,8 +53,12 @@ def run_batch(job: Job, source: Path) -> None:
         else:
             if done:
                 console.info(f"{done:,} of {total:,} prompts are answered already")
-            lengths = [len(_ids(answerer, prompt)) for prompt in islice(read_prompts(source), done, None)]
-            console.info(f"{answerer.name}: {len(lengths):,} prompts, {max(lengths):,} tokens the longest")
+            lengths = [
+                len(_ids(answerer, prompt)) for prompt in islice(read_prompts(source), done, None)
+            ]
+            console.info(
+                f"{answerer.name}: {len(lengths):,} prompts, {max(lengths):,} tokens the longest"
+            )
             _answer(answerer, source, out, done, total, job.settings.infer.batch_size)
             console.success(f"{total:,} answers")
     console.result(str(output))
@@ -59,7 +70,11 @@ def _output(job: Job, source: Path) -> Path:
     suffix = ".base.jsonl" if job.options.get("base") else ".jsonl"
     output = Path(given) if given else Run(job.run_name).predictions / f"{stem(source)}{suffix}"
     if output.is_dir() or (output.exists() and output.samefile(source)):
-        raise UsageError("the answers need a file of their own", where=str(output), todo="name one: --output FILE")
+        raise UsageError(
+            "the answers need a file of their own",
+            where=str(output),
+            todo="name one: --output FILE",
+        )
     return output
 
 
@@ -77,7 +92,9 @@ def _opened(output: Path) -> Iterator[IO[bytes]]:
                 fcntl.flock(out.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BusyError(
-                    "another process writes answers there", where=str(output), todo="wait for it, or use --output"
+                    "another process writes answers there",
+                    where=str(output),
+                    todo="wait for it, or use --output",
                 ) from None
             yield out
     except OSError as error:
@@ -89,10 +106,14 @@ def _check_identity(output: Path, identity: dict[str, Any], out: IO[bytes]) -> N
     record = output.with_name(f"{output.name}.meta.json")
     identity = {**identity, "hash": hash_json(identity)}
     if out.tell() and not record.is_file():
-        raise RefusedError("nobody knows what made these answers", where=str(output), todo=_OTHER.format(output))
+        raise RefusedError(
+            "nobody knows what made these answers", where=str(output), todo=_OTHER.format(output)
+        )
     if out.tell():
         known = read_json(record)
-        changed = sorted(key for key in {*identity, *known} - {"hash"} if known.get(key) != identity.get(key))
+        changed = sorted(
+            key for key in {*identity, *known} - {"hash"} if known.get(key) != identity.get(key)
+        )
         if changed:
             raise RefusedError(
                 f"it holds answers of another model or other settings ({', '.join(changed)})",
@@ -107,7 +128,8 @@ def _finished(output: Path, source: Path, out: IO[bytes]) -> int:
     """How many prompts are answered; a last line that was torn by a kill is cut off.
 
     Raises:
-        RefusedError: the answers are not those to the first prompts of this file (76). StorageError: damaged (74).
+        RefusedError: the answers are not those to the first prompts of this file (76).
+            StorageError: damaged (74).
     """
     out.seek(0)
     done, whole = 0, 0
@@ -117,12 +139,17 @@ def _finished(output: Path, source: Path, out: IO[bytes]) -> int:
             row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             if out.read(1):
-                raise StorageError(f"not valid JSON ({error.msg})", where=f"{output}:{done + 1}") from None
+                raise StorageError(
+                    f"not valid JSON ({error.msg})", where=f"{output}:{done + 1}"
+                ) from None
             break
         if not line.endswith(b"\n"):
             break
         prompt = next(prompts, None)
-        if prompt is None or {"id": row.get("id"), **{key: row.get(key) for key in prompt.given}} != _question(prompt):
+        if prompt is None or {
+            "id": row.get("id"),
+            **{key: row.get(key) for key in prompt.given},
+        } != _question(prompt):
             raise RefusedError(
                 f"its answer {done + 1} is not to prompt {done + 1} of {source}: the prompts changed",
                 where=str(output),
@@ -149,7 +176,9 @@ def _ids(answerer: Any, prompt: Prompt) -> list[int]:
 
 
 def _answer(answerer: Any, source: Path, out: IO[bytes], done: int, total: int, size: int) -> None:
-    """Answer prompts from number `done` on; rows are written in order as soon as all before them are there."""
+    """Answer prompts from number `done` on; rows are written in order as soon as all before them
+    are there.
+    """
     from sftplay.model.generate import answers
 
     asked: dict[int, Prompt] = {}
@@ -158,10 +187,21 @@ def _answer(answerer: Any, source: Path, out: IO[bytes], done: int, total: int, 
     with progress(total, "prompt", "answers", done) as bar:
         requests = _requests(answerer, source, done, _WINDOW * size, asked)
         for key, answer in answers(
-            answerer.model, requests, answerer.sampling, answerer.stop_ids, answerer.pad_id, size, bar.advance
+            answerer.model,
+            requests,
+            answerer.sampling,
+            answerer.stop_ids,
+            answerer.pad_id,
+            size,
+            bar.advance,
         ):
             text = answerer.prompter.text(answer.ids)
-            row = {**_question(asked.pop(key)), "answer": text, "ended": answer.ended, "tokens": len(answer.ids)}
+            row = {
+                **_question(asked.pop(key)),
+                "answer": text,
+                "ended": answer.ended,
+                "tokens": len(answer.ids),
+            }
             ready[key] = orjson.dumps(row) + b"\n"
             if following in ready:
                 while following in ready:
@@ -171,7 +211,9 @@ def _answer(answerer: Any, source: Path, out: IO[bytes], done: int, total: int, 
     os.fsync(out.fileno())
 
 
-def _requests(answerer: Any, source: Path, done: int, window: int, asked: dict[int, Prompt]) -> Iterator[Any]:
+def _requests(
+    answerer: Any, source: Path, done: int, window: int, asked: dict[int, Prompt]
+) -> Iterator[Any]:
     """Requests for the prompts from number `done` on, the longest of each window first."""
     from sftplay.model.generate import Request
 

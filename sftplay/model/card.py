@@ -27,7 +27,10 @@ print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_to
 
 
 def model_card(
-    record: Mapping[str, Any], stamp: Mapping[str, Any], proof: Mapping[str, Any], metrics: Mapping[str, Any]
+    record: Mapping[str, Any],
+    stamp: Mapping[str, Any],
+    proof: Mapping[str, Any],
+    metrics: Mapping[str, Any],
 ) -> str:
     """The card.
 
@@ -48,7 +51,11 @@ def model_card(
         f"# {record['name']}",
         f"{stamp['base_model']}, fine-tuned with supervised examples ({_method(stamp)}) by sftplay {stamp['versions']['sftplay']}.",
         "\n".join(
-            ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in _facts(record, stamp, proof).items())]
+            [
+                "| | |",
+                "|---|---|",
+                *(f"| {key} | {value} |" for key, value in _facts(record, stamp, proof).items()),
+            ]
         ),
         *(_evaluation(split, metrics[split]) for split in sorted(metrics)),
         _USE,
@@ -74,26 +81,37 @@ def _method(stamp: Mapping[str, Any]) -> str:
     if stamp["tuning_method"] == "full":
         return "every weight"
     lora = stamp["lora"] or {}
-    kinds = [name for key, name in (("dora", "DoRA"), ("rslora", "rank-stabilized LoRA")) if lora.get(key)]
+    kinds = [
+        name
+        for key, name in (("dora", "DoRA"), ("rslora", "rank-stabilized LoRA"))
+        if lora.get(key)
+    ]
     kind = " and ".join(kinds) or "LoRA"
     base = "4-bit (NF4) base, QLoRA" if stamp["quantization"] else "16/32-bit base"
     return f"{kind}, rank {lora.get('r')}, alpha {lora.get('alpha'):g}, on a {base}"
 
 
-def _facts(record: Mapping[str, Any], stamp: Mapping[str, Any], proof: Mapping[str, Any]) -> dict[str, str]:
+def _facts(
+    record: Mapping[str, Any], stamp: Mapping[str, Any], proof: Mapping[str, Any]
+) -> dict[str, str]:
     data, rounding = record["data"], proof["rounding"]
     facts = {
-        "base model": stamp["base_model"] + (f" at {stamp['revision']}" if stamp.get("revision") else ""),
+        "base model": stamp["base_model"]
+        + (f" at {stamp['revision']}" if stamp.get("revision") else ""),
         "training rows": f"{data['rows']['train']:,} ({data['trained_tokens']['train']:,} trained tokens)",
         "steps": f"{record.get('steps')}",
         "backend": f"{stamp['backend']}, {stamp['precision']}",
         "weights": f"{proof['dtype']}; rounding moves a logit by {rounding['max_logit_difference']:.3g} at most, "
         f"likeliest token the same at {rounding['top1_agreement']:.1%} of the positions",
         "end of turn": f"`{record['template']['eot']}`",
-        "versions": ", ".join(f"{name} {version}" for name, version in sorted(stamp["versions"].items())),
+        "versions": ", ".join(
+            f"{name} {version}" for name, version in sorted(stamp["versions"].items())
+        ),
     }
     if record["template"].get("date"):
-        facts["date"] = f"trained with {record['template']['date']} in the template, which prints today's date"
+        facts["date"] = (
+            f"trained with {record['template']['date']} in the template, which prints today's date"
+        )
     if proof["arithmetic"]:
         drift = proof["arithmetic"]["max_logit_difference"]
         facts["merge"] = (

@@ -1,4 +1,7 @@
-"""A chat in the terminal: history, streamed answers, a few commands. Ctrl-C stops an answer, at the prompt it leaves."""
+"""A chat in the terminal: history, streamed answers, a few commands.
+
+Ctrl-C stops an answer, at the prompt it leaves.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,8 @@ class Talk:
         self.system, self.history = system, []
 
     def ask(self, text: str) -> tuple[list[int], int]:
-        """Add the user's turn: the tokens of the conversation, and how many old turns went because the window is full.
+        """Add the user's turn: the tokens of the conversation, and how many old turns went because
+        the window is full.
 
         Raises:
             DataError: the turn can't be asked; the conversation is as before (65).
@@ -50,7 +54,9 @@ class Talk:
         window = self.answerer.prompter.window or sys.maxsize
         reserve = min(self.answerer.sampling.max_new_tokens, window // 4)
         if len(ids) + reserve > window:
-            self.answerer.prompt_ids(self._with_system([turn]))  # refuses what does not fit even alone
+            self.answerer.prompt_ids(
+                self._with_system([turn])
+            )  # refuses what does not fit even alone
         while len(ids) + reserve > window and len(kept) > 1:
             kept = kept[2:]
             ids = self._ids(kept)
@@ -69,7 +75,9 @@ class Talk:
         return self.answerer.prompter.ids(self._with_system(turns))
 
     def _with_system(self, turns: list[dict[str, str]]) -> list[dict[str, str]]:
-        return turns if self.system is None else [{"role": "system", "content": self.system}, *turns]
+        return (
+            turns if self.system is None else [{"role": "system", "content": self.system}, *turns]
+        )
 
 
 @dataclass
@@ -134,11 +142,15 @@ def _obey(talk: Talk, command: str, text: str) -> bool:
         talk.start_over(text)
         console.info("new system prompt; the conversation starts over")
     elif command == "system":
-        console.info(f"system prompt: {talk.system or 'none of yours (the template may add its own)'}")
+        console.info(
+            f"system prompt: {talk.system or 'none of yours (the template may add its own)'}"
+        )
     elif command == "help":
         console.result(HELP)
     else:
-        console.warning(f"there is no /{command}; /help lists the commands; to send it as text, put a space in front")
+        console.warning(
+            f"there is no /{command}; /help lists the commands; to send it as text, put a space in front"
+        )
     return True
 
 
@@ -151,7 +163,9 @@ def _reply(talk: Talk, line: str, interrupt: _Interrupt) -> None:
         return
     if dropped:
         turns = "the oldest turn was" if dropped == 1 else f"the {dropped} oldest turns were"
-        console.warning(f"{turns} forgotten: the model reads {talk.answerer.prompter.window:,} tokens at most")
+        console.warning(
+            f"{turns} forgotten: the model reads {talk.answerer.prompter.window:,} tokens at most"
+        )
     said = ""
     interrupt.answering, interrupt.stopped = True, False
     for piece in talk.answerer.say(talk.stream, ids):
@@ -169,7 +183,9 @@ def _reply(talk: Talk, line: str, interrupt: _Interrupt) -> None:
 
 
 def shown(text: str) -> str:
-    """Text without what a terminal would obey (escape sequences and other control characters, Unicode's category Cc)."""
+    """Text without what a terminal would obey (escape sequences and other control characters,
+    Unicode's category Cc).
+    """
     return text.translate(_CONTROLS)
 
 

@@ -1,4 +1,7 @@
-"""sftplay's own save path: a checkpoint exists when its manifest verifies. And the trained weights at a run's end."""
+"""sftplay's own save path: a checkpoint exists when its manifest verifies.
+
+And the trained weights at a run's end.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ _NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"
 _TRAINER_FILES = (*_NEEDED, "scaler.pt")
 
 
-# safetensors says the first two; torch's zip writer the others, depending on where in the file the room ran out.
+# safetensors says the first two; torch's zip writer the others, depending on where in the file the
+# room ran out.
 _NO_ROOM = re.compile(
     r"No space left on device|os error 28|PytorchStreamWriter failed writing|inline_container\.cc:\d+\] \. unexpected pos"
     r"|basic_ios::clear: iostream error"
@@ -34,11 +38,14 @@ _NO_ROOM = re.compile(
 def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Path:
     """Everything that an exact resume needs, whole or not at all.
 
-    Weights as safetensors; optimizer, scheduler, scaler and random state by the Trainer's own writers (plain tensors and
-    numbers, read back with weights_only); no training_args.bin.
+    Weights as safetensors; optimizer, scheduler, scaler and random state by the Trainer's own
+    writers (plain tensors and numbers, read back with weights_only); no training_args.bin.
     """
     target = folder / f"checkpoint-{trainer.state.global_step}"
-    with sealed_folder(target, {"step": trainer.state.global_step, **facts}) as tmp, disk_errors_as_such(tmp):
+    with (
+        sealed_folder(target, {"step": trainer.state.global_step, **facts}) as tmp,
+        disk_errors_as_such(tmp),
+    ):
         save_weights(trainer.model, tmp)
         trainer._save_optimizer_and_scheduler(str(tmp))
         trainer._save_scaler(str(tmp))
@@ -49,7 +56,9 @@ def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Pat
 
 @contextmanager
 def disk_errors_as_such(folder: Path) -> Iterator[None]:
-    """Both safetensors and torch tell of a full disk in exceptions of their own: an OSError again, which has its exit code."""
+    """Both safetensors and torch tell of a full disk in exceptions of their own: an OSError again,
+    which has its exit code.
+    """
     try:
         yield
     except OSError:
@@ -61,9 +70,13 @@ def disk_errors_as_such(folder: Path) -> Iterator[None]:
 
 
 def save_weights(model: Any, folder: Path) -> None:
-    """Adapter or full weights as safetensors, with configuration files that do not depend on hash order."""
+    """Adapter or full weights as safetensors, with configuration files that do not depend on hash
+    order.
+    """
     model.save_pretrained(str(folder), safe_serialization=True)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's template card; the run has a card of its own
+    (folder / "README.md").unlink(
+        missing_ok=True
+    )  # PEFT's template card; the run has a card of its own
     config = folder / "adapter_config.json"
     if config.is_file():
         value = json.loads(config.read_text(encoding="utf-8"))
@@ -74,7 +87,9 @@ def save_weights(model: Any, folder: Path) -> None:
 
 
 def lacks(checkpoint: Path) -> str | None:
-    """What a resume needs and a checkpoint does not hold, though its manifest fits; None where nothing is missing."""
+    """What a resume needs and a checkpoint does not hold, though its manifest fits; None where
+    nothing is missing.
+    """
     listed = read_json(checkpoint / MANIFEST)["files"]
     for name in _NEEDED:
         if name not in listed:
@@ -89,7 +104,9 @@ def lacks(checkpoint: Path) -> str | None:
 
 
 def load_weights_into(model: Any, folder: Path) -> None:
-    """Put a checkpoint's weights into a model of the same shape, in place, in fp32 where they are trained."""
+    """Put a checkpoint's weights into a model of the same shape, in place, in fp32 where they are
+    trained.
+    """
     from safetensors.torch import load_file
 
     if (folder / ADAPTER_WEIGHTS).is_file():
@@ -112,13 +129,17 @@ def rotate(folder: Path, limit: int, best_step: int | None) -> None:
     kept = [step for step, _ in checkpoints_in(folder)][-limit:]
     for step, path in checkpoints_in(folder):
         if step not in kept and step != best_step:
-            (path / MANIFEST).unlink(missing_ok=True)  # first: a half-removed checkpoint must not verify
+            (path / MANIFEST).unlink(
+                missing_ok=True
+            )  # first: a half-removed checkpoint must not verify
             shutil.rmtree(path, ignore_errors=True)
     sweep(folder)
 
 
 def publish(checkpoint: Path, target: Path, tokenizer: Any, facts: Mapping[str, Any]) -> None:
-    """Copy a checkpoint's weights to the run's adapter/ (or model/), with the tokenizer, as the run's result."""
+    """Copy a checkpoint's weights to the run's adapter/ (or model/), with the tokenizer, as the
+    run's result.
+    """
     with sealed_folder(target, facts) as tmp:
         for path in sorted(checkpoint.iterdir()):
             if path.is_file() and path.name not in (*_TRAINER_FILES, MANIFEST):

@@ -1,4 +1,6 @@
-"""Rows of different lengths → what the model takes: a rectangle with padding, or one sequence without."""
+"""Rows of different lengths → what the model takes: a rectangle with padding, or one sequence
+without.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ Collate = Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
 class Collator:
     """Pads on the right, masked by position, never by token id.
 
-    Returns tensors of shape (rows, longest): input_ids, attention_mask (1 on real positions), labels (-100 on inputs and
-    padding).
+    Returns tensors of shape (rows, longest): input_ids, attention_mask (1 on real positions),
+    labels (-100 on inputs and padding).
     """
 
     pad_id: int
@@ -40,16 +42,19 @@ class Collator:
 
 @dataclass(frozen=True)
 class Packer:
-    """Lays the rows of a pass end to end; positions begin anew with each row, and no row predicts the next one's beginning.
+    """Lays the rows of a pass end to end; positions begin anew with each row, and no row predicts
+    the next one's beginning.
 
-    Returns tensors of shape (1, tokens of all rows): input_ids, attention_mask (1 everywhere), labels, position_ids; and
-    row_lengths, a list of the rows' tokens. What keeps attention inside a row is `packing`.
+    Returns tensors of shape (1, tokens of all rows): input_ids, attention_mask (1 everywhere),
+    labels, position_ids; and row_lengths, a list of the rows' tokens. What keeps attention inside a
+    row is `packing`.
     """
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         lengths = [len(row["input_ids"]) for row in rows]
         ids, labels = (
-            torch.cat([torch.as_tensor(row[key], dtype=torch.long) for row in rows]) for key in ("input_ids", "labels")
+            torch.cat([torch.as_tensor(row[key], dtype=torch.long) for row in rows])
+            for key in ("input_ids", "labels")
         )
         labels[[0, *accumulate(lengths[:-1])]] = IGNORED
         batch = {
@@ -58,7 +63,9 @@ class Packer:
             "labels": labels,
             "position_ids": torch.cat([torch.arange(length) for length in lengths]),
         }
-        return {name: value.unsqueeze(0) for name, value in batch.items()} | {"row_lengths": lengths}
+        return {name: value.unsqueeze(0) for name, value in batch.items()} | {
+            "row_lengths": lengths
+        }
 
 
 def collate_for(settings: Settings, pad_id: int) -> Collate:
@@ -68,4 +75,7 @@ def collate_for(settings: Settings, pad_id: int) -> Collate:
 
 def on_device(batch: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
     """The batch with its tensors there."""
-    return {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
+    return {
+        key: value.to(device) if isinstance(value, torch.Tensor) else value
+        for key, value in batch.items()
+    }

@@ -1,7 +1,8 @@
-"""Rows that are decoded together, one token a step: rows join, leave and make room while the others go on.
+"""Rows that are decoded together, one token a step: rows join, leave and make room while the others
+go on.
 
-Prompts of different lengths stand right-aligned, padding is masked by position. Keys and values lie in buffers with room
-for more, so that a step copies its own token and not the whole past.
+Prompts of different lengths stand right-aligned, padding is masked by position. Keys and values lie
+in buffers with room for more, so that a step copies its own token and not the whole past.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ _ROOM = 64  # positions that a buffer grows by
 
 
 class _GrowingLayer(DynamicLayer):
-    """Keys and values of one layer, each (rows, heads, positions, size): a part of buffers with room for more positions.
+    """Keys and values of one layer, each (rows, heads, positions, size): a part of buffers with
+    room for more positions.
 
-    Rows that leave, and padding that nobody needs, are left out of the part: hardly anything is moved.
+    Rows that leave, and padding that nobody needs, are left out of the part: hardly anything is
+    moved.
     """
 
     def __init__(self) -> None:
@@ -31,7 +34,9 @@ class _GrowingLayer(DynamicLayer):
         self._buffers: list[torch.Tensor] = []
         self._rows = self._begin = 0
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> Any:
         """Add positions and return all of them."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -55,7 +60,9 @@ class _GrowingLayer(DynamicLayer):
     def hold(self, states: Sequence[torch.Tensor], room: int = _ROOM) -> None:
         """Hold these keys and values instead, with room for more behind them."""
         length = states[0].shape[-2]
-        self._buffers = [each.new_empty((*each.shape[:2], length + room, each.shape[3])) for each in states]
+        self._buffers = [
+            each.new_empty((*each.shape[:2], length + room, each.shape[3])) for each in states
+        ]
         for buffer, each in zip(self._buffers, states, strict=True):
             buffer[:, :, :length] = each
         self._rows, self._begin = states[0].shape[0], 0
@@ -64,10 +71,14 @@ class _GrowingLayer(DynamicLayer):
     def show(self, length: int) -> None:
         """Count the first `length` positions and no others."""
         end = self._begin + length
-        self.keys, self.values = (buffer[: self._rows, :, self._begin : end] for buffer in self._buffers)
+        self.keys, self.values = (
+            buffer[: self._rows, :, self._begin : end] for buffer in self._buffers
+        )
 
     def shrink(self, rows: int, moved: torch.Tensor, places: torch.Tensor, start: int) -> None:
-        """Go on with the first `rows` rows, once the `moved` ones have taken free `places`, and without the first `start` positions."""
+        """Go on with the first `rows` rows, once the `moved` ones have taken free `places`, and
+        without the first `start` positions.
+        """
         for each in self.states:
             each[places] = each[moved]
         length = self.get_seq_length() - start
@@ -79,14 +90,17 @@ class Batch:
     """The rows in flight of one model.
 
     Attributes:
-        flexible: rows may join and leave at any time. Not so for models that keep a state instead of keys and values
+        flexible: rows may join and leave at any time. Not so for models that keep a state instead
+            of keys and values
             (Mamba and other linear attention): their rows start and end together.
     """
 
     def __init__(self, model: Any, pad_id: int) -> None:
         self.model, self.pad_id, self.device = model, pad_id, model.device
         layers = DynamicCache(config=model.config).layers
-        self.flexible = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+        self.flexible = all(
+            type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers
+        )
         self._count = len(layers)
         forward = (model.get_base_model() if hasattr(model, "get_base_model") else model).forward
         self._accepts = set(inspect.signature(forward).parameters)
@@ -99,14 +113,19 @@ class Batch:
         self._mask = torch.ones((0, 0), dtype=torch.long, device=self.device)
 
     def position_bytes(self) -> int:
-        """Bytes of keys and values that a position of one row takes; seen, not reckoned: architectures differ."""
+        """Bytes of keys and values that a position of one row takes; seen, not reckoned:
+        architectures differ.
+        """
         self.join([[self.pad_id]])
-        taken = sum(each.numel() * each.element_size() for layer in self._layers for each in layer.states)
+        taken = sum(
+            each.numel() * each.element_size() for layer in self._layers for each in layer.states
+        )
         self.clear()
         return taken
 
     def join(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Add rows behind those that are there; logits for their first tokens, (new rows, vocabulary), fp32.
+        """Add rows behind those that are there; logits for their first tokens, (new rows,
+        vocabulary), fp32.
 
         Raises:
             NonFiniteError: the model computes nonsense (80).
@@ -114,11 +133,16 @@ class Batch:
         old, old_mask = self._layers, self._mask
         ids, self._mask = self._aligned(prompts)
         self._layers = [_GrowingLayer() for _ in range(self._count)] if self.flexible else []
-        self._cache = Cache(layers=[*self._layers]) if self.flexible else DynamicCache(config=self.model.config)
+        self._cache = (
+            Cache(layers=[*self._layers])
+            if self.flexible
+            else DynamicCache(config=self.model.config)
+        )
         logits = self._forward(ids)
         if not torch.isfinite(logits).all():
             raise NonFiniteError(
-                "the model's output is not finite", todo="try --set train.precision=fp32; or the weights are damaged"
+                "the model's output is not finite",
+                todo="try --set train.precision=fp32; or the weights are damaged",
             )
         if old:
             self._put_in_front(old, old_mask)
@@ -135,7 +159,9 @@ class Batch:
         return self._forward(new)
 
     def keep(self, rows: Sequence[int]) -> Sequence[int]:
-        """Let all other rows leave, and padding that no row needs any more; gives the rows that are still there, in their new order."""
+        """Let all other rows leave, and padding that no row needs any more; gives the rows that are
+        still there, in their new order.
+        """
         if not self.flexible and rows:
             return range(self._mask.shape[0])
         if not rows:
@@ -170,7 +196,10 @@ class Batch:
         return ids.to(self.device), mask.to(self.device)
 
     def _put_in_front(self, layers: list[_GrowingLayer], mask: torch.Tensor) -> None:
-        """Rows that were there before, in front of those that have just joined. Takes their memory, layer by layer."""
+        """Rows that were there before, in front of those that have just joined.
+
+        Takes their memory, layer by layer.
+        """
         length = max(mask.shape[1], self._mask.shape[1])
         for old, new in zip(layers, self._layers, strict=True):
             pairs = zip(old.states, new.states, strict=True)
@@ -181,7 +210,11 @@ class Batch:
 
     def _forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Logits behind the last of the new positions; ids (rows, new positions)."""
-        given: dict[str, Any] = {"input_ids": ids, "attention_mask": self._mask, "past_key_values": self._cache}
+        given: dict[str, Any] = {
+            "input_ids": ids,
+            "attention_mask": self._mask,
+            "past_key_values": self._cache,
+        }
         if "position_ids" in self._accepts:
             given["position_ids"] = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         if "logits_to_keep" in self._accepts:
@@ -191,7 +224,9 @@ class Batch:
 
 
 def _closed_up(rows: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Rows that stay, the hindmost moved into the places of those that leave; and which places those are."""
+    """Rows that stay, the hindmost moved into the places of those that leave; and which places
+    those are.
+    """
     count = len(rows)
     free = sorted({*range(count)} - {*rows})
     order = list(range(count))

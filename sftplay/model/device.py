@@ -1,4 +1,7 @@
-"""Where a stage computes: decided with a reason, and asserted. A run never trains on the CPU by accident."""
+"""Where a stage computes: decided with a reason, and asserted.
+
+A run never trains on the CPU by accident.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ def decide_device(settings: Settings) -> Decision[str]:
 
 
 def use_one_gpu() -> None:
-    """Training uses one GPU: of several, the first one that this process may see. Before torch looks at them.
+    """Training uses one GPU: of several, the first one that this process may see. Before torch
+    looks at them.
 
     Raises:
         MachineError: started as one of several processes (69).
@@ -50,7 +54,9 @@ def use_one_gpu() -> None:
         )
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if seen is None:
-        seen = ",".join(str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*")))))
+        seen = ",".join(
+            str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))
+        )
     first, *others = seen.split(",")
     if others:
         console.info(f"{len(others) + 1} GPUs are visible; sftplay trains on one: GPU {first}")

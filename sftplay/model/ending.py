@@ -1,4 +1,6 @@
-"""The end of a training: the best checkpoint is published, run.json and the history tell what came of it."""
+"""The end of a training: the best checkpoint is published, run.json and the history tell what came
+of it.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +27,33 @@ def finish(plan: Plan, assembly: Assembly, opening: dict[str, Any], began: float
     published = _publish(plan, assembly)
     result = {**opening, **record.closing(assembly, published, time.monotonic() - began)}
     write_json(plan.run.record, result)
-    plan.run.record_event("finished", attempt=plan.attempt.name, step=result["steps"], val_loss=result["val_loss"])
+    plan.run.record_event(
+        "finished", attempt=plan.attempt.name, step=result["steps"], val_loss=result["val_loss"]
+    )
     _say_result(result)
 
 
 def _publish(plan: Plan, assembly: Assembly) -> str:
-    """The best checkpoint, else the last one, becomes the run's adapter/ (or model/). Returns its name."""
+    """The best checkpoint, else the last one, becomes the run's adapter/ (or model/).
+
+    Returns its name.
+    """
     from sftplay.model.checkpoints import publish
 
     steps = dict(checkpoints_in(plan.attempt.checkpoints))
     best = assembly.trainer.state.best_global_step
     chosen = steps[best] if best in steps else steps[max(steps)]
     target = _target(plan)
-    publish(chosen, target, assembly.trainer.processing_class, {"run": plan.run.name, "checkpoint": chosen.name})
+    publish(
+        chosen,
+        target,
+        assembly.trainer.processing_class,
+        {"run": plan.run.name, "checkpoint": chosen.name},
+    )
     size = human_size(sum(path.stat().st_size for path in target.iterdir()))
-    console.success(f"{target} ({size}), from {chosen.name}{', the best val loss' if best in steps else ''}")
+    console.success(
+        f"{target} ({size}), from {chosen.name}{', the best val loss' if best in steps else ''}"
+    )
     return chosen.name
 
 
@@ -48,14 +62,17 @@ def _target(plan: Plan) -> Path:
 
 
 def nothing_is_left(plan: Plan, assembly: Assembly, checkpoint: Path, step: int) -> bool:
-    """Whether a run that is resumed is finished, with whole weights. Damaged ones are published anew.
+    """Whether a run that is resumed is finished, with whole weights. Damaged ones are published
+    anew.
 
     Args:
         checkpoint: the newest whole one, of `step`.
     """
     ended = _finished_at(plan.run)
     damage = problem_with(_target(plan)) if ended is not None else None
-    if damage and step == ended:  # `ended` comes before the planned end where training stopped early
+    if (
+        damage and step == ended
+    ):  # `ended` comes before the planned end where training stopped early
         console.warning(
             f"run {plan.run.name} is finished, but its weights are damaged ({damage}): publishing them anew"
         )
@@ -77,7 +94,9 @@ def _publish_again(plan: Plan, assembly: Assembly, checkpoint: Path) -> None:
         RefusedError: the best checkpoint is damaged too (76).
     """
     assembly.restore_state(checkpoint)
-    best = dict(checkpoints_in(plan.attempt.checkpoints)).get(assembly.trainer.state.best_global_step, checkpoint)
+    best = dict(checkpoints_in(plan.attempt.checkpoints)).get(
+        assembly.trainer.state.best_global_step, checkpoint
+    )
     problem = None if best == checkpoint else problem_with(best)
     if problem:
         raise RefusedError(
@@ -90,7 +109,11 @@ def _publish_again(plan: Plan, assembly: Assembly, checkpoint: Path) -> None:
 
 
 def _say_result(result: dict[str, Any]) -> None:
-    loss = f", loss {result['first_loss']:.3f} → {result['last_loss']:.3f}" if result["first_loss"] is not None else ""
+    loss = (
+        f", loss {result['first_loss']:.3f} → {result['last_loss']:.3f}"
+        if result["first_loss"] is not None
+        else ""
+    )
     val = f", val loss {result['val_loss']:.3f}" if result["val_loss"] is not None else ""
     early = " (stopped early: the val loss no longer fell)" if result["stopped_early"] else ""
     console.success(
@@ -99,7 +122,9 @@ def _say_result(result: dict[str, Any]) -> None:
 
 
 def _finished_at(run: Run) -> int | None:
-    """The step that run.json says the run ended at; None where it is not finished, or run.json is to be written anew."""
+    """The step that run.json says the run ended at; None where it is not finished, or run.json is
+    to be written anew.
+    """
     try:
         record = read_json(run.record)
         return int(record["steps"]) if record["state"] == "finished" else None
@@ -108,7 +133,9 @@ def _finished_at(run: Run) -> int | None:
 
 
 def explain(error: BaseException, checkpoint: Path | None) -> BaseException:
-    """What a person can do about a failure of the loop; the error itself where nothing is known about it."""
+    """What a person can do about a failure of the loop; the error itself where nothing is known
+    about it.
+    """
     import torch
 
     if isinstance(error, UnpicklingError) and checkpoint is not None:

@@ -1,4 +1,6 @@
-"""What an evaluation leaves behind: metrics.json, samples.jsonl, report.md, and a small table for the screen."""
+"""What an evaluation leaves behind: metrics.json, samples.jsonl, report.md, and a small table for
+the screen.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def samples(
         entries.append(
             {
                 "id": row.row_id,
-                "prompt": tokenizer.decode(row.prompt, skip_special_tokens=False, clean_up_tokenization_spaces=False),
+                "prompt": tokenizer.decode(
+                    row.prompt, skip_special_tokens=False, clean_up_tokenization_spaces=False
+                ),
                 "reference": reference,
                 **answers,
                 "ended": {"base": base.ended[place], "tuned": tuned.ended[place]},
@@ -46,7 +50,9 @@ def samples(
     return entries
 
 
-def compare(entries: Sequence[Mapping[str, Any]], base: Measured, tuned: Measured) -> dict[str, dict[str, float]]:
+def compare(
+    entries: Sequence[Mapping[str, Any]], base: Measured, tuned: Measured
+) -> dict[str, dict[str, float]]:
     """Every metric for base and tuned model, and the difference (tuned less base)."""
     values = {name: _values(entries, name, one) for name, one in (("base", base), ("tuned", tuned))}
     return {
@@ -79,7 +85,9 @@ def table(record: Mapping[str, Any]) -> str:
 def write(folder: Path, record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> None:
     """Write the three files into `folder`."""
     write_json(folder / "metrics.json", record)
-    write_bytes(folder / "samples.jsonl", b"".join(orjson.dumps(entry) + b"\n" for entry in entries))
+    write_bytes(
+        folder / "samples.jsonl", b"".join(orjson.dumps(entry) + b"\n" for entry in entries)
+    )
     write_text(folder / "report.md", _report(record, entries))
 
 
@@ -91,7 +99,10 @@ def _report(record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> 
         "",
         "| | base | tuned | difference |",
         "|---|---:|---:|---:|",
-        *(f"| {title} | {' | '.join(_numbers(record['metrics'][metric]))} |" for metric, title in SHOWN.items()),
+        *(
+            f"| {title} | {' | '.join(_numbers(record['metrics'][metric]))} |"
+            for metric, title in SHOWN.items()
+        ),
         "",
         f"{model['base_model']} against the same model tuned by {model['method']}; {rows} rows, {record['trained_tokens']:,} "
         f"trained tokens; greedy, at most {generation['max_new_tokens']} tokens an answer; "
@@ -102,7 +113,12 @@ def _report(record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> 
         lines += [f"- {line}" for line in record["data_changed_since_training"]]
     for entry in entries[:_EXAMPLES]:
         lines += ["", f"## {entry['id']}", ""]
-        for title, key in (("Prompt", "prompt"), ("Reference", "reference"), ("Base", "base"), ("Tuned", "tuned")):
+        for title, key in (
+            ("Prompt", "prompt"),
+            ("Reference", "reference"),
+            ("Base", "base"),
+            ("Tuned", "tuned"),
+        ):
             lines += [f"{title}:", "", _fenced(entry[key]), ""]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -1,4 +1,6 @@
-"""Stage `eval`: loss, perplexity and text metrics on held-out rows, the base model against the tuned one."""
+"""Stage `eval`: loss, perplexity and text metrics on held-out rows, the base model against the
+tuned one.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def run(job: Job) -> None:
         console.info(f"device {loaded.device}; precision {loaded.precision}")
         with loaded.base() as model:
             base = _measure(job, loaded, model, "base", rows)
-        tuned = _measure(job, loaded, fused(loaded.model), "tuned", rows)  # the base was measured before
+        tuned = _measure(
+            job, loaded, fused(loaded.model), "tuned", rows
+        )  # the base was measured before
         _write(job, target, split, rows, counts, facts, loaded, (base, tuned), changed)
     seconds = time.monotonic() - began
     target.record_event("evaluated", split=split, rows=len(rows), seconds=round(seconds, 1))
@@ -84,17 +88,23 @@ def _measure(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[Hel
     try:
         with progress(len(rows), "row", f"{name}: loss") as bar:
             tokens = [{"input_ids": row.ids, "labels": row.labels} for row in rows]
-            loss, count = mean_target_loss(model, tokens, Collator(loaded.pad_id), settings.loss_rows, bar.advance)
+            loss, count = mean_target_loss(
+                model, tokens, Collator(loaded.pad_id), settings.loss_rows, bar.advance
+            )
         answers = _answer(job, loaded, model, name, rows)
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError("out of GPU memory", todo="try --set eval.batch_size=1") from error
     if not math.isfinite(loss):
-        raise NonFiniteError(f"the loss of the {name} model is {loss}", todo="try --set train.precision=fp32")
+        raise NonFiniteError(
+            f"the loss of the {name} model is {loss}", todo="try --set train.precision=fp32"
+        )
     texts = [plain_text(loaded.tokenizer, answer.ids) for answer in answers]
     return Measured(loss, count, texts, [answer.ended for answer in answers])
 
 
-def _answer(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[HeldOut]) -> list[Answer]:
+def _answer(
+    job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[HeldOut]
+) -> list[Answer]:
     """Greedy answers in the order of the rows; they are made longest prompt first."""
     from sftplay.model.generate import Request, Sampling, answers
     from sftplay.model.prompts import window_of
@@ -108,7 +118,15 @@ def _answer(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[Held
     sampling = Sampling(settings.max_new_tokens)
     with progress(len(rows), "row", f"{name}: answers") as bar:
         found = dict(
-            answers(model, requests, sampling, loaded.stop_ids, loaded.pad_id, settings.batch_size, bar.advance)
+            answers(
+                model,
+                requests,
+                sampling,
+                loaded.stop_ids,
+                loaded.pad_id,
+                settings.batch_size,
+                bar.advance,
+            )
         )
     return [found[place] for place in range(len(rows))]
 
@@ -137,7 +155,10 @@ def _write(
         "rows": counts,
         "trained_tokens": measured[0].tokens,
         "metrics": metrics,
-        "generation": {**job.settings.eval.model_dump(include={"max_new_tokens", "batch_size"}), "greedy": True},
+        "generation": {
+            **job.settings.eval.model_dump(include={"max_new_tokens", "batch_size"}),
+            "greedy": True,
+        },
         "model": {
             **{key: facts.stamp.get(key) for key in ("base_model", "revision", "quantization")},
             "method": facts.method,
@@ -147,7 +168,8 @@ def _write(
         "precision": loaded.precision.value,
         "data_changed_since_training": changed,
         "chrf": signature(),
-        "versions": {name: importlib.metadata.version(name) for name in STAMPED_VERSIONS} | {"sftplay": __version__},
+        "versions": {name: importlib.metadata.version(name) for name in STAMPED_VERSIONS}
+        | {"sftplay": __version__},
     }
     with sealed_folder(target.eval(split), {"run": target.name, "split": split}) as folder:
         eval_report.write(folder, record, samples)

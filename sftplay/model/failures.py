@@ -1,6 +1,8 @@
-"""Is a failure the backend's own? A table: exception type, text and traceback decide the class of a hand-over, or that there is none.
+"""Is a failure the backend's own? A table: exception type, text and traceback decide the class of a
+hand-over, or that there is none.
 
-The texts are those of the pinned Unsloth (2026.10) and of what it stands on; tests/model/test_failures.py holds one for each row.
+The texts are those of the pinned Unsloth (2026.10) and of what it stands on;
+tests/model/test_failures.py holds one for each row.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from dataclasses import dataclass
 from sftplay.errors import SftplayError, StoppedError
 from sftplay.handover import Reason
 
-# Packages that only the Unsloth stack trains through: a failure inside them says nothing about the BnB stack.
+# Packages that only the Unsloth stack trains through: a failure inside them says nothing about the
+# BnB stack.
 STACK = (
     "unsloth", "unsloth_zoo", "unsloth_compiled_cache", "unsloth_compiled_module", "xformers", "triton", "cut_cross_entropy",
 )  # fmt: skip
@@ -27,7 +30,8 @@ class Failure:
     Attributes:
         types: names of the exception's class and its bases, `module.Name`, the class itself first.
         message: str(exception).
-        modules: modules of the traceback's frames, outermost first, of the exception and then of its causes.
+        modules: modules of the traceback's frames, outermost first, of the exception and then of
+            its causes.
         errno: of an OSError from the operating system.
     """
 
@@ -66,7 +70,10 @@ class Row:
     def fits(self, failure: Failure) -> bool:
         return (
             (not self.types or any(name.rpartition(".")[2] in self.types for name in failure.types))
-            and (not self.text or re.search(self.text, failure.message, re.IGNORECASE | re.DOTALL) is not None)
+            and (
+                not self.text
+                or re.search(self.text, failure.message, re.IGNORECASE | re.DOTALL) is not None
+            )
             and (not self.inside or any(_is_in(module, self.inside) for module in failure.below_us))
         )
 
@@ -123,15 +130,24 @@ TABLE: tuple[Row, ...] = (
 
 
 def classify(failure: Failure) -> Reason | None:
-    """The reason of a hand-over; None where the other backend would fail as well, or where the fault is ours."""
+    """The reason of a hand-over; None where the other backend would fail as well, or where the
+    fault is ours.
+    """
     if failure.errno is not None:
         return None
     return next((row.reason for row in TABLE if row.fits(failure)), None)
 
 
 def describe(error: BaseException) -> Failure:
-    """An exception as plain values. Our own expected failures are named as such and never classified."""
-    kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__ if kind is not object]
+    """An exception as plain values.
+
+    Our own expected failures are named as such and never classified.
+    """
+    kinds = [
+        f"{kind.__module__}.{kind.__qualname__}"
+        for kind in type(error).__mro__
+        if kind is not object
+    ]
     return Failure(
         types=tuple(kinds),
         message=str(error)[:16_384],
@@ -141,12 +157,16 @@ def describe(error: BaseException) -> Failure:
 
 
 def reason_of(error: BaseException) -> Reason | None:
-    """`classify` for an exception of this process; an expected failure (a SftplayError) never hands over."""
+    """`classify` for an exception of this process; an expected failure (a SftplayError) never hands
+    over.
+    """
     return None if isinstance(error, (SftplayError, StoppedError)) else classify(describe(error))
 
 
 def _modules(error: BaseException) -> list[str]:
-    """Of every frame, the innermost exception's last: a wrapper that re-raises does not hide where it began."""
+    """Of every frame, the innermost exception's last: a wrapper that re-raises does not hide where
+    it began.
+    """
     found: list[str] = []
     seen: set[int] = set()
     chain: list[BaseException] = []
@@ -154,9 +174,14 @@ def _modules(error: BaseException) -> list[str]:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         chain.append(current)
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        current = current.__cause__ or (
+            None if current.__suppress_context__ else current.__context__
+        )
     for link in chain:
-        found += [str(frame.f_globals.get("__name__", "?")) for frame, _ in traceback.walk_tb(link.__traceback__)]
+        found += [
+            str(frame.f_globals.get("__name__", "?"))
+            for frame, _ in traceback.walk_tb(link.__traceback__)
+        ]
     return found
 
 

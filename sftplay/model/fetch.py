@@ -1,4 +1,7 @@
-"""Stage `fetch`: bring the model and hub datasets into the cache. The only stage with network; everything else runs offline."""
+"""Stage `fetch`: bring the model and hub datasets into the cache.
+
+The only stage with network; everything else runs offline.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,15 @@ from sftplay.rawdata import KINDS, HubDataset, hub_datasets, kind_of
 from sftplay.stages import Job
 
 # Safetensors, configuration, tokenizer, template: no pickle, no code.
-WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt", "LICENSE*"]
+WANTED = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.jinja",
+    "tokenizer.model",
+    "*.txt",
+    "LICENSE*",
+]
 # JSON beside the rows of a dataset that describes them.
 _DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
 IGNORED = [pattern for name in (*_DESCRIPTIONS, ".*") for pattern in (name, f"*/{name}")]
@@ -25,7 +36,9 @@ IGNORED = [pattern for name in (*_DESCRIPTIONS, ".*") for pattern in (name, f"*/
 
 @dataclass(frozen=True)
 class _Repository:
-    """What is asked of the hub, and how messages speak of it: `kind` is `model` or `dataset`, `key` the config's key."""
+    """What is asked of the hub, and how messages speak of it: `kind` is `model` or `dataset`, `key`
+    the config's key.
+    """
 
     kind: str
     key: str
@@ -37,7 +50,9 @@ class _Repository:
 
 
 def run(job: Job) -> None:
-    """Fetch `model.name` and the hub datasets of `data.raw` where the cache lacks them; each one's record is written last."""
+    """Fetch `model.name` and the hub datasets of `data.raw` where the cache lacks them; each one's
+    record is written last.
+    """
     only = job.options.get("only")
     if only != "model":
         for dataset in hub_datasets(job.settings.data):
@@ -61,7 +76,10 @@ def _fetch_model(job: Job) -> None:
         folder, revision = smollm2.write_safetensors(cache_folder() / "models")
     else:
         folder, revision = _download_model(name, job.settings.model.revision)
-    write_json(record, {"name": name, "revision": revision, "folder": os.path.relpath(folder, cache_folder())})
+    write_json(
+        record,
+        {"name": name, "revision": revision, "folder": os.path.relpath(folder, cache_folder())},
+    )
     _say_done(name, (path for path in folder.rglob("*") if path.is_file()))
 
 
@@ -69,13 +87,16 @@ def _fetch_dataset(dataset: HubDataset) -> None:
     """Bring a dataset's data files into the cache.
 
     Raises:
-        NotFoundError: no such dataset, or no file in it that can be read (66). MachineError, PermissionDeniedError (69, 77).
+        NotFoundError: no such dataset, or no file in it that can be read (66). MachineError,
+            PermissionDeniedError (69, 77).
     """
     if dataset.is_cached:
         console.info(f"{dataset.name} is in the cache already: {dataset.record}")
         return
     elsewhere = "set data.raw to a local folder"
-    wanted = _Repository("dataset", "data.raw", dataset.name, dataset.revision, dataset.patterns, IGNORED, elsewhere)
+    wanted = _Repository(
+        "dataset", "data.raw", dataset.name, dataset.revision, dataset.patterns, IGNORED, elsewhere
+    )
     folder = _download(wanted)
     files = _data_files(folder, dataset)
     if not files:
@@ -95,14 +116,23 @@ def _fetch_dataset(dataset: HubDataset) -> None:
             "files": files,
         },
     )
-    _say_done(f"{dataset.name} ({', '.join(files[:4])}{' …' if len(files) > 4 else ''})", (folder / f for f in files))
+    _say_done(
+        f"{dataset.name} ({', '.join(files[:4])}{' …' if len(files) > 4 else ''})",
+        (folder / f for f in files),
+    )
 
 
 def _data_files(folder: Path, dataset: HubDataset) -> list[str]:
-    """The wanted files of a snapshot, which may hold others from an earlier fetch, relative and in order."""
-    inside = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """The wanted files of a snapshot, which may hold others from an earlier fetch, relative and in
+    order.
+    """
+    inside = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
     return [
-        name for name in inside if kind_of(Path(name)) and _fits(name, dataset.patterns) and not _fits(name, IGNORED)
+        name
+        for name in inside
+        if kind_of(Path(name)) and _fits(name, dataset.patterns) and not _fits(name, IGNORED)
     ]
 
 
@@ -112,13 +142,17 @@ def _fits(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _say_done(what: str, files: Iterable[Path]) -> None:
-    console.success(f"{what} is in the cache ({human_size(sum(path.stat().st_size for path in files))})")
+    console.success(
+        f"{what} is in the cache ({human_size(sum(path.stat().st_size for path in files))})"
+    )
 
 
 def _download_model(name: str, revision: str | None) -> tuple[Path, str]:
     """One snapshot from the hub → (folder, commit)."""
     elsewhere = f"set model.name to a local folder or to {DEFAULT_MODEL}, which needs no hub"
-    folder = _download(_Repository("model", "model.name", name, revision, WANTED, elsewhere=elsewhere))
+    folder = _download(
+        _Repository("model", "model.name", name, revision, WANTED, elsewhere=elsewhere)
+    )
     if not any(folder.glob("*.safetensors")):
         raise NotFoundError(
             f"{name} holds no safetensors weights",
@@ -153,12 +187,14 @@ def _download(wanted: _Repository) -> Path:
         ) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise NotFoundError(
-            f"the hub has no {wanted.kind} {name}" + (f" at revision {revision}" if revision else ""),
+            f"the hub has no {wanted.kind} {name}"
+            + (f" at revision {revision}" if revision else ""),
             todo=f"check {wanted.key} (private {wanted.kind}s need a token file: HF_TOKEN_PATH), or name a local folder",
         ) from error
     except errors.HFValidationError as error:
         raise NotFoundError(
-            f"{name} is neither a folder here nor a hub id", todo=f"check {wanted.key} in the config"
+            f"{name} is neither a folder here nor a hub id",
+            todo=f"check {wanted.key} in the config",
         ) from error
     except (
         errors.LocalEntryNotFoundError,

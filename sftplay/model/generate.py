@@ -15,8 +15,12 @@ from sftplay.errors import OutOfMemoryError
 from sftplay.model.decoding import Batch
 from sftplay.model.memory import for_answers
 
-_GPU_PREFILL, _CPU_PREFILL = 8192, 2048  # tokens of new prompts that go through the model at once, padding included
-_TOGETHER = 32  # rows at most of a model whose rows start and end together: what their states take is not known
+_GPU_PREFILL, _CPU_PREFILL = (
+    8192,
+    2048,
+)  # tokens of new prompts that go through the model at once, padding included
+# rows at most of a model whose rows start and end together: what their states take is not known
+_TOGETHER = 32
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,10 @@ class Sampling:
     Attributes:
         max_new_tokens: longest answer in tokens, its end included.
         temperature: 0 takes the likeliest token every time.
-        top_p: smallest set of tokens with this share of the probability (nucleus sampling, arXiv:1904.09751).
-        seed: of the random stream; each prompt has a stream of its own, whatever it shares a batch with.
+        top_p: smallest set of tokens with this share of the probability (nucleus sampling,
+            arXiv:1904.09751).
+        seed: of the random stream; each prompt has a stream of its own, whatever it shares a batch
+            with.
     """
 
     max_new_tokens: int
@@ -69,7 +75,9 @@ class _Row:
     request: Request
     limit: int
     generator: torch.Generator | None
-    ids: list[int] = field(default_factory=list)  # chosen so far; all but the last have gone through the model
+    ids: list[int] = field(
+        default_factory=list
+    )  # chosen so far; all but the last have gone through the model
     length: int = 0  # how many of them are its answer
     ended: bool = False
     counted: float = 0.0  # share of its work that was told
@@ -84,12 +92,17 @@ class _Row:
         return len(self.request.ids) + self.limit
 
     def gained(self) -> float:
-        """Share of its work that was done since this was last asked; an answer that ends early jumps to the end."""
+        """Share of its work that was done since this was last asked; an answer that ends early
+        jumps to the end.
+        """
         before, self.counted = self.counted, 1.0 if self.done else self.length / self.limit
         return self.counted - before
 
     def ends_with(self, token: int, stop_ids: Sequence[int]) -> bool:
-        """Take the next token; whether it is the last one. A row that is done takes what it is given as filler."""
+        """Take the next token; whether it is the last one.
+
+        A row that is done takes what it is given as filler.
+        """
         was_done = self.done
         self.ids.append(token)
         if was_done:
@@ -117,8 +130,12 @@ class _Room:
         """How many rows as long as the longest of these."""
         return min(self.rows, max(1, self.positions // max((row.whole for row in rows), default=1)))
 
-    def take(self, waiting: deque[_Row], source: Iterator[_Row], rows: Sequence[_Row]) -> list[_Row]:
-        """The next rows to join those in flight: as many as there is room for, and as go through the model at once."""
+    def take(
+        self, waiting: deque[_Row], source: Iterator[_Row], rows: Sequence[_Row]
+    ) -> list[_Row]:
+        """The next rows to join those in flight: as many as there is room for, and as go through
+        the model at once.
+        """
         taken: list[_Row] = []
         read, whole = 0, max((row.whole for row in rows), default=0)
         while (count := len(rows) + len(taken) + 1) <= self.rows:
@@ -146,7 +163,8 @@ def answers(
 ) -> Iterator[tuple[int, Answer]]:
     """Answer every prompt; the answers come as they are ready, each with its request's key.
 
-    A row that ends makes room at once; new prompts join when a quarter of the batch is free. Prompts are taken in
+    A row that ends makes room at once; new prompts join when a quarter of the batch is free.
+    Prompts are taken in
     the given order: neighbours of like length waste the least.
 
     Args:
@@ -155,12 +173,14 @@ def answers(
         sampling: how tokens are chosen.
         stop_ids: tokens that end an answer.
         pad_id: filler; masked by position.
-        size: rows in flight at most. Fewer where their keys and values would take more than `memory.for_answers`; halved where
+        size: rows in flight at most. Fewer where their keys and values would take more than
+            `memory.for_answers`; halved where
             the GPU's memory does not suffice all the same.
         advance: told after each pass how much was done, a whole answer being 1.
 
     Raises:
-        OutOfMemoryError: not even one row fits (81). NonFiniteError: the model computes nonsense (80).
+        OutOfMemoryError: not even one row fits (81). NonFiniteError: the model computes nonsense
+            (80).
     """
     source = (_row(request, sampling) for request in requests)
     waiting: deque[_Row] = deque()
@@ -174,7 +194,12 @@ def answers(
             return
         try:
             if new:
-                ended = _add(new, batch.join([[*row.request.ids, *row.ids] for row in new]), sampling, stop_ids)
+                ended = _add(
+                    new,
+                    batch.join([[*row.request.ids, *row.ids] for row in new]),
+                    sampling,
+                    stop_ids,
+                )
             else:
                 ended = _add(rows, batch.step([row.ids[-1] for row in rows]), sampling, stop_ids)
         except torch.OutOfMemoryError:
@@ -188,7 +213,10 @@ def answers(
         advance(sum(row.gained() for row in rows))
         yield from ((row.request.key, Answer(row.ids[: row.length], row.ended)) for row in ended)
         if ended:
-            rows = [rows[place] for place in batch.keep([i for i, row in enumerate(rows) if not row.done])]
+            rows = [
+                rows[place]
+                for place in batch.keep([i for i, row in enumerate(rows) if not row.done])
+            ]
 
 
 def _row(request: Request, sampling: Sampling) -> _Row:
@@ -206,7 +234,9 @@ def stream_of(sampling: Sampling, key: int) -> torch.Generator | None:
 def _room_of(batch: Batch, size: int) -> _Room:
     """What a model has room for, before anything is in flight."""
     if not batch.flexible:
-        return _Room(min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL)  # who is not read now waits for the end of all
+        return _Room(
+            min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL
+        )  # who is not read now waits for the end of all
     prefill = _GPU_PREFILL if batch.device.type == "cuda" else _CPU_PREFILL
     try:
         return _Room(size, for_answers(batch.device) // batch.position_bytes(), prefill)
@@ -214,7 +244,9 @@ def _room_of(batch: Batch, size: int) -> _Room:
         raise _no_room() from error
 
 
-def _add(rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_ids: Sequence[int]) -> list[_Row]:
+def _add(
+    rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_ids: Sequence[int]
+) -> list[_Row]:
     """Choose each row's next token; gives the rows that end with it."""
     tokens = choose(logits, sampling, [row.generator for row in rows])
     return [row for row, token in zip(rows, tokens, strict=True) if row.ends_with(token, stop_ids)]
@@ -234,7 +266,9 @@ def _no_room() -> OutOfMemoryError:
     )
 
 
-def choose(logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator | None]) -> list[int]:
+def choose(
+    logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator | None]
+) -> list[int]:
     """Next token of each row; logits (rows, vocabulary)."""
     if sampling.temperature == 0:
         chosen: list[int] = logits.argmax(dim=-1).tolist()

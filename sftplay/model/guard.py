@@ -26,8 +26,12 @@ def choose_checkpoint(plan: Plan) -> Path | None:
     """
     run, attempt = plan.run, plan.attempt
     stamped = stamp_of(run, attempt)
-    now = plan.stamp().model_copy(update={"attention": stamped.attention})  # known once the model is loaded
-    if plan.init_adapter is None:  # asked for at the first start only; the checkpoints hold what became of it
+    now = plan.stamp().model_copy(
+        update={"attention": stamped.attention}
+    )  # known once the model is loaded
+    if (
+        plan.init_adapter is None
+    ):  # asked for at the first start only; the checkpoints hold what became of it
         now = now.model_copy(update={"init_adapter": stamped.init_adapter})
     strict = bool(plan.job.options.get("strict"))
     refused = []
@@ -41,7 +45,8 @@ def choose_checkpoint(plan: Plan) -> Path | None:
         raise RefusedError(
             f"not the same training any more: {', '.join(refused)}",
             where=str(run.stamp),
-            todo=_put_back(refused, plan, strict=strict) + f"\nor start a new run: --run {run.free_name()}",
+            todo=_put_back(refused, plan, strict=strict)
+            + f"\nor start a new run: --run {run.free_name()}",
         )
     _check_template(plan)
     return _newest_whole(plan)
@@ -80,7 +85,8 @@ def _check_template(plan: Plan) -> None:
 
 
 def stamp_of(run: Run, attempt: Attempt) -> Stamp:
-    """The stamp that the attempt began with. The run's copy says the same, or was not yet written when it was killed.
+    """The stamp that the attempt began with. The run's copy says the same, or was not yet written
+    when it was killed.
 
     Raises:
         RefusedError: one of the two was changed (76).
@@ -88,14 +94,22 @@ def stamp_of(run: Run, attempt: Attempt) -> Stamp:
     stamped = read_stamp(attempt.stamp)
     if stamped.backend != attempt.backend:
         raise RefusedError(
-            f"the stamp is of another backend ({stamped.backend})", where=str(attempt.stamp), todo=NEVER_REPAIRED
+            f"the stamp is of another backend ({stamped.backend})",
+            where=str(attempt.stamp),
+            todo=NEVER_REPAIRED,
         )
     copy = read_stamp(run.stamp) if os.path.lexists(run.stamp) else None
     if copy == stamped:
         return stamped
-    before = [read_stamp(one.stamp) for one in run.attempts() if one.has_begun and one.number < attempt.number]
+    before = [
+        read_stamp(one.stamp)
+        for one in run.attempts()
+        if one.has_begun and one.number < attempt.number
+    ]
     if copy is not None and copy not in before:
-        raise RefusedError(f"the stamp is not that of {attempt.name}", where=str(run.stamp), todo=NEVER_REPAIRED)
+        raise RefusedError(
+            f"the stamp is not that of {attempt.name}", where=str(run.stamp), todo=NEVER_REPAIRED
+        )
     console.info(f"{attempt.name} was killed while it wrote its stamp for the run: written now")
     write_stamp(run.stamp, stamped)
     return stamped
@@ -113,7 +127,9 @@ def check_attention(plan: Plan) -> None:
     shown = f"attention: {stamped.attention} → {plan.attention}"
     if plan.job.options.get("strict"):
         raise RefusedError(
-            f"not the same attention kernel any more: {shown}", where=str(plan.run.stamp), todo="leave --strict out"
+            f"not the same attention kernel any more: {shown}",
+            where=str(plan.run.stamp),
+            todo="leave --strict out",
         )
     console.warning(f"warn    {shown}")
 
@@ -123,7 +139,9 @@ def _newest_whole(plan: Plan) -> Path | None:
 
     checkpoint, damaged = newest_whole_checkpoint(plan.attempt.checkpoints, lacks)
     for path, problem in damaged:
-        console.warning(f"{path.name} is not whole ({problem}): passed over, and set aside as damaged-{path.name}")
+        console.warning(
+            f"{path.name} is not whole ({problem}): passed over, and set aside as damaged-{path.name}"
+        )
         aside = path.with_name(f"damaged-{path.name}")
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)

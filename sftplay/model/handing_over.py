@@ -1,4 +1,6 @@
-"""Around an Unsloth attempt: a failure of the backend itself becomes a hand-over, everything else stays what it is."""
+"""Around an Unsloth attempt: a failure of the backend itself becomes a hand-over, everything else
+stays what it is.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ class Progress:
 
 @contextmanager
 def handing_over(job: Job, run: Run, attempt: Attempt) -> Iterator[Progress]:
-    """Classify what is raised inside; a hand-over writes handover.json and leaves the process with 79.
+    """Classify what is raised inside; a hand-over writes handover.json and leaves the process with
+    79.
 
     Raises:
         MachineError: Unsloth failed after more steps than `backend_fallback.max_lost_steps` (69).
@@ -75,7 +78,8 @@ def handing_over(job: Job, run: Run, attempt: Attempt) -> Iterator[Progress]:
 
 
 def accepted(job: Job, run: Run) -> tuple[Attempt, Fallback] | None:
-    """The attempt that asked for this one (`--handed-over-from`), with its reason; None where there is none.
+    """The attempt that asked for this one (`--handed-over-from`), with its reason; None where there
+    is none.
 
     Raises:
         ProtocolError: its request is not there, or not valid (70).
@@ -84,7 +88,9 @@ def accepted(job: Job, run: Run) -> tuple[Attempt, Fallback] | None:
     if not name:
         return None
     source = next((attempt for attempt in run.attempts() if attempt.name == name), None)
-    found = read_untrusted(source.handover, run=run.name, attempt=name, nonce=None) if source else None
+    found = (
+        read_untrusted(source.handover, run=run.name, attempt=name, nonce=None) if source else None
+    )
     if source is None or found is None:
         raise ProtocolError(
             f"the attempt {name} has asked for nothing",
@@ -120,7 +126,12 @@ def _leave(job: Job, run: Run, attempt: Attempt, progress: Progress, verdict: Ve
     )
     write(attempt.folder, asked)
     run.record_event(
-        "handed over", attempt=attempt.name, phase=asked.phase, reason=asked.reason, step=asked.step, to=asked.target
+        "handed over",
+        attempt=attempt.name,
+        phase=asked.phase,
+        reason=asked.reason,
+        step=asked.step,
+        to=asked.target,
     )
     console.failure(
         HandOverError(
@@ -131,18 +142,24 @@ def _leave(job: Job, run: Run, attempt: Attempt, progress: Progress, verdict: Ve
     )
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(HandOverError.code)  # at once: what is left of Unsloth's process may crash in its teardown
+    os._exit(
+        HandOverError.code
+    )  # at once: what is left of Unsloth's process may crash in its teardown
 
 
 def _what_follows(job: Job, attempt: Attempt, *, launched: bool) -> str:
     """A launcher starts the other stack; without one (docker compose, or by hand) a person does."""
-    said = [override for override in job.overrides if not override.startswith("run.name=")]  # --run says it
+    said = [
+        override for override in job.overrides if not override.startswith("run.name=")
+    ]  # --run says it
     sets = "".join(f" --set {shlex.quote(override)}" for override in said)
     if not job.settings.backend_fallback.enabled:
         return f"backend_fallback.enabled is false: nothing more is started; inv train-bnb --config {job.config_file} would"
     if launched:
         return "the run goes on in the BnB stack"
-    begins = os.environ.get("SFTPLAY_GOES_ON", "train")  # compose.yaml says there how its own command begins
+    begins = os.environ.get(
+        "SFTPLAY_GOES_ON", "train"
+    )  # compose.yaml says there how its own command begins
     run = f" --run {job.run_name}" if job.run_name != Path(job.config_file).stem else ""
     return (
         "go on in the bnb stack (cpu without a GPU): "

@@ -1,7 +1,9 @@
-"""Output layer and cross entropy together, some positions at a time: no matrix of positions × vocabulary is ever kept.
+"""Output layer and cross entropy together, some positions at a time: no matrix of positions ×
+vocabulary is ever kept.
 
-The derivative is taken on the way, as in Liger's fused linear cross entropy (arXiv:2410.10989): with E = exp(logits − max)
-and s its row sums, the hidden states get E·W / s − W[target], so the probabilities themselves are never written down.
+The derivative is taken on the way, as in Liger's fused linear cross entropy (arXiv:2410.10989):
+with E = exp(logits − max) and s its row sums, the hidden states get E·W / s − W[target], so the
+probabilities themselves are never written down.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ POSITIONS = 128  # at a time: 25 MB of logits at a vocabulary of 50,000
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
         wants_hidden, wants_weight, _ = ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight = torch.zeros_like(weight) if wants_weight else None
@@ -40,7 +44,9 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        hidden, weight = (None if grad is None else grad * grads[0].to(grad.dtype) for grad in ctx.grads)
+        hidden, weight = (
+            None if grad is None else grad * grads[0].to(grad.dtype) for grad in ctx.grads
+        )
         return hidden, weight, None
 
 
@@ -48,7 +54,8 @@ def head_loss(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor)
     """Summed cross entropy in nats, fp32.
 
     Args:
-        hidden: (positions, hidden size); weight: of the output layer, (vocabulary, hidden size); targets: (positions,).
+        hidden: (positions, hidden size); weight: of the output layer, (vocabulary, hidden size);
+            targets: (positions,).
     """
     head: Any = _HeadLoss.apply
     total: torch.Tensor = head(hidden, weight, targets)
@@ -57,9 +64,11 @@ def head_loss(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor)
 
 @torch.no_grad()
 def has_plain_head(model: Any) -> bool:
-    """Whether the model's logits are its output layer's product and nothing else (Gemma 2 caps them, Cohere scales them).
+    """Whether the model's logits are its output layer's product and nothing else (Gemma 2 caps
+    them, Cohere scales them).
 
-    Found out by looking at two positions. fp16 is left to PyTorch: its loss has to be scaled before its derivative is taken.
+    Found out by looking at two positions. fp16 is left to PyTorch: its loss has to be scaled before
+    its derivative is taken.
     """
     head = model.get_output_embeddings()
     bias: Any = getattr(head, "bias", None)
@@ -75,4 +84,6 @@ def has_plain_head(model: Any) -> bool:
     finally:
         handle.remove()
         model.train(was_training)
-    return len(seen) == 1 and torch.allclose(head(seen[0]).float(), logits.float(), rtol=1e-3, atol=1e-3)
+    return len(seen) == 1 and torch.allclose(
+        head(seen[0]).float(), logits.float(), rtol=1e-3, atol=1e-3
+    )

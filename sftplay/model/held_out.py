@@ -1,4 +1,6 @@
-"""The rows that an evaluation looks at: which ones, their prompts and references, and whether they are those of the run."""
+"""The rows that an evaluation looks at: which ones, their prompts and references, and whether they
+are those of the run.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,13 @@ from sftplay.freshness import read_stamp
 from sftplay.places import data_folder
 from sftplay.settings import Settings
 
-# `all`: everything that was held out. The train split is no part of it: what was trained on says nothing about what was learned.
-SPLIT_FILES: Mapping[str, tuple[str, ...]] = {"val": ("val",), "test": ("test",), "all": ("val", "test")}
+# `all`: everything that was held out. The train split is no part of it: what was trained on says
+# nothing about what was learned.
+SPLIT_FILES: Mapping[str, tuple[str, ...]] = {
+    "val": ("val",),
+    "test": ("test",),
+    "all": ("val", "test"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,13 @@ class HeldOut:
         return self.ids[self.start : self.end]
 
 
-def read_rows(settings: Settings, split: str, samples: int | None) -> tuple[list[HeldOut], dict[str, int]]:
+def read_rows(
+    settings: Settings, split: str, samples: int | None
+) -> tuple[list[HeldOut], dict[str, int]]:
     """The rows of a split in a stable order, and how many come from which file.
 
-    The order is that of the row ids, which are hashes of the content: the first N of it are a random choice, and the same
-    one every time, also when the raw file was reordered.
+    The order is that of the row ids, which are hashes of the content: the first N of it are a
+    random choice, and the same one every time, also when the raw file was reordered.
 
     Args:
         settings: the dataset's.
@@ -59,18 +68,25 @@ def read_rows(settings: Settings, split: str, samples: int | None) -> tuple[list
     folder = data_folder("tokenized", settings)
     if not folder.is_dir():
         raise NotFoundError(
-            "no tokenized rows", where=str(folder), todo="make them: inv full-pipeline, then inv tokenize"
+            "no tokenized rows",
+            where=str(folder),
+            todo="make them: inv full-pipeline, then inv tokenize",
         )
     found: list[tuple[str, str, HeldOut]] = []
     for name in SPLIT_FILES[split]:
         rows = read_split(folder / f"{name}.arrow").to_pylist()
-        found += [(row["id"], name, _held_out(row)) for row in rows if any(label != IGNORED for label in row["labels"])]
+        found += [
+            (row["id"], name, _held_out(row))
+            for row in rows
+            if any(label != IGNORED for label in row["labels"])
+        ]
     if not found:
         raise DataError(
             f"the {split} split is empty: nothing to evaluate on",
             where=str(folder),
             todo="give it a share of the rows (--set data.val_share=0.1 or data.test_share), then run: inv process, inv render, "
-            "inv tokenize; or evaluate another split: --split " + ("test" if split == "val" else "val"),
+            "inv tokenize; or evaluate another split: --split "
+            + ("test" if split == "val" else "val"),
         )
     chosen = sorted(found, key=lambda entry: entry[:2])[:samples]
     return [row for *_, row in chosen], {
@@ -79,14 +95,19 @@ def read_rows(settings: Settings, split: str, samples: int | None) -> tuple[list
 
 
 def _held_out(row: Mapping[str, Any]) -> HeldOut:
-    """The last run of trained tokens is the last answer. An input always lies between two answers."""
+    """The last run of trained tokens is the last answer.
+
+    An input always lies between two answers.
+    """
     labels = row["labels"]
     end = next(place for place in range(len(labels), 0, -1) if labels[place - 1] != IGNORED)
     start = next((place for place in range(end, 0, -1) if labels[place - 1] == IGNORED), 0)
     return HeldOut(row["id"], row["input_ids"], labels, start, end)
 
 
-def changes_since(record: Mapping[str, Any], settings: Settings, splits: Sequence[str]) -> list[str]:
+def changes_since(
+    record: Mapping[str, Any], settings: Settings, splits: Sequence[str]
+) -> list[str]:
     """What is different in data/tokenized from what the run was trained with; a line each.
 
     Args:
@@ -99,7 +120,9 @@ def changes_since(record: Mapping[str, Any], settings: Settings, splits: Sequenc
         return ["data/tokenized has no stamp: nobody knows what made it"]
     trained, lines = record["data"], []
     if stamp.facts.get("template_hash") != record["template"]["hash"]:
-        lines.append("the chat template is another one than the run's: the loss is that of answers in a strange form")
+        lines.append(
+            "the chat template is another one than the run's: the loss is that of answers in a strange form"
+        )
     now, then = stamp.facts.get("values_hash") or {}, trained.get("values_hash") or {}
     for name in ("train", *splits):
         if now.get(name) != then.get(name):

@@ -16,13 +16,18 @@ def run(job: Job) -> None:
 
     Raises:
         UsageError: nothing to answer: no prompt, no file, no terminal (2).
-        NotFoundError: no trained run, no model, no file of prompts (66). DataError: a prompt is bad (65).
+        NotFoundError: no trained run, no model, no file of prompts (66). DataError: a prompt is bad
+            (65).
     """
     prompt, source = job.options.get("prompt"), job.options.get("input")
     _check_usage(job)
     if not job.options.get("base"):
         Run(job.run_name).require_tuned()  # before anything slow
-    name = job.settings.model.name if job.options.get("base") else f"run {job.run_name} ({job.settings.model.name})"
+    name = (
+        job.settings.model.name
+        if job.options.get("base")
+        else f"run {job.run_name} ({job.settings.model.name})"
+    )
     console.info(f"loading {name}")  # torch alone takes seconds to import
     if source is not None:
         from sftplay.model.batch import run_batch
@@ -43,7 +48,10 @@ def _check_usage(job: Job) -> None:
     if prompt is not None and not prompt.strip():
         raise UsageError("the prompt is empty", todo='for example: --prompt "What is 7 times 8?"')
     if job.options.get("output") and source is None:
-        raise UsageError("--output goes with --input FILE", todo="one answer goes to the screen; redirect it with >")
+        raise UsageError(
+            "--output goes with --input FILE",
+            todo="one answer goes to the screen; redirect it with >",
+        )
     if prompt is None and source is None and not _is_terminal():
         raise UsageError(
             "a chat needs a terminal, and stdin is none",

@@ -1,4 +1,6 @@
-"""SIGINT and SIGTERM while training: the first saves and leaves at the next step's end, the second leaves now."""
+"""SIGINT and SIGTERM while training: the first saves and leaves at the next step's end, the second
+leaves now.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ from sftplay import console
 
 
 class Interrupt:
-    """Remembers that a person (or an engine) asked for the end. Installed around the training loop only."""
+    """Remembers that a person (or an engine) asked for the end.
+
+    Installed around the training loop only.
+    """
 
     def __init__(self) -> None:
         self.signum = 0

@@ -1,6 +1,8 @@
-"""`python -m sftplay.model.libraries`: what this environment can load. The check that an image passes before it gets its name.
+"""`python -m sftplay.model.libraries`: what this environment can load. The check that an image
+passes before it gets its name.
 
-Prints one JSON object: versions, CUDA, the devices torch has code for, what was found and what was not (`problems`).
+Prints one JSON object: versions, CUDA, the devices torch has code for, what was found and what was
+not (`problems`).
 """
 
 from __future__ import annotations
@@ -22,7 +24,16 @@ from typing import Any
 from sftplay import console
 from sftplay.stages import STAGES
 
-LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "tensorboard")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "tensorboard",
+)
 _HEADER = "#include <Python.h>\nint answer(void) { return PY_MAJOR_VERSION; }\n"
 
 
@@ -46,7 +57,9 @@ def main() -> int:
         attempt(stage.module, partial(importlib.import_module, stage.module))
     facts |= attempt("torch", _cuda) or {}
     if facts.get("cuda"):
-        facts["bitsandbytes_library"] = attempt("bitsandbytes for CUDA", partial(_load_bitsandbytes, facts["cuda"]))
+        facts["bitsandbytes_library"] = attempt(
+            "bitsandbytes for CUDA", partial(_load_bitsandbytes, facts["cuda"])
+        )
         facts["compiler"] = attempt("C compiler (Triton needs it)", _compile)
     for problem in problems:
         console.error(problem)
@@ -85,7 +98,9 @@ def _load_bitsandbytes(cuda: str) -> str:
     """The library for torch's CUDA loads, also without a driver: what it needs beside it is there."""
     import bitsandbytes
 
-    library = Path(str(bitsandbytes.__file__)).with_name(f"libbitsandbytes_cuda{cuda.replace('.', '')}.so")
+    library = Path(str(bitsandbytes.__file__)).with_name(
+        f"libbitsandbytes_cuda{cuda.replace('.', '')}.so"
+    )
     ctypes.CDLL(str(library))
     return library.name
 
@@ -100,7 +115,9 @@ def _compile() -> str:
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             raise OSError(
-                done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"cc ended with {done.returncode}"
+                done.stderr.strip().splitlines()[-1]
+                if done.stderr.strip()
+                else f"cc ended with {done.returncode}"
             )
         assert ctypes.CDLL(str(library)).answer() == sys.version_info.major
     return "works"

@@ -55,7 +55,8 @@ class Loaded:
 
     Attributes:
         model: with the tuned weights active, where there are any.
-        plain: the separately loaded base of a `full` run (None: the adapter is switched off instead).
+        plain: the separately loaded base of a `full` run (None: the adapter is switched off
+            instead).
         stop_ids: ids that end an answer; pad_id: filler on the left.
     """
 
@@ -85,7 +86,8 @@ def open_run(run: Run) -> RunFacts:
     """Read a trained run.
 
     Raises:
-        NotFoundError: never trained (66). RefusedError: its weights or its template were changed (76).
+        NotFoundError: never trained (66). RefusedError: its weights or its template were changed
+            (76).
     """
     tuned = run.require_tuned()
     record = read_json(run.record)
@@ -104,7 +106,9 @@ def open_run(run: Run) -> RunFacts:
     except OSError as error:
         raise explain_os_error(error, run.template) from error
     tokenizer = load_tokenizer(tuned, source)
-    template = checked_template(source, read_tokenizer(tuned).named, facts.get("date"), str(run.template))
+    template = checked_template(
+        source, read_tokenizer(tuned).named, facts.get("date"), str(run.template)
+    )
     if template.hash != known:
         raise RefusedError(
             "the run's chat template was changed since training",
@@ -125,7 +129,9 @@ def open_run(run: Run) -> RunFacts:
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerFast, eot_id: int | None) -> list[int]:
-    """Ids that end an answer: the end of turn that was trained, and the tokenizer's own end of text."""
+    """Ids that end an answer: the end of turn that was trained, and the tokenizer's own end of
+    text.
+    """
     return [i for i in dict.fromkeys((eot_id, tokenizer.eos_token_id)) if i is not None]
 
 
@@ -134,7 +140,9 @@ def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
     return next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
 
 
-def load_for_inference(settings: Settings, facts: RunFacts | None, *, need_base: bool = False) -> Loaded:
+def load_for_inference(
+    settings: Settings, facts: RunFacts | None, *, need_base: bool = False
+) -> Loaded:
     """Base (facts None) or tuned model for eval and infer.
 
     Args:
@@ -149,24 +157,48 @@ def load_for_inference(settings: Settings, facts: RunFacts | None, *, need_base:
         model = load_weights(folder, settings, device.value, precision.value)
         _ready(model)
         return Loaded(
-            model, None, tokenizer, template, device, precision, stop_ids(tokenizer, None), pad_id(tokenizer), False
+            model,
+            None,
+            tokenizer,
+            template,
+            device,
+            precision,
+            stop_ids(tokenizer, None),
+            pad_id(tokenizer),
+            False,
         )
     plain = None
     if facts.method == "full":
         model = load_weights(facts.tuned, settings, device.value, precision.value)
-        plain = load_weights(find_model(settings), settings, device.value, precision.value) if need_base else None
+        plain = (
+            load_weights(find_model(settings), settings, device.value, precision.value)
+            if need_base
+            else None
+        )
     else:
         quantize = facts.method == "qlora" and device.value == "cuda"
-        base = load_weights(find_model(settings), settings, device.value, precision.value, quantize=quantize)
+        base = load_weights(
+            find_model(settings), settings, device.value, precision.value, quantize=quantize
+        )
         model = attach(base, facts.tuned)
     _ready(model, plain)
     return Loaded(
-        model, plain, facts.tokenizer, facts.template, device, precision, facts.eot_ids, pad_id(facts.tokenizer), True
+        model,
+        plain,
+        facts.tokenizer,
+        facts.template,
+        device,
+        precision,
+        facts.eot_ids,
+        pad_id(facts.tokenizer),
+        True,
     )
 
 
 def _ready(*models: Any) -> None:
-    """Make models answer faster, and let the collector work as usual; None where there is no second one."""
+    """Make models answer faster, and let the collector work as usual; None where there is no second
+    one.
+    """
     for model in models:
         if model is not None:
             few_rows.replace(model)
@@ -174,13 +206,20 @@ def _ready(*models: Any) -> None:
 
 
 def load_weights(
-    folder: Path, settings: Settings, device: str, precision: str, *, quantize: bool = False, dtype: str | None = None
+    folder: Path,
+    settings: Settings,
+    device: str,
+    precision: str,
+    *,
+    quantize: bool = False,
+    dtype: str | None = None,
 ) -> PreTrainedModel:
     """A causal language model from a local folder, offline, safetensors only.
 
     Args:
         precision: the run's precision; weights are loaded in it unless `dtype` says otherwise.
-        quantize: linear layers in NF4 with double quantization (QLoRA, arXiv:2305.14314), computing in `precision`.
+        quantize: linear layers in NF4 with double quantization (QLoRA, arXiv:2305.14314), computing
+            in `precision`.
     """
     quiet_libraries()
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -221,9 +260,10 @@ def load_weights(
 def keep_layout(model: Any) -> None:
     """Keep 4-bit weights in the layout that has a derivative.
 
-    On a processor with AVX512-BF16, a `Linear4bit` repacks its weights the first time that it runs in evaluation mode without
-    gradients. Every later forward, training included, then goes through `gemv_4bit`, which has no derivative: the gradient
-    stops at that layer. (bitsandbytes 0.50, `Linear4bit.forward`.) Elsewhere this changes nothing.
+    On a processor with AVX512-BF16, a `Linear4bit` repacks its weights the first time that it runs
+    in evaluation mode without gradients. Every later forward, training included, then goes through
+    `gemv_4bit`, which has no derivative: the gradient stops at that layer. (bitsandbytes 0.50,
+    `Linear4bit.forward`.) Elsewhere this changes nothing.
     """
     from bitsandbytes.nn import Linear4bit
 
@@ -236,4 +276,6 @@ def attach(base: PreTrainedModel, adapter: Path) -> Any:
     """Base plus a trained adapter, adapter weights in fp32."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(base, str(adapter), is_trainable=False, autocast_adapter_dtype=True).eval()
+    return PeftModel.from_pretrained(
+        base, str(adapter), is_trainable=False, autocast_adapter_dtype=True
+    ).eval()

@@ -1,8 +1,9 @@
-"""Cross entropy at the trained positions alone: the vocabulary matrix is never multiplied with a prompt's position.
+"""Cross entropy at the trained positions alone: the vocabulary matrix is never multiplied with a
+prompt's position.
 
-A hook in front of the output layer keeps the hidden states whose next token is trained. It sits inside the model, so
-whatever the model does to its logits afterwards (soft caps, scales) still happens. Where it does nothing to them, output
-layer and loss are done together in `head`.
+A hook in front of the output layer keeps the hidden states whose next token is trained. It sits
+inside the model, so whatever the model does to its logits afterwards (soft caps, scales) still
+happens. Where it does nothing to them, output layer and loss are done together in `head`.
 """
 
 from __future__ import annotations
@@ -19,19 +20,25 @@ from sftplay.model.head import has_plain_head, head_loss
 from sftplay.model.packing import within_rows
 
 
-def target_loss(model: Any, inputs: dict[str, Any], *, plain_head: bool = False) -> tuple[torch.Tensor, int]:
+def target_loss(
+    model: Any, inputs: dict[str, Any], *, plain_head: bool = False
+) -> tuple[torch.Tensor, int]:
     """Summed cross entropy (nats, fp32) over the trained tokens of a batch, and their number.
 
     Args:
-        inputs: input_ids, attention_mask and labels of shape (rows, length), padded on the right; labels are aligned with
-            input_ids, so position t predicts label t + 1. Or rows end to end, as `Packer` lays them.
+        inputs: input_ids, attention_mask and labels of shape (rows, length), padded on the right;
+            labels are aligned with
+            input_ids, so position t predicts label t + 1. Or rows end to end, as `Packer` lays
+            them.
         plain_head: what `has_plain_head` said of this model.
     """
     shifted = inputs["labels"][:, 1:]
     keep = shifted != IGNORED
     targets = shifted[keep]
     with _only(model, keep, hold=plain_head) as held:
-        logits = model(input_ids=inputs["input_ids"], use_cache=False, **_sight(model, inputs)).logits
+        logits = model(
+            input_ids=inputs["input_ids"], use_cache=False, **_sight(model, inputs)
+        ).logits
     if plain_head:
         return head_loss(held[0], model.get_output_embeddings().weight, targets), len(targets)
     return cross_entropy(logits[0].float(), targets, reduction="sum"), len(targets)
@@ -45,22 +52,27 @@ def _sight(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mask(model: Any, inputs: dict[str, Any]) -> torch.Tensor | None:
-    """None where causal attention alone keeps padding out of sight: behind a row, nothing that counts looks at it.
+    """None where causal attention alone keeps padding out of sight: behind a row, nothing that
+    counts looks at it.
 
     Without a mask the kernel skips the upper half of the attention matrix, and no mask is built.
     """
     mask: torch.Tensor = inputs["attention_mask"]
     on_the_right = bool((mask[:, 1:] <= mask[:, :-1]).all())
     config = model.config
-    causal = getattr(config, "is_causal", True) and not getattr(config, "use_bidirectional_attention", False)
+    causal = getattr(config, "is_causal", True) and not getattr(
+        config, "use_bidirectional_attention", False
+    )
     return None if on_the_right and causal else mask
 
 
 @contextmanager
 def _only(model: Any, keep: torch.Tensor, *, hold: bool) -> Iterator[list[torch.Tensor]]:
-    """Let only the hidden states at `keep`, shape (rows, length - 1), reach the output layer, as (1, kept, hidden).
+    """Let only the hidden states at `keep`, shape (rows, length - 1), reach the output layer, as
+    (1, kept, hidden).
 
-    With `hold` they are put into the list that this yields instead, (kept, hidden), and the layer gets one of them.
+    With `hold` they are put into the list that this yields instead, (kept, hidden), and the layer
+    gets one of them.
     """
     held: list[torch.Tensor] = []
 
@@ -80,9 +92,14 @@ def _only(model: Any, keep: torch.Tensor, *, hold: bool) -> Iterator[list[torch.
 
 @torch.no_grad()
 def mean_target_loss(
-    model: Any, rows: Sequence[dict[str, Any]], collator: Collate, batch_size: int, advance: Any = None
+    model: Any,
+    rows: Sequence[dict[str, Any]],
+    collator: Collate,
+    batch_size: int,
+    advance: Any = None,
 ) -> tuple[float, int]:
-    """Mean loss per trained token over rows (every token weighs the same), and the number of tokens.
+    """Mean loss per trained token over rows (every token weighs the same), and the number of
+    tokens.
 
     Args:
         rows: anything with len() and integer indexing that yields input_ids and labels.

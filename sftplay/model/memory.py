@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
-_ANSWERS = 2 << 30  # bytes; a fixed number, so that the CPU's answers do not depend on what else is running
+_ANSWERS = (
+    2 << 30
+)  # bytes; a fixed number, so that the CPU's answers do not depend on what else is running
 _STATM = Path("/proc/self/statm")  # pages: all, resident, …
 
 

@@ -1,7 +1,8 @@
-"""Stage `merge`: base and adapter in one model folder that plain transformers loads, with a proof that they agree.
+"""Stage `merge`: base and adapter in one model folder that plain transformers loads, with a proof
+that they agree.
 
-The adapter is merged onto the full-precision base in fp32, never onto the 4-bit one it may have been trained on, and then
-rounded once. One copy of the weights is in memory at a time.
+The adapter is merged onto the full-precision base in fp32, never onto the 4-bit one it may have
+been trained on, and then rounded once. One copy of the weights is in memory at a time.
 """
 
 from __future__ import annotations
@@ -45,14 +46,20 @@ def run(job: Job) -> None:
         _sweep(target)
         with sealed_folder(target.merged, {"run": target.name, "dtype": dtype}) as folder:
             proof = _merge(job, facts, base, folder, dtype)
-    target.record_event("merged", dtype=dtype, **{key: proof[key] for key in ("arithmetic", "effect", "rounding")})
+    target.record_event(
+        "merged", dtype=dtype, **{key: proof[key] for key in ("arithmetic", "effect", "rounding")}
+    )
     size = human_size(sum(path.stat().st_size for path in target.merged.iterdir()))
-    console.success(f"{target.merged} ({size}, {dtype}; {free_space(target.merged)} left on the disk)")
+    console.success(
+        f"{target.merged} ({size}, {dtype}; {free_space(target.merged)} left on the disk)"
+    )
     console.result(str(target.merged))
 
 
 def _sweep(target: Run) -> None:
-    """Remove what a killed merge left behind, and nothing of anybody else's: a trainer may be at work here."""
+    """Remove what a killed merge left behind, and nothing of anybody else's: a trainer may be at
+    work here.
+    """
     for leftover in target.folder.glob(f"{TMP_PREFIX}*{target.merged.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -92,13 +99,18 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
         "tuned_weights": weights,
     }
     write_json(folder / "proof.json", proof)
-    card = model_card(facts.record, facts.stamp, proof, metrics_of(facts.run.folder / "eval", weights))
+    card = model_card(
+        facts.record, facts.stamp, proof, metrics_of(facts.run.folder / "eval", weights)
+    )
     write_text(folder / "README.md", card)
     return proof
 
 
-def _merged(job: Job, facts: Any, base: Path, prompts: list[list[int]]) -> tuple[Any, Any, Any, Any]:
-    """The merged model in fp32, its logits, and the two differences that were judged: against base + adapter, and base.
+def _merged(
+    job: Job, facts: Any, base: Path, prompts: list[list[int]]
+) -> tuple[Any, Any, Any, Any]:
+    """The merged model in fp32, its logits, and the two differences that were judged: against base
+    + adapter, and base.
 
     Raises:
         RefusedError: the proof failed (76).
@@ -128,7 +140,11 @@ def _merged(job: Job, facts: Any, base: Path, prompts: list[list[int]]) -> tuple
         arithmetic = differ(beside, merged)
     effect = differ(plain, merged)
     judge(arithmetic, effect)
-    drift = f"; merging moved a logit by {arithmetic.max_logit_difference:.1e} at most" if arithmetic else ""
+    drift = (
+        f"; merging moved a logit by {arithmetic.max_logit_difference:.1e} at most"
+        if arithmetic
+        else ""
+    )
     console.info(
         f"proved on {effect.positions} positions in fp32: training moved a logit by up to {effect.max_logit_difference:.3g}{drift}"
     )
@@ -149,7 +165,10 @@ def _save(model: Any, folder: Path, dtype: str) -> None:
     limit = torch.finfo(number).max
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()) or float(parameter.abs().max()) > limit:
-            raise RefusedError(f"{name} holds a number that {dtype} can't hold", todo="use another one: --dtype bf16")
+            raise RefusedError(
+                f"{name} holds a number that {dtype} can't hold",
+                todo="use another one: --dtype bf16",
+            )
     model.to(number)  # parameter by parameter: the fp32 ones go as the new ones come
     model.save_pretrained(str(folder), safe_serialization=True, max_shard_size=_SHARD)
 

@@ -1,7 +1,9 @@
-"""How near answers come to their references: exact match, token F1, ROUGE-L, chrF, each from 0 to 100. Pure; no torch.
+"""How near answers come to their references: exact match, token F1, ROUGE-L, chrF, each from 0 to
+100. Pure; no torch.
 
-Words are cut the same way for token F1 and ROUGE-L: runs of letters and digits, and each Chinese or Japanese character by
-itself, as in MLQA (arXiv:1910.07475). For English that is what rouge-score's own tokenizer does; its own drops all others.
+Words are cut the same way for token F1 and ROUGE-L: runs of letters and digits, and each Chinese or
+Japanese character by itself, as in MLQA (arXiv:1910.07475). For English that is what rouge-score's
+own tokenizer does; its own drops all others.
 """
 
 from __future__ import annotations
@@ -37,8 +39,9 @@ def exact_match(answer: str, reference: str) -> float:
 def token_f1(answer: str, reference: str) -> float:
     """F1 over the words of both, each word counted as often as it stands there.
 
-    Texts are normalised as SQuAD's evaluation script does (arXiv:1606.05250): lower case, no punctuation, no English articles.
-    Two texts without a word are equal (SQuAD 2.0, arXiv:1806.03822).
+    Texts are normalised as SQuAD's evaluation script does (arXiv:1606.05250): lower case, no
+    punctuation, no English articles. Two texts without a word are equal (SQuAD 2.0,
+    arXiv:1806.03822).
     """
     ours, theirs = Counter(_plain_words(answer)), Counter(_plain_words(reference))
     if not ours or not theirs:
@@ -48,12 +51,16 @@ def token_f1(answer: str, reference: str) -> float:
 
 
 def rouge_l(answer: str, reference: str) -> float:
-    """F-measure of the longest common subsequence of words (Lin 2004, rouge-score's rougeL without stemming)."""
+    """F-measure of the longest common subsequence of words (Lin 2004, rouge-score's rougeL without
+    stemming).
+    """
     return 100.0 * float(_rouge().score(reference, answer)["rougeL"].fmeasure)
 
 
 def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
-    """chrF2 of a corpus (Popović 2015, sacrebleu): character n-grams counted over all texts, not a mean of rows."""
+    """chrF2 of a corpus (Popović 2015, sacrebleu): character n-grams counted over all texts, not a
+    mean of rows.
+    """
     return float(_chrf().corpus_score(list(answers), [list(references)]).score)
 
 

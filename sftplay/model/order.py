@@ -1,7 +1,9 @@
-"""The order in which rows are trained: a pure function of seed and epoch, so that a resumed run sees what it would have seen.
+"""The order in which rows are trained: a pure function of seed and epoch, so that a resumed run
+sees what it would have seen.
 
-Rows of like length share a batch (less padding), batches come in random order. Grouping works inside windows of shuffled
-rows, as transformers' own length-grouped sampler does, so that every epoch mixes the rows anew.
+Rows of like length share a batch (less padding), batches come in random order. Grouping works
+inside windows of shuffled rows, as transformers' own length-grouped sampler does, so that every
+epoch mixes the rows anew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A resume where data/processed holds other rows than the run was trained on: said before anything is made anew."""
+"""A resume where data/processed holds other rows than the run was trained on: said before anything
+is made anew.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _TRAIN = process.ROW_FILES[0]
 
 @dataclass(frozen=True)
 class OtherRows:
-    """What the processed training rows are made of now and were then, and how to come back to those."""
+    """What the processed training rows are made of now and were then, and how to come back to
+    those.
+    """
 
     folder: Path
     now: str
@@ -30,11 +34,14 @@ class OtherRows:
     def __str__(self) -> str:
         if self.now == self.then:
             return f"{self.folder} holds other rows of {self.now} than this run was trained on"
-        return f"{self.folder} is made of {self.now} now; this run was trained on rows of {self.then}"
+        return (
+            f"{self.folder} is made of {self.now} now; this run was trained on rows of {self.then}"
+        )
 
 
 def refuse_other_rows(job: Job, run: Run) -> None:
-    """Spare the work of render and tokenize, and leave their folders as they are. Whatever this does not see, the stamp does.
+    """Spare the work of render and tokenize, and leave their folders as they are. Whatever this
+    does not see, the stamp does.
 
     Raises:
         RefusedError: the training rows are others, and the data stages would leave them so (76).
@@ -53,7 +60,9 @@ def find_other_rows(run: Run, settings: Settings) -> OtherRows | None:
     try:
         then = read_json(run.data_record)["stages"]["process"]
         same = then["facts"]["files"][_TRAIN]["hash"] == now.facts["files"][_TRAIN]["hash"]
-        if same or then["format"] != FORMATS["process"]:  # another format writes the same rows otherwise
+        if (
+            same or then["format"] != FORMATS["process"]
+        ):  # another format writes the same rows otherwise
             return None
         raw, was = str(now.section["data.raw"]), str(then["section"]["data.raw"])
         sets = "".join(f" --set {shlex.quote(str(override))}" for override in then["overrides"])
@@ -61,4 +70,6 @@ def find_other_rows(run: Run, settings: Settings) -> OtherRows | None:
         return None
     command = f"inv process --config {run.config}{sets}, then the same command"
     settled = raw != was or now.section != then["section"]
-    return OtherRows(folder, raw, was, command if settled else f"put {was} back as it was; then {command}")
+    return OtherRows(
+        folder, raw, was, command if settled else f"put {was} back as it was; then {command}"
+    )

@@ -1,8 +1,8 @@
 """`train.packing`: rows of a pass lie end to end, without padding, and no row sees another.
 
-SDPA is called for each row on its own, so that its kernel computes nothing across rows and needs no mask. FlashAttention and
-transformers' eager attention tell rows apart by their positions, Unsloth by their lengths. Whether that works for a model is
-proven on rows before it is trained.
+SDPA is called for each row on its own, so that its kernel computes nothing across rows and needs no
+mask. FlashAttention and transformers' eager attention tell rows apart by their positions, Unsloth
+by their lengths. Whether that works for a model is proven on rows before it is trained.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from sftplay.model.lean import attention as blocks
 
 NAME = "sftplay_rows"  # of the attention function, in transformers' registry
 BLOCKS_NAME = f"{blocks.KERNEL}_rows"  # the same with another kernel for each row
-PACKED = {"sdpa": NAME, blocks.KERNEL: BLOCKS_NAME}  # attention of a padded batch → of rows end to end
+PACKED = {
+    "sdpa": NAME,
+    blocks.KERNEL: BLOCKS_NAME,
+}  # attention of a padded batch → of rows end to end
 APART = 0.1  # of what mixed rows differ by: what is left when they are kept apart is rounding
 
 
@@ -35,7 +38,10 @@ def within_rows(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     if model.config._attn_implementation in PACKED.values():
         return {**given, "row_lengths": lengths}
     if _is_unsloth():
-        return {**given, "packed_seq_lengths": torch.tensor(lengths, dtype=torch.int32, device=positions.device)}
+        return {
+            **given,
+            "packed_seq_lengths": torch.tensor(lengths, dtype=torch.int32, device=positions.device),
+        }
     return given
 
 
@@ -59,9 +65,9 @@ def keep_rows_apart(model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     places = slice(len(first["input_ids"]), None)
     try:
         together = _hidden(model, both)[places]
-        mixed = _hidden(model, Packer()([{key: [*first[key], *second[key]] for key in ("input_ids", "labels")}]))[
-            places
-        ]
+        mixed = _hidden(
+            model, Packer()([{key: [*first[key], *second[key]] for key in ("input_ids", "labels")}])
+        )[places]
     except (TypeError, ValueError, NotImplementedError) as error:
         said = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise _not_here(f"its forward pass does not take rows end to end ({said})") from error
@@ -85,7 +91,9 @@ def _is_unsloth() -> bool:
 
 @torch.no_grad()
 def _hidden(model: Any, batch: dict[str, Any]) -> torch.Tensor:
-    """What reaches the output layer, (tokens, hidden size), for a batch of one sequence; modes are put back."""
+    """What reaches the output layer, (tokens, hidden size), for a batch of one sequence; modes are
+    put back.
+    """
     seen: list[torch.Tensor] = []
     head = model.get_output_embeddings()
     handle = head.register_forward_pre_hook(lambda _module, args: seen.append(args[0][0].float()))
@@ -102,7 +110,10 @@ def _hidden(model: Any, batch: dict[str, Any]) -> torch.Tensor:
 
 
 def _register() -> None:
-    """Under transformers' registry. No mask function goes with it: without one, models make no mask."""
+    """Under transformers' registry.
+
+    No mask function goes with it: without one, models make no mask.
+    """
     from transformers import AttentionInterface
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -123,11 +134,14 @@ def _attend(
     sliding_window: int | None = None,
     **other: Any,
 ) -> tuple[torch.Tensor, None]:
-    """A kernel for each row; the signature is that of transformers' attention functions, and `kernel`'s.
+    """A kernel for each row; the signature is that of transformers' attention functions, and
+    `kernel`'s.
 
     Args:
-        query, key, value: (batch, heads, tokens, head size), keys and values with fewer heads where they are shared.
-        row_lengths: tokens of each row, laid end to end. None: the sequences are single rows, padded on the right or not at all.
+        query, key, value: (batch, heads, tokens, head size), keys and values with fewer heads where
+        they are shared.
+        row_lengths: tokens of each row, laid end to end. None: the sequences are single rows,
+            padded on the right or not at all.
         sliding_window: how many positions a position sees, itself included.
 
     Returns:
@@ -136,12 +150,27 @@ def _attend(
     Raises:
         NotImplementedError: a mask, a bias or a cache, which this does not know.
     """
-    if attention_mask is not None or other.get("position_bias") is not None or query.shape[2] != key.shape[2]:
+    if (
+        attention_mask is not None
+        or other.get("position_bias") is not None
+        or query.shape[2] != key.shape[2]
+    ):
         raise NotImplementedError("attention with a mask, a bias or a cache")
     lengths = [query.shape[2]] if row_lengths is None else list(row_lengths)
     results = [
-        kernel(module, q, k, v, _window(q.shape[2], sliding_window, q.device), dropout, scaling, **other)[0]
-        for q, k, v in zip(*(each.split(lengths, dim=2) for each in (query, key, value)), strict=True)
+        kernel(
+            module,
+            q,
+            k,
+            v,
+            _window(q.shape[2], sliding_window, q.device),
+            dropout,
+            scaling,
+            **other,
+        )[0]
+        for q, k, v in zip(
+            *(each.split(lengths, dim=2) for each in (query, key, value)), strict=True
+        )
     ]
     return torch.cat(results, dim=1), None
 

@@ -30,7 +30,9 @@ OPTIMIZATION = (
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one forward pass, passes of one optimizer step, and rows of one pass of an evaluation."""
+    """Rows of one forward pass, passes of one optimizer step, and rows of one pass of an
+    evaluation.
+    """
 
     rows: int
     passes: int
@@ -48,8 +50,10 @@ class Plan:
         tokenized: folder with the Arrow files; facts: what its stamp says of them.
         init_adapter: folder of an adapter to start from.
         fallback: why this attempt is not in the backend that was asked for.
-        lean: which parts of the model compute in fewer passes (see `lean`), and why no others; known once it is loaded.
-        attention: the kernel that ran; known then, too. batch: rows of a pass that were found to fit.
+        lean: which parts of the model compute in fewer passes (see `lean`), and why no others;
+            known once it is loaded.
+        attention: the kernel that ran; known then, too. batch: rows of a pass that were found to
+            fit.
     """
 
     job: Job

@@ -1,4 +1,6 @@
-"""Is an adapter what any PEFT can load? Loaded by plain PEFT, it has to give the loss that its training saw."""
+"""Is an adapter what any PEFT can load? Loaded by plain PEFT, it has to give the loss that its
+training saw.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ EFFECT = 1e-4  # nats; below it the adapter does nothing
 
 
 def check(run: Run, settings: Settings) -> dict[str, Any]:
-    """Load the run's adapter by plain PEFT and compare its val loss; the result is stamped into run.json as `portable`.
+    """Load the run's adapter by plain PEFT and compare its val loss; the result is stamped into
+    run.json as `portable`.
 
     Raises:
         DataError: no val rows, or the training saw no val loss (65).
@@ -40,11 +43,14 @@ def check(run: Run, settings: Settings) -> dict[str, Any]:
     )
     if facts.method == "full" or seen is None or not len(rows):
         raise DataError(
-            "nothing to compare: an adapter and a val loss of its training are wanted", where=str(run.folder)
+            "nothing to compare: an adapter and a val loss of its training are wanted",
+            where=str(run.folder),
         )
     rows = rows.select(range(min(len(rows), settings.train.eval_samples or len(rows))))
     device, precision = decide_device(settings).value, str(facts.stamp["precision"])
-    base = load_weights(find_model(settings), settings, device, precision, quantize=facts.method == "qlora")
+    base = load_weights(
+        find_model(settings), settings, device, precision, quantize=facts.method == "qlora"
+    )
     model = attach(base, facts.tuned)
     _refuse_strangers(model, facts.tuned)
     collator = Collator(pad_id(facts.tokenizer))
@@ -63,36 +69,49 @@ def check(run: Run, settings: Settings) -> dict[str, Any]:
     }
     judge(seen, loss, plain)
     write_json(run.record, {**read_json(run.record), "portable": found})
-    console.success(f"portable: plain PEFT gives val loss {loss:.4f}, training saw {seen:.4f} (base {plain:.4f})")
+    console.success(
+        f"portable: plain PEFT gives val loss {loss:.4f}, training saw {seen:.4f} (base {plain:.4f})"
+    )
     return found
 
 
 def judge(seen: float, loss: float, plain: float) -> None:
-    """Pure: whether an adapter that gave `seen` in training gives the same as `loss`, and something else than its base.
+    """Pure: whether an adapter that gave `seen` in training gives the same as `loss`, and something
+    else than its base.
 
     Raises:
         RefusedError: it does not (76).
     """
-    todo = "the adapter is no use outside the stack that trained it: please report this with run.json"
+    todo = (
+        "the adapter is no use outside the stack that trained it: please report this with run.json"
+    )
     if not difference(seen, loss) <= LIMIT:
         raise RefusedError(
             f"not portable: plain PEFT gives val loss {loss:.4f}, the training saw {seen:.4f} (allowed {LIMIT:.0%} apart)",
             todo=todo,
         )
     if not abs(loss - plain) > EFFECT:
-        raise RefusedError(f"the adapter has no effect: val loss {loss:.4f} with it and without it", todo=todo)
+        raise RefusedError(
+            f"the adapter has no effect: val loss {loss:.4f} with it and without it", todo=todo
+        )
 
 
 def _refuse_strangers(model: Any, folder: Any) -> None:
-    """Every weight of the file is one of the model's, and the other way round: PEFT would pass over the rest in silence."""
+    """Every weight of the file is one of the model's, and the other way round: PEFT would pass over
+    the rest in silence.
+    """
     from peft.utils import get_peft_model_state_dict
     from safetensors import safe_open
 
     with safe_open(str(folder / "adapter_model.safetensors"), framework="pt") as file:
         stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
-    wanted = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()}
+    wanted = {
+        name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()
+    }
     if stored != wanted:
-        strange = sorted({name for name in {*stored, *wanted} if stored.get(name) != wanted.get(name)})
+        strange = sorted(
+            {name for name in {*stored, *wanted} if stored.get(name) != wanted.get(name)}
+        )
         raise RefusedError(
             f"the adapter does not fit its base: {len(strange)} weights differ in name or shape ({strange[0]})",
             where=str(folder),

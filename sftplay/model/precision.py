@@ -14,7 +14,8 @@ from sftplay.stamp import surroundings
 if TYPE_CHECKING:
     import torch
 
-# By whether the processor has the instructions: what was measured, LoRA of SmolLM2-135M on GSM8K. AMX was not at hand.
+# By whether the processor has the instructions: what was measured, LoRA of SmolLM2-135M on GSM8K.
+# AMX was not at hand.
 _MEASURED = {
     True: "a LoRA step took half of fp32's time on an AMD EPYC with AVX512-BF16",
     False: "products in bf16 ran at a quarter of fp32's speed on a Xeon without it",
@@ -38,7 +39,9 @@ def decide_precision(settings: Settings, device: str) -> Decision[str]:
 
 
 def _not_failing(chosen: Decision[str], settings: Settings, gpu: str | None) -> Decision[str]:
-    """Pass over what `inv check --numerics` has found wrong on this machine, where the choice is sftplay's."""
+    """Pass over what `inv check --numerics` has found wrong on this machine, where the choice is
+    sftplay's.
+    """
     if settings.train.asked_precision != "auto":
         return chosen
     place = surroundings()
@@ -48,12 +51,16 @@ def _not_failing(chosen: Decision[str], settings: Settings, gpu: str | None) -> 
     better = next((name for name in offered if name not in failing), None)
     if better is None or better == chosen.value:
         return chosen
-    return Decision(better, f"inv check --numerics found {chosen.value} wrong here: {failing[chosen.value]}")
+    return Decision(
+        better, f"inv check --numerics found {chosen.value} wrong here: {failing[chosen.value]}"
+    )
 
 
 def _on_cpu(asked: str, has_bf16: bool) -> Decision[str]:
     if asked == "fp16":
-        raise MachineError("fp16 training needs a GPU", todo="use --set train.precision=auto on the CPU")
+        raise MachineError(
+            "fp16 training needs a GPU", todo="use --set train.precision=auto on the CPU"
+        )
     if asked != "auto":
         return Decision(asked, "asked for")
     if has_bf16:
@@ -65,7 +72,9 @@ def _on_gpu(asked: str, capability: tuple[int, int], name: str) -> Decision[str]
     shown = f"{name} has compute capability {capability[0]}.{capability[1]}"
     has_bf16 = capability >= _BF16_FROM
     if asked == "bf16" and not has_bf16:
-        raise MachineError(f"no bf16 on this GPU: {shown}", todo="use --set train.precision=fp16, or auto")
+        raise MachineError(
+            f"no bf16 on this GPU: {shown}", todo="use --set train.precision=fp16, or auto"
+        )
     if asked != "auto":
         return Decision(asked, "asked for")
     if has_bf16:

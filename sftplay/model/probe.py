@@ -1,6 +1,8 @@
-"""Can Unsloth work here? Asked in a process of its own, which survives its crash, and remembered, because asking takes 20 s.
+"""Can Unsloth work here? Asked in a process of its own, which survives its crash, and remembered,
+because asking takes 20 s.
 
-The process imports Unsloth and does one forward and backward pass of a tiny random model in the run's precision.
+The process imports Unsloth and does one forward and backward pass of a tiny random model in the
+run's precision.
 """
 
 from __future__ import annotations
@@ -25,13 +27,24 @@ from sftplay.places import cache_folder
 from sftplay.stamp import surroundings
 
 LIMIT = 600.0  # seconds; Triton compiles its kernels at the first pass
-PROBED_VERSIONS = ("unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "triton", "bitsandbytes")
+PROBED_VERSIONS = (
+    "unsloth",
+    "unsloth_zoo",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "triton",
+    "bitsandbytes",
+)
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the probe found: it works (`reason` None, with the attention kernel that ran), or why not."""
+    """What the probe found: it works (`reason` None, with the attention kernel that ran), or why
+    not.
+    """
 
     reason: Reason | None
     exception: str = ""
@@ -53,7 +66,9 @@ def probe(precision: str, *, log: Path, limit: float = LIMIT) -> Verdict:
     if found is not None:
         console.info(f"Unsloth was tried here before: it works (attention {found.attention})")
         return found
-    console.info("trying Unsloth: its import, and one pass of a tiny model (remembered for the next time)")
+    console.info(
+        "trying Unsloth: its import, and one pass of a tiny model (remembered for the next time)"
+    )
     found = _judge(*_run(precision, log, limit), log=log, limit=limit)
     if found.reason is None:
         _remember(place, found)
@@ -84,7 +99,9 @@ def _run(precision: str, log: Path, limit: float) -> tuple[int | None, dict[str,
 def _judge(code: int | None, report: dict[str, Any], *, log: Path, limit: float) -> Verdict:
     """Pure but for the tail of the log, which a crash leaves as its only word."""
     if code is None:
-        return Verdict("unknown", "TimeoutError", f"the probe did not end within {limit:.0f} s: {_tail(log)}")
+        return Verdict(
+            "unknown", "TimeoutError", f"the probe did not end within {limit:.0f} s: {_tail(log)}"
+        )
     if code == 0 and report.get("attention"):
         return Verdict(None, attention=str(report["attention"]))
     if -code in _CRASHES:
@@ -97,7 +114,9 @@ def _judge(code: int | None, report: dict[str, Any], *, log: Path, limit: float)
         )
     failure = _failure(report)
     if failure is None:
-        return Verdict("crash", f"exit code {code}", f"the probe ended without a report: {_tail(log)}")
+        return Verdict(
+            "crash", f"exit code {code}", f"the probe ended without a report: {_tail(log)}"
+        )
     reason = classify(failure)
     if reason is None:
         raise MachineError(
@@ -111,7 +130,9 @@ def _judge(code: int | None, report: dict[str, Any], *, log: Path, limit: float)
 def _failure(report: dict[str, Any]) -> Failure | None:
     try:
         value = report["failure"]
-        return Failure(tuple(value["types"]), value["message"], tuple(value["modules"]), value["errno"])
+        return Failure(
+            tuple(value["types"]), value["message"], tuple(value["modules"]), value["errno"]
+        )
     except (KeyError, TypeError):
         return None
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from sftplay.model.failures import describe
 
-# A Llama of two layers: the family that Unsloth's own kernels were written for. Grouped heads, as most models have.
+# A Llama of two layers: the family that Unsloth's own kernels were written for. Grouped heads, as
+# most models have.
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 320, "max_position_embeddings": 256, "tie_word_embeddings": False,
@@ -31,7 +32,9 @@ def main(precision: str, report: Path) -> int:
     report.write_text(json.dumps(found), encoding="utf-8")
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0 if "attention" in found else 1)  # a teardown that crashes says nothing about training
+    os._exit(
+        0 if "attention" in found else 1
+    )  # a teardown that crashes says nothing about training
 
 
 def _one_pass(precision: str) -> str:
@@ -48,11 +51,15 @@ def _one_pass(precision: str) -> str:
     from sftplay.model.loss import target_loss
     from sftplay.model.precision import autocast
 
-    settings = Settings.model_validate({"backend": "unsloth", "model": {"max_length": 64}, "lora": {"r": 8}})
+    settings = Settings.model_validate(
+        {"backend": "unsloth", "model": {"max_length": 64}, "lora": {"r": 8}}
+    )
     device = decide_device(settings).value
     with tempfile.TemporaryDirectory(prefix="sftplay-probe-") as folder:
         write_tiny_model(Path(folder))
-        model = backend.prepare(backend.load(settings, Path(folder), device, precision), settings, None)
+        model = backend.prepare(
+            backend.load(settings, Path(folder), device, precision), settings, None
+        )
     model.train()
     ids = torch.arange(3, 67, device=model.device).reshape(2, 32)
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}

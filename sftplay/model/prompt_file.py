@@ -57,10 +57,15 @@ def read_prompts(path: Path) -> Iterator[Prompt]:
     """
     if not path.is_file():
         raise NotFoundError("no such file of prompts", where=str(path))
-    kind = PurePath(path.name).with_suffix("") if path.suffix.lower() in _PACKED else PurePath(path.name)
+    kind = (
+        PurePath(path.name).with_suffix("")
+        if path.suffix.lower() in _PACKED
+        else PurePath(path.name)
+    )
     if kind.suffix.lower() not in _ROWS | _TEXT:
         raise UsageError(
-            f"a file of prompts ends in .txt (one prompt a line) or .jsonl, not in {kind.suffix}", where=str(path)
+            f"a file of prompts ends in .txt (one prompt a line) or .jsonl, not in {kind.suffix}",
+            where=str(path),
         )
     with open_source(path, str(path)) as source:
         number = 0
@@ -69,7 +74,9 @@ def read_prompts(path: Path) -> Iterator[Prompt]:
                 number += 1
                 place = f"{path}:{line}"
                 yield (
-                    _from_row(text, place, number) if kind.suffix.lower() in _ROWS else _from_text(text, place, number)
+                    _from_row(text, place, number)
+                    if kind.suffix.lower() in _ROWS
+                    else _from_text(text, place, number)
                 )
 
 
@@ -112,7 +119,9 @@ def _from_row(text: bytes, place: str, number: int) -> Prompt:
         messages = _conversation(conversation, place)
         return Prompt(place, prompt_id, {"messages": messages}, _with_system(row, place, messages))
     question = _question(row, place)
-    return Prompt(place, prompt_id, {"prompt": question}, _with_system(row, place, _asked(question, None)))
+    return Prompt(
+        place, prompt_id, {"prompt": question}, _with_system(row, place, _asked(question, None))
+    )
 
 
 def _question(row: Mapping[str, Any], place: str) -> str:
@@ -125,11 +134,19 @@ def _question(row: Mapping[str, Any], place: str) -> str:
 
 def _conversation(turns: list[Any], place: str) -> tuple[dict[str, str], ...]:
     for turn in turns:
-        known = isinstance(turn, dict) and turn.get("role") in _ROLES and isinstance(turn.get("content"), str)
+        known = (
+            isinstance(turn, dict)
+            and turn.get("role") in _ROLES
+            and isinstance(turn.get("content"), str)
+        )
         if not known:
-            raise DataError("a message wants a role (system, user, assistant) and text as content", where=place)
+            raise DataError(
+                "a message wants a role (system, user, assistant) and text as content", where=place
+            )
     if not turns or turns[-1]["role"] not in ("user", "tool"):
-        raise DataError("the last message must be the user's: there is nothing to answer", where=place)
+        raise DataError(
+            "the last message must be the user's: there is nothing to answer", where=place
+        )
     return tuple({"role": turn["role"], "content": turn["content"]} for turn in turns)
 
 

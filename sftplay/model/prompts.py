@@ -1,4 +1,7 @@
-"""Messages → the prompt's tokens, as the run's template renders them. Used by chat, batch inference and the merge's proof."""
+"""Messages → the prompt's tokens, as the run's template renders them.
+
+Used by chat, batch inference and the merge's proof.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,10 @@ class Prompter:
     Attributes:
         facts: the tokenizer's special tokens.
         keep_specials: text that spells a special token becomes it; else such text is refused.
-        system: what happens to a system turn: the template renders it, it is merged into the user turn, or refused.
-        window: most tokens that the model reads, prompt and answer together; None where nobody knows.
+        system: what happens to a system turn: the template renders it, it is merged into the user
+            turn, or refused.
+        window: most tokens that the model reads, prompt and answer together; None where nobody
+            knows.
         eot_id: the token that ends a turn.
     """
 
@@ -61,7 +66,9 @@ class Prompter:
         return ids
 
     def room(self, ids: Sequence[int], wanted: int) -> int:
-        """How long an answer may be behind this prompt, `wanted` at most; 0 or less where the prompt fills the window."""
+        """How long an answer may be behind this prompt, `wanted` at most; 0 or less where the
+        prompt fills the window.
+        """
         return wanted if self.window is None else min(wanted, self.window - len(ids))
 
     def text(self, ids: Sequence[int]) -> str:
@@ -71,7 +78,13 @@ class Prompter:
     def _refuse_specials(self, messages: Messages) -> None:
         if self.keep_specials:
             return
-        found = sorted({token for message in messages for token in special_in(str(message["content"]), self.facts)})
+        found = sorted(
+            {
+                token
+                for message in messages
+                for token in special_in(str(message["content"]), self.facts)
+            }
+        )
         if found:
             raise DataError(
                 f"the text spells the special token {', '.join(map(repr, found))}, which would end or open a turn",
@@ -81,7 +94,9 @@ class Prompter:
 
 def plain_text(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
     """Text of tokens without special ones, spaces as they are."""
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    return str(
+        tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    )
 
 
 def window_of(model: Any) -> int | None:
@@ -91,7 +106,11 @@ def window_of(model: Any) -> int | None:
 
 
 def make_prompter(
-    folder: Path, template: ChatTemplate, tokenizer: PreTrainedTokenizerFast, data: DataSettings, eot: str | None
+    folder: Path,
+    template: ChatTemplate,
+    tokenizer: PreTrainedTokenizerFast,
+    data: DataSettings,
+    eot: str | None,
 ) -> Prompter:
     """A prompter for the tokenizer in `folder`.
 
@@ -105,7 +124,11 @@ def make_prompter(
     facts = read_tokenizer(folder)
     traits = find_traits(template, facts, eot)
     system = (
-        "render" if traits.system_supported else "merge" if data.system_unsupported == "merge_into_user" else "error"
+        "render"
+        if traits.system_supported
+        else "merge"
+        if data.system_unsupported == "merge_into_user"
+        else "error"
     )
     keep = data.special_tokens_in_text == "keep"
     return Prompter(template, tokenizer, facts, keep, system, None, traits.eot_id)

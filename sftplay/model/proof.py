@@ -1,4 +1,6 @@
-"""The proof of a merge: the same logits with the adapter beside the base and with both in one, on fixed prompts."""
+"""The proof of a merge: the same logits with the adapter beside the base and with both in one, on
+fixed prompts.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ import torch
 
 from sftplay.errors import RefusedError
 
-# Fixed, so that two merges can be compared: everyday questions, code, arithmetic, other scripts, a text that goes on for a while.
+# Fixed, so that two merges can be compared: everyday questions, code, arithmetic, other scripts, a
+# text that goes on for a while.
 PROMPTS = (
     "What is the capital of France?",
     "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. How many clips did she sell?",
@@ -31,8 +34,10 @@ class Difference:
     Attributes:
         positions: how many were compared.
         max_logit_difference: the largest over all positions and the whole vocabulary.
-        top1_agreement: share of positions where both put the same token first; ties count as agreement.
-        ties: positions where both put another token first, and the two lie within 0.001 of each other.
+        top1_agreement: share of positions where both put the same token first; ties count as
+        agreement.
+        ties: positions where both put another token first, and the two lie within 0.001 of each
+            other.
     """
 
     positions: int
@@ -82,7 +87,8 @@ def judge(arithmetic: Difference | None, effect: Difference) -> None:
     """Refuse a merge that is not what it claims to be.
 
     Args:
-        arithmetic: base with adapter against merged, both in fp32; None where there was no adapter to merge.
+        arithmetic: base with adapter against merged, both in fp32; None where there was no adapter
+            to merge.
         effect: base against merged.
 
     Raises:

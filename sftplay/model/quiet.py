@@ -21,17 +21,21 @@ def quiet_libraries() -> None:
     for name in ("bitsandbytes", "trl", "peft", "accelerate", "torch.utils.checkpoint"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|transformers|peft|bitsandbytes|trl)\b.*")
+    warnings.filterwarnings(
+        "ignore", category=UserWarning, module=r"(torch|transformers|peft|bitsandbytes|trl)\b.*"
+    )
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     console.log("library chatter is silenced")
     _import_bitsandbytes()
 
 
 def _import_bitsandbytes() -> None:
-    """Where torch has no CUDA, without its compiler: an eighth of all import time of a training start.
+    """Where torch has no CUDA, without its compiler: an eighth of all import time of a training
+    start.
 
-    bitsandbytes compiles its fallback kernels while it is imported, and takes them uncompiled where that fails; on the CPU
-    it has kernels in C++ and uses none of those. PEFT imports it whether it is needed or not.
+    bitsandbytes compiles its fallback kernels while it is imported, and takes them uncompiled where
+    that fails; on the CPU it has kernels in C++ and uses none of those. PEFT imports it whether it
+    is needed or not.
     """
     import torch
 

@@ -19,10 +19,21 @@ from sftplay.places import data_folder
 from sftplay.processor import processor_name
 from sftplay.stamp import Stamp, surroundings
 
-_DATA = ("rows", "trained_tokens", "tokens", "max_tokens", "too_long", "dropped", "truncated", "values_hash")
+_DATA = (
+    "rows",
+    "trained_tokens",
+    "tokens",
+    "max_tokens",
+    "too_long",
+    "dropped",
+    "truncated",
+    "values_hash",
+)
 
 
-def opening(plan: Plan, stamp: Stamp, assembly: Assembly, first_batch: dict[str, int]) -> dict[str, Any]:
+def opening(
+    plan: Plan, stamp: Stamp, assembly: Assembly, first_batch: dict[str, int]
+) -> dict[str, Any]:
     """The record as known before the first step."""
     return {
         "name": plan.run.name,
@@ -53,10 +64,13 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
         "precision": str(plan.precision),
         "attention": plan.attention,
         "batch": str(plan.batch),
-        "optimizer": str(getattr(trainer.args.optim, "value", trainer.args.optim)),  # an enum that prints its class
+        "optimizer": str(
+            getattr(trainer.args.optim, "value", trainer.args.optim)
+        ),  # an enum that prints its class
         "trainable_dtype": sorted({str(p.dtype) for p in trained}),
         "trainable_parameters": sum(p.numel() for p in trained),
-        "effective_batch": trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps,
+        "effective_batch": trainer.args.per_device_train_batch_size
+        * trainer.args.gradient_accumulation_steps,
         "gradient_checkpointing": bool(trainer.args.gradient_checkpointing),
         "gradient_checkpointing_reason": plan.checkpointing.reason,
         "steps": trainer.planned_steps,
@@ -100,7 +114,9 @@ def data_record(plan: Plan, lengths: list[int]) -> dict[str, Any]:
         "raw": plan.settings.data.raw,
         "report": read_json(report) if report.is_file() else None,
         "stages": {stage: read_json(path) for stage, path in stamps.items() if path.is_file()},
-        "lengths": sorted([length, count] for length, count in Counter(map(_rounded, lengths)).items()),
+        "lengths": sorted(
+            [length, count] for length, count in Counter(map(_rounded, lengths)).items()
+        ),
     }
 
 

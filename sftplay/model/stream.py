@@ -12,7 +12,8 @@ from sftplay.model.generate import Sampling, choose, stream_of
 
 
 class Stream:
-    """One conversation's tokens as they are written. What a new prompt has in common with the last one is not computed again.
+    """One conversation's tokens as they are written. What a new prompt has in common with the last
+    one is not computed again.
 
     Attributes:
         ended: the model ended its last answer itself.

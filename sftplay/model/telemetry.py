@@ -1,4 +1,6 @@
-"""What a running training tells: the progress bar, progress.json for other terminals, steps.jsonl, train.log, and stops by signal."""
+"""What a running training tells: the progress bar, progress.json for other terminals, steps.jsonl,
+train.log, and stops by signal.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class Telemetry(TrainerCallback):
 
     Args:
         path: progress.json, replaced at most once a second.
-        steps: steps.jsonl, one line for each logged point. A resumed run repeats steps: the last line of a step counts.
+        steps: steps.jsonl, one line for each logged point. A resumed run repeats steps: the last
+            line of a step counts.
         interrupt: asked after each step whether to save and leave.
     """
 
@@ -65,7 +68,9 @@ class Telemetry(TrainerCallback):
         self._began = time.monotonic()
         self.recall(state.log_history)
         self._recent.append((self._began, 0))
-        self._bar = self._stack.enter_context(progress(state.max_steps, "step", "train", done=state.global_step))
+        self._bar = self._stack.enter_context(
+            progress(state.max_steps, "step", "train", done=state.global_step)
+        )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """After each optimizer step: the bar, and what a signal asked for."""
@@ -82,17 +87,30 @@ class Telemetry(TrainerCallback):
             control.should_save = control.should_training_stop = True
         if state.global_step >= state.max_steps:
             control.should_log = True  # a curve ends with the run, whatever logging_steps is
-            control.should_evaluate = control.should_evaluate or self.trainer.eval_dataset is not None
+            control.should_evaluate = (
+                control.should_evaluate or self.trainer.eval_dataset is not None
+            )
         return control
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """A logged point: loss, learning rate, gradient norm."""
         logs = logs or {}
         self._point(state.global_step, logs)
         if "loss" in logs:
             self.losses.append((state.global_step, float(logs["loss"])))
             self._shown["loss"] = f"{logs['loss']:.3f}"
-            peak = f" gpu_gb={torch.cuda.max_memory_allocated() / 1e9:.2f}" if torch.cuda.is_available() else ""
+            peak = (
+                f" gpu_gb={torch.cuda.max_memory_allocated() / 1e9:.2f}"
+                if torch.cuda.is_available()
+                else ""
+            )
             facts = " ".join(f"{key}={value:.6g}" for key, value in logs.items())
             console.log(
                 f"step {state.global_step}/{state.max_steps} {facts} tok/s={self._shown.get('tok/s', '?')}{peak}"
@@ -100,11 +118,15 @@ class Telemetry(TrainerCallback):
         if "eval_loss" in logs:
             self.val_loss = float(logs["eval_loss"])
             self._shown["val"] = f"{self.val_loss:.3f}"
-            console.log(f"step {state.global_step}/{state.max_steps} eval_loss={logs['eval_loss']:.6g}")
+            console.log(
+                f"step {state.global_step}/{state.max_steps} eval_loss={logs['eval_loss']:.6g}"
+            )
 
     def recall(self, history: list[dict[str, float]]) -> None:
         """Losses that an earlier process logged (`log_history` of the trainer's state)."""
-        self.losses = [(int(point["step"]), float(point["loss"])) for point in history if "loss" in point]
+        self.losses = [
+            (int(point["step"]), float(point["loss"])) for point in history if "loss" in point
+        ]
         looks = [float(point["eval_loss"]) for point in history if "eval_loss" in point]
         self.val_loss = looks[-1] if looks else None
 
@@ -138,10 +160,18 @@ class Telemetry(TrainerCallback):
         if not kept:
             return
         speed = self._shown.get("tok/s")
-        point = {**kept, "tokens_per_second": float(speed) if speed else None, "memory_bytes": memory_in_use()}
-        finite = {key: value for key, value in point.items() if value is None or math.isfinite(value)}
+        point = {
+            **kept,
+            "tokens_per_second": float(speed) if speed else None,
+            "memory_bytes": memory_in_use(),
+        }
+        finite = {
+            key: value for key, value in point.items() if value is None or math.isfinite(value)
+        }
         try:
-            append_line(self.steps, json.dumps({"step": step, "time": round(time.time(), 3), **finite}))
+            append_line(
+                self.steps, json.dumps({"step": step, "time": round(time.time(), 3), **finite})
+            )
         except SftplayError:
             pass  # as in _write: a view
 
@@ -152,9 +182,15 @@ class Telemetry(TrainerCallback):
             "tokens": self.tokens,
             "time": time.time(),
             "seconds_per_step": self._pace(),
-            **{key: float(value) for key, value in self._shown.items() if math.isfinite(float(value))},
+            **{
+                key: float(value)
+                for key, value in self._shown.items()
+                if math.isfinite(float(value))
+            },
         }
         try:
             write_json(self.path, value)
         except SftplayError:
-            pass  # only a view for other terminals; a full disk shows where it matters, at the next checkpoint
+            # only a view for other terminals; a full disk shows where it matters, at the next
+            # checkpoint
+            pass

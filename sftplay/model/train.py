@@ -47,20 +47,26 @@ def run(job: Job) -> None:
     """Train one run, from the start or from its newest checkpoint.
 
     Raises:
-        RefusedError: begun already, or the stamp forbids the resume (76). BusyError: another trainer (75).
-        InterruptedSavedError: stopped by a signal, checkpoint written (85). NonFiniteError (80), OutOfMemoryError (81).
+        RefusedError: begun already, or the stamp forbids the resume (76). BusyError: another
+            trainer (75).
+        InterruptedSavedError: stopped by a signal, checkpoint written (85). NonFiniteError (80),
+            OutOfMemoryError (81).
     """
     use_one_gpu()
     target = Run(job.run_name)
     resume = bool(job.options.get("resume"))
     with hold(target.run_lock, who="a trainer"):
         handed = accepted(job, target)
-        if handed and not any(one.has_begun for one in target.attempts() if one.number > handed[0].number):
+        if handed and not any(
+            one.has_begun for one in target.attempts() if one.number > handed[0].number
+        ):
             resume = False  # what takes over begins at step 0
         else:
             _refuse_what_makes_no_sense(target, resume=resume)
         attempt = _attempt(job, target, handed[0] if handed else None, resume=resume)
-        console.info(f"training run {target.name}: {job.settings.train.method} of {job.settings.model.name}")
+        console.info(
+            f"training run {target.name}: {job.settings.train.method} of {job.settings.model.name}"
+        )
         find_model(job.settings)  # before any work on the data
         if resume:
             refuse_other_rows(job, target)
@@ -93,7 +99,11 @@ def _refuse_what_makes_no_sense(target: Run, *, resume: bool) -> None:
 def _plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
     stamp = read_stamp(tokenized)
     if stamp is None or not stamp.facts["rows"]["train"]:
-        raise DataError("the train split is empty", where=str(tokenized), todo="look at data/processed/report.json")
+        raise DataError(
+            "the train split is empty",
+            where=str(tokenized),
+            todo="look at data/processed/report.json",
+        )
     device = decide_device(job.settings)
     init = job.options.get("init_adapter")
     return Plan(
@@ -109,13 +119,19 @@ def _plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
 
 
 def _attempt(job: Job, target: Run, source: Attempt | None, *, resume: bool) -> Attempt:
-    """The attempt to work in: the newest that began on resume, the launcher's number, else the next one."""
+    """The attempt to work in: the newest that began on resume, the launcher's number, else the next
+    one.
+    """
     attempts = target.attempts()
     begun = [attempt for attempt in attempts if attempt.has_begun]
     if resume and begun:
         return begun[-1]
     backend = "bnb" if source else job.settings.backend
-    if backend == "unsloth" and not find_spec("unsloth") and os.environ.get("SFTPLAY_STACK") != "unsloth":
+    if (
+        backend == "unsloth"
+        and not find_spec("unsloth")
+        and os.environ.get("SFTPLAY_STACK") != "unsloth"
+    ):
         raise MachineError(
             "Unsloth is not in this environment",
             todo="start its stack: inv train-unsloth; or train with BitsAndBytes: inv train-bnb, or --set backend=bnb",
@@ -135,7 +151,9 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     settings, run, attempt = plan.settings, plan.run, plan.attempt
     checkpoint = choose_checkpoint(plan) if resume else None
     os.environ[console.LOG_VARIABLE] = str(attempt.log)
-    console.info(f"run {run.name}, attempt {attempt.name}: {settings.train.method} of {settings.model.name}")
+    console.info(
+        f"run {run.name}, attempt {attempt.name}: {settings.train.method} of {settings.model.name}"
+    )
     console.info(f"device {plan.device}; precision {plan.precision}")
     progress.device = plan.device.reason if plan.device.value == "cuda" else "cpu"
     if attempt.backend == "unsloth":
@@ -157,7 +175,9 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         _write_start(plan)
     assembly = assemble(plan, model)
     step = _step_of(plan, checkpoint)
-    done = checkpoint is not None and step >= assembly.trainer.planned_steps  # the library would train one step more
+    done = (
+        checkpoint is not None and step >= assembly.trainer.planned_steps
+    )  # the library would train one step more
     if checkpoint is not None and nothing_is_left(plan, assembly, checkpoint, step):
         return
     first_batch = check_first_batch(assembly.trainer)
@@ -172,7 +192,9 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     if not resume:
         write_json(run.data_record, record.data_record(plan, assembly.trainer.lengths))
     run.record_event(
-        "resumed" if resume else "started", attempt=attempt.name, checkpoint=checkpoint.name if checkpoint else None
+        "resumed" if resume else "started",
+        attempt=attempt.name,
+        checkpoint=checkpoint.name if checkpoint else None,
     )
     effective = opening["effective"]
     console.info(
@@ -194,14 +216,18 @@ def _load(plan: Plan, progress: Progress) -> Any:
     """Load the base, quantized where the method says so, and make trainable what is to be trained."""
     progress.phase = "load"
     settings = plan.settings
-    backend = load_backend(plan.attempt.backend)  # before transformers: Unsloth has to be imported first
+    backend = load_backend(
+        plan.attempt.backend
+    )  # before transformers: Unsloth has to be imported first
 
     from sftplay.model.quiet import quiet_libraries
 
     quiet_libraries()
     from transformers import set_seed
 
-    console.info(f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}")
+    console.info(
+        f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}"
+    )
     model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
     set_seed(settings.train.seed)  # the adapter's start depends on it
     return backend.prepare(model, settings, plan.init_adapter)
@@ -220,7 +246,9 @@ def _slim(plan: Plan, model: Any) -> Decision[list[str]]:
 
 
 def _step_of(plan: Plan, checkpoint: Path | None) -> int:
-    return next((step for step, path in checkpoints_in(plan.attempt.checkpoints) if path == checkpoint), 0)
+    return next(
+        (step for step, path in checkpoints_in(plan.attempt.checkpoints) if path == checkpoint), 0
+    )
 
 
 def _probe(plan: Plan) -> None:
@@ -255,7 +283,12 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Pro
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except BaseException as error:
         progress.step = max(progress.step, trainer.state.global_step)
-        run.record_event("failed", attempt=attempt.name, step=trainer.state.global_step, error=type(error).__name__)
+        run.record_event(
+            "failed",
+            attempt=attempt.name,
+            step=trainer.state.global_step,
+            error=type(error).__name__,
+        )
         explained = explain(error, checkpoint)
         if explained is error:
             raise  # as it came: its traceback says whose failure it is
@@ -264,7 +297,9 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Pro
         assembly.telemetry.close()
     step = trainer.state.global_step
     if assembly.interrupt.signum and step < trainer.state.max_steps:
-        run.record_event("interrupted", attempt=attempt.name, step=step, signal=assembly.interrupt.signum)
+        run.record_event(
+            "interrupted", attempt=attempt.name, step=step, signal=assembly.interrupt.signum
+        )
         raise InterruptedSavedError(
             f"stopped by a signal; the checkpoint of step {step} is written",
             where=str(attempt.checkpoints),

@@ -1,4 +1,6 @@
-"""TRL's SFTTrainer with our rows, our order, our loss, our save path; the loop itself stays the library's."""
+"""TRL's SFTTrainer with our rows, our order, our loss, our save path; the loop itself stays the
+library's.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,17 @@ _CALMER = "lower train.learning_rate, or use --set train.precision=fp32; then st
 
 
 def trainer_config(
-    settings: Settings, folder: Path, device: str, precision: str, batch: Batch, *, checkpointing: bool, mixed: bool
+    settings: Settings,
+    folder: Path,
+    device: str,
+    precision: str,
+    batch: Batch,
+    *,
+    checkpointing: bool,
+    mixed: bool,
 ) -> SFTConfig:
-    """Our settings in TRL's words. TRL's own length, truncation, masking and preparation are switched off.
+    """Our settings in TRL's words. TRL's own length, truncation, masking and preparation are
+    switched off.
 
     Args:
         mixed: whether 16 bits are autocast's doing; else the model computes in them by itself.
@@ -71,7 +81,11 @@ def trainer_config(
 
 def _checkpointing(on: bool) -> dict[str, Any]:
     """Under the library's present name for it; Unsloth's transformers has the old one only."""
-    name = "activation_checkpointing" if hasattr(SFTConfig, "activation_checkpointing") else "gradient_checkpointing"
+    name = (
+        "activation_checkpointing"
+        if hasattr(SFTConfig, "activation_checkpointing")
+        else "gradient_checkpointing"
+    )
     return {name: on, f"{name}_kwargs": {"use_reentrant": False} if on else None}
 
 
@@ -85,29 +99,41 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
     """
 
     def __init__(
-        self, *, lengths: list[int], eval_rows: Any, facts: dict[str, Any], settings: Settings, **kwargs: Any
+        self,
+        *,
+        lengths: list[int],
+        eval_rows: Any,
+        facts: dict[str, Any],
+        settings: Settings,
+        **kwargs: Any,
     ) -> None:
         model = kwargs["model"]
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         forward = base.__dict__.get("forward")
-        # TRL rounds the adapters of a 4-bit base to bf16: those of --init-adapter would not be the ones that were trained.
-        trained = [(parameter, parameter.data) for parameter in model.parameters() if parameter.requires_grad]
+        # TRL rounds the adapters of a 4-bit base to bf16: those of --init-adapter would not be the
+        # ones that were trained.
+        trained = [
+            (parameter, parameter.data)
+            for parameter in model.parameters()
+            if parameter.requires_grad
+        ]
         super().__init__(eval_dataset=eval_rows, **kwargs)
         self._restore_forward(base, forward)
         self.remove_callback(PrinterCallback)
         self.settings, self.lengths, self.facts = settings, lengths, facts
         self._trained = 0  # trained tokens since the last logged point
         self.tokens_seen = 0  # real tokens that went through the model, padding not counted
-        self.model_accepts_loss_kwargs = (
-            True  # our loss divides by the step's trained tokens, whatever the accumulation
-        )
+        # our loss divides by the step's trained tokens, whatever the accumulation
+        self.model_accepts_loss_kwargs = True
         for parameter, data in trained:
             parameter.data = data
         self.plain_head = has_plain_head(self.model)
 
     @property
     def rows_per_step(self) -> int:
-        """Effective batch: the order is made of these, so that 4 × 1 and 1 × 4 see the same rows in each step."""
+        """Effective batch: the order is made of these, so that 4 × 1 and 1 × 4 see the same rows in
+        each step.
+        """
         return int(self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps)
 
     @property
@@ -122,7 +148,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
 
     @staticmethod
     def _restore_forward(base: Any, forward: Any) -> None:
-        """Take back TRL's fused output layer: our loss keeps trained positions only, on every device and architecture."""
+        """Take back TRL's fused output layer: our loss keeps trained positions only, on every
+        device and architecture.
+        """
         if forward is None:
             base.__dict__.pop("forward", None)
         else:
@@ -145,7 +173,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """The library's, asked before each optimizer step: what is not finite never reaches the weights.
+        """The library's, asked before each optimizer step: what is not finite never reaches the
+        weights.
 
         In fp16 the scaler skips such a step by itself, and tries a smaller scale.
         """
@@ -163,7 +192,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Val loss per trained token (the Trainer's own average weighs short batches as much as long ones)."""
+        """Val loss per trained token (the Trainer's own average weighs short batches as much as
+        long ones).
+        """
         loss, _ = mean_target_loss(
             self.model, self.eval_dataset, self.data_collator, self.args.per_device_eval_batch_size
         )
@@ -174,11 +205,15 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
             )
         metrics = {f"{metric_key_prefix}_loss": loss}
         self.log(dict(metrics))
-        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: Any = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as transformers does, without TRL's entropy and accuracy, which cost a pass over the vocabulary."""
+        """Log as transformers does, without TRL's entropy and accuracy, which cost a pass over the
+        vocabulary.
+        """
         self._metrics["train"].clear()
         self._metrics["eval"].clear()
         if "loss" in logs:
@@ -188,18 +223,23 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir)
-        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters() if p.requires_grad):
+        if not all(
+            bool(torch.isfinite(p).all()) for p in self.model.parameters() if p.requires_grad
+        ):
             raise NonFiniteError(
                 f"the weights are not finite after step {self.state.global_step}: not saved; the last checkpoint is from before it",
                 todo=_CALMER,
             )
         self.store_flos()
-        self.state.best_model_checkpoint = None  # a path says nothing on another machine: best_global_step does
+        # a path says nothing on another machine: best_global_step does
+        self.state.best_model_checkpoint = None
         for keeper in [*self.callback_handler.callbacks, self.control]:
             if isinstance(keeper, ExportableState):
                 self.state.stateful_callbacks[type(keeper).__name__] = keeper.state()
         checkpoints.save_checkpoint(self, folder, self.facts)
-        checkpoints.rotate(folder, self.settings.train.save_total_limit, self.state.best_global_step)
+        checkpoints.rotate(
+            folder, self.settings.train.save_total_limit, self.state.best_global_step
+        )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         checkpoints.load_weights_into(self.model, Path(resume_from_checkpoint))

@@ -1,1 +1,4 @@
-"""Pages for people: one self-contained HTML file with tables and pictures. Standard library only, so every layer may write one."""
+"""Pages for people: one self-contained HTML file with tables and pictures.
+
+Standard library only, so every layer may write one.
+"""

@@ -1,6 +1,8 @@
-"""Pictures in a page, as SVG in place: curves, a histogram, bars. They need no script; resting on a point shows its value.
+"""Pictures in a page, as SVG in place: curves, a histogram, bars. They need no script; resting on a
+point shows its value.
 
-Each has a title and a description for readers who do not see it. Lines differ in colour and in their dashes.
+Each has a title and a description for readers who do not see it. Lines differ in colour and in
+their dashes.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ _SPOTS = 80  # of each curve: places that show their value
 
 @dataclass(frozen=True)
 class Series:
-    """A curve: its name for the legend, and (x, y) by rising x. Values that are not finite are left out and counted."""
+    """A curve: its name for the legend, and (x, y) by rising x.
+
+    Values that are not finite are left out and counted.
+    """
 
     name: str
     points: Sequence[Point]
@@ -42,7 +47,8 @@ def line_chart(
 
     Args:
         x, y: what the axes count. log: y by its logarithm; values up to 0 are left out and counted.
-        smooth: 0, or the weight (as in `scales.smoothed`) of a smoothed curve, drawn over the pale true one.
+        smooth: 0, or the weight (as in `scales.smoothed`) of a smoothed curve, drawn over the pale
+            true one.
         note: a line below the title. zero: the y axis begins at 0.
     """
     usable = [(one.name, [p for p in one.points if _drawable(p, log)]) for one in series]
@@ -52,7 +58,9 @@ def line_chart(
     every = [point for _, points in usable for point in points]
     if not every:
         return _figure(title, remarks, element("p", "Nothing to draw.", class_="note"))
-    across, up = _frame([p[0] for p in every], [p[1] for p in every], log=log, zero=zero, named=bool(y))
+    across, up = _frame(
+        [p[0] for p in every], [p[1] for p in every], log=log, zero=zero, named=bool(y)
+    )
     parts: list[object] = [_axes(across, up, x, y)]
     for place, (name, points) in enumerate(usable):
         parts.append(_curve(name, place, points, across, up, smooth))
@@ -80,7 +88,10 @@ def histogram(
     remarks = [note] if note else []
     if not counted:
         return _figure(title, remarks, element("p", "Nothing to draw.", class_="note"))
-    low, high = counted[0][0], max(counted[-1][1], *(value for value, _ in marks), counted[0][0] + 1e-9)
+    low, high = (
+        counted[0][0],
+        max(counted[-1][1], *(value for value, _ in marks), counted[0][0] + 1e-9),
+    )
     up = Scale(0, max(1, *(count for *_, count in counted)), HEIGHT - _BOTTOM, _TOP)
     across = Scale(low, high, _left(up, named=bool(y)), WIDTH - _RIGHT)
     parts: list[object] = [_axes(across, up, x, y)]
@@ -99,8 +110,13 @@ def histogram(
     return _figure(title, remarks, _svg(title, said, parts))
 
 
-def bars(title: str, values: Sequence[tuple[str, float]], *, unit: str = "", note: str = "") -> Markup:
-    """A bar for each name, lying, with its value beside it. Bars begin at 0; below 0 they go the other way."""
+def bars(
+    title: str, values: Sequence[tuple[str, float]], *, unit: str = "", note: str = ""
+) -> Markup:
+    """A bar for each name, lying, with its value beside it.
+
+    Bars begin at 0; below 0 they go the other way.
+    """
     remarks = [note] if note else []
     shown = [(name, value) for name, value in values if math.isfinite(value)]
     if not shown:
@@ -127,7 +143,9 @@ def _drawable(point: Point, log: bool) -> bool:
     return math.isfinite(point[0]) and math.isfinite(point[1]) and (point[1] > 0 or not log)
 
 
-def _frame(xs: Sequence[float], ys: Sequence[float], *, log: bool, zero: bool, named: bool) -> tuple[Scale, Scale]:
+def _frame(
+    xs: Sequence[float], ys: Sequence[float], *, log: bool, zero: bool, named: bool
+) -> tuple[Scale, Scale]:
     low, high = min(ys), max(ys)
     if not log:
         room = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
@@ -149,21 +167,35 @@ def _axes(across: Scale, up: Scale, x: str, y: str) -> Markup:
     parts, left = [], across.start
     for value in up.ticks():
         place = up(value)
-        parts.append(f'<line class="rule" x1="{left:.1f}" x2="{WIDTH - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>')
-        parts.append(f'<text x="{left - 6:.1f}" y="{place + 4:.1f}" text-anchor="end">{number(value)}</text>')
+        parts.append(
+            f'<line class="rule" x1="{left:.1f}" x2="{WIDTH - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>'
+        )
+        parts.append(
+            f'<text x="{left - 6:.1f}" y="{place + 4:.1f}" text-anchor="end">{number(value)}</text>'
+        )
     for value in across.ticks():
         place = across(value)
         anchor = "end" if place > WIDTH - 30 else "middle"
-        parts.append(f'<text x="{place:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="{anchor}">{number(value)}</text>')
-    parts.append(f'<line class="axis" x1="{left:.1f}" x2="{WIDTH - _RIGHT}" y1="{up.start}" y2="{up.start}"/>')
-    parts.append(f'<text x="{(left + WIDTH - _RIGHT) / 2:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{text(x)}</text>')
+        parts.append(
+            f'<text x="{place:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="{anchor}">{number(value)}</text>'
+        )
+    parts.append(
+        f'<line class="axis" x1="{left:.1f}" x2="{WIDTH - _RIGHT}" y1="{up.start}" y2="{up.start}"/>'
+    )
+    parts.append(
+        f'<text x="{(left + WIDTH - _RIGHT) / 2:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{text(x)}</text>'
+    )
     if y:
         middle = (HEIGHT - _BOTTOM + _TOP) / 2
-        parts.append(f'<text transform="translate(11 {middle}) rotate(-90)" text-anchor="middle">{text(y)}</text>')
+        parts.append(
+            f'<text transform="translate(11 {middle}) rotate(-90)" text-anchor="middle">{text(y)}</text>'
+        )
     return Markup("".join(parts))
 
 
-def _curve(name: str, place: int, points: Sequence[Point], across: Scale, up: Scale, smooth: float) -> Markup:
+def _curve(
+    name: str, place: int, points: Sequence[Point], across: Scale, up: Scale, smooth: float
+) -> Markup:
     if not points:
         return Markup("")
     colour, main = place % len(DASHES), smoothed(points, smooth) if smooth else points
@@ -171,11 +203,17 @@ def _curve(name: str, place: int, points: Sequence[Point], across: Scale, up: Sc
     dash = f' stroke-dasharray="{DASHES[colour]}"' if DASHES[colour] else ""
     parts = []
     if smooth:
-        parts.append(f'<polyline class="raw l{colour}" points="{_path(thinned(points, POINTS), across, up)}"/>')
+        parts.append(
+            f'<polyline class="raw l{colour}" points="{_path(thinned(points, POINTS), across, up)}"/>'
+        )
     if len(drawn) > 1:
-        parts.append(f'<polyline class="line l{colour}"{dash} points="{_path(drawn, across, up)}"/>')
+        parts.append(
+            f'<polyline class="line l{colour}"{dash} points="{_path(drawn, across, up)}"/>'
+        )
     else:
-        parts.append(f'<circle class="f{colour}" cx="{across(drawn[0][0]):.1f}" cy="{up(drawn[0][1]):.1f}" r="3"/>')
+        parts.append(
+            f'<circle class="f{colour}" cx="{across(drawn[0][0]):.1f}" cy="{up(drawn[0][1]):.1f}" r="3"/>'
+        )
     for x, y in drawn[:: max(1, math.ceil(len(drawn) / _SPOTS))]:
         said = f"{text(name)}, {number(x)}: {number(y)}"
         parts.append(

@@ -1,6 +1,8 @@
-"""The parts of a page. Text is escaped wherever it enters; only what these functions return goes in as it is.
+"""The parts of a page. Text is escaped wherever it enters; only what these functions return goes in
+as it is.
 
-A page is one call: `page("Title", section("Loss", line_chart(…)), section("Rows", table(…)))`. It needs no network and no script.
+A page is one call: `page("Title", section("Loss", line_chart(…)), section("Rows", table(…)))`. It
+needs no network and no script.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from typing import Literal
 from sftplay.page.style import CSS
 
 Kind = Literal["good", "bad", "warn", "info"]
-# No script, nothing loaded from anywhere: what the text of a data row could ever slip in would not run.
+# No script, nothing loaded from anywhere: what the text of a data row could ever slip in would not
+# run.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _CONTROL = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), "�")
 
@@ -25,7 +28,9 @@ class Markup(str):
 
 
 def text(value: object) -> Markup:
-    """Anything as HTML: text escaped, control characters and lone surrogates shown as �, Markup as it is."""
+    """Anything as HTML: text escaped, control characters and lone surrogates shown as �, Markup as
+    it is.
+    """
     if isinstance(value, Markup):
         return value
     plain = str(value).translate(_CONTROL).encode("utf-8", "replace").decode("utf-8")
@@ -38,7 +43,9 @@ def join(parts: Iterable[object], between: str = "") -> Markup:
 
 
 def element(name: str, *parts: object, **attributes: object) -> Markup:
-    """`<name attribute="…">parts</name>`; `class_` stands for class, `_` in a name for `-`, None leaves an attribute out."""
+    """`<name attribute="…">parts</name>`; `class_` stands for class, `_` in a name for `-`, None
+    leaves an attribute out.
+    """
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{text(value)}"'
         for key, value in attributes.items()
@@ -90,15 +97,24 @@ def bullets(items: Iterable[object]) -> Markup:
     return element("ul", *(element("li", item) for item in items))
 
 
-def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, caption: str = "") -> Markup:
-    """A table that scrolls by itself where it is wider than the screen. Columns of numbers stand right.
+def table(
+    header: Sequence[object], rows: Iterable[Sequence[object]], *, caption: str = ""
+) -> Markup:
+    """A table that scrolls by itself where it is wider than the screen. Columns of numbers stand
+    right.
 
-    A row's first cell heads it. Cells are text, or Markup; a number is shown as `str` gives it: format it before.
+    A row's first cell heads it. Cells are text, or Markup; a number is shown as `str` gives it:
+    format it before.
     """
     body = [[text(cell) for cell in row] for row in rows]
-    numeric = [bool(body) and all(_is_number(row[place]) for row in body) for place in range(len(header))]
+    numeric = [
+        bool(body) and all(_is_number(row[place]) for row in body) for place in range(len(header))
+    ]
     classes = ["number" if number else None for number in numeric]
-    head = [element("th", cell, scope="col", class_=name) for cell, name in zip(header, classes, strict=True)]
+    head = [
+        element("th", cell, scope="col", class_=name)
+        for cell, name in zip(header, classes, strict=True)
+    ]
     lines = []
     for row in body:
         cells = [element("td", cell, class_=name) for cell, name in zip(row, classes, strict=True)]
@@ -107,19 +123,29 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, caption
         lines.append(element("tr", *cells))
     parts = [element("caption", caption) if caption else "", element("thead", element("tr", *head))]
     whole = element("table", *parts, element("tbody", *lines))
-    return element("div", whole, class_="wide", tabindex=0, role="region", aria_label=caption or "table")
+    return element(
+        "div", whole, class_="wide", tabindex=0, role="region", aria_label=caption or "table"
+    )
 
 
 def facts(pairs: Iterable[tuple[object, object]]) -> Markup:
     """Names and values, one under the other."""
-    return element("dl", *(join((element("dt", name), element("dd", value))) for name, value in pairs), class_="facts")
+    return element(
+        "dl",
+        *(join((element("dt", name), element("dd", value))) for name, value in pairs),
+        class_="facts",
+    )
 
 
 def tiles(items: Iterable[tuple[object, object, object]]) -> Markup:
     """The few figures that a reader looks for first: (name, value, remark)."""
     made = [
         element(
-            "div", element("span", name), element("b", value), element("small", note) if note else "", class_="tile"
+            "div",
+            element("span", name),
+            element("b", value),
+            element("small", note) if note else "",
+            class_="tile",
         )
         for name, value, note in items
     ]
@@ -138,7 +164,10 @@ def details(summary: object, *parts: object, opened: bool = False) -> Markup:
 
 
 def preformatted(words: object) -> Markup:
-    """Text with its own line breaks, in a well; long ones scroll. A first line break would be eaten, so it is doubled."""
+    """Text with its own line breaks, in a well; long ones scroll.
+
+    A first line break would be eaten, so it is doubled.
+    """
     return element("pre", Markup("\n"), text(words), tabindex=0)
 
 
@@ -158,4 +187,6 @@ def mark(kind: Kind, words: object) -> Markup:
 
 
 def _is_number(cell: Markup) -> bool:
-    return bool(re.fullmatch(r"(<span[^>]*>)?[-+−]?[\d,. ]*\d( ?(%|s|[kMGT]?B|h|min))?(</span>)?|–|", cell))
+    return bool(
+        re.fullmatch(r"(<span[^>]*>)?[-+−]?[\d,. ]*\d( ?(%|s|[kMGT]?B|h|min))?(</span>)?|–|", cell)
+    )

@@ -26,11 +26,17 @@ class Scale:
     def __call__(self, value: float) -> float:
         """The pixel of a value."""
         low, high, value = (math.log10(x) if self.log else x for x in (self.low, self.high, value))
-        return self.start + (self.end - self.start) * ((value - low) / (high - low) if high > low else 0.5)
+        return self.start + (self.end - self.start) * (
+            (value - low) / (high - low) if high > low else 0.5
+        )
 
     def ticks(self, count: int = 5) -> list[float]:
         """About `count` round values inside."""
-        return log_ticks(self.low, self.high, count) if self.log else linear_ticks(self.low, self.high, count)
+        return (
+            log_ticks(self.low, self.high, count)
+            if self.log
+            else linear_ticks(self.low, self.high, count)
+        )
 
 
 def linear_ticks(low: float, high: float, count: int) -> list[float]:
@@ -45,13 +51,19 @@ def linear_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def log_ticks(low: float, high: float, count: int) -> list[float]:
-    """Powers of ten between two positive values; with 2 and 5 between them, or linear ones, where those are too few."""
+    """Powers of ten between two positive values; with 2 and 5 between them, or linear ones, where
+    those are too few.
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = [factor * 10.0**power for power in decades for factor in (1, 2, 5)]
     inside = [value for value in every if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
     powers = inside if len(inside) <= count + 2 else [v for v in inside if math.log10(v) % 1 < 1e-9]
     powers = powers[:: max(1, math.ceil(len(powers) / (count + 2)))]
-    return powers if len(powers) >= 3 else [value for value in linear_ticks(low, high, count) if value > 0]
+    return (
+        powers
+        if len(powers) >= 3
+        else [value for value in linear_ticks(low, high, count) if value > 0]
+    )
 
 
 def number(value: float) -> str:
@@ -75,8 +87,9 @@ def number(value: float) -> str:
 def thinned(points: Sequence[Point], limit: int) -> list[Point]:
     """At most `limit` points that keep a curve's shape, its ends and its spikes.
 
-    Largest triangle three buckets (Steinarsson, "Downsampling time series for visual representation", 2013): of each bucket the
-    point stays that spans the largest triangle with the one kept before and the mean of the next bucket.
+    Largest triangle three buckets (Steinarsson, "Downsampling time series for visual
+    representation", 2013): of each bucket the point stays that spans the largest triangle with the
+    one kept before and the mean of the next bucket.
     """
     if len(points) <= limit or limit < 3:
         return list(points)
@@ -84,8 +97,13 @@ def thinned(points: Sequence[Point], limit: int) -> list[Point]:
     edges = [1 + int(number * width) for number in range(limit - 1)] + [len(points)]
     for start, end, after in zip(edges, edges[1:], edges[2:], strict=False):
         following = points[end:after]
-        middle = (sum(x for x, _ in following) / len(following), sum(y for _, y in following) / len(following))
-        kept.append(max(points[start:end], key=lambda point, a=kept[-1], m=middle: _area(a, point, m)))  # type: ignore[misc]
+        middle = (
+            sum(x for x, _ in following) / len(following),
+            sum(y for _, y in following) / len(following),
+        )
+        kept.append(
+            max(points[start:end], key=lambda point, a=kept[-1], m=middle: _area(a, point, m))
+        )  # type: ignore[misc]
     return [*kept, points[-1]]
 
 
@@ -94,7 +112,8 @@ def _area(one: Point, two: Point, three: Point) -> float:
 
 
 def smoothed(points: Sequence[Point], weight: float) -> list[Point]:
-    """An exponential moving average without the pull of its start (the correction of Adam, arXiv:1412.6980, section 3).
+    """An exponential moving average without the pull of its start (the correction of Adam,
+    arXiv:1412.6980, section 3).
 
     Args:
         weight: share of the past in each value, from 0 (nothing) to below 1.
@@ -107,7 +126,9 @@ def smoothed(points: Sequence[Point], weight: float) -> list[Point]:
 
 
 def bins(values: Sequence[float], count: int = 30) -> list[tuple[float, float, int]]:
-    """(from, to, how many) with round borders, about `count` of them; the last one includes its upper border."""
+    """(from, to, how many) with round borders, about `count` of them; the last one includes its
+    upper border.
+    """
     if not values:
         return []
     low, high = min(values), max(values)
@@ -118,4 +139,7 @@ def bins(values: Sequence[float], count: int = 30) -> list[tuple[float, float, i
     counts = [0] * (last - first)
     for value in values:
         counts[min(len(counts) - 1, max(0, math.floor(value / step + 1e-9) - first))] += 1
-    return [((first + place) * step, (first + place + 1) * step, found) for place, found in enumerate(counts)]
+    return [
+        ((first + place) * step, (first + place + 1) * step, found)
+        for place, found in enumerate(counts)
+    ]

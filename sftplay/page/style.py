@@ -1,7 +1,9 @@
-"""The look of a page: light and dark, from 320 pixels up, printable. Everything is in the file; nothing is fetched.
+"""The look of a page: light and dark, from 320 pixels up, printable. Everything is in the file;
+nothing is fetched.
 
-The colours of the lines are Okabe and Ito's (jfly.uni-koeln.de/color), told apart with any colour vision, darkened for white and
-lightened for black paper until each has three times the background's contrast. Lines differ in their dashes as well.
+The colours of the lines are Okabe and Ito's (jfly.uni-koeln.de/color), told apart with any colour
+vision, darkened for white and lightened for black paper until each has three times the background's
+contrast. Lines differ in their dashes as well.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 CHATML_NAMED = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}
-# As Gemma's: no system turn, turns must alternate, texts are trimmed, the end of a turn is not the eos token.
+# As Gemma's: no system turn, turns must alternate, texts are trimmed, the end of a turn is not the
+# eos token.
 GEMMA_LIKE = (
     "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     "{% for message in messages %}"
@@ -35,7 +36,9 @@ GEMMA_SPECIALS = ("<start_of_turn>", "<end_of_turn>")
 
 
 def byte_tokenizer(specials: Iterable[str]) -> Tokenizer:
-    """A byte-level BPE tokenizer without merges but one: two newlines in a row are one token, as in real ones."""
+    """A byte-level BPE tokenizer without merges but one: two newlines in a row are one token, as in
+    real ones.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {character: number for number, character in enumerate([*alphabet, "ĊĊ"])}
     tokenizer = Tokenizer(models.BPE(vocabulary, [("Ċ", "Ċ")]))
@@ -48,7 +51,10 @@ def byte_tokenizer(specials: Iterable[str]) -> Tokenizer:
 
 
 def save_model(
-    folder: Path, template: str | None = CHATML, named: dict[str, str] = CHATML_NAMED, specials: Iterable[str] = ()
+    folder: Path,
+    template: str | None = CHATML,
+    named: dict[str, str] = CHATML_NAMED,
+    specials: Iterable[str] = (),
 ) -> Path:
     """A folder that the data stages take for a model."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +77,8 @@ def trl_templates() -> dict[str, str]:
 
 
 def smollm2_template() -> str | None:
-    """SmolLM2's own template, out of the GGUF file of the installed package; None where it is not installed.
+    """SmolLM2's own template, out of the GGUF file of the installed package; None where it is not
+    installed.
 
     A GGUF value is: key length (uint64), key, type (uint32, 8 is text), length (uint64), text
     (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).

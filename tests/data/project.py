@@ -47,7 +47,8 @@ class Project:
         return {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
 
     def run(self, stage: str, *args: str, first: Callable[[], object] = lambda: None) -> Done:
-        """Run a stage to its end in a fork of this process: the real command, without its imports (a second each).
+        """Run a stage to its end in a fork of this process: the real command, without its imports
+        (a second each).
 
         `first` is called in the new process before the stage.
         """
@@ -65,7 +66,9 @@ class Project:
             os.chdir(self.folder)
             for number in (1, 2):
                 os.dup2(output, number)
-            sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+            sys.stdout, sys.stderr = (
+                os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2)
+            )
             first()
             return main(argv)
         except BaseException:  # noqa: BLE001 - the fork must never go on as a second test run
@@ -76,13 +79,19 @@ class Project:
             sys.stderr.flush()
 
     def rows(self, kind: str = "processed") -> list[dict[str, Any]]:
-        return [row for split in SPLITS for row in read_lines(self.folder / "data" / kind / f"{split}.jsonl")]
+        return [
+            row
+            for split in SPLITS
+            for row in read_lines(self.folder / "data" / kind / f"{split}.jsonl")
+        ]
 
     def rejects(self) -> list[dict[str, Any]]:
         return read_lines(self.folder / "data/processed/rejects.jsonl")
 
     def report(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "data/processed/report.json").read_bytes())
+        found: dict[str, Any] = json.loads(
+            (self.folder / "data/processed/report.json").read_bytes()
+        )
         return found
 
     def outputs(self, kind: str = "processed") -> dict[str, bytes]:
@@ -100,11 +109,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def jsonl(rows: Iterable[Any]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows).encode()
+    return "".join(
+        json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows
+    ).encode()
 
 
 def questions(count: int, first: int = 0) -> list[dict[str, str]]:
     """Rows in the question and answer format, all different."""
     return [
-        {"question": f"What is {n} plus {n}?", "answer": f"{n} + {n} = {2 * n}"} for n in range(first, first + count)
+        {"question": f"What is {n} plus {n}?", "answer": f"{n} + {n} = {2 * n}"}
+        for n in range(first, first + count)
     ]

@@ -1,4 +1,6 @@
-"""Tokenizers of every kind that models come with, small ones built with the `tokenizers` library, and templates that stress their borders."""
+"""Tokenizers of every kind that models come with, small ones built with the `tokenizers` library,
+and templates that stress their borders.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,16 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 
 NAMED = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 TURNS = ("<|user|>", "<|assistant|>", "<|end|>", "<|system|>")
@@ -17,11 +28,17 @@ CORPUS = [
 ] * 30
 
 
-def _trained(prepared: Iterable[str], size: int = 500) -> dict[str, list[tuple[str, str]] | dict[str, int]]:
-    """Vocabulary and merges of a BPE learned from texts that are split at nothing but where ▁ begins a word."""
+def _trained(
+    prepared: Iterable[str], size: int = 500
+) -> dict[str, list[tuple[str, str]] | dict[str, int]]:
+    """Vocabulary and merges of a BPE learned from texts that are split at nothing but where ▁
+    begins a word.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("▁*[^▁]+|▁+"), "isolated")
-    tokenizer.train_from_iterator(prepared, trainers.BpeTrainer(vocab_size=size, show_progress=False))
+    tokenizer.train_from_iterator(
+        prepared, trainers.BpeTrainer(vocab_size=size, show_progress=False)
+    )
     state = json.loads(tokenizer.to_str())["model"]
     return {"vocab": state["vocab"], "merges": [tuple(pair) for pair in state["merges"]]}
 
@@ -33,7 +50,9 @@ def _model() -> models.BPE:
     vocab = {"<unk>": 0, "<s>": 1, "</s>": 2} | {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
     for token in learned["vocab"]:
         vocab.setdefault(token, len(vocab))
-    return models.BPE(vocab, learned["merges"], unk_token="<unk>", byte_fallback=True, fuse_unk=True)  # type: ignore[arg-type]
+    return models.BPE(
+        vocab, learned["merges"], unk_token="<unk>", byte_fallback=True, fuse_unk=True
+    )  # type: ignore[arg-type]
 
 
 def _decoder(*, strip: bool) -> decoders.Decoder:
@@ -47,19 +66,25 @@ def _sentencepiece(*, strip: bool = True, **flags: bool) -> Tokenizer:
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in ("<unk>", "<s>", "</s>")]
     )
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False, **flags) for token in TURNS])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False, **flags) for token in TURNS]
+    )
     return tokenizer
 
 
 def prepend() -> Tokenizer:
     """Llama 2, TinyLlama, Mistral 7B v0.1: a ▁ in front of every text between special tokens."""
     tokenizer = _sentencepiece()
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
     return tokenizer
 
 
 def metaspace(scheme: str, *, split: bool = False) -> Tokenizer:
-    """Mistral 7B v0.3 and others: `first` puts a ▁ in front of the first text only, `always` in front of every one."""
+    """Mistral 7B v0.3 and others: `first` puts a ▁ in front of the first text only, `always` in
+    front of every one.
+    """
     tokenizer = _sentencepiece()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=split)
     return tokenizer
@@ -68,7 +93,9 @@ def metaspace(scheme: str, *, split: bool = False) -> Tokenizer:
 def phi3() -> Tokenizer:
     """Phi 3: as Llama 2, and tokens of turns take the white space behind them."""
     tokenizer = _sentencepiece(rstrip=True)
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
     return tokenizer
 
 
@@ -86,7 +113,9 @@ def gemma() -> Tokenizer:
     return tokenizer
 
 
-def _byte_level(splitter: pre_tokenizers.PreTokenizer, normalizer: normalizers.Normalizer | None = None) -> Tokenizer:
+def _byte_level(
+    splitter: pre_tokenizers.PreTokenizer, normalizer: normalizers.Normalizer | None = None
+) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.ByteLevel()
@@ -96,7 +125,10 @@ def _byte_level(splitter: pre_tokenizers.PreTokenizer, normalizer: normalizers.N
     trainer = trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(CORPUS, trainer)
     tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in ("<unk>", "<s>", "</s>", *TURNS)]
+        [
+            AddedToken(token, special=True, normalized=False)
+            for token in ("<unk>", "<s>", "</s>", *TURNS)
+        ]
     )
     return tokenizer
 
@@ -131,7 +163,8 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
     "qwen": qwen,
 }
 TEMPLATES = {
-    # Llama 2's and Mistral's: no special token around a turn; the answer follows the bracket, with a blank or without
+    # Llama 2's and Mistral's: no special token around a turn; the answer follows the bracket, with
+    # a blank or without
     "inst": "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
     "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}",
     "inst, no blank": "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST]' + m.content + '[/INST]' }}"

@@ -1,4 +1,6 @@
-"""Data stages run inside the test's own process: a second less each than the real command, for everything but exit codes."""
+"""Data stages run inside the test's own process: a second less each than the real command, for
+everything but exit codes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ from tests.data.project import SPLITS, Project, jsonl
 
 
 def with_model(
-    project: Project, template: str | None = CHATML, named: dict[str, str] = CHATML_NAMED, specials: Iterable[str] = ()
+    project: Project,
+    template: str | None = CHATML,
+    named: dict[str, str] = CHATML_NAMED,
+    specials: Iterable[str] = (),
 ) -> Project:
     """Give a project a model folder of its own and name it in the config."""
     save_model(project.folder / "model", template, named, specials)
@@ -30,7 +35,9 @@ def with_model(
     return project
 
 
-def put_rows(project: Project, rows: Iterable[dict[str, Any]], kind: str = "processed", split: str = "train") -> None:
+def put_rows(
+    project: Project, rows: Iterable[dict[str, Any]], kind: str = "processed", split: str = "train"
+) -> None:
     """Write processed rows by hand; the other splits are empty where they are not there."""
     folder = project.folder / "data" / kind
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,12 +49,21 @@ def put_rows(project: Project, rows: Iterable[dict[str, Any]], kind: str = "proc
 def row(*texts: str, system: str | None = None, row_id: str = "") -> dict[str, Any]:
     """A processed row: user, assistant, user, …"""
     messages = [{"role": "system", "content": system}] if system is not None else []
-    messages += [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(texts)]
-    return {"messages": messages, "id": row_id or hashlib.sha256(repr((system, texts)).encode()).hexdigest()[:16]}
+    messages += [
+        {"role": ("user", "assistant")[number % 2], "content": text}
+        for number, text in enumerate(texts)
+    ]
+    return {
+        "messages": messages,
+        "id": row_id or hashlib.sha256(repr((system, texts)).encode()).hexdigest()[:16],
+    }
 
 
 def job(project: Project, *sets: str, **options: Any) -> Job:
-    """A job as the command line makes it. Paths in it are relative: use it inside `contextlib.chdir(project.folder)`."""
+    """A job as the command line makes it.
+
+    Paths in it are relative: use it inside `contextlib.chdir(project.folder)`.
+    """
     return make_job("config.yaml", None, sets, options)
 
 
@@ -56,14 +72,21 @@ def run(project: Project, stage: str, *sets: str, **options: Any) -> Stamp:
     with contextlib.chdir(project.folder):
         defaults = {option.key: option.default for option in BY_NAME[stage].options}
         import_module(BY_NAME[stage].module).run(job(project, *sets, **{**defaults, **options}))
-        kinds = {"process": "processed", "style": "processed_with_style", "render": "rendered", "tokenize": "tokenized"}
+        kinds = {
+            "process": "processed",
+            "style": "processed_with_style",
+            "render": "rendered",
+            "tokenize": "tokenized",
+        }
         stamp = read_stamp(Path("data") / kinds[stage])
     assert stamp is not None
     return stamp
 
 
 def stop_while_writing(project: Project, stage: str, pattern: str, stop: signal.Signals) -> None:
-    """Start the real command, send it a signal once a file under data/ has grown, and check how it ends."""
+    """Start the real command, send it a signal once a file under data/ has grown, and check how it
+    ends.
+    """
     running = subprocess.Popen(
         project.argv(stage),
         cwd=project.folder,
@@ -91,5 +114,7 @@ def edit_config(project: Project, text: str) -> None:
 
 def facts(project: Project, kind: str) -> dict[str, Any]:
     """What the stamp in a data folder says."""
-    found: dict[str, Any] = json.loads((project.folder / "data" / kind / "stamp.json").read_bytes())["facts"]
+    found: dict[str, Any] = json.loads(
+        (project.folder / "data" / kind / "stamp.json").read_bytes()
+    )["facts"]
     return found

@@ -1,4 +1,7 @@
-"""Bad configs and bad rows through the real command: the code, and what is said. Numbers are those of the table of faults."""
+"""Bad configs and bad rows through the real command: the code, and what is said.
+
+Numbers are those of the table of faults.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ def talk(*turns: tuple[str, Any]) -> bytes:
     return jsonl([{"messages": [{"role": role, "content": content} for role, content in turns]}])
 
 
-BOMB = "a: &a [x, x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(7))
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(7)
+)
 CONFIGS: dict[str, tuple[str, list[str]]] = {  # 22 and 23
     "unsafe tag": ("run: !!python/object/apply:os.system [true]\n", ["config.yaml:1"]),
     "anchors and aliases": (BOMB, ["config.yaml:1"]),
@@ -53,14 +58,18 @@ def test_numbers_as_people_write_them(project: Project) -> None:
     assert 20 <= project.report()["splits"]["val"] <= 60
 
 
-# 24 to 28, 29 and the issue's own: one bad row among 200 good ones is set aside with its place and its reason
+# 24 to 28, 29 and the issue's own: one bad row among 200 good ones is set aside with its place and
+# its reason
 ROWS: dict[str, tuple[bytes, str]] = {
     "corrupt line": (b'{"question": "a", "answer": ', "not valid JSON"),
     "trailing garbage": (b'{"question": "a", "answer": "b"} end', "not valid JSON"),
     "array": (b'[{"question": "a", "answer": "b"}]', "not an object"),
     "20 MB line": (b'{"question": "a", "answer": "' + b"x" * 20_000_000 + b'"}', "over 16 MiB"),
     "5,000 digits": (b'{"question": ' + b"9" * 5000 + b', "answer": "b"}', "not valid JSON"),
-    "100,000 levels": (b'{"question": ' + b"[" * 100_000 + b"]" * 100_000 + b', "answer": "b"}', "not valid JSON"),
+    "100,000 levels": (
+        b'{"question": ' + b"[" * 100_000 + b"]" * 100_000 + b', "answer": "b"}',
+        "not valid JSON",
+    ),
     "a key twice": (b'{"question": "a", "question": "b", "answer": "c"}', "a key stands twice"),
     "NaN": (b'{"question": NaN, "answer": "b"}', "not valid JSON"),
     "Infinity": (b'{"question": "a", "answer": Infinity}', "not valid JSON"),
@@ -93,11 +102,23 @@ CONVERSATIONS: dict[str, tuple[bytes, str]] = {
         talk(("assistant", "Hi."), ("user", "a"), ("assistant", "b")),
         "starts with the assistant",
     ),
-    "two users in a row": (talk(("user", "a"), ("user", "b"), ("assistant", "c")), "two user turns in a row"),
-    "no answer at the end": (talk(("user", "a"), ("assistant", "b"), ("user", "c")), "the last turn has no answer"),
+    "two users in a row": (
+        talk(("user", "a"), ("user", "b"), ("assistant", "c")),
+        "two user turns in a row",
+    ),
+    "no answer at the end": (
+        talk(("user", "a"), ("assistant", "b"), ("user", "c")),
+        "the last turn has no answer",
+    ),
     "an image": (
         talk(
-            ("user", [{"type": "image_url", "image_url": {"url": "x.png"}}, {"type": "text", "text": "?"}]),
+            (
+                "user",
+                [
+                    {"type": "image_url", "image_url": {"url": "x.png"}},
+                    {"type": "text", "text": "?"},
+                ],
+            ),
             ("assistant", "b"),
         ),
         "a part that is no text: image_url",
@@ -113,16 +134,23 @@ def test_conversations_are_refused_by_name(project: Project, case: str) -> None:
     done = project.run("process")
     assert done.code == 65
     assert reason in done.said and "data/raw/talk.jsonl:21" in done.said
-    assert ("data.odd_turns=fix" in done.said) == (case in ("the assistant begins", "two users in a row"))
+    assert ("data.odd_turns=fix" in done.said) == (
+        case in ("the assistant begins", "two users in a row")
+    )
 
 
 @pytest.mark.parametrize("value", ["fix", "mend"])  # the second is the former name
 def test_turns_out_of_order_are_fixed_where_that_is_asked_for(project: Project, value: str) -> None:
     good = b"".join(talk(("user", f"q {n}"), ("assistant", f"a {n}")) for n in range(20))
-    project.put("talk.jsonl", good + CONVERSATIONS["the assistant begins"][0] + CONVERSATIONS["two users in a row"][0])
+    project.put(
+        "talk.jsonl",
+        good + CONVERSATIONS["the assistant begins"][0] + CONVERSATIONS["two users in a row"][0],
+    )
     done = project.run("process", "--set", f"data.odd_turns={value}")
     assert done.code == 0, done.said
-    texts = [[(turn["role"], turn["content"]) for turn in row["messages"]] for row in project.rows()]
+    texts = [
+        [(turn["role"], turn["content"]) for turn in row["messages"]] for row in project.rows()
+    ]
     assert [("user", "a"), ("assistant", "b")] in texts
     assert [("user", "a\n\nb"), ("assistant", "c")] in texts
     assert project.report()["rows"]["rejected"] == 0
@@ -156,7 +184,9 @@ def test_every_row_too_long(project: Project) -> None:
     assert project.run("process").code == 0
     assert project.run("render").code == 0
     for policy in ("error", "drop", "truncate"):
-        done = project.run("tokenize", "--set", "model.max_length=8", "--set", f"data.on_too_long={policy}")
+        done = project.run(
+            "tokenize", "--set", "model.max_length=8", "--set", f"data.on_too_long={policy}"
+        )
         assert done.code == 65, done.said
         assert "60 of 60 rows are longer" in done.said and "p99" in done.said
 
@@ -167,4 +197,9 @@ def test_one_row(project: Project) -> None:
     done = project.run("process", "--set", "data.val_share=0.0001", "--set", "data.test_share=0")
     assert done.code == 0, done.said
     assert "the val split is empty" in done.said
-    assert project.run("process", "--strict", "--set", "data.val_share=0.0001", "--set", "data.test_share=0").code == 65
+    assert (
+        project.run(
+            "process", "--strict", "--set", "data.val_share=0.0001", "--set", "data.test_share=0"
+        ).code
+        == 65
+    )

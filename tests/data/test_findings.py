@@ -1,4 +1,6 @@
-"""Findings: counted, with the first places, in the order of the rows however they were cut into blocks."""
+"""Findings: counted, with the first places, in the order of the rows however they were cut into
+blocks.
+"""
 
 from __future__ import annotations
 

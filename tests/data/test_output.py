@@ -1,4 +1,6 @@
-"""Output folders: all files change together, an interrupted or full disk leaves the old ones, edits by hand are noticed."""
+"""Output folders: all files change together, an interrupted or full disk leaves the old ones, edits
+by hand are noticed.
+"""
 
 import errno
 import os
@@ -19,7 +21,9 @@ def write(folder: Path, text: str) -> None:
     with output.new_files(folder, "process") as tmp:
         (tmp / "train.jsonl").write_text(text)
         (tmp / "val.jsonl").write_text(text)
-        Stamp("process", "s", {}, facts={"files": output.marks(tmp, ["train.jsonl", "val.jsonl"])}).write(tmp)
+        Stamp(
+            "process", "s", {}, facts={"files": output.marks(tmp, ["train.jsonl", "val.jsonl"])}
+        ).write(tmp)
 
 
 def visible(folder: Path) -> list[str]:
@@ -36,7 +40,10 @@ def test_files_are_replaced_and_others_left_alone(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_the_old_files_and_nothing_else(tmp_path: Path) -> None:
     write(tmp_path, "old")
-    with pytest.raises(StorageError, match="disk is full"), output.new_files(tmp_path, "process") as tmp:
+    with (
+        pytest.raises(StorageError, match="disk is full"),
+        output.new_files(tmp_path, "process") as tmp,
+    ):
         (tmp / "train.jsonl").write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp / "train.jsonl"))
     assert (tmp_path / "train.jsonl").read_text() == "old"
@@ -59,7 +66,11 @@ with new_files(Path({str(tmp_path)!r}), "process") as tmp:
 
 
 def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
-    with output.new_files(tmp_path, "process"), pytest.raises(BusyError), output.new_files(tmp_path, "process"):
+    with (
+        output.new_files(tmp_path, "process"),
+        pytest.raises(BusyError),
+        output.new_files(tmp_path, "process"),
+    ):
         pass
 
 

@@ -1,4 +1,6 @@
-"""Work by several processes: same order, failures arrive, a killed worker is said, no process outlives its parent."""
+"""Work by several processes: same order, failures arrive, a killed worker is said, no process
+outlives its parent.
+"""
 
 import os
 import signal

@@ -1,4 +1,6 @@
-"""Bringing data/tokenized up to date: what runs, what is repeated, what is refused, and that nothing is dropped silently."""
+"""Bringing data/tokenized up to date: what runs, what is repeated, what is refused, and that
+nothing is dropped silently.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def test_refusing_names_the_stage_and_the_command(ready: Project) -> None:
 
 
 def test_a_style_given_once_stays(ready: Project, capfd: pytest.CaptureFixture[str]) -> None:
-    """`style --style "…"` on the command line, then new raw rows: the refresh styles them too, and says so."""
+    """`style --style "…"` on the command line, then new raw rows: the refresh styles them too, and
+    says so.
+    """
     ensure(ready)
     run(ready, "style", style="Answer in rhymes.")
     ensure(ready)
@@ -105,7 +109,9 @@ def test_a_style_that_left_the_config_is_a_question(ready: Project) -> None:
     assert not any("Be brief." in str(found["input"]) for found in ready.rows("rendered"))
 
 
-def test_settings_given_once_stay_and_todays_win(ready: Project, capfd: pytest.CaptureFixture[str]) -> None:
+def test_settings_given_once_stay_and_todays_win(
+    ready: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
     put_rows(ready, [row("a", "b", "c", "d")])
     run(ready, "render", "data.turns=last")
     ensure(ready)
@@ -119,7 +125,9 @@ def test_settings_given_once_stay_and_todays_win(ready: Project, capfd: pytest.C
     assert len(ready.rows("rendered")[0]["turns"]) == 2
 
 
-def test_rows_made_by_hand_are_left_alone(ready: Project, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rows_made_by_hand_are_left_alone(
+    ready: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
     put_rows(ready, [row("my", "own")])
     ensure(ready)
     assert "made by hand" in capfd.readouterr().err

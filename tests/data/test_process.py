@@ -1,4 +1,6 @@
-"""process, by its real command: what a person finds after good and bad input; and in properties that hold for any input."""
+"""process, by its real command: what a person finds after good and bad input; and in properties
+that hold for any input.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def test_rows_come_out_as_conversations_in_three_splits(project: Project) -> Non
     assert done.returncode == 0, done.stderr
     rows = project.rows()
     assert counts(project) == (400, 400, 0, 0)
-    assert {row["messages"][0]["content"] for row in rows} == {row["question"] for row in questions(400)}
+    assert {row["messages"][0]["content"] for row in rows} == {
+        row["question"] for row in questions(400)
+    }
     assert all([turn["role"] for turn in row["messages"]] == ["user", "assistant"] for row in rows)
     assert len({row["id"] for row in rows}) == 400
     assert 5 <= project.report()["splits"]["val"] <= 40  # 5 % of 400, by hash
@@ -77,12 +81,16 @@ def test_exact_duplicates_are_removed_and_counted(project: Project) -> None:
 
 def test_every_kind_of_file_at_once(project: Project) -> None:
     rows = questions(60)
-    csv = "question,answer\r\n" + "".join(f'"{row["question"]}",{row["answer"]}\r\n' for row in rows[10:20])
+    csv = "question,answer\r\n" + "".join(
+        f'"{row["question"]}",{row["answer"]}\r\n' for row in rows[10:20]
+    )
     project.put("a.jsonl", jsonl(rows[:10]))
     project.put("b.csv", b"\xef\xbb\xbf" + csv.encode())
     project.put("c.tsv", csv.replace(",", "\t"))  # the same ten rows
     project.put("d.json", json.dumps(rows[20:30], indent=2))
-    project.put("e.json.gz", gzip.compress(json.dumps({"version": 1, "data": rows[30:40]}).encode()))
+    project.put(
+        "e.json.gz", gzip.compress(json.dumps({"version": 1, "data": rows[30:40]}).encode())
+    )
     project.put("f/g.jsonl.zst", zstandard.compress(jsonl(rows[40:50])))
     write_parquet(project.put("h.parquet", b""), rows[50:60])
     project.put("i.json", jsonl(rows[:10]))  # JSON Lines by another name
@@ -158,8 +166,16 @@ def test_output_is_the_same_for_any_number_of_workers(project: Project) -> None:
 
 
 REFUSED: dict[str, tuple[str, bytes, list[str]]] = {
-    "utf-16": ("x.jsonl", jsonl(questions(3)).decode().encode("utf-16"), ["UTF-16", "offset 0", "iconv"]),
-    "utf-16 without mark": ("x.csv", "question,answer\na,b\n".encode("utf-16-le"), ["UTF-16LE", "zero bytes"]),
+    "utf-16": (
+        "x.jsonl",
+        jsonl(questions(3)).decode().encode("utf-16"),
+        ["UTF-16", "offset 0", "iconv"],
+    ),
+    "utf-16 without mark": (
+        "x.csv",
+        "question,answer\na,b\n".encode("utf-16-le"),
+        ["UTF-16LE", "zero bytes"],
+    ),
     "latin-1": (
         "x.jsonl",
         jsonl(questions(2)) + b'{"question":"caf\xe9","answer":"b"}\n',
@@ -167,8 +183,16 @@ REFUSED: dict[str, tuple[str, bytes, list[str]]] = {
     ),
     "cr only": ("x.jsonl", jsonl(questions(3)).replace(b"\n", b"\r"), ["CR alone", "offset 53"]),
     "array in jsonl": ("x.jsonl", json.dumps(questions(3)).encode(), ["JSON array", ".json"]),
-    "indented array in jsonl": ("x.jsonl", json.dumps(questions(3), indent=1).encode(), ["JSON array"]),
-    "trailing garbage": ("x.json", json.dumps(questions(3)).encode() + b"\nend", ["x.json:2:1", "follows its end"]),
+    "indented array in jsonl": (
+        "x.jsonl",
+        json.dumps(questions(3), indent=1).encode(),
+        ["JSON array"],
+    ),
+    "trailing garbage": (
+        "x.json",
+        json.dumps(questions(3)).encode() + b"\nend",
+        ["x.json:2:1", "follows its end"],
+    ),
     "document cut off": (
         "x.json",
         json.dumps(questions(3), indent=1).encode()[:-30],
@@ -178,9 +202,17 @@ REFUSED: dict[str, tuple[str, bytes, list[str]]] = {
     "zst cut off": ("x.jsonl.zst", zstandard.compress(jsonl(questions(999)))[:-900], ["cut off"]),
     "no gz at all": ("x.jsonl.gz", b"\x1f\x8b" + b"no gzip at all", ["damaged"]),
     "csv without the columns": ("x.csv", b"title,text\na,b\n", ["`title`, `text`", "data.fields"]),
-    "csv with a lost quote": ("x.csv", b'question,answer\na,b\n"c,d\ne,f\n', ["x.csv:3", "quoting"]),
+    "csv with a lost quote": (
+        "x.csv",
+        b'question,answer\na,b\n"c,d\ne,f\n',
+        ["x.csv:3", "quoting"],
+    ),
     "no parquet": ("x.parquet", b"PAR1 and then nothing of the kind", ["parquet"]),
-    "text in jsonl": ("x.jsonl", b"Hello,\nthis is a text.\n", ["no row can be read", "x.jsonl:1:1"]),
+    "text in jsonl": (
+        "x.jsonl",
+        b"Hello,\nthis is a text.\n",
+        ["no row can be read", "x.jsonl:1:1"],
+    ),
     "unknown object": ("x.jsonl", b'{"foo": 1, "bar": 2}\n', ["`foo`, `bar`", "data.fields"]),
     "row without answer": (
         "x.jsonl",
@@ -259,7 +291,9 @@ def test_a_fetched_hub_dataset_is_read_from_the_cache(project: Project) -> None:
     done = project.run("process", "--set", "data.raw=openai/gsm8k", first=lambda: _cache(project))
     assert done.code == 0, done.said
     assert project.report()["rows"]["out"] == 50
-    assert [file["file"] for file in project.report()["files"]] == [f"openai/gsm8k/{name}" for name in files]
+    assert [file["file"] for file in project.report()["files"]] == [
+        f"openai/gsm8k/{name}" for name in files
+    ]
     (folder / "main/more.jsonl").unlink()
     done = project.run("process", "--set", "data.raw=openai/gsm8k", first=lambda: _cache(project))
     assert done.code == 66
@@ -274,7 +308,9 @@ def test_rows_of_another_source_do_not_pass_for_those_asked_for(
     monkeypatch.chdir(project.folder)
     monkeypatch.setenv("SFTPLAY_CACHE", str(project.folder / "cache"))
     raw.unlink()
-    assert process.freshness(make_job("config.yaml", None, [], {})) is None  # nothing to make them from again
+    assert (
+        process.freshness(make_job("config.yaml", None, [], {})) is None
+    )  # nothing to make them from again
     with pytest.raises(NotFoundError, match="owner/rows"):
         process.freshness(make_job("config.yaml", None, ["data.raw=owner/rows"], {}))
 
@@ -293,7 +329,11 @@ def test_reasoning_is_counted_and_taken_out_only_when_asked(project: Project, se
     assert "reasoning (<think>) in 6 rows" in done.said
     assert project.report()["reasoning"] == {"rows": 6, "setting": setting}
     answers = {row["messages"][1]["content"] for row in project.rows()}
-    assert {row["answer"] for row in thoughts} <= answers if setting == "keep" else {"A1", "A5"} <= answers
+    assert (
+        {row["answer"] for row in thoughts} <= answers
+        if setting == "keep"
+        else {"A1", "A5"} <= answers
+    )
     assert len(answers) == 46
     assert any("think" in answer for answer in answers) is (setting == "keep")
 
@@ -329,7 +369,9 @@ def test_mixed_formats_in_one_file_are_told_apart(project: Project) -> None:
 def test_disk_full_while_writing_leaves_the_old_rows(project: Project) -> None:
     before = old_rows(project)
     project.put("qa.jsonl", jsonl(questions(4000)))
-    done = project.run("process", first=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
+    done = project.run(
+        "process", first=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+    )
     assert done.code == 74, done.said
     assert project.outputs() == before
 
@@ -338,7 +380,9 @@ def test_a_really_full_disk(project: Project) -> None:
     disk = project.folder / "data/processed"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"no permission to mount a small disk: {mounted.stderr.decode().strip()[:80]}")
@@ -358,10 +402,17 @@ def test_a_really_full_disk(project: Project) -> None:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_leaves_no_half_file(project: Project, workers: str, stop: signal.Signals) -> None:
     before = old_rows(project)
-    project.put("qa.jsonl", b"".join(b'{"question":"%d","answer":"%b"}\n' % (n, b"a" * 300) for n in range(100_000)))
+    project.put(
+        "qa.jsonl",
+        b"".join(b'{"question":"%d","answer":"%b"}\n' % (n, b"a" * 300) for n in range(100_000)),
+    )
     argv = project.argv("process", "--set", f"data.workers={workers}")
     running = subprocess.Popen(
-        argv, cwd=project.folder, env=project.environment(), stderr=subprocess.PIPE, start_new_session=True
+        argv,
+        cwd=project.folder,
+        env=project.environment(),
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     folder = project.folder / "data/processed"
     wait_for(lambda: any(path.stat().st_size for path in folder.glob(".tmp-*/train.jsonl")))
@@ -380,10 +431,15 @@ def test_memory_does_not_grow_with_the_file(project: Project, kind: str) -> None
     if kind == "parquet":
         write_parquet(project.put("x.parquet", b""), rows, group=20_000)
     elif kind == "csv":
-        project.put("x.csv", "question,answer\n" + "".join(f"{row['question']},{row['answer']}\n" for row in rows))
+        project.put(
+            "x.csv",
+            "question,answer\n" + "".join(f"{row['question']},{row['answer']}\n" for row in rows),
+        )
     else:
         project.put(f"x.{kind}", jsonl(rows) if kind == "jsonl" else json.dumps(rows, indent=1))
-    running = subprocess.Popen(project.argv("process"), cwd=project.folder, env=project.environment())
+    running = subprocess.Popen(
+        project.argv("process"), cwd=project.folder, env=project.environment()
+    )
     peak = 0
     while running.poll() is None:
         peak = max(peak, *map(peak_memory, family(running.pid)))
@@ -427,16 +483,24 @@ def job(*overrides: str) -> Any:
 
 def processed(content: bytes, *overrides: str, name: str = "rows.jsonl") -> dict[str, Any]:
     """Process one raw file in a folder of its own: {split: rows}, rejects and report."""
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # hundreds of small files, each fsynced
+    memory = (
+        "/dev/shm" if Path("/dev/shm").is_dir() else None
+    )  # hundreds of small files, each fsynced
     with tempfile.TemporaryDirectory(dir=memory) as folder, contextlib.chdir(folder):
         project = Project(Path(folder))
         project.put(name, content)
         Path("config.yaml").write_text("data: {max_reject_share: 1}\n")
         process.run(job(*overrides))
         out: dict[str, Any] = {
-            split: read_lines(Path("data/processed") / f"{split}.jsonl") for split in ("train", "val", "test")
+            split: read_lines(Path("data/processed") / f"{split}.jsonl")
+            for split in ("train", "val", "test")
         }
-        return {**out, "rejects": project.rejects(), "report": project.report(), "bytes": project.outputs()}
+        return {
+            **out,
+            "rejects": project.rejects(),
+            "report": project.report(),
+            "bytes": project.outputs(),
+        }
 
 
 def line_of(row: Any) -> bytes:
@@ -444,7 +508,9 @@ def line_of(row: Any) -> bytes:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-good = st.fixed_dictionaries({"question": texts, "answer": texts}, optional={"system": texts, "more": st.integers()})
+good = st.fixed_dictionaries(
+    {"question": texts, "answer": texts}, optional={"system": texts, "more": st.integers()}
+)
 bad = st.one_of(
     st.just({"question": "no answer"}),
     st.just(["a", "list"]),
@@ -453,7 +519,13 @@ bad = st.one_of(
     st.just({"question": 1, "answer": 2}),
 )
 broken = st.sampled_from(
-    [b'{"question": ', b'{"question": "a", "question": "b", "answer": "c"}', b"nonsense", b"  ", b""]
+    [
+        b'{"question": ',
+        b'{"question": "a", "question": "b", "answer": "c"}',
+        b"nonsense",
+        b"  ",
+        b"",
+    ]
 )
 raw_lines = st.lists(st.one_of(good.map(line_of), bad.map(line_of), broken), max_size=30)
 quiet = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -507,14 +579,20 @@ alike = st.builds(  # rows that share nearly all of their words, or all
 
 
 @settings(quiet, max_examples=12)
-@given(st.lists(st.one_of(alike.map(line_of), good.map(line_of), bad.map(line_of), broken), max_size=25))
+@given(
+    st.lists(
+        st.one_of(alike.map(line_of), good.map(line_of), bad.map(line_of), broken), max_size=25
+    )
+)
 def test_with_near_duplicates_left_out_the_numbers_still_add_up(lines: list[bytes]) -> None:
     lines = [*CERTAIN, line_of(questions(1)[0]), *lines]
     done = processed(b"\n".join(lines), "data.near_duplicates=drop")
     rows = done["report"]["rows"]
     kept = [row for split in ("train", "val", "test") for row in done[split]]
     assert rows["in"] == sum(1 for line in lines if line.strip())
-    assert rows["in"] == rows["out"] + rows["rejected"] + rows["duplicates"] + rows["near_duplicates"]
+    assert (
+        rows["in"] == rows["out"] + rows["rejected"] + rows["duplicates"] + rows["near_duplicates"]
+    )
     assert (len(kept), len(done["rejects"])) == (rows["out"], rows["rejected"])
     assert done["report"]["near_duplicates"]["found"] == rows["near_duplicates"]
     asked = sum(count for *_, count in done["report"]["character_counts"]["input"])
@@ -523,7 +601,9 @@ def test_with_near_duplicates_left_out_the_numbers_still_add_up(lines: list[byte
 
 @quiet
 @given(st.lists(good, max_size=30, unique_by=str), st.randoms(use_true_random=False))
-def test_a_row_stays_in_its_split_when_the_file_grows_or_is_shuffled(rows: list[Any], chance: random.Random) -> None:
+def test_a_row_stays_in_its_split_when_the_file_grows_or_is_shuffled(
+    rows: list[Any], chance: random.Random
+) -> None:
     def split_of_each(lines: list[bytes]) -> dict[str, str]:
         done = processed(b"\n".join(lines), "data.val_share=0.3", "data.test_share=0.2")
         return {row["id"]: split for split in ("train", "val", "test") for row in done[split]}
@@ -547,7 +627,10 @@ def test_any_number_of_workers_gives_the_same_bytes(lines: list[bytes], workers:
 @given(st.lists(good, max_size=20))
 def test_a_document_gives_the_rows_that_lines_give(rows: list[Any]) -> None:
     rows = [*map(orjson.loads, CERTAIN), *rows]
-    lines, document = processed(jsonl(rows)), processed(json.dumps(rows, indent=1).encode(), name="rows.json")
+    lines, document = (
+        processed(jsonl(rows)),
+        processed(json.dumps(rows, indent=1).encode(), name="rows.json"),
+    )
     assert all(lines[split] == document[split] for split in ("train", "val", "test"))
 
 
@@ -583,7 +666,10 @@ def peak_memory(pid: int) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return next((int(line.split()[1]) // 1000 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return next(
+        (int(line.split()[1]) // 1000 for line in status.splitlines() if line.startswith("VmHWM:")),
+        0,
+    )
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:

@@ -1,4 +1,6 @@
-"""Progress: silent for short work, plain lines in a pipe, a bar where there is a terminal, never a reason to fail."""
+"""Progress: silent for short work, plain lines in a pipe, a bar where there is a terminal, never a
+reason to fail.
+"""
 
 import os
 import subprocess
@@ -13,7 +15,11 @@ from sftplay.data.progress import ProgressBar, clock, progress
 def child(code: str, **env: str) -> tuple[str, str]:
     """stdout and stderr of a Python child, carriage returns kept."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, env={**os.environ, **env}, check=True, timeout=60
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env={**os.environ, **env},
+        check=True,
+        timeout=60,
     )
     return done.stdout.decode(), done.stderr.decode()
 

@@ -19,7 +19,14 @@ def test_the_row_is_kept(raw: bytes | None, value: object, row: object) -> None:
     line = reject(3, BadRowError("why", "more", 7), raw, value).to_json("x.jsonl")
     assert line.count(b"\n") == 1
     entry = orjson.loads(line)
-    assert entry == {"file": "x.jsonl", "line": 3, "reason": "why", "column": 7, "detail": "more", "row": row}
+    assert entry == {
+        "file": "x.jsonl",
+        "line": 3,
+        "reason": "why",
+        "column": 7,
+        "detail": "more",
+        "row": row,
+    }
 
 
 def test_text_as_it_stood_in_the_file() -> None:
@@ -28,5 +35,8 @@ def test_text_as_it_stood_in_the_file() -> None:
 
 
 def test_the_place_for_people() -> None:
-    assert reject(3, BadRowError("why", "more", 7), b"x").describe("x.jsonl") == "x.jsonl:3:7: why (more)"
+    assert (
+        reject(3, BadRowError("why", "more", 7), b"x").describe("x.jsonl")
+        == "x.jsonl:3:7: why (more)"
+    )
     assert reject(3, BadRowError("why"), b"x").describe("x.jsonl") == "x.jsonl:3: why"

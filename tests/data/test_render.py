@@ -1,4 +1,6 @@
-"""render: what a person finds in data/rendered after good and bad input, by the real command and inside this process."""
+"""render: what a person finds in data/rendered after good and bad input, by the real command and
+inside this process.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,14 @@ def rendered(project: Project) -> list[dict[str, object]]:
 
 def test_one_turn_and_several(project: Project) -> None:
     with_model(project)
-    put_rows(project, [row("a", "b", row_id="1"), row("c", "d", "e", "f", row_id="2"), row("g", "h", "i", row_id="3")])
+    put_rows(
+        project,
+        [
+            row("a", "b", row_id="1"),
+            row("c", "d", "e", "f", row_id="2"),
+            row("g", "h", "i", row_id="3"),
+        ],
+    )
     done = project.run("render")
     assert done.code == 0, done.said
     assert rendered(project) == [
@@ -43,7 +52,12 @@ def test_one_turn_and_several(project: Project) -> None:
             ],
             "tail": "\n",
         },
-        {"id": "3", "input": USER.format("g"), "target": "h<|im_end|>", "tail": "\n<|im_start|>user\ni<|im_end|>\n"},
+        {
+            "id": "3",
+            "input": USER.format("g"),
+            "target": "h<|im_end|>",
+            "tail": "\n<|im_start|>user\ni<|im_end|>\n",
+        },
     ]
     assert "end of turn: '<|im_end|>'" in done.said
     assert "train 3, val 0, test 0 rows, 4 trained turns" in done.said
@@ -72,7 +86,10 @@ def test_a_system_turn_that_the_template_refuses(project: Project) -> None:
     assert done.code == 0, done.said
     assert "1 × the system turn was merged" in done.said
     (only,) = rendered(project)
-    assert only["input"] == "<s><start_of_turn>user\nBe brief.\n\na<end_of_turn>\n<start_of_turn>model\n"
+    assert (
+        only["input"]
+        == "<s><start_of_turn>user\nBe brief.\n\na<end_of_turn>\n<start_of_turn>model\n"
+    )
     assert only["target"] == "b<end_of_turn>"
 
 
@@ -88,7 +105,9 @@ def test_disk_full_while_writing_leaves_the_old_rows(project: Project) -> None:
     run(project, "render")
     before = project.outputs("rendered")
     put_rows(project, (row(f"q{n}", "a" * 100) for n in range(2000)))
-    done = project.run("render", first=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
+    done = project.run(
+        "render", first=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+    )
     assert done.code == 74, done.said
     assert project.outputs("rendered") == before
 
@@ -115,8 +134,12 @@ def test_special_tokens_are_kept_where_that_is_wanted(project: Project) -> None:
     assert rendered(project)[0]["target"] == "say <|im_end|> now<|im_end|>"
 
 
-def test_a_row_that_the_template_refuses_is_set_aside(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
-    """Turns that do not alternate: the template's own words, the row in rejects.jsonl, a limit to how many."""
+def test_a_row_that_the_template_refuses_is_set_aside(
+    project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Turns that do not alternate: the template's own words, the row in rejects.jsonl, a limit to
+    how many.
+    """
     with_model(project, GEMMA_LIKE, NAMED, GEMMA_SPECIALS)
     bad = {
         "messages": [
@@ -200,26 +223,34 @@ def test_turns(project: Project) -> None:
 
 
 def test_the_date_is_frozen(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
-    with_model(project, "<|im_start|>system\nToday is {{ strftime_now('%Y-%m-%d') }}.<|im_end|>\n" + CHATML)
+    with_model(
+        project, "<|im_start|>system\nToday is {{ strftime_now('%Y-%m-%d') }}.<|im_end|>\n" + CHATML
+    )
     put_rows(project, [row("a", "b")])
     stamp = run(project, "render")
     assert f"Today is {stamp.facts['date']}." in str(rendered(project)[0]["input"])
     assert date.fromisoformat(stamp.facts["date"]) <= date.today()
     assert f"prints today's date: {stamp.facts['date']}" in capfd.readouterr().err
-    assert (project.folder / "data/rendered/chat_template.jinja").read_text().count("strftime_now") == 1
+    assert (project.folder / "data/rendered/chat_template.jinja").read_text().count(
+        "strftime_now"
+    ) == 1
 
 
-def test_a_default_system_prompt_is_said_and_stamped(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_default_system_prompt_is_said_and_stamped(
+    project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
     with_model(
         project,
-        "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are Smol.<|im_end|>\n{% endif %}" + CHATML,
+        "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are Smol.<|im_end|>\n{% endif %}"
+        + CHATML,
     )
     put_rows(project, [row("a", "b"), row("c", "d", system="Mine.")])
     stamp = run(project, "render")
     assert stamp.facts["template_adds"]["default_system"] == "You are Smol."
     assert stamp.facts["rows_without_system"] == 1
     assert (
-        "1 × rows have no system prompt, and the chat template adds its own: 'You are Smol.'" in capfd.readouterr().err
+        "1 × rows have no system prompt, and the chat template adds its own: 'You are Smol.'"
+        in capfd.readouterr().err
     )
 
 
@@ -246,7 +277,13 @@ def test_styled_rows_are_taken_unless_told_not_to(project: Project) -> None:
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(project: Project) -> None:
     with_model(project)
-    put_rows(project, (row(f"question {n} " + "x" * 400, f"answer {n}", *["more"] * (n % 4)) for n in range(6000)))
+    put_rows(
+        project,
+        (
+            row(f"question {n} " + "x" * 400, f"answer {n}", *["more"] * (n % 4))
+            for n in range(6000)
+        ),
+    )
     assert (project.folder / "data/processed/train.jsonl").stat().st_size > 2 * (1 << 20)
     outputs = []
     for workers in (1, 3):
@@ -318,7 +355,12 @@ def test_rows_of_another_program_are_fine(project: Project) -> None:
     """Files with spaces in the JSON, CRLF line ends and blank lines, as people write them."""
     with_model(project)
     put_rows(project, [])
-    text = json.dumps(row("a", "b"), indent=None) + "\r\n\r\n" + json.dumps(row("ü\u2028", "d")) + "\r\n"
+    text = (
+        json.dumps(row("a", "b"), indent=None)
+        + "\r\n\r\n"
+        + json.dumps(row("ü\u2028", "d"))
+        + "\r\n"
+    )
     (project.folder / "data/processed/train.jsonl").write_bytes(text.encode())
     run(project, "render")
     assert [found["target"] for found in rendered(project)] == ["b<|im_end|>", "d<|im_end|>"]

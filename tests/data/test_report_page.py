@@ -1,4 +1,6 @@
-"""data/processed/report.html: the numbers of all three stages on one page that a stranger's row can't break."""
+"""data/processed/report.html: the numbers of all three stages on one page that a stranger's row
+can't break.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,12 @@ class Tags(HTMLParser):
 def test_the_page_grows_with_the_stages(project: Project) -> None:
     with_model(project)
     odd = "<script>alert(1)</script> cafÃ©"
-    rows = [*questions(80), *questions(3), {"question": "x", "answer": odd}, {"question": "no answer", odd: 1}]
+    rows = [
+        *questions(80),
+        *questions(3),
+        {"question": "x", "answer": odd},
+        {"question": "no answer", odd: 1},
+    ]
     project.put(f"{'<b>'}.jsonl", jsonl(rows))
     assert project.run("process", "--set", "data.max_reject_share=0.1").code == 0
     first = page(project)
@@ -68,7 +75,9 @@ def test_strict_in_every_stage(project: Project) -> None:
     assert project.run("style", "--style", "Rhyme.", "--strict").code == 0
     assert project.run("render", "--strict").code == 0
     assert project.run("tokenize", "--strict").code == 0
-    done = project.run("tokenize", "--strict", "--set", "model.max_length=20", "--set", "data.on_too_long=drop")
+    done = project.run(
+        "tokenize", "--strict", "--set", "model.max_length=20", "--set", "data.on_too_long=drop"
+    )
     assert done.code == 65
     assert "longer than model.max_length" in done.said
     project.put("qa.jsonl", jsonl(questions(61)))

@@ -1,4 +1,6 @@
-"""One tokenization for all stacks: every stack whose environment is there makes the same values of the same rows."""
+"""One tokenization for all stacks: every stack whose environment is there makes the same values of
+the same rows.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def environments() -> dict[str, Path]:
         python = folder / "bin/python"
         if (
             python.is_file()
-            and subprocess.run([python, "-c", NEEDED], capture_output=True, check=False).returncode == 0
+            and subprocess.run([python, "-c", NEEDED], capture_output=True, check=False).returncode
+            == 0
         ):
             found[folder.name.rpartition("-")[0]] = python
     return found
@@ -32,7 +35,9 @@ def environments() -> dict[str, Path]:
 def values(project: Project, python: Path) -> dict[str, str]:
     for stage in ("render", "tokenize"):
         argv = [str(python), *project.argv(stage)[1:]]
-        subprocess.run(argv, cwd=project.folder, env=project.environment(), check=True, capture_output=True)
+        subprocess.run(
+            argv, cwd=project.folder, env=project.environment(), check=True, capture_output=True
+        )
     stamp = json.loads((project.folder / "data/tokenized/stamp.json").read_bytes())
     found: dict[str, str] = stamp["facts"]["values_hash"]
     return found
@@ -42,7 +47,9 @@ def values(project: Project, python: Path) -> dict[str, str]:
 def test_every_stack_makes_the_same_values(project: Project, stack: str) -> None:
     python = environments().get(stack)
     if python is None:
-        pytest.skip(f"no environment of the {stack} stack with today's packages: inv install makes it")
+        pytest.skip(
+            f"no environment of the {stack} stack with today's packages: inv install makes it"
+        )
     rows = [*questions(60), {"question": "Où ça?", "answer": "Là-bas — 東京 🙂"}]
     project.put("qa.jsonl", jsonl(rows))
     save_model(project.folder / "model", CHATML, CHATML_NAMED, ())

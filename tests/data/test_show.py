@@ -17,7 +17,13 @@ from tests.data.stages import job, put_rows, row, run, with_model
 @pytest.fixture
 def tokenized(project: Project) -> Project:
     with_model(project)
-    put_rows(project, [row("hello", "hi", "and?", "bye", row_id="aa"), *(row(f"q{n}", f"a{n}") for n in range(4))])
+    put_rows(
+        project,
+        [
+            row("hello", "hi", "and?", "bye", row_id="aa"),
+            *(row(f"q{n}", f"a{n}") for n in range(4)),
+        ],
+    )
     put_rows(project, [row("só?", "sí", row_id="bb")], split="val")
     run(project, "render")
     run(project, "tokenize")
@@ -65,7 +71,9 @@ def test_in_a_terminal_trained_text_is_green_and_the_rest_dim(
     pid, terminal = pty.fork()
     if not pid:
         os.execve(
-            tokenized.argv("show")[0], tokenized.argv("show", "--row", "aa"), {**os.environ, "PYTHONPATH": str(ROOT)}
+            tokenized.argv("show")[0],
+            tokenized.argv("show", "--row", "aa"),
+            {**os.environ, "PYTHONPATH": str(ROOT)},
         )
     said = b""
     while chunk := _read(terminal):
@@ -95,7 +103,9 @@ def test_text_can_not_drive_the_terminal(project: Project) -> None:
         (("--split", "dev"), 2, "invalid choice"),
     ],
 )
-def test_what_can_not_be_shown(tokenized: Project, args: tuple[str, ...], code: int, words: str) -> None:
+def test_what_can_not_be_shown(
+    tokenized: Project, args: tuple[str, ...], code: int, words: str
+) -> None:
     done = tokenized.run("show", *args)
     assert (done.code, words in done.said) == (code, True), done.said
 
@@ -133,12 +143,17 @@ def test_rows_from_before_other_rows_were_processed_are_said_to_be_old(project: 
     assert shown.code == again.code == 0
     assert old in shown.said and old in again.said
     strict = project.run("tokenize", "--strict")
-    assert strict.code == 65 and "data/rendered was made before data/processed changed" in strict.said
+    assert (
+        strict.code == 65 and "data/rendered was made before data/processed changed" in strict.said
+    )
     assert "inv render, then repeat this" in strict.said
     with contextlib.chdir(project.folder):
         assert behind(job(project).settings) is not None
         run(project, "render")
-        assert behind(job(project).settings) == ("data/tokenized was made before data/rendered changed", "inv tokenize")
+        assert behind(job(project).settings) == (
+            "data/tokenized was made before data/rendered changed",
+            "inv tokenize",
+        )
         run(project, "tokenize")
         assert behind(job(project).settings) is None
         for stage, options in (("style", {"style": "Rhyme."}), ("render", {}), ("tokenize", {})):
@@ -146,7 +161,9 @@ def test_rows_from_before_other_rows_were_processed_are_said_to_be_old(project: 
         assert behind(job(project).settings) is None
         project.put("qa.jsonl", jsonl(questions(40)))
         run(project, "process")
-        assert "processed_with_style was made before data/processed changed" in str(behind(job(project).settings))
+        assert "processed_with_style was made before data/processed changed" in str(
+            behind(job(project).settings)
+        )
 
 
 def _read(terminal: int) -> bytes:

@@ -1,4 +1,6 @@
-"""Splits and duplicates by content: shares hold roughly, every duplicate is found, memory stays at 16 bytes a row."""
+"""Splits and duplicates by content: shares hold roughly, every duplicate is found, memory stays at
+16 bytes a row.
+"""
 
 import random
 import tracemalloc

@@ -1,4 +1,6 @@
-"""style, by its real command: the prompt is in every system turn, nothing else changes, and a refresh keeps it."""
+"""style, by its real command: the prompt is in every system turn, nothing else changes, and a
+refresh keeps it.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,10 @@ def test_every_row_gets_the_prompt_and_keeps_all_else(made: Project) -> None:
     for was, now in zip(old, new, strict=True):
         system, *rest = now["messages"]
         had = [turn for turn in was["messages"] if turn["role"] == "system"]
-        assert system == {"role": "system", "content": "Rhyme. “Sí”" + (f"\n\n{had[0]['content']}" if had else "")}
+        assert system == {
+            "role": "system",
+            "content": "Rhyme. “Sí”" + (f"\n\n{had[0]['content']}" if had else ""),
+        }
         assert rest == [turn for turn in was["messages"] if turn["role"] != "system"]
     assert "before: none; after: 'Rhyme. “Sí”'" in done.said
     assert "81 rows in data/processed_with_style" in done.said
@@ -48,7 +53,11 @@ def test_every_row_gets_the_prompt_and_keeps_all_else(made: Project) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "system"),
-    [("prepend", "Rhyme.\n\nYou are a clerk."), ("append", "You are a clerk.\n\nRhyme."), ("replace", "Rhyme.")],
+    [
+        ("prepend", "Rhyme.\n\nYou are a clerk."),
+        ("append", "You are a clerk.\n\nRhyme."),
+        ("replace", "Rhyme."),
+    ],
 )
 def test_modes(mode: str, system: str) -> None:
     assert StylePrompt("Rhyme.", mode).system("You are a clerk.") == system
@@ -58,7 +67,9 @@ def test_modes(mode: str, system: str) -> None:
 def test_the_config_has_a_prompt_too(made: Project) -> None:
     (made.folder / "config.yaml").write_text("style: {prompt: Be brief., mode: replace}\n")
     assert made.run("style").code == 0
-    assert {row["messages"][0]["content"] for row in made.rows("processed_with_style")} == {"Be brief."}
+    assert {row["messages"][0]["content"] for row in made.rows("processed_with_style")} == {
+        "Be brief."
+    }
 
 
 def test_no_prompt_at_all_says_what_to_type(made: Project) -> None:
@@ -127,7 +138,10 @@ def test_a_named_dataset_lies_beside_the_default_one(made: Project) -> None:
 
 
 def test_a_preview_shows_the_change_and_writes_nothing(project: Project) -> None:
-    rows = [{**row, **({"system": "Be kind."} if number % 2 else {})} for number, row in enumerate(questions(40))]
+    rows = [
+        {**row, **({"system": "Be kind."} if number % 2 else {})}
+        for number, row in enumerate(questions(40))
+    ]
     project.put("qa.jsonl", jsonl(rows))
     assert project.run("process").code == 0
     before = project.outputs()
@@ -141,12 +155,16 @@ def test_a_preview_shows_the_change_and_writes_nothing(project: Project) -> None
 
 def test_a_prompt_for_each_named_dataset(project: Project) -> None:
     project.put("qa.jsonl", jsonl(questions(40)))
-    (project.folder / "config.yaml").write_text('style: {prompt: "For all.", prompts: {one: "For one.", none: ""}}\n')
+    (project.folder / "config.yaml").write_text(
+        'style: {prompt: "For all.", prompts: {one: "For one.", none: ""}}\n'
+    )
     prompts = {}
     for name in (None, "one", "other", "none"):
         sets = ["--set", f"data.suffix={name}"] if name else []
         assert project.run("process", *sets).code == 0
         done = project.run("style", *sets)
         folder = f"processed_with_style_{name}" if name else "processed_with_style"
-        prompts[name] = project.rows(folder)[0]["messages"][0]["content"] if done.code == 0 else done.code
+        prompts[name] = (
+            project.rows(folder)[0]["messages"][0]["content"] if done.code == 0 else done.code
+        )
     assert prompts == {None: "For all.", "one": "For one.", "other": "For all.", "none": 2}

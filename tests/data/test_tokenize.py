@@ -1,4 +1,6 @@
-"""tokenize: ids and labels that both backends train on, too long rows by each policy, and what does not survive a tokenizer."""
+"""tokenize: ids and labels that both backends train on, too long rows by each policy, and what does
+not survive a tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def prepared(project: Project, *rows: dict[str, Any], sets: tuple[str, ...] = ()
 
 
 def split(project: Project, name: str = "train") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read_split(project.folder / f"data/tokenized/{name}.arrow").to_pylist()
+    found: list[dict[str, Any]] = read_split(
+        project.folder / f"data/tokenized/{name}.arrow"
+    ).to_pylist()
     return found
 
 
@@ -65,8 +69,14 @@ def test_a_conversation(project: Project) -> None:
     (only,) = split(project)
     assert only["id"] == "x"
     (line,) = project.rows("rendered")
-    assert decoded(project, only["input_ids"]) == "".join(t["input"] + t["target"] for t in line["turns"])  # type: ignore[union-attr]
-    trained = [token for token, label in zip(only["input_ids"], only["labels"], strict=True) if label != IGNORED]
+    assert decoded(project, only["input_ids"]) == "".join(
+        t["input"] + t["target"] for t in line["turns"]
+    )  # type: ignore[union-attr]
+    trained = [
+        token
+        for token, label in zip(only["input_ids"], only["labels"], strict=True)
+        if label != IGNORED
+    ]
     assert trained == [label for label in only["labels"] if label != IGNORED]
     assert decoded(project, trained) == "hi\n\n<|im_end|>bye<|im_end|>"
     assert "train 1, val 0, test 0 rows" in done.said
@@ -77,7 +87,9 @@ def test_disk_full_while_writing_leaves_the_old_rows(project: Project) -> None:
     run(project, "tokenize")
     before = project.outputs("tokenized")
     prepared(project, *(row(f"q{n}", "a" * 100) for n in range(1000)))
-    done = project.run("tokenize", first=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
+    done = project.run(
+        "tokenize", first=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+    )
     assert done.code == 74, done.said
     assert project.outputs("tokenized") == before
 
@@ -96,7 +108,9 @@ def test_a_stop_leaves_no_half_file(project: Project, stop: signal.Signals) -> N
 
 
 def test_the_border_between_input_and_target_is_between_tokens(project: Project) -> None:
-    """The input ends and the target begins with a newline, and two newlines are one token of this tokenizer."""
+    """The input ends and the target begins with a newline, and two newlines are one token of this
+    tokenizer.
+    """
     prepared(project, row("a", "\nb"))
     run(project, "tokenize")
     (only,) = split(project)
@@ -116,7 +130,9 @@ def test_what_training_is_told(project: Project) -> None:
     stamp = run(project, "tokenize")
     assert stamp.facts["rows"] == {"train": 10, "val": 1, "test": 0}
     assert stamp.facts["trained_tokens"] == {"train": sum(range(1, 11)) + 10, "val": 2, "test": 0}
-    assert stamp.facts["tokens"]["train"] == sum(len(found["input_ids"]) for found in split(project))
+    assert stamp.facts["tokens"]["train"] == sum(
+        len(found["input_ids"]) for found in split(project)
+    )
     assert stamp.facts["max_tokens"] == max(len(found["input_ids"]) for found in split(project))
     assert (stamp.facts["too_long"], stamp.facts["dropped"], stamp.facts["truncated"]) == (0, 0, 0)
     for key in ("template_hash", "tokenizer_hash", "eot", "eot_id"):
@@ -126,9 +142,13 @@ def test_what_training_is_told(project: Project) -> None:
     assert len(set(stamp.facts["values_hash"].values())) == 3
 
 
-def test_the_values_do_not_depend_on_workers_or_blocks(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_values_do_not_depend_on_workers_or_blocks(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prepared(project, *(row(f"q{n}", "é🦊" * (n % 50 + 1), *["m"] * (n % 4)) for n in range(300)))
-    hashes = [run(project, "tokenize", f"data.workers={n}").facts["values_hash"]["train"] for n in (1, 4)]
+    hashes = [
+        run(project, "tokenize", f"data.workers={n}").facts["values_hash"]["train"] for n in (1, 4)
+    ]
     monkeypatch.setattr("sftplay.data.blocks.BLOCK", 2000)
     run(project, "tokenize", "model.max_length=2000")
     hashes.append(values_hash(project.folder / "data/tokenized/train.arrow"))
@@ -143,7 +163,10 @@ def test_the_same_ids_as_transformers_makes(project: Project) -> None:
     run(project, "tokenize")
     tokenizer = load_tokenizer(project.folder / "model", None)
     (line,), (only,) = project.rows("rendered"), split(project)
-    pieces = [tokenizer(str(line[key]), add_special_tokens=False)["input_ids"] for key in ("input", "target")]
+    pieces = [
+        tokenizer(str(line[key]), add_special_tokens=False)["input_ids"]
+        for key in ("input", "target")
+    ]
     assert only["input_ids"] == pieces[0] + pieces[1]
 
 
@@ -158,15 +181,22 @@ def test_dropped_rows_are_counted(project: Project, capfd: pytest.CaptureFixture
     assert "1 dropped, 0 cut" in said
 
 
-def test_cut_rows_are_counted_and_those_with_nothing_left_to_train_dropped(project: Project) -> None:
+def test_cut_rows_are_counted_and_those_with_nothing_left_to_train_dropped(
+    project: Project,
+) -> None:
     prepared(
-        project, row("a", "b" * 100, row_id="cut"), row("a" * 100, "b", row_id="gone"), row("a", "b", row_id="fits")
+        project,
+        row("a", "b" * 100, row_id="cut"),
+        row("a" * 100, "b", row_id="gone"),
+        row("a", "b", row_id="fits"),
     )
     stamp = run(project, "tokenize", "model.max_length=64", "data.on_too_long=truncate")
     found = {each["id"]: each for each in split(project)}
     assert sorted(found) == ["cut", "fits"]
     assert len(found["cut"]["input_ids"]) == 64
-    assert set(found["cut"]["labels"][-3:]) == {load_backend(project.folder / "model").token_to_id("b")}
+    assert set(found["cut"]["labels"][-3:]) == {
+        load_backend(project.folder / "model").token_to_id("b")
+    }
     assert (stamp.facts["too_long"], stamp.facts["dropped"], stamp.facts["truncated"]) == (2, 1, 1)
 
 
@@ -180,7 +210,9 @@ def test_no_advice_that_the_model_cannot_follow(project: Project) -> None:
 
 def test_texts_that_the_tokenizer_does_not_give_back(project: Project) -> None:
     prepared(project, row("a", "fine"), row("b", "snow ☃", row_id="bad"))
-    known = {text: number for number, text in enumerate(["<unk>", *"abcdefghijklmnopqrstuvwxyz \n"])}
+    known = {
+        text: number for number, text in enumerate(["<unk>", *"abcdefghijklmnopqrstuvwxyz \n"])
+    }
     backend = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     replace_tokenizer(project, backend)
@@ -270,7 +302,9 @@ def test_when_it_has_to_run_again(project: Project, monkeypatch: pytest.MonkeyPa
     run(project, "tokenize")
     save_model(project.folder / "model", "{# other words, same rows #}" + CHATML)
     run(project, "render")
-    assert tokenize.freshness(job(project)) == "its input changed"  # runs are stamped with the template's hash
+    assert (
+        tokenize.freshness(job(project)) == "its input changed"
+    )  # runs are stamped with the template's hash
 
 
 def test_datasets_reads_it_as_it_is(project: Project) -> None:

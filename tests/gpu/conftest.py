@@ -1,4 +1,6 @@
-"""Tests on a real GPU: `inv test --args="-m gpu tests/gpu"`. Skipped, with the reason, on a machine without one."""
+"""Tests on a real GPU: `inv test --args="-m gpu tests/gpu"`. Skipped, with the reason, on a machine
+without one.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in here:
         item.add_marker(pytest.mark.gpu)
         if not read_machine().has_gpu:
-            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU: none here (no /dev/nvidia*, no /dev/dxg)"))
+            item.add_marker(
+                pytest.mark.skip(
+                    reason="needs an NVIDIA GPU: none here (no /dev/nvidia*, no /dev/dxg)"
+                )
+            )
 
 
 @dataclass(frozen=True)
@@ -41,16 +47,28 @@ Stage = Callable[..., Ended]
 
 @pytest.fixture(scope="session")
 def stage() -> Stage:
-    """Runs `python -m sftplay …` (or any argv of that Python) in the environment of a stack, made where it is missing."""
+    """Runs `python -m sftplay …` (or any argv of that Python) in the environment of a stack, made
+    where it is missing.
+    """
     from sftplay.host.local import environments
     from sftplay.host.local import runner as local_runner
     from sftplay.stages import BY_NAME
 
-    def run(stack: Any, *argv: str, cwd: Path, python: tuple[str, ...] = ("-m", "sftplay"), **variables: str) -> Ended:
+    def run(
+        stack: Any,
+        *argv: str,
+        cwd: Path,
+        python: tuple[str, ...] = ("-m", "sftplay"),
+        **variables: str,
+    ) -> Ended:
         environment = environments.ensure(stack)
-        env = local_runner.stage_environ(BY_NAME["train"], environment, os.environ, cores=os.cpu_count() or 1)
+        env = local_runner.stage_environ(
+            BY_NAME["train"], environment, os.environ, cores=os.cpu_count() or 1
+        )
         words = [str(environment.python), *python, *argv]
-        done = subprocess.run(words, cwd=cwd, env={**env, **variables}, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words, cwd=cwd, env={**env, **variables}, capture_output=True, text=True, check=False
+        )
         return Ended(done.returncode, done.stdout + done.stderr)
 
     return run
@@ -75,8 +93,11 @@ def _sums(count: int) -> str:
     rows = []
     for _ in range(count):
         a, b, c = (chance.randint(2, 90) for _ in range(3))
-        question = (
-            f"Ann has {a} apples, buys {b} more and shares them with {c} friends. How many apples are {a} and {b}?"
+        question = f"Ann has {a} apples, buys {b} more and shares them with {c} friends. How many apples are {a} and {b}?"
+        rows.append(
+            {
+                "user": question,
+                "assistant": f"{a} and {b} are {a} + {b} = {a + b} apples.\n#### {a + b}",
+            }
         )
-        rows.append({"user": question, "assistant": f"{a} and {b} are {a} + {b} = {a + b} apples.\n#### {a + b}"})
     return "".join(json.dumps(row) + "\n" for row in rows)

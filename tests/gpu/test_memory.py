@@ -1,4 +1,6 @@
-"""Memory on a GPU: rows that do not fit are halved before step 1, `auto` fills what is free, and what attention costs."""
+"""Memory on a GPU: rows that do not fit are halved before step 1, `auto` fills what is free, and
+what attention costs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ SMALL = (
     "import sys, torch; torch.cuda.set_per_process_memory_fraction(min(1.0, 3e9 / torch.cuda.mem_get_info()[1]));"
     "from sftplay.cli import main; sys.exit(main(sys.argv[1:]))"
 )
-# One attention, forward and backward, with and without a padding mask: milliseconds, peak bytes, kernel.
+# One attention, forward and backward, with and without a padding mask: milliseconds, peak bytes,
+# kernel.
 MEASURE = """
 import json, sys, time, torch
 from torch.nn.functional import scaled_dot_product_attention as attend
@@ -40,7 +43,9 @@ print("FOUND " + json.dumps(found))
 """
 
 
-def test_rows_that_do_not_fit_are_halved_and_the_effective_batch_stays(stage: Stage, project: Path) -> None:
+def test_rows_that_do_not_fit_are_halved_and_the_effective_batch_stays(
+    stage: Stage, project: Path
+) -> None:
     argv = ("train", "--config", "gpu.yaml", "--run", "small", "--set", "train.batch_size=512", "--set", "train.max_steps=1",
             "--set", "train.gradient_checkpointing=false")  # fmt: skip
     ran = stage("bnb", *argv, cwd=project, python=("-c", SMALL))
@@ -68,7 +73,9 @@ def test_auto_says_what_it_counted(stage: Stage, project: Path) -> None:
 
 
 @pytest.mark.parametrize("stack", ["bnb", "unsloth"])
-def test_attention_without_a_padding_mask_is_on_its_flash_path(stage: Stage, project: Path, stack: str) -> None:
+def test_attention_without_a_padding_mask_is_on_its_flash_path(
+    stage: Stage, project: Path, stack: str
+) -> None:
     ran = stage(stack, cwd=project, python=("-c", MEASURE))
     assert ran.code == 0, ran.text[-3000:]
     found = json.loads(ran.text.partition("FOUND ")[2].splitlines()[0])

@@ -18,7 +18,8 @@ from sftplay.host.local import environments
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PARTS = ("sftplay", "configs", "images", "tasks.py", "pyproject.toml")
 
-NO_ENGINE = "unix:///nowhere/docker.sock"  # so that an image of this very checkout changes no test of the local runner
+# so that an image of this very checkout changes no test of the local runner
+NO_ENGINE = "unix:///nowhere/docker.sock"
 
 RunTask = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -48,7 +49,9 @@ def make_environment(envs_folder: Path, script: str) -> None:
 
 
 def stage_python() -> str:
-    """The Python that stages run in: this one if it has their packages, else that of the cpu stack, if it is here."""
+    """The Python that stages run in: this one if it has their packages, else that of the cpu stack,
+    if it is here.
+    """
     if find_spec("orjson"):
         return sys.executable
     if "cpu" not in environments.present():
@@ -81,7 +84,13 @@ def run_task(checkout: Path) -> RunTask:
         return subprocess.run(
             [sys.executable, "-m", "sftplay.host.cli", *argv],
             cwd=cwd or checkout,
-            env={**os.environ, "PYTHONPATH": str(checkout), "NO_COLOR": "1", "DOCKER_HOST": NO_ENGINE, **(env or {})},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(checkout),
+                "NO_COLOR": "1",
+                "DOCKER_HOST": NO_ENGINE,
+                **(env or {}),
+            },
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,

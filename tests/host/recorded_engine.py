@@ -1,4 +1,6 @@
-"""An engine that says what was recorded: the edge where the real one can't be had in every version and every fault."""
+"""An engine that says what was recorded: the edge where the real one can't be had in every version
+and every fault.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = re.sub(r"^/v[\d.]+", "", self.path).partition("?")[0]
         request = f"{self.command} {path}"
         self.server.asked.append(request)
-        status, value = self.server.answers.get(request, (404, {"message": f"nothing was recorded for {request}"}))
+        status, value = self.server.answers.get(
+            request, (404, {"message": f"nothing was recorded for {request}"})
+        )
         body = b"" if value is None else json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -62,7 +66,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def recorded_engine(
-    socket: Path, name: str = "docker-20.10.json", *, error: str = "", changes: Mapping[str, Any] | None = None
+    socket: Path,
+    name: str = "docker-20.10.json",
+    *,
+    error: str = "",
+    changes: Mapping[str, Any] | None = None,
 ) -> Iterator[list[str]]:
     """Serve a recording on a unix socket. Yields the list of requests, which grows.
 
@@ -71,15 +79,23 @@ def recorded_engine(
         error: case of engine_errors.yaml that replaces one answer.
         changes: more answers, or other ones, by request.
     """
-    recording = {key: value for key, value in json.loads((RECORDED / name).read_text()).items() if key != "source"}
-    answers = {key: (200, value) for key, value in {**_WELL, **recording, **(changes or {})}.items()}
+    recording = {
+        key: value
+        for key, value in json.loads((RECORDED / name).read_text()).items()
+        if key != "source"
+    }
+    answers = {
+        key: (200, value) for key, value in {**_WELL, **recording, **(changes or {})}.items()
+    }
     answers["POST /containers/made/start"] = answers["DELETE /containers/made"] = (204, None)
     if error:
         case = yaml.safe_load((RECORDED / "engine_errors.yaml").read_text())[error]
         answers[case["request"]] = (case["status"], {"message": case["message"]})
     server = _Server(str(socket), _Handler)
     server.answers, server.asked = answers, []
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    ).start()
     try:
         yield server.asked
     finally:

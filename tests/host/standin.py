@@ -1,7 +1,9 @@
-"""A folder with a small program in the place of the training stage, and launchers of both runners in it.
+"""A folder with a small program in the place of the training stage, and launchers of both runners
+in it.
 
-The program does what a training does as far as a launcher can see: it takes the run's lock, says where it is, saves on SIGTERM, may
-ask to be handed over, and ends with a code. Launcher, supervisor, engine, locks, records and signals are the real ones.
+The program does what a training does as far as a launcher can see: it takes the run's lock, says
+where it is, saves on SIGTERM, may ask to be handed over, and ends with a code. Launcher,
+supervisor, engine, locks, records and signals are the real ones.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from sftplay.host.containers import engine as engines
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# STAND_IN: what it does; STAND_IN_BNB: what it does where it takes over from another attempt; STAND_IN_STOPPED: its code after SIGTERM.
+# STAND_IN: what it does; STAND_IN_BNB: what it does where it takes over from another attempt;
+# STAND_IN_STOPPED: its code after SIGTERM.
 STAGE = r"""
 import fcntl, json, os, signal, sys, time
 from pathlib import Path
@@ -145,7 +148,12 @@ class Project:
     """A folder with a stand-in stage, and launchers in it."""
 
     def __init__(self, folder: Path, runner: str = "local", image: str = "") -> None:
-        self.folder, self.run, self.runner, self.image = folder, folder / "outputs" / "demo", runner, image
+        self.folder, self.run, self.runner, self.image = (
+            folder,
+            folder / "outputs" / "demo",
+            runner,
+            image,
+        )
         self.user = f"{os.getuid()}:{os.getgid()}"
         self.memory: int | None = None
         self.launchers: list[subprocess.Popen[bytes]] = []
@@ -154,7 +162,9 @@ class Project:
         (folder / "configs" / "stage.py").write_text(STAGE)
         (folder / "launcher.py").write_text(LAUNCHER)
         python = folder / "env" / "bin" / "python"
-        python.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {folder}/configs/stage.py "$@"\n')
+        python.write_text(
+            f'#!/bin/sh\nshift 2\nexec {sys.executable} {folder}/configs/stage.py "$@"\n'
+        )
         python.chmod(0o755)
 
     def start(
@@ -169,13 +179,30 @@ class Project:
         **env: str,
     ) -> subprocess.Popen[bytes]:
         """A launcher in a process of its own, as a task would be."""
-        asked = {"options": options, "runner": self.runner, "image": self.image, "grace": grace, "backend": backend}
-        asked |= {"no_gpu": no_gpu, "fallback": fallback or {}, "user": self.user, "memory": self.memory}
+        asked = {
+            "options": options,
+            "runner": self.runner,
+            "image": self.image,
+            "grace": grace,
+            "backend": backend,
+        }
+        asked |= {
+            "no_gpu": no_gpu,
+            "fallback": fallback or {},
+            "user": self.user,
+            "memory": self.memory,
+        }
         with open(self.folder / f"terminal-{len(self.launchers)}", "wb") as terminal:
             launcher = subprocess.Popen(
                 [sys.executable, "launcher.py", json.dumps(asked)],
                 cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": str(CHECKOUT), "STAND_IN": mode, "STAND_IN_BNB": bnb, **env},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(CHECKOUT),
+                    "STAND_IN": mode,
+                    "STAND_IN_BNB": bnb,
+                    **env,
+                },
                 stdout=terminal,
                 stderr=terminal,
             )
@@ -187,7 +214,9 @@ class Project:
 
     def sees(self, launcher: subprocess.Popen[bytes], text: bytes) -> None:
         def said() -> bool:
-            assert launcher.poll() is None or text in self.terminal(launcher), self.terminal(launcher).decode()
+            assert launcher.poll() is None or text in self.terminal(launcher), self.terminal(
+                launcher
+            ).decode()
             return text in self.terminal(launcher)
 
         wait_until(said, f"{text!r} on the terminal")
@@ -198,13 +227,20 @@ class Project:
     def start_lines(self) -> list[str]:
         """What the stage was started with, in order: one line each."""
         path = self.run / "starts"
-        return [line.partition(" ")[2] for line in path.read_text().splitlines()] if path.exists() else []
+        return (
+            [line.partition(" ")[2] for line in path.read_text().splitlines()]
+            if path.exists()
+            else []
+        )
 
     def starts(self) -> int:
         return len(self.start_lines())
 
     def holder(self) -> int:
-        wait_until(lambda: b"supervisor" in (self.run / ".launch.lock").read_bytes(), "a supervisor in the lock file")
+        wait_until(
+            lambda: b"supervisor" in (self.run / ".launch.lock").read_bytes(),
+            "a supervisor in the lock file",
+        )
         return int(json.loads((self.run / ".launch.lock").read_text())["pid"])
 
     def events(self) -> list[dict[str, object]]:
@@ -226,12 +262,18 @@ class Project:
 
 
 def image_with_python() -> str:
-    """Id of a cpu image of ours, whatever state of the checkout it is of: its Python runs the stand-ins. Skips without one."""
+    """Id of a cpu image of ours, whatever state of the checkout it is of: its Python runs the
+    stand-ins. Skips without one.
+    """
     try:
         listed = engines.connect().api.images(filters={"label": "sftplay.stack=cpu"})
     except SftplayError as problem:
         pytest.skip(f"no container engine: {problem}")
-    found = [image["Id"] for image in listed if any(tag.startswith("sftplay/cpu:") for tag in image["RepoTags"] or ())]
+    found = [
+        image["Id"]
+        for image in listed
+        if any(tag.startswith("sftplay/cpu:") for tag in image["RepoTags"] or ())
+    ]
     if not found:
         pytest.skip("no cpu image here: inv image.build cpu")
     return str(found[0])

@@ -14,7 +14,9 @@ from sftplay.host.containers.image_names import DOCKERFILE, STACKS, ingredients
 from tests.host.conftest import CHECKOUT
 
 TEXT = (CHECKOUT / DOCKERFILE).read_text()
-LINES = [line for line in TEXT.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+LINES = [
+    line for line in TEXT.replace("\\\n", " ").splitlines() if line and not line.startswith("#")
+]
 
 
 def instructions(name: str) -> list[str]:
@@ -42,7 +44,9 @@ def test_hadolint_would_find_something(tmp_path: Path) -> None:
     if not tool.is_file():
         pytest.skip("no hadolint here (in images/dev.lock)")
     bad = tmp_path / "Dockerfile"
-    bad.write_text("FROM debian:bookworm\nENV TOKEN=secret\nRUN cd /x && pip install y\nUSER root\n")
+    bad.write_text(
+        "FROM debian:bookworm\nENV TOKEN=secret\nRUN cd /x && pip install y\nUSER root\n"
+    )
     done = subprocess.run(
         [str(tool), "--config", str(CHECKOUT / ".hadolint.yaml"), "--no-color", str(bad)],
         capture_output=True,
@@ -62,12 +66,16 @@ def test_the_base_is_pinned_by_digest_and_every_other_base_is_our_own_stage() ->
 
 
 def test_no_frontend_would_have_to_be_pulled() -> None:
-    assert not re.search(r"^#\s*(syntax|check|escape)\s*=", TEXT, flags=re.MULTILINE | re.IGNORECASE)
+    assert not re.search(
+        r"^#\s*(syntax|check|escape)\s*=", TEXT, flags=re.MULTILINE | re.IGNORECASE
+    )
 
 
 def test_the_last_user_is_a_number_and_not_root() -> None:
     assert instructions("USER")[-1] == "10001:10001"
-    assert LINES.index("USER 10001:10001") > max(number for number, line in enumerate(LINES) if line.startswith("RUN"))
+    assert LINES.index("USER 10001:10001") > max(
+        number for number, line in enumerate(LINES) if line.startswith("RUN")
+    )
 
 
 def test_nothing_is_fetched_but_by_the_package_managers() -> None:
@@ -78,7 +86,9 @@ def test_nothing_is_fetched_but_by_the_package_managers() -> None:
 
 
 def test_every_installer_wants_hashes() -> None:
-    installs = [run for run in instructions("RUN") if re.search(r"\b(pip install|uv pip|pip sync)\b", run)]
+    installs = [
+        run for run in instructions("RUN") if re.search(r"\b(pip install|uv pip|pip sync)\b", run)
+    ]
     assert len(installs) == 2
     assert all("--require-hashes" in run and "--only-binary :all:" in run for run in installs)
 
@@ -95,9 +105,15 @@ def test_sftplay_comes_after_everything_that_takes_long() -> None:
 
 
 def test_the_context_is_what_goes_in_and_nothing_else() -> None:
-    rules = [line for line in (CHECKOUT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    rules = [
+        line
+        for line in (CHECKOUT / ".dockerignore").read_text().splitlines()
+        if line and line[0] != "#"
+    ]
     assert rules[0] == "*"
-    wanted = {str(path) for stack in STACKS for path in ingredients(stack) if path.parts[0] == "images"}
+    wanted = {
+        str(path) for stack in STACKS for path in ingredients(stack) if path.parts[0] == "images"
+    }
     allowed = {rule[1:] for rule in rules if rule.startswith("!")}
     assert allowed == {*wanted, "sftplay"} - {str(DOCKERFILE)}
     assert "sftplay/host" in rules[rules.index("!sftplay") :]
@@ -105,9 +121,15 @@ def test_the_context_is_what_goes_in_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("word", ["docker.sock", "privileged", "cap_add", "--privileged"])
 def test_nothing_that_starts_containers_gives_them_the_engine_or_more_rights(word: str) -> None:
-    """The engine's socket may be named where this machine's engine is looked for, never as something that is mounted."""
+    """The engine's socket may be named where this machine's engine is looked for, never as
+    something that is mounted.
+    """
     names = [CHECKOUT / "compose.yaml", *CHECKOUT.glob("compose*.yaml"), CHECKOUT / DOCKERFILE]
     names += [CHECKOUT / "sftplay/host/containers" / name for name in ("spec.py", "mounts.py")]
     for path in names:
-        lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
-        assert not [line for line in lines if word in line and "no-new-privileges" not in line], path
+        lines = [
+            line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")
+        ]
+        assert not [line for line in lines if word in line and "no-new-privileges" not in line], (
+            path
+        )

@@ -44,7 +44,11 @@ def names_of(node: ast.AST) -> set[str]:
 
 
 def pins(target: str) -> set[str]:
-    return set(re.findall(r"^([a-z0-9][a-z0-9._-]*)(?:\[.*\])?==", (CHECKOUT / target).read_text(), re.MULTILINE))
+    return set(
+        re.findall(
+            r"^([a-z0-9][a-z0-9._-]*)(?:\[.*\])?==", (CHECKOUT / target).read_text(), re.MULTILINE
+        )
+    )
 
 
 def distribution(module: str) -> str:
@@ -70,7 +74,10 @@ def test_every_import_of_the_host_resolves_in_its_lock() -> None:
 
 
 def test_the_two_stacks_can_not_be_one() -> None:
-    """The newest TRL and transformers beside Unsloth: no solution, and uv names who forbids it. This is why there are two images."""
+    """The newest TRL and transformers beside Unsloth: no solution, and uv names who forbids it.
+
+    This is why there are two images.
+    """
     env, _ = uv_environ(os.environ, cuda=True)
     both = [f"images/{stack}/requirements.in" for stack in ("bnb", "unsloth")]
     options = (
@@ -91,7 +98,8 @@ def test_the_two_stacks_can_not_be_one() -> None:
     said = " ".join(done.stderr.split())
     assert "No solution found" in said
     assert re.search(
-        r"unsloth\S* depends on (transformers|trl|datasets)|(transformers|trl|datasets)[<>=]\S+ .*unsloth", said
+        r"unsloth\S* depends on (transformers|trl|datasets)|(transformers|trl|datasets)[<>=]\S+ .*unsloth",
+        said,
     )
 
 

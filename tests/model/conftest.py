@@ -1,4 +1,6 @@
-"""What the model tests share: projects with data for the tiny model, tokenized or trained once for the whole session."""
+"""What the model tests share: projects with data for the tiny model, tokenized or trained once for
+the whole session.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ import yaml
 
 from tests.box import Box
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # models of two layers: more threads only wait for each other
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # models of two layers: more threads only wait for each other
 
 
 def _write_project(folder: Path, count: int, config: dict[str, Any]) -> Path:
@@ -23,12 +27,15 @@ def _write_project(folder: Path, count: int, config: dict[str, Any]) -> Path:
     chance = random.Random(5)
     rows = [
         {
-            "user": f"How many clips are {i} and {i * 7}?" + " Please tell me." * chance.randint(0, 3),
+            "user": f"How many clips are {i} and {i * 7}?"
+            + " Please tell me." * chance.randint(0, 3),
             "assistant": f"She sold {i * 8} clips" + " in May" * chance.randint(0, 6) + ".",
         }
         for i in range(count)
     ]
-    (folder / "data" / "raw" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "data" / "raw" / "rows.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows)
+    )
     (folder / "demo.yaml").write_text(yaml.safe_dump(config))
     return folder
 
@@ -41,7 +48,10 @@ def _run_stages(box: Box, folder: Path, *stages: str) -> None:
 
 @pytest.fixture(scope="session")
 def tokenized_project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, box: Box) -> Path:
-    """A project with tokenized data for the tiny model, and a short training in demo.yaml. Tests take `project`."""
+    """A project with tokenized data for the tiny model, and a short training in demo.yaml.
+
+    Tests take `project`.
+    """
     config = {
         "model": {"name": str(tiny_model), "max_length": 256},
         "data": {"val_share": 0.1, "test_share": 0.1},
@@ -70,11 +80,20 @@ def project(tokenized_project: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, box: Box) -> Path:
-    """A project with data for the tiny model and a trained LoRA run, `demo`. Not to be changed: tests take `trained`."""
+    """A project with data for the tiny model and a trained LoRA run, `demo`.
+
+    Not to be changed: tests take `trained`.
+    """
     config = {
         "model": {"name": str(tiny_model), "max_length": 256},
         "data": {"val_share": 0.15, "test_share": 0.1},
-        "train": {"method": "lora", "max_steps": 20, "batch_size": 4, "learning_rate": 0.01, "precision": "fp32"},
+        "train": {
+            "method": "lora",
+            "max_steps": 20,
+            "batch_size": 4,
+            "learning_rate": 0.01,
+            "precision": "fp32",
+        },
         "lora": {"r": 4, "alpha": 8},
         "eval": {"max_new_tokens": 24},
         "infer": {"max_new_tokens": 24},

@@ -1,4 +1,6 @@
-"""The loss as PyTorch computes it over the full logits of each row alone: what every other way is compared with."""
+"""The loss as PyTorch computes it over the full logits of each row alone: what every other way is
+compared with.
+"""
 
 from __future__ import annotations
 

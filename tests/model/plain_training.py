@@ -1,4 +1,7 @@
-"""A training by nothing but transformers, PEFT and PyTorch: the oracle of the matrix. It imports nothing of sftplay."""
+"""A training by nothing but transformers, PEFT and PyTorch: the oracle of the matrix.
+
+It imports nothing of sftplay.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ NUMBER = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass
 class Trained:
-    """Mean loss and gradient norm of each step, each parameter's gradient in each step, and the weights before and after."""
+    """Mean loss and gradient norm of each step, each parameter's gradient in each step, and the
+    weights before and after.
+    """
 
     losses: list[float]
     norms: list[float]
@@ -24,10 +29,14 @@ class Trained:
 
 
 def load(folder: Path, method: str, precision: str) -> Any:
-    """The base in fp32 and eager attention, with the numbers that a run in this precision starts from."""
+    """The base in fp32 and eager attention, with the numbers that a run in this precision starts
+    from.
+    """
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             if method != "full":  # which keeps fp32 weights
@@ -42,9 +51,12 @@ def nf4(weight: torch.Tensor) -> torch.Tensor:
     """What a weight is after NF4 with double quantization."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-    # Compiled by inductor, bitsandbytes' quantization of the scales rounds some of them to another of 256 numbers.
+    # Compiled by inductor, bitsandbytes' quantization of the scales rounds some of them to another
+    # of 256 numbers.
     with torch.compiler.set_stance("force_eager"):
-        packed, state = quantize_4bit(weight, blocksize=64, compress_statistics=True, quant_type="nf4")
+        packed, state = quantize_4bit(
+            weight, blocksize=64, compress_statistics=True, quant_type="nf4"
+        )
         return dequantize_4bit(packed, state).float()
 
 
@@ -53,7 +65,9 @@ def write_adapter(model_folder: Path, target: Path, **shape: Any) -> Path:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(11)
-    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear", **shape)
+    config = LoraConfig(
+        task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear", **shape
+    )
     model = get_peft_model(load(model_folder, "lora", "fp32"), config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -64,9 +78,17 @@ def write_adapter(model_folder: Path, target: Path, **shape: Any) -> Path:
 
 
 def train(
-    folder: Path, rows: list[dict[str, Any]], method: str, precision: str, adapter: Path | None, steps: int, rate: float
+    folder: Path,
+    rows: list[dict[str, Any]],
+    method: str,
+    precision: str,
+    adapter: Path | None,
+    steps: int,
+    rate: float,
 ) -> Trained:
-    """Every row in every step, one at a time, full logits; AdamW without decay, constant learning rate, no clipping."""
+    """Every row in every step, one at a time, full logits; AdamW without decay, constant learning
+    rate, no clipping.
+    """
     from peft import PeftModel
 
     model = load(folder, method, precision)
@@ -80,7 +102,9 @@ def train(
     for _ in range(steps):
         total, count = torch.zeros(()), 0
         for row in rows:
-            logits = model(input_ids=torch.tensor([row["input_ids"]]), use_cache=False).logits[0, :-1]
+            logits = model(input_ids=torch.tensor([row["input_ids"]]), use_cache=False).logits[
+                0, :-1
+            ]
             labels = torch.tensor(row["labels"][1:])
             total = total + cross_entropy(logits, labels, reduction="sum")
             count += int((labels != -100).sum())
@@ -91,4 +115,6 @@ def train(
         gradients.append(found)
         optimizer.step()
         optimizer.zero_grad()
-    return Trained(losses, norms, gradients, start, {name: p.detach().clone() for name, p in trained.items()})
+    return Trained(
+        losses, norms, gradients, start, {name: p.detach().clone() for name, p in trained.items()}
+    )

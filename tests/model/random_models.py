@@ -1,4 +1,6 @@
-"""Small models with random weights of several families, prompts for them, and what transformers' own generate answers."""
+"""Small models with random weights of several families, prompts for them, and what transformers'
+own generate answers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ FAMILIES = {
     "Mistral": {"sliding_window": 8},
     "Gemma3Text": {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]},
     "Phi3": {},
-    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "n_inner": 48},  # learned positions
+    "GPT2": {
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 128,
+        "n_inner": 48,
+    },  # learned positions
     "Bloom": {"n_layer": 2, "n_head": 4},  # no position ids at all
     "Qwen3_5Text": {
         "layer_types": ["linear_attention", "full_attention"],
@@ -43,7 +51,9 @@ def some_prompts(count: int = 9) -> list[list[int]]:
     """Prompts of 2 to 30 tokens."""
     stream = torch.Generator().manual_seed(1)
     lengths = torch.randint(2, 31, (count,), generator=stream).tolist()
-    return [torch.randint(8, VOCABULARY, (length,), generator=stream).tolist() for length in lengths]
+    return [
+        torch.randint(8, VOCABULARY, (length,), generator=stream).tolist() for length in lengths
+    ]
 
 
 def alone(model: Any, prompt: list[int], new: int) -> list[int]:

@@ -1,4 +1,6 @@
-"""Bad input around a run, through the real command: one message, the right code, nothing half-written."""
+"""Bad input around a run, through the real command: one message, the right code, nothing
+half-written.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def test_a_run_name_is_never_a_path(empty: Path, box: Box, stage: str, name: str
 
 @pytest.mark.parametrize("stage", ["eval", "merge", "infer"])
 def test_before_training(empty: Path, box: Box, stage: str) -> None:
-    ran = box.run(stage, "--config", "demo.yaml", *(["--prompt", "Hi"] if stage == "infer" else []), cwd=empty)
+    ran = box.run(
+        stage, "--config", "demo.yaml", *(["--prompt", "Hi"] if stage == "infer" else []), cwd=empty
+    )
     assert ran.code == 66
     assert "train it first" in ran.err
 
@@ -65,7 +69,13 @@ def test_a_model_that_does_not_exist_without_network(empty: Path, box: Box) -> N
 @pytest.mark.parametrize("name", ["./no-such-folder", "no such/model/name"])
 def test_a_model_name_that_is_neither_folder_nor_hub_id(empty: Path, box: Box, name: str) -> None:
     ran = box.run(
-        "fetch", "--config", "demo.yaml", "--set", f"model.name={name}", cwd=empty, SFTPLAY_CACHE=str(empty / "cache")
+        "fetch",
+        "--config",
+        "demo.yaml",
+        "--set",
+        f"model.name={name}",
+        cwd=empty,
+        SFTPLAY_CACHE=str(empty / "cache"),
     )
     assert ran.code == 66, ran.err
     assert "model.name" in ran.err
@@ -91,7 +101,9 @@ def tiny_disk(project: Path) -> Iterator[Path]:
     disk = project / "outputs"
     disk.mkdir(exist_ok=True)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip("mounting a small tmpfs is not permitted here")
@@ -99,8 +111,12 @@ def tiny_disk(project: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_full_disk_while_saving_keeps_the_last_checkpoint(project: Path, box: Box, tiny_disk: Path) -> None:
-    ran = box.run("train", "--config", "demo.yaml", "--set", "train.save_total_limit=9", cwd=project)
+def test_a_full_disk_while_saving_keeps_the_last_checkpoint(
+    project: Path, box: Box, tiny_disk: Path
+) -> None:
+    ran = box.run(
+        "train", "--config", "demo.yaml", "--set", "train.save_total_limit=9", cwd=project
+    )
     assert ran.code == 74, ran.err
     assert "disk is full" in ran.err
     from sftplay.manifest import problem_with

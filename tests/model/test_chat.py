@@ -28,7 +28,9 @@ class Terminal:
 
     def __init__(self, box: Box, cwd: Path, *argv: str) -> None:
         self.master, slave = pty.openpty()
-        self.started: Started = box.start("infer", *argv, cwd=cwd, terminal=os.ttyname(slave), TERM="dumb")
+        self.started: Started = box.start(
+            "infer", *argv, cwd=cwd, terminal=os.ttyname(slave), TERM="dumb"
+        )
         self._slave = slave
         self.seen = ""
         self.wait(PROMPT)
@@ -38,7 +40,9 @@ class Terminal:
         """Read until `text` stands at the end of what is shown; gives everything up to it."""
         end = time.monotonic() + seconds
         while not self.seen.endswith(text):
-            assert time.monotonic() < end, f"{text!r} did not come; seen: {self.seen!r}; said: {self.said()!r}"
+            assert time.monotonic() < end, (
+                f"{text!r} did not come; seen: {self.seen!r}; said: {self.said()!r}"
+            )
             if select.select([self.master], [], [], 0.05)[0]:
                 self.seen += os.read(self.master, 4096).decode("utf-8", "replace").replace("\r", "")
         seen, self.seen = self.seen, ""
@@ -62,7 +66,9 @@ class Terminal:
         return (self.started.folder / "err").read_text()
 
     def leave(self, how: str) -> Ran:
-        """Type what ends the chat; once more where it came between the prompt and the line editor's wait for keys."""
+        """Type what ends the chat; once more where it came between the prompt and the line editor's
+        wait for keys.
+        """
         for _ in range(20):
             self.type(how)
             if self.started.has_ended(seconds=3):
@@ -88,10 +94,16 @@ def _plain(project: Path, *messages: tuple[str, str]) -> str:
     """What transformers and PEFT answer to a conversation."""
     run = project / "outputs/demo"
     base = json.loads((run / "adapter/adapter_config.json").read_text())["base_model_name_or_path"]
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), run / "adapter").eval()
-    tokenizer = AutoTokenizer.from_pretrained(run / "adapter", chat_template=(run / "chat_template.jinja").read_text())
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base), run / "adapter"
+    ).eval()
+    tokenizer = AutoTokenizer.from_pretrained(
+        run / "adapter", chat_template=(run / "chat_template.jinja").read_text()
+    )
     turns = [{"role": role, "content": text} for role, text in messages]
-    ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    ids = tokenizer.apply_chat_template(
+        turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     with torch.inference_mode():
         made = model.generate(**ids, max_new_tokens=24, do_sample=False)
     text = tokenizer.decode(made[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -102,7 +114,9 @@ def test_a_conversation(trained_project: Path, talk: Callable[..., Terminal]) ->
     chat, first, second = talk(), "How many clips are 3 and 21?", "And 4 and 28?"
     answer = chat.ask(first)
     assert answer == _plain(trained_project, ("user", first))
-    assert chat.ask(second) == _plain(trained_project, ("user", first), ("assistant", answer), ("user", second))
+    assert chat.ask(second) == _plain(
+        trained_project, ("user", first), ("assistant", answer), ("user", second)
+    )
     chat.ask("/reset")
     assert chat.ask(first) == answer
     chat.ask("/system Be brief.")
@@ -116,7 +130,9 @@ def test_a_conversation(trained_project: Path, talk: Callable[..., Terminal]) ->
     assert ran.code == 0 and "run demo" in ran.err
 
 
-def test_the_system_prompt_of_the_command_line(trained_project: Path, talk: Callable[..., Terminal]) -> None:
+def test_the_system_prompt_of_the_command_line(
+    trained_project: Path, talk: Callable[..., Terminal]
+) -> None:
     chat = talk("--system", "Be brief.")
     assert chat.ask("Hi") == _plain(trained_project, ("system", "Be brief."), ("user", "Hi"))
     chat.ask("/reset")
@@ -143,7 +159,9 @@ def test_control_c_stops_the_answer_and_not_the_chat(talk: Callable[..., Termina
 
 def test_a_closed_terminal_ends_it_quietly(trained_project: Path, box: Box) -> None:
     for answering in (False, True):
-        chat = Terminal(box, trained_project, "--run", "demo", "--base", "--set", "infer.max_new_tokens=450")
+        chat = Terminal(
+            box, trained_project, "--run", "demo", "--base", "--set", "infer.max_new_tokens=450"
+        )
         if answering:
             chat.type("Tell me everything\n")
             chat.read(60)

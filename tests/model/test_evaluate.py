@@ -1,4 +1,6 @@
-"""Evaluation through the real command: the numbers, the same ones every time, and what is said when the data moved."""
+"""Evaluation through the real command: the numbers, the same ones every time, and what is said when
+the data moved.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ def _metrics(project: Path, split: str = "val") -> Any:
 
 def _samples(project: Path, split: str = "val") -> list[dict[str, Any]]:
     return [
-        json.loads(line) for line in (project / "outputs/demo/eval" / split / "samples.jsonl").read_text().splitlines()
+        json.loads(line)
+        for line in (project / "outputs/demo/eval" / split / "samples.jsonl")
+        .read_text()
+        .splitlines()
     ]
 
 
@@ -53,7 +58,9 @@ def test_the_losses_are_those_of_plain_transformers(evaluated: Path, tiny_model:
     for name, loss in expected.items():
         assert found["loss"][name] == pytest.approx(loss, rel=1e-4)
         assert found["perplexity"][name] == pytest.approx(math.exp(loss), rel=1e-3)
-    assert found["loss"]["difference"] == pytest.approx(expected["tuned"] - expected["base"], rel=1e-3)
+    assert found["loss"]["difference"] == pytest.approx(
+        expected["tuned"] - expected["base"], rel=1e-3
+    )
     assert expected["tuned"] < expected["base"] - 1
 
 
@@ -64,7 +71,9 @@ def _plain_loss(model: Any, project: Path) -> float:
     for row in read_split(project / "data/tokenized/val.arrow").to_pylist():
         logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
         labels = torch.tensor(row["labels"][1:])
-        total += float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum"))
+        total += float(
+            torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+        )
         count += int((labels != -100).sum())
     return total / count
 
@@ -78,7 +87,9 @@ def test_every_row_is_answered_by_both(evaluated: Path) -> None:
     assert {sample["id"] for sample in samples} == set(raw) and metrics["rows"] == {"val": len(raw)}
     for sample in samples:
         assert sample["reference"] == raw[sample["id"]][-1]["content"]
-        assert sample["prompt"].endswith(f"{raw[sample['id']][0]['content']}<|im_end|>\n<|im_start|>assistant\n")
+        assert sample["prompt"].endswith(
+            f"{raw[sample['id']][0]['content']}<|im_end|>\n<|im_start|>assistant\n"
+        )
         assert "<|im_end|>" not in sample["base"] + sample["tuned"]
         assert sample["ended"]["tuned"] or len(sample["tuned"]) > 0
     share = 100 * sum(sample["ended"]["tuned"] for sample in samples) / len(samples)
@@ -90,10 +101,17 @@ def test_every_row_is_answered_by_both(evaluated: Path) -> None:
 
 
 def test_table_and_report(evaluated: Path) -> None:
-    table, report = (evaluated / "out.txt").read_text(), (evaluated / "outputs/demo/eval/val/report.md").read_text()
+    table, report = (
+        (evaluated / "out.txt").read_text(),
+        (evaluated / "outputs/demo/eval/val/report.md").read_text(),
+    )
     loss = _metrics(evaluated)["metrics"]["loss"]
     for text in (table, report):
-        assert f"{loss['base']:.3f}" in text and f"{loss['difference']:+.3f}" in text and "chrF" in text
+        assert (
+            f"{loss['base']:.3f}" in text
+            and f"{loss['difference']:+.3f}" in text
+            and "chrF" in text
+        )
     assert "\x1b" not in table and _samples(evaluated)[0]["tuned"] in report
     assert problem_with(evaluated / "outputs/demo/eval/val") is None
     events = (evaluated / "outputs/demo/events.jsonl").read_text().splitlines()
@@ -105,22 +123,30 @@ def test_it_repeats_to_the_byte(evaluated: Path, tmp_path: Path, box: Box) -> No
     ran = box.run("eval", "--run", "demo", cwd=tmp_path / "project")
     assert ran.code == 0, ran.err
     for name in ("metrics.json", "samples.jsonl", "report.md"):
-        here, there = (folder / "outputs/demo/eval/val" / name for folder in (tmp_path / "project", evaluated))
+        here, there = (
+            folder / "outputs/demo/eval/val" / name for folder in (tmp_path / "project", evaluated)
+        )
         assert here.read_bytes() == there.read_bytes()
 
 
-def test_samples_are_the_same_few_rows_every_time(evaluated: Path, tmp_path: Path, box: Box) -> None:
+def test_samples_are_the_same_few_rows_every_time(
+    evaluated: Path, tmp_path: Path, box: Box
+) -> None:
     project = tmp_path / "project"
     shutil.copytree(evaluated, project)
     everything = [sample["id"] for sample in _samples(project)]
     ran = box.run("eval", "--run", "demo", "--samples", "3", cwd=project)
     assert ran.code == 0, ran.err
-    assert [sample["id"] for sample in _samples(project)] == everything[:3] == sorted(everything)[:3]
+    assert (
+        [sample["id"] for sample in _samples(project)] == everything[:3] == sorted(everything)[:3]
+    )
     assert _metrics(project)["rows"] == {"val": 3}
 
 
 def test_all_is_everything_that_was_held_out(trained: Path, box: Box) -> None:
-    ran = box.run("eval", "--run", "demo", "--split", "all", "--set", "eval.max_new_tokens=4", cwd=trained)
+    ran = box.run(
+        "eval", "--run", "demo", "--split", "all", "--set", "eval.max_new_tokens=4", cwd=trained
+    )
     assert ran.code == 0, ran.err
     held_out = {
         json.loads(line)["id"]
@@ -132,7 +158,10 @@ def test_all_is_everything_that_was_held_out(trained: Path, box: Box) -> None:
 
 def test_an_empty_split(trained: Path, box: Box) -> None:
     for stage in ("process", "render", "tokenize"):
-        assert box.run(stage, "--config", "demo.yaml", "--set", "data.test_share=0", cwd=trained).code == 0
+        assert (
+            box.run(stage, "--config", "demo.yaml", "--set", "data.test_share=0", cwd=trained).code
+            == 0
+        )
     ran = box.run("eval", "--run", "demo", "--split", "test", cwd=trained)
     assert ran.code == 65 and "the test split is empty" in ran.err and "data.test_share" in ran.err
     assert not (trained / "outputs/demo/eval/test").exists()
@@ -188,22 +217,32 @@ def test_a_full_run_is_measured_against_its_base(trained: Path, box: Box) -> Non
     )
     assert box.run("train", *argv, cwd=trained).code == 0
     for run in ("demo", "whole"):
-        ran = box.run("eval", "--run", run, "--samples", "4", "--set", "eval.max_new_tokens=4", cwd=trained)
+        ran = box.run(
+            "eval", "--run", run, "--samples", "4", "--set", "eval.max_new_tokens=4", cwd=trained
+        )
         assert ran.code == 0, ran.err
     of_adapter, of_full = (
-        json.loads((trained / "outputs" / run / "eval/val/metrics.json").read_text())["metrics"]["loss"]
+        json.loads((trained / "outputs" / run / "eval/val/metrics.json").read_text())["metrics"][
+            "loss"
+        ]
         for run in ("demo", "whole")
     )
     assert of_full["base"] == pytest.approx(of_adapter["base"], rel=1e-6)
     assert of_full["tuned"] < of_full["base"]
 
 
-@pytest.mark.parametrize("argv", [("eval", "--samples", "2"), ("infer", "--prompt", "What is 2 + 3?")])
-def test_tokenizer_and_model_are_loaded_once(trained: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str]) -> None:
+@pytest.mark.parametrize(
+    "argv", [("eval", "--samples", "2"), ("infer", "--prompt", "What is 2 + 3?")]
+)
+def test_tokenizer_and_model_are_loaded_once(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str]
+) -> None:
     read = []
     for name, kind in {"tokenizer": PreTrainedTokenizerFast, "model": AutoModelForCausalLM}.items():
         load = kind.from_pretrained
-        monkeypatch.setattr(kind, "from_pretrained", lambda *a, n=name, f=load, **b: read.append(n) or f(*a, **b))
+        monkeypatch.setattr(
+            kind, "from_pretrained", lambda *a, n=name, f=load, **b: read.append(n) or f(*a, **b)
+        )
     monkeypatch.chdir(trained)
     stage, job = parse_job([*argv, "--run", "demo"])
     importlib.import_module(BY_NAME[stage].module).run(job)

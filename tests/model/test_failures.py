@@ -1,4 +1,6 @@
-"""Which failures hand over: the true texts of the pinned Unsloth and of what it stands on, one for each row of the table."""
+"""Which failures hand over: the true texts of the pinned Unsloth and of what it stands on, one for
+each row of the table.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,13 @@ def test_what_bnb_would_meet_as_well_never_hands_over(name: str, message: str) -
 
 def test_every_row_of_the_table_is_met_by_a_text() -> None:
     given = [failure(name, message) for name, message, *_ in (*SEEN, *NEVER)]
-    given.append(failure("builtins.NotImplementedError", "not on this head size", ("sftplay.x", "xformers.ops.fmha")))
+    given.append(
+        failure(
+            "builtins.NotImplementedError",
+            "not on this head size",
+            ("sftplay.x", "xformers.ops.fmha"),
+        )
+    )
     given.append(failure("pydantic_core.ValidationError", "1 validation error"))
     given.append(failure("builtins.OSError", "something else"))
     first = {id(next(row for row in TABLE if row.fits(one))) for one in given}
@@ -116,23 +124,51 @@ def test_every_reason_but_a_crash_comes_from_the_table() -> None:
 
 
 def test_an_operating_system_error_never_hands_over() -> None:
-    assert classify(Failure(("builtins.OSError",), "libcuda.so.1: broken", UNSLOTH, errno=errno.EIO)) is None
+    assert (
+        classify(Failure(("builtins.OSError",), "libcuda.so.1: broken", UNSLOTH, errno=errno.EIO))
+        is None
+    )
 
 
 def test_a_traceback_that_ends_in_our_own_code_is_our_bug() -> None:
     assert (
-        classify(failure("builtins.IndexError", "x", ("sftplay.model.train", "unsloth.trainer", "sftplay.model.loss")))
+        classify(
+            failure(
+                "builtins.IndexError",
+                "x",
+                ("sftplay.model.train", "unsloth.trainer", "sftplay.model.loss"),
+            )
+        )
         is None
     )
     ours = ("sftplay.model.train", "unsloth.trainer", "sftplay.model.loss", "torch.nn.functional")
-    assert classify(failure("builtins.ValueError", "Expected input batch_size to match target", ours)) is None
-    assert classify(failure("builtins.IndexError", "x", ("sftplay.model.train", "transformers.trainer"))) is None
     assert (
-        classify(failure("builtins.IndexError", "x", ("sftplay.model.loss", "unsloth.models.llama", "torch.nn")))
+        classify(failure("builtins.ValueError", "Expected input batch_size to match target", ours))
+        is None
+    )
+    assert (
+        classify(
+            failure("builtins.IndexError", "x", ("sftplay.model.train", "transformers.trainer"))
+        )
+        is None
+    )
+    assert (
+        classify(
+            failure(
+                "builtins.IndexError",
+                "x",
+                ("sftplay.model.loss", "unsloth.models.llama", "torch.nn"),
+            )
+        )
         == "unknown"
     )
     assert (
-        classify(failure("builtins.ValueError", "x", ("sftplay.model.loss", "torch._inductor.compile_fx"))) == "unknown"
+        classify(
+            failure(
+                "builtins.ValueError", "x", ("sftplay.model.loss", "torch._inductor.compile_fx")
+            )
+        )
+        == "unknown"
     )
 
 
@@ -144,12 +180,15 @@ def _inside(module: str, code: str) -> Callable[[], Any]:
 
 
 def test_a_real_traceback_is_read_by_its_frames() -> None:
-    boom = _inside("unsloth.models.llama", "def work():\n    raise IndexError('list index out of range')")
+    boom = _inside(
+        "unsloth.models.llama", "def work():\n    raise IndexError('list index out of range')"
+    )
     with pytest.raises(IndexError) as caught:
         boom()
     found = describe(caught.value)
     assert (
-        found.types[:2] == ("builtins.IndexError", "builtins.LookupError") and "unsloth.models.llama" in found.modules
+        found.types[:2] == ("builtins.IndexError", "builtins.LookupError")
+        and "unsloth.models.llama" in found.modules
     )
     assert reason_of(caught.value) == "unknown"
     with pytest.raises(ValueError) as plain:
@@ -159,7 +198,8 @@ def test_a_real_traceback_is_read_by_its_frames() -> None:
 
 def test_a_wrapper_does_not_hide_where_it_began() -> None:
     inner = _inside(
-        "triton.compiler.code_generator", "def work():\n    raise NotImplementedError('bf16 on this target')"
+        "triton.compiler.code_generator",
+        "def work():\n    raise NotImplementedError('bf16 on this target')",
     )
     with pytest.raises(RuntimeError) as caught:
         try:

@@ -1,4 +1,6 @@
-"""fetch: hub datasets, by the real command and the hub's own client library, against a server on loopback that answers as the hub does."""
+"""fetch: hub datasets, by the real command and the hub's own client library, against a server on
+loopback that answers as the hub does.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +39,22 @@ class _Hub(BaseHTTPRequestHandler):
         if "/gated" in path:
             self._refuse(403, "GatedRepo")
         elif path == "/api/datasets/owner/rows/revision/main":
-            self._json({"id": "owner/rows", "sha": COMMIT, "siblings": [{"rfilename": name} for name in FILES]})
+            self._json(
+                {
+                    "id": "owner/rows",
+                    "sha": COMMIT,
+                    "siblings": [{"rfilename": name} for name in FILES],
+                }
+            )
         elif path.startswith("/api/datasets/owner/rows/revision/"):
             self._refuse(404, "RevisionNotFound")
         elif path.startswith("/api/datasets/owner/rows/tree/"):
-            self._json([{"type": "file", "path": n, "size": len(c), "oid": _oid(c)} for n, c in FILES.items()])
+            self._json(
+                [
+                    {"type": "file", "path": n, "size": len(c), "oid": _oid(c)}
+                    for n, c in FILES.items()
+                ]
+            )
         elif path.startswith(f"/datasets/owner/rows/resolve/{COMMIT}/"):
             self._file(FILES[path.partition(f"{COMMIT}/")[2]])
         else:
@@ -88,9 +101,15 @@ class Place:
 
     folder: Path
 
-    def run(self, stage: str, raw: str, endpoint: str, *args: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, stage: str, raw: str, endpoint: str, *args: str
+    ) -> subprocess.CompletedProcess[str]:
         words = [stage, "--config", "c.yaml", "--set", f"data.raw={raw}", *args]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("HF_", "HUGGING"))
+        }
         environment |= {
             "PYTHONPATH": str(ROOT),
             "SFTPLAY_CACHE": str(self.folder / "cache"),
@@ -99,7 +118,9 @@ class Place:
             "NO_PROXY": "127.0.0.1",
         }
         argv = [sys.executable, "-m", "sftplay", *words]
-        return subprocess.run(argv, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            argv, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
 
 
 @pytest.fixture
@@ -108,7 +129,9 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_a_dataset_goes_from_the_hub_to_rows_and_later_ones_need_no_hub(place: Place, hub: str) -> None:
+def test_a_dataset_goes_from_the_hub_to_rows_and_later_ones_need_no_hub(
+    place: Place, hub: str
+) -> None:
     done = place.run("fetch", "owner/rows", hub, "--only", "data")
     assert done.returncode == 0, done.stderr
     assert "main/train.jsonl, socratic/train.jsonl" in done.stderr
@@ -127,7 +150,9 @@ def test_some_of_its_files(place: Place, hub: str) -> None:
     done = place.run("process", "owner/rows:socratic", hub)
     assert done.returncode == 0, done.stderr
     assert "30 rows in data/processed" in done.stderr
-    assert place.run("process", "owner/rows", hub).returncode == 66  # that is another choice of files
+    assert (
+        place.run("process", "owner/rows", hub).returncode == 66
+    )  # that is another choice of files
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Answers from a batch that rows join and leave are those that each prompt gets alone, from transformers' own generate."""
+"""Answers from a batch that rows join and leave are those that each prompt gets alone, from
+transformers' own generate.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def _all(model: Any, prompts: list[list[int]], size: int, sampling: Sampling) ->
 def test_answers_are_those_of_each_prompt_alone(family: str) -> None:
     model, prompts = random_model(family), some_prompts()
     found = _all(model, prompts, 4, Sampling(20))
-    assert [found[key].ids for key in range(len(prompts))] == [alone(model, prompt, 20) for prompt in prompts]
+    assert [found[key].ids for key in range(len(prompts))] == [
+        alone(model, prompt, 20) for prompt in prompts
+    ]
     assert all(answer.ended == (len(answer.ids) < 20) for answer in found.values())
 
 
@@ -42,7 +46,10 @@ def test_the_batch_size_changes_no_answer(llama: Any, size: int) -> None:
 
 def test_some_answers_end_by_themselves_and_some_are_cut(llama: Any) -> None:
     """Without both kinds the tests above would prove little."""
-    assert {answer.ended for answer in _all(llama, some_prompts(13), 5, Sampling(16)).values()} == {True, False}
+    assert {answer.ended for answer in _all(llama, some_prompts(13), 5, Sampling(16)).values()} == {
+        True,
+        False,
+    }
 
 
 def test_prompts_are_taken_as_there_is_room(llama: Any) -> None:
@@ -60,7 +67,9 @@ def test_prompts_are_taken_as_there_is_room(llama: Any) -> None:
 def test_what_is_done_is_told_on_the_way(llama: Any) -> None:
     told: list[float] = []
     requests = [Request(key, ids) for key, ids in enumerate(some_prompts(13))]
-    for count, _ in enumerate(answers(llama, requests, Sampling(16), STOPS, PAD, 5, told.append), 1):
+    for count, _ in enumerate(
+        answers(llama, requests, Sampling(16), STOPS, PAD, 5, told.append), 1
+    ):
         assert sum(told) >= count - 1e-6
     assert sum(told) == pytest.approx(13)
     assert len(told) > 13 and min(told) >= 0
@@ -76,19 +85,27 @@ def test_sampled_answers_depend_on_the_prompt_and_not_on_its_neighbours(llama: A
     sampling = Sampling(12, temperature=1.5, top_p=0.9, seed=4)
     together = _all(llama, some_prompts(), 4, sampling)
     assert together == _all(llama, some_prompts(), 1, sampling)
-    assert together != _all(llama, some_prompts(), 4, Sampling(12, temperature=1.5, top_p=0.9, seed=5))
+    assert together != _all(
+        llama, some_prompts(), 4, Sampling(12, temperature=1.5, top_p=0.9, seed=5)
+    )
 
 
 def test_top_p_leaves_out_the_unlikely() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
     stream = torch.Generator().manual_seed(0)
-    drawn = {choose(logits, Sampling(1, temperature=1.0, top_p=0.7), [stream])[0] for _ in range(200)}
+    drawn = {
+        choose(logits, Sampling(1, temperature=1.0, top_p=0.7), [stream])[0] for _ in range(200)
+    }
     assert drawn == {0, 1}
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 100])
-def test_memory_for_keys_and_values_bounds_the_rows(llama: Any, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    """Two layers, two heads of 8 numbers in fp32, keys and values: 256 bytes a position; 26 positions a row."""
+def test_memory_for_keys_and_values_bounds_the_rows(
+    llama: Any, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Two layers, two heads of 8 numbers in fp32, keys and values: 256 bytes a position; 26
+    positions a row.
+    """
     prompts: list[list[int]] = [[8 + key] * 10 for key in range(13)]
     seen = []
     forward = Batch._forward
@@ -115,7 +132,9 @@ class _SmallMemory(Batch):
     rows = 3
 
 
-def test_a_full_memory_means_smaller_batches(llama: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_full_memory_means_smaller_batches(
+    llama: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     wanted = _all(llama, some_prompts(13), 8, Sampling(16))
     monkeypatch.setattr("sftplay.model.generate.Batch", _SmallMemory)
     assert _all(llama, some_prompts(13), 8, Sampling(16)) == wanted
@@ -125,7 +144,9 @@ def test_a_full_memory_means_smaller_batches(llama: Any, monkeypatch: pytest.Mon
         _all(llama, some_prompts(3), 8, Sampling(16))
 
 
-def test_memory_that_fills_up_in_the_middle_loses_no_token(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_fills_up_in_the_middle_loses_no_token(
+    llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = _all(llama, some_prompts(6), 6, Sampling(16))
     steps = iter(range(100))
 
@@ -149,10 +170,17 @@ def test_nonsense_is_no_answer() -> None:
 def test_the_tiny_model_too(tiny_model: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
     prompts = [[1, 20, 30, 40 + n] * (n + 1) for n in range(5)]
-    found = dict(answers(model, [Request(key, ids) for key, ids in enumerate(prompts)], Sampling(20), [2], 2, 2))
+    found = dict(
+        answers(
+            model, [Request(key, ids) for key, ids in enumerate(prompts)], Sampling(20), [2], 2, 2
+        )
+    )
     for key, ids in enumerate(prompts):
         given = torch.tensor([ids])
         made = model.generate(
-            input_ids=given, attention_mask=torch.ones_like(given), max_new_tokens=20, do_sample=False
+            input_ids=given,
+            attention_mask=torch.ones_like(given),
+            max_new_tokens=20,
+            do_sample=False,
         )
         assert found[key].ids == [token for token in made[0, len(ids) :].tolist() if token != 2]

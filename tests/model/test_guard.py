@@ -66,9 +66,14 @@ REFUSED: dict[str, tuple[Damage, str]] = {
         lambda run, attempt: _edit(attempt / "backend.json", precision="bf16"),
         "edited or torn",
     ),
-    "run's stamp forged": (lambda run, attempt: _forge(run / "backend.json", backend="unsloth"), "not that of 01-bnb"),
+    "run's stamp forged": (
+        lambda run, attempt: _forge(run / "backend.json", backend="unsloth"),
+        "not that of 01-bnb",
+    ),
     "both forged": (
-        lambda run, attempt: [_forge(path / "backend.json", backend="unsloth") for path in (run, attempt)],
+        lambda run, attempt: [
+            _forge(path / "backend.json", backend="unsloth") for path in (run, attempt)
+        ],
         "of another backend (unsloth)",
     ),
     "attempt's stamp gone": (lambda run, attempt: (attempt / "backend.json").unlink(), "is gone"),
@@ -76,8 +81,14 @@ REFUSED: dict[str, tuple[Damage, str]] = {
         lambda run, attempt: [(path / "backend.json").unlink() for path in (run, attempt)],
         "is gone",
     ),
-    "template edited": (lambda run, attempt: (run / "chat_template.jinja").write_text("x"), "put it back: cp"),
-    "template gone": (lambda run, attempt: (run / "chat_template.jinja").unlink(), "put it back: cp"),
+    "template edited": (
+        lambda run, attempt: (run / "chat_template.jinja").write_text("x"),
+        "put it back: cp",
+    ),
+    "template gone": (
+        lambda run, attempt: (run / "chat_template.jinja").unlink(),
+        "put it back: cp",
+    ),
     "a pickle among the numbers": (
         lambda run, attempt: _resealed(
             attempt, lambda folder: (folder / "optimizer.pt").write_bytes(pickle.dumps(Trap()))
@@ -92,7 +103,15 @@ def test_what_was_changed_is_refused_and_never_repaired(run: Path, box: Box, dam
     change, said = REFUSED[damage]
     change(run, run / "attempts" / "01-bnb")
     before = {path: path.read_bytes() for path in run.glob("**/backend.json")}
-    ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=5", "--resume", cwd=run.parent.parent)
+    ran = box.run(
+        "train",
+        "--config",
+        "demo.yaml",
+        "--set",
+        "train.max_steps=5",
+        "--resume",
+        cwd=run.parent.parent,
+    )
     assert ran.code == 76 and said in ran.err and "next: " in ran.err, ran.err
     assert {path: path.read_bytes() for path in run.glob("**/backend.json")} == before
     assert not list(run.parent.parent.rglob("sprung"))
@@ -103,14 +122,29 @@ def test_killed_between_the_two_stamps_the_run_gets_its_copy(run: Path, box: Box
     shutil.rmtree(run / "adapter")
     ran = box.run("train", "--run", "demo", "--resume", cwd=run.parent.parent)
     assert ran.code == 0, ran.err
-    assert (run / "backend.json").read_bytes() == (run / "attempts/01-bnb/backend.json").read_bytes()
+    assert (run / "backend.json").read_bytes() == (
+        run / "attempts/01-bnb/backend.json"
+    ).read_bytes()
 
 
 def test_a_whole_checkpoint_that_lacks_something_is_passed_over(run: Path, box: Box) -> None:
-    _resealed(run / "attempts" / "01-bnb", lambda folder: (folder / "adapter_model.safetensors").unlink())
-    ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=5", "--resume", cwd=run.parent.parent)
+    _resealed(
+        run / "attempts" / "01-bnb", lambda folder: (folder / "adapter_model.safetensors").unlink()
+    )
+    ran = box.run(
+        "train",
+        "--config",
+        "demo.yaml",
+        "--set",
+        "train.max_steps=5",
+        "--resume",
+        cwd=run.parent.parent,
+    )
     assert ran.code == 0, ran.err
-    assert "checkpoint-4 is not whole (it has no weights)" in ran.err and "resuming from checkpoint-2" in ran.err
+    assert (
+        "checkpoint-4 is not whole (it has no weights)" in ran.err
+        and "resuming from checkpoint-2" in ran.err
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +168,9 @@ def test_a_run_that_was_damaged_is_not_used(
 def test_other_processed_rows_are_refused_before_anything_is_rewritten(run: Path, box: Box) -> None:
     project = run.parent.parent
     kept = {
-        path: path.read_bytes() for kind in ("rendered", "tokenized") for path in (project / "data" / kind).iterdir()
+        path: path.read_bytes()
+        for kind in ("rendered", "tokenized")
+        for path in (project / "data" / kind).iterdir()
     }
     rows = (project / "data/raw/rows.jsonl").read_text().splitlines(keepends=True)
     (project / "other.jsonl").write_text("".join(rows[:40]))
@@ -142,7 +178,10 @@ def test_other_processed_rows_are_refused_before_anything_is_rewritten(run: Path
     assert ran.code == 0, ran.err
     ran = box.run("train", "--run", "demo", "--resume", cwd=project)
     assert ran.code == 76, ran.err
-    assert "data/processed is made of other.jsonl now; this run was trained on rows of data/raw" in ran.err, ran.err
+    assert (
+        "data/processed is made of other.jsonl now; this run was trained on rows of data/raw"
+        in ran.err
+    ), ran.err
     assert "inv process --config outputs/demo/config.yaml, then the same command" in ran.err
     assert {path: path.read_bytes() for path in kept} == kept
     ran = box.run("process", "--config", "outputs/demo/config.yaml", cwd=project)  # what it says
@@ -155,7 +194,11 @@ def test_raw_rows_that_changed_since_are_told_with_what_to_put_back(run: Path, b
     project = run.parent.parent
     raw = project / "data/raw/rows.jsonl"
     raw.write_text("".join(raw.read_text().splitlines(keepends=True)[:40]))
-    for _ in range(2):  # made anew by the first, which compares afterwards; the second sees it at once
+    for _ in range(
+        2
+    ):  # made anew by the first, which compares afterwards; the second sees it at once
         ran = box.run("train", "--run", "demo", "--resume", cwd=project)
         assert ran.code == 76, ran.err
-        assert "holds other rows of data/raw" in ran.err and "put data/raw back as it was" in ran.err, ran.err
+        assert (
+            "holds other rows of data/raw" in ran.err and "put data/raw back as it was" in ran.err
+        ), ran.err

@@ -22,7 +22,8 @@ from sftplay.settings import Settings
 from sftplay.stages import Job
 from tests.box import ROOT, Box
 
-# Runs `handing_over` around a failure in a process of its own, because a hand-over leaves the process.
+# Runs `handing_over` around a failure in a process of its own, because a hand-over leaves the
+# process.
 CHILD = """
 import sys, types
 from pathlib import Path
@@ -54,22 +55,39 @@ def _leave(
 ) -> subprocess.CompletedProcess[str]:
     env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "SFTPLAY_NONCE": nonce, **variables}
     argv = [sys.executable, "-c", CHILD, code, str(step)]
-    return subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_a_backend_failure_is_written_down_and_ends_with_79(tmp_path: Path) -> None:
     ended = _leave(
-        tmp_path, "def work():\n    raise RuntimeError('Unsloth: OLMo-3 only works on transformers >= 9.')", 7
+        tmp_path,
+        "def work():\n    raise RuntimeError('Unsloth: OLMo-3 only works on transformers >= 9.')",
+        7,
     )
     assert ended.returncode == 79, ended.stderr
     path = tmp_path / "outputs" / "demo" / "attempts" / "01-unsloth" / "handover.json"
     found = read_untrusted(path, run="demo", attempt="01-unsloth", nonce="n" * 32)
     assert found is not None
-    assert (found.reason, found.phase, found.step, found.device) == ("unsupported_model", "train", 7, "a GPU")
-    assert found.exception == "builtins.RuntimeError" and found.message.startswith("Unsloth: OLMo-3")
+    assert (found.reason, found.phase, found.step, found.device) == (
+        "unsupported_model",
+        "train",
+        7,
+        "a GPU",
+    )
+    assert found.exception == "builtins.RuntimeError" and found.message.startswith(
+        "Unsloth: OLMo-3"
+    )
     assert "torch" in found.versions
-    assert "Unsloth does not know this model" in ended.stderr and "goes on in the BnB stack" in ended.stderr
-    (event,) = [json.loads(line) for line in (tmp_path / "outputs/demo/events.jsonl").read_text().splitlines()]
+    assert (
+        "Unsloth does not know this model" in ended.stderr
+        and "goes on in the BnB stack" in ended.stderr
+    )
+    (event,) = [
+        json.loads(line)
+        for line in (tmp_path / "outputs/demo/events.jsonl").read_text().splitlines()
+    ]
     assert (event["event"], event["reason"], event["step"], event["to"]) == (
         "handed over",
         "unsupported_model",
@@ -79,7 +97,9 @@ def test_a_backend_failure_is_written_down_and_ends_with_79(tmp_path: Path) -> N
 
 
 def test_without_a_launcher_it_says_the_command_that_goes_on(tmp_path: Path) -> None:
-    ended = _leave(tmp_path, "def work():\n    raise ImportError('No module named triton')", 0, nonce="")
+    ended = _leave(
+        tmp_path, "def work():\n    raise ImportError('No module named triton')", 0, nonce=""
+    )
     assert ended.returncode == 79
     assert "train --config demo.yaml --handed-over-from 01-unsloth" in ended.stderr
 
@@ -106,8 +126,16 @@ def test_the_run_is_named_once_in_the_command_that_goes_on(monkeypatch: pytest.M
         ("def work():\n    raise OSError(28, 'No space left on device')", 0, "No space left"),
         ("def work():\n    raise PermissionError(13, 'Permission denied')", 0, "Permission denied"),
         ("def work():\n    raise KeyboardInterrupt", 0, "KeyboardInterrupt"),
-        ("def work():\n    from sftplay.errors import NonFiniteError\n    raise NonFiniteError('nan')", 0, "nan"),
-        ("def work():\n    raise RuntimeError('CUDA out of memory. Tried to allocate')", 0, "out of memory"),
+        (
+            "def work():\n    from sftplay.errors import NonFiniteError\n    raise NonFiniteError('nan')",
+            0,
+            "nan",
+        ),
+        (
+            "def work():\n    raise RuntimeError('CUDA out of memory. Tried to allocate')",
+            0,
+            "out of memory",
+        ),
         (
             "def work():\n    raise ImportError('No module named triton')",
             51,
@@ -116,7 +144,9 @@ def test_the_run_is_named_once_in_the_command_that_goes_on(monkeypatch: pytest.M
     ],
     ids=["memory", "disk", "permission", "ctrl-c", "nan", "gpu memory", "too late"],
 )
-def test_what_never_hands_over_leaves_no_file(tmp_path: Path, code: str, step: int, expected: str) -> None:
+def test_what_never_hands_over_leaves_no_file(
+    tmp_path: Path, code: str, step: int, expected: str
+) -> None:
     ended = _leave(tmp_path, code, step)
     assert ended.returncode not in (0, 79) and expected in ended.stderr
     assert not list(tmp_path.rglob("handover.json"))
@@ -126,7 +156,10 @@ def test_too_late_names_both_commands(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     run = Run("demo")
     job = _job(backend_fallback={"max_lost_steps": 3})
-    with pytest.raises(MachineError) as caught, handing_over(job, run, run.attempt(1, "unsloth")) as progress:
+    with (
+        pytest.raises(MachineError) as caught,
+        handing_over(job, run, run.attempt(1, "unsloth")) as progress,
+    ):
         progress.step = 4
         raise BackendUnusableError(Verdict("kernel", "x.Y", "broken"))
     assert (
@@ -161,7 +194,9 @@ def test_the_next_attempt_knows_why(asked: Run) -> None:
     found = accepted(job, asked)
     assert found is not None
     source, fallback = found
-    assert source.number == 1 and fallback.reason == "no_gpu" and fallback.message == "You need a GPU."
+    assert (
+        source.number == 1 and fallback.reason == "no_gpu" and fallback.message == "You need a GPU."
+    )
     assert accepted(_job(), asked) is None
 
 
@@ -174,7 +209,10 @@ def test_an_attempt_that_asked_for_nothing_is_refused(asked: Run, name: str) -> 
 
 def _hand_over(project: Path) -> None:
     folder = project / "outputs" / "demo" / "attempts" / "01-unsloth"
-    write(folder, HandOver("demo", "01-unsloth", "n", "preflight", "no_gpu", message="no NVIDIA device"))
+    write(
+        folder,
+        HandOver("demo", "01-unsloth", "n", "preflight", "no_gpu", message="no NVIDIA device"),
+    )
 
 
 def _set_backend(project: Path) -> None:
@@ -182,33 +220,55 @@ def _set_backend(project: Path) -> None:
     config.write_text(config.read_text() + "backend: unsloth\n")
 
 
-def test_a_handed_over_run_trains_in_bnb_and_resumes_by_its_own_command(project: Path, box: Box) -> None:
+def test_a_handed_over_run_trains_in_bnb_and_resumes_by_its_own_command(
+    project: Path, box: Box
+) -> None:
     _set_backend(project)
     _hand_over(project)
     ran = box.run(
-        "train", "--config", "demo.yaml", "--handed-over-from", "01-unsloth", "--set", "train.max_steps=4", cwd=project
+        "train",
+        "--config",
+        "demo.yaml",
+        "--handed-over-from",
+        "01-unsloth",
+        "--set",
+        "train.max_steps=4",
+        cwd=project,
     )
     assert ran.code == 0, ran.err
     run = project / "outputs" / "demo"
     stamp = json.loads((run / "backend.json").read_text())
     assert (stamp["requested_backend"], stamp["backend"]) == ("unsloth", "bnb")
-    assert stamp["fallback"] == {"from_attempt": "01-unsloth", "reason": "no_gpu", "message": "no NVIDIA device"}
+    assert stamp["fallback"] == {
+        "from_attempt": "01-unsloth",
+        "reason": "no_gpu",
+        "message": "no NVIDIA device",
+    }
     assert (run / "attempts" / "02-bnb" / "checkpoints" / "checkpoint-4").is_dir()
     assert not (run / "attempts" / "01-unsloth" / "checkpoints").exists()
     again = box.run("train", "--config", "demo.yaml", "--resume", cwd=project)
     assert again.code == 0 and "resuming from checkpoint-4" in again.err, again.err
     assert sorted(p.name for p in (run / "attempts").iterdir()) == ["01-unsloth", "02-bnb"]
-    other = box.run("train", "--config", "demo.yaml", "--resume", "--set", "backend=bnb", cwd=project)
+    other = box.run(
+        "train", "--config", "demo.yaml", "--resume", "--set", "backend=bnb", cwd=project
+    )
     assert other.code == 76 and "requested_backend" in other.err
 
 
-def test_its_adapter_is_the_one_that_bnb_trains_when_asked_directly(project: Path, box: Box) -> None:
+def test_its_adapter_is_the_one_that_bnb_trains_when_asked_directly(
+    project: Path, box: Box
+) -> None:
     twin = project.parent / "twin"
     shutil.copytree(project, twin)
     assert box.run("train", "--config", "demo.yaml", cwd=twin).code == 0
     _set_backend(project)
     _hand_over(project)
-    assert box.run("train", "--config", "demo.yaml", "--handed-over-from", "01-unsloth", cwd=project).code == 0
+    assert (
+        box.run(
+            "train", "--config", "demo.yaml", "--handed-over-from", "01-unsloth", cwd=project
+        ).code
+        == 0
+    )
     weights = "outputs/demo/adapter/adapter_model.safetensors"
     assert (project / weights).read_bytes() == (twin / weights).read_bytes()
 

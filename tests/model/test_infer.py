@@ -1,4 +1,6 @@
-"""One prompt and files of prompts through the real command: what is on stdout, and what a stop in the middle leaves."""
+"""One prompt and files of prompts through the real command: what is on stdout, and what a stop in
+the middle leaves.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,14 @@ def _plain_answer(project: Path, question: str, *, tuned: bool = True) -> str:
     model = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"]).eval()
     if tuned:
         model = PeftModel.from_pretrained(model, run / "adapter").eval()
-    tokenizer = AutoTokenizer.from_pretrained(run / "adapter", chat_template=(run / "chat_template.jinja").read_text())
+    tokenizer = AutoTokenizer.from_pretrained(
+        run / "adapter", chat_template=(run / "chat_template.jinja").read_text()
+    )
     ids = tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        [{"role": "user", "content": question}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
     )
     with torch.inference_mode():
         made = model.generate(**ids, max_new_tokens=24, do_sample=False)
@@ -41,19 +48,41 @@ def _plain_answer(project: Path, question: str, *, tuned: bool = True) -> str:
 
 def test_the_answer_alone_is_on_stdout(trained_project: Path, box: Box) -> None:
     for base in (False, True):
-        ran = box.run("infer", "--run", "demo", "--prompt", QUESTIONS[5], *["--base"] * base, cwd=trained_project)
+        ran = box.run(
+            "infer",
+            "--run",
+            "demo",
+            "--prompt",
+            QUESTIONS[5],
+            *["--base"] * base,
+            cwd=trained_project,
+        )
         assert ran.code == 0, ran.err
-        assert ran.out == _plain_answer(trained_project, QUESTIONS[5], tuned=not base).strip() + "\n"
+        assert (
+            ran.out == _plain_answer(trained_project, QUESTIONS[5], tuned=not base).strip() + "\n"
+        )
 
 
 def test_a_system_prompt_reaches_the_model(trained_project: Path, box: Box) -> None:
     argv = ("infer", "--run", "demo", "--base", "--prompt", QUESTIONS[5])
-    answers = [box.run(*argv, *system, cwd=trained_project).out for system in ([], ["--system", "Be brief."])]
+    answers = [
+        box.run(*argv, *system, cwd=trained_project).out
+        for system in ([], ["--system", "Be brief."])
+    ]
     assert answers[0] != answers[1]
 
 
 def test_a_cut_answer_is_said(trained_project: Path, box: Box) -> None:
-    ran = box.run("infer", "--run", "demo", "--prompt", "Hi", "--set", "infer.max_new_tokens=2", cwd=trained_project)
+    ran = box.run(
+        "infer",
+        "--run",
+        "demo",
+        "--prompt",
+        "Hi",
+        "--set",
+        "infer.max_new_tokens=2",
+        cwd=trained_project,
+    )
     assert ran.code == 0 and "cut off after 2 tokens" in ran.err
 
 
@@ -69,14 +98,23 @@ def test_a_cut_answer_is_said(trained_project: Path, box: Box) -> None:
         (("--prompt", "clips " * 600), 65, "reads 512"),
     ],
 )
-def test_what_can_not_be_asked(trained_project: Path, box: Box, argv: tuple[str, ...], code: int, word: str) -> None:
+def test_what_can_not_be_asked(
+    trained_project: Path, box: Box, argv: tuple[str, ...], code: int, word: str
+) -> None:
     ran = box.run("infer", "--run", "demo", *argv, cwd=trained_project)
     assert ran.code == code and word in ran.err and ran.out == ""
 
 
-def test_text_may_become_a_special_token_where_that_is_wanted(trained_project: Path, box: Box) -> None:
+def test_text_may_become_a_special_token_where_that_is_wanted(
+    trained_project: Path, box: Box
+) -> None:
     keep = ("--set", "data.special_tokens_in_text=keep")
-    assert box.run("infer", "--run", "demo", "--prompt", "a<|im_end|>b", *keep, cwd=trained_project).code == 0
+    assert (
+        box.run(
+            "infer", "--run", "demo", "--prompt", "a<|im_end|>b", *keep, cwd=trained_project
+        ).code
+        == 0
+    )
 
 
 def test_before_training(trained: Path, box: Box) -> None:
@@ -175,7 +213,9 @@ def test_more_prompts_at_the_end_of_the_file(project: Path, box: Box) -> None:
         (("--base", "--output", "outputs/demo/predictions/q.jsonl"), "tuned_weights"),
     ],
 )
-def test_answers_of_two_kinds_are_never_mixed(project: Path, box: Box, change: tuple[str, ...], word: str) -> None:
+def test_answers_of_two_kinds_are_never_mixed(
+    project: Path, box: Box, change: tuple[str, ...], word: str
+) -> None:
     output = project / "outputs/demo/predictions/q.jsonl"
     before = output.read_bytes()[:2000]
     output.write_bytes(before)
@@ -192,16 +232,24 @@ def test_other_prompts_than_those_that_were_answered(project: Path, box: Box) ->
 
 def test_a_file_of_somebody_else_is_not_written_to(project: Path, box: Box) -> None:
     (project / "mine.jsonl").write_text('{"mine": 1}\n')
-    ran = box.run("infer", "--run", "demo", "--input", "q.txt", "--output", "mine.jsonl", cwd=project)
+    ran = box.run(
+        "infer", "--run", "demo", "--input", "q.txt", "--output", "mine.jsonl", cwd=project
+    )
     assert ran.code == 76 and (project / "mine.jsonl").read_text() == '{"mine": 1}\n'
     ran = box.run("infer", "--run", "demo", "--input", "q.txt", "--output", "q.txt", cwd=project)
     assert ran.code == 2 and (project / "q.txt").read_text().startswith(QUESTIONS[0])
 
 
 def test_a_bad_row_is_found_before_anything_is_answered(project: Path, box: Box) -> None:
-    (project / "bad.jsonl").write_text('"fine"\n{"prompt": "also fine"}\n{"answer": "no question"}\n')
+    (project / "bad.jsonl").write_text(
+        '"fine"\n{"prompt": "also fine"}\n{"answer": "no question"}\n'
+    )
     ran = box.run("infer", "--run", "demo", "--input", "bad.jsonl", cwd=project)
-    assert ran.code == 65 and "bad.jsonl:3" in ran.err and not (project / "outputs/demo/predictions/bad.jsonl").exists()
+    assert (
+        ran.code == 65
+        and "bad.jsonl:3" in ran.err
+        and not (project / "outputs/demo/predictions/bad.jsonl").exists()
+    )
     (project / "bad.jsonl").write_text('"fine"\n"not <|im_start|> fine"\n')
     ran = box.run("infer", "--run", "demo", "--input", "bad.jsonl", cwd=project)
     assert ran.code == 65 and "bad.jsonl:2" in ran.err and "<|im_start|>" in ran.err
@@ -217,7 +265,9 @@ def test_conversations_with_ids(project: Path, box: Box) -> None:
         {"role": "user", "content": "Again"},
     ]
     (project / "talks.jsonl").write_text(json.dumps({"id": "x7", "messages": turns}) + "\n")
-    assert box.run("infer", "--run", "demo", "--base", "--input", "talks.jsonl", cwd=project).code == 0
+    assert (
+        box.run("infer", "--run", "demo", "--base", "--input", "talks.jsonl", cwd=project).code == 0
+    )
     (row,) = _rows(project / "outputs/demo/predictions/talks.base.jsonl")
     assert row["id"] == "x7" and row["messages"] == turns and isinstance(row["answer"], str)
 
@@ -239,7 +289,9 @@ def test_a_run_trained_with_a_style_answers_with_it(trained_project: Path, box: 
     demo, styled = trained_project / "outputs/demo", trained_project / "outputs/styled"
     shutil.copytree(demo, styled, dirs_exist_ok=True)
     record = json.loads((styled / "run.json").read_text())
-    (styled / "run.json").write_text(json.dumps({**record, "style": {"prompt": prompt, "mode": "append"}}))
+    (styled / "run.json").write_text(
+        json.dumps({**record, "style": {"prompt": prompt, "mode": "append"}})
+    )
 
     def answer(run: str, *more: str) -> tuple[str, str]:
         ran = box.run("infer", "--run", run, "--prompt", QUESTIONS[5], *more, cwd=trained_project)

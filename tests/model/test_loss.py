@@ -15,7 +15,10 @@ from tests.model.oracle import one_by_one
 
 ROWS: list[dict[str, Any]] = [
     {"input_ids": [5, 6, 7, 8, 2], "labels": [IGNORED, IGNORED, 7, 8, 2]},
-    {"input_ids": [9, 2, 2, 10, 11, 12, 13, 2], "labels": [IGNORED, IGNORED, 2, IGNORED, IGNORED, 12, 13, 2]},
+    {
+        "input_ids": [9, 2, 2, 10, 11, 12, 13, 2],
+        "labels": [IGNORED, IGNORED, 2, IGNORED, IGNORED, 12, 13, 2],
+    },
     {"input_ids": [3, 4], "labels": [IGNORED, 4]},
 ]
 
@@ -31,7 +34,9 @@ def test_padding_is_masked_by_position_though_the_pad_token_is_trained() -> None
     batch = Collator(pad_id=2)(ROWS)
     assert batch["labels"][0].tolist() == [-100, -100, 7, 8, 2, -100, -100, -100]
     assert batch["attention_mask"].sum(1).tolist() == [5, 8, 2]
-    assert batch["labels"][1, 2] == 2  # an end of turn inside a row stays trained, though it is the pad token
+    assert (
+        batch["labels"][1, 2] == 2
+    )  # an end of turn inside a row stays trained, though it is the pad token
 
 
 def test_loss_and_gradients_equal_full_logits(model: Any) -> None:
@@ -81,7 +86,9 @@ def test_soft_capped_logits_keep_their_cap() -> None:
 def test_the_head_in_pieces_equals_the_head_at_once(
     model: Any, monkeypatch: pytest.MonkeyPatch, trained_head: bool
 ) -> None:
-    """Loss and gradients, also those of the vocabulary matrix where it is trained (it is tied to the input's here or not)."""
+    """Loss and gradients, also those of the vocabulary matrix where it is trained (it is tied to
+    the input's here or not).
+    """
     from sftplay.model import head
 
     monkeypatch.setattr(head, "POSITIONS", 3)

@@ -1,7 +1,9 @@
-"""Every way of training next to plain transformers and PEFT: losses, gradients, weights, and the same bytes after a resume.
+"""Every way of training next to plain transformers and PEFT: losses, gradients, weights, and the
+same bytes after a resume.
 
-Every step has all rows, so that the oracle needs no data order. The everyday rows cover each pair of settings at least once; the
-long mode runs them all, and those that a library's choice of kernels by processor is forced on.
+Every step has all rows, so that the oracle needs no data order. The everyday rows cover each pair
+of settings at least once; the long mode runs them all, and those that a library's choice of kernels
+by processor is forced on.
 """
 
 from __future__ import annotations
@@ -24,11 +26,19 @@ from tests.box import Box
 from tests.model import plain_training
 
 ROWS, STEPS, RATE = 8, 3, 2e-3
-SHAPES: dict[str, dict[str, bool]] = {"qlora": {}, "lora": {}, "full": {}, "dora": {"use_dora": True}, "rslora": {"use_rslora": True}}  # fmt: skip
+SHAPES: dict[str, dict[str, bool]] = {
+    "qlora": {},
+    "lora": {},
+    "full": {},
+    "dora": {"use_dora": True},
+    "rslora": {"use_rslora": True},
+}
 
 
 class Limits(NamedTuple):
-    """Relative differences: of a loss, of a gradient's norm, of one parameter's gradient, of what was added to the weights."""
+    """Relative differences: of a loss, of a gradient's norm, of one parameter's gradient, of what
+    was added to the weights.
+    """
 
     loss: float
     norm: float
@@ -36,7 +46,8 @@ class Limits(NamedTuple):
     added: float
 
 
-# fp32: rounding. bf16: 8 bits of mantissa through two layers; Adam turns small numbers of the gradient into whole steps.
+# fp32: rounding. bf16: 8 bits of mantissa through two layers; Adam turns small numbers of the
+# gradient into whole steps.
 LIMITS = {"fp32": Limits(2e-5, 2e-4, 1e-4, 0.02), "bf16": Limits(1e-2, 5e-2, 0.25, 0.5)}
 
 
@@ -58,7 +69,10 @@ class Way(NamedTuple):
 
 
 ALL = [
-    Way(*values) for values in itertools.product(SHAPES, LIMITS, (False, True), (False, True), (1, 4), (False, True))
+    Way(*values)
+    for values in itertools.product(
+        SHAPES, LIMITS, (False, True), (False, True), (1, 4), (False, True)
+    )
 ]
 
 
@@ -90,8 +104,17 @@ def home(tiny_model: Path, box: Box, tmp_path_factory: pytest.TempPathFactory) -
             for i in range(count)
         ]  # fmt: skip
         (folder / "data/raw/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        train = {"max_steps": STEPS, "learning_rate": RATE, "lr_scheduler": "constant", "warmup_steps": 0, "max_grad_norm": 1e6,
-                 "save_steps": 1, "save_total_limit": 9, "logging_steps": 1, "optimizer": "adamw_torch"}  # fmt: skip
+        train = {
+            "max_steps": STEPS,
+            "learning_rate": RATE,
+            "lr_scheduler": "constant",
+            "warmup_steps": 0,
+            "max_grad_norm": 1e6,
+            "save_steps": 1,
+            "save_total_limit": 9,
+            "logging_steps": 1,
+            "optimizer": "adamw_torch",
+        }
         config = {
             "model": {"name": str(tiny_model), "max_length": 128},
             "data": {"val_share": 0.2, "test_share": 0.1},
@@ -110,13 +133,19 @@ def _rows(folder: Path, split: str = "train") -> list[dict[str, Any]]:
     from datasets import Dataset
 
     return list(
-        Dataset.from_file(str(folder / f"data/tokenized/{split}.arrow")).select_columns(["input_ids", "labels"])
+        Dataset.from_file(str(folder / f"data/tokenized/{split}.arrow")).select_columns(
+            ["input_ids", "labels"]
+        )
     )
 
 
 @functools.cache
 def _adapter(model: Path, place: Path, method: str) -> Path | None:
-    return None if method == "full" else plain_training.write_adapter(model, place / method, **SHAPES[method])
+    return (
+        None
+        if method == "full"
+        else plain_training.write_adapter(model, place / method, **SHAPES[method])
+    )
 
 
 @functools.cache
@@ -142,9 +171,22 @@ def _settings(way: Way) -> list[str]:
     return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
 
 
-def _train(box: Box, folder: Path, way: Way, adapter: Path | None, run: str, *more: str, **env: str) -> None:
+def _train(
+    box: Box, folder: Path, way: Way, adapter: Path | None, run: str, *more: str, **env: str
+) -> None:
     start = ["--init-adapter", str(adapter)] if adapter and "--resume" not in more else []
-    ran = box.run("train", "--config", "demo.yaml", "--run", run, *_settings(way), *start, *more, cwd=folder, **env)
+    ran = box.run(
+        "train",
+        "--config",
+        "demo.yaml",
+        "--run",
+        run,
+        *_settings(way),
+        *start,
+        *more,
+        cwd=folder,
+        **env,
+    )
     assert ran.code == 0, ran.err
 
 
@@ -161,8 +203,12 @@ def _weights(run: Path, *, step: int | None = None) -> dict[str, torch.Tensor]:
 
 
 def _first_gradients(run: Path, names: list[str]) -> dict[str, torch.Tensor]:
-    """Adam's first moment after one step is a tenth of the first gradient: what really reached the optimizer."""
-    state = torch.load(run / "attempts/01-bnb/checkpoints/checkpoint-1/optimizer.pt", weights_only=True)["state"]
+    """Adam's first moment after one step is a tenth of the first gradient: what really reached the
+    optimizer.
+    """
+    state = torch.load(
+        run / "attempts/01-bnb/checkpoints/checkpoint-1/optimizer.pt", weights_only=True
+    )["state"]
     order = sorted(
         names, key=lambda name: "norm" in name
     )  # transformers puts norms into a group of their own, the last
@@ -170,9 +216,9 @@ def _first_gradients(run: Path, names: list[str]) -> dict[str, torch.Tensor]:
 
 
 def _compare(run: Path, oracle: plain_training.Trained, limits: Limits) -> None:
-    log = json.loads((run / f"attempts/01-bnb/checkpoints/checkpoint-{STEPS}/trainer_state.json").read_text())[
-        "log_history"
-    ]
+    log = json.loads(
+        (run / f"attempts/01-bnb/checkpoints/checkpoint-{STEPS}/trainer_state.json").read_text()
+    )["log_history"]
     logged = [entry for entry in log if "loss" in entry]
     for entry, loss, norm in zip(logged, oracle.losses, oracle.norms, strict=True):
         assert entry["loss"] == pytest.approx(loss, rel=limits.loss)
@@ -180,9 +226,9 @@ def _compare(run: Path, oracle: plain_training.Trained, limits: Limits) -> None:
     largest = max(float(g.norm()) for g in oracle.gradients[0].values())
     for name, gradient in _first_gradients(run, list(oracle.gradients[0])).items():
         expected = oracle.gradients[0][name]
-        assert float((gradient - expected).norm()) <= limits.gradient * max(float(expected.norm()), 1e-2 * largest), (
-            name
-        )
+        assert float((gradient - expected).norm()) <= limits.gradient * max(
+            float(expected.norm()), 1e-2 * largest
+        ), name
     end = _weights(run)
     apart, moved = 0.0, 0.0
     for name, value in oracle.end.items():
@@ -204,10 +250,16 @@ def _run_row(way: Way, home: Path, tiny_model: Path, box: Box, tmp_path: Path, *
     shutil.copytree(home, folder)
     adapter = _adapter(tiny_model, home / "adapters", way.method)
     _train(box, folder, way, adapter, "whole", **env)
-    _compare(folder / "outputs/whole", _oracle(tiny_model, home, way.method, way.precision), LIMITS[way.precision])
+    _compare(
+        folder / "outputs/whole",
+        _oracle(tiny_model, home, way.method, way.precision),
+        LIMITS[way.precision],
+    )
     _train(box, folder, way, adapter, "parts", "--set", "train.max_steps=1", **env)
     _train(box, folder, way, adapter, "parts", "--resume", **env)
-    if not way.evaluations:  # with them, the best step is published, and the last one is not always it
+    if (
+        not way.evaluations
+    ):  # with them, the best step is published, and the last one is not always it
         assert _hash(folder / "outputs/parts") == _hash(folder / "outputs/whole")
 
 
@@ -228,14 +280,17 @@ def test_every_way_of_training_agrees_with_plain_peft(
 
 @pytest.mark.parametrize("precision", LIMITS)
 @pytest.mark.parametrize("packs", [True, False])
-def test_bitsandbytes_choice_of_a_layout_changes_nothing(packs: bool, precision: str, home: Path, tiny_model: Path, box: Box, tmp_path: Path) -> None:  # fmt: skip
+def test_bitsandbytes_choice_of_a_layout_changes_nothing(
+    packs: bool, precision: str, home: Path, tiny_model: Path, box: Box, tmp_path: Path
+) -> None:
     """As on a processor with AVX512-BF16, and as on one without."""
     way = Way("qlora", precision, False, False, 1, True)
     fault = "tests.faults:bitsandbytes_packs" if packs else "tests.faults:bitsandbytes_never_packs"
     _run_row(way, home, tiny_model, box, tmp_path, BOX_BREAK=fault)
 
 
-# What libraries take for this processor, forced to something else. Each is read once, when the library is loaded.
+# What libraries take for this processor, forced to something else. Each is read once, when the
+# library is loaded.
 SWITCHES = {
     "aten-avx2": {"ATEN_CPU_CAPABILITY": "avx2"},
     "aten-default": {"ATEN_CPU_CAPABILITY": "default"},
@@ -246,7 +301,9 @@ SWITCHES = {
 
 
 @pytest.fixture(scope="module", params=SWITCHES)
-def switched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+def switched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Box]:
     started = Box(tmp_path_factory.mktemp("switched"), **SWITCHES[request.param])
     yield started
     started.close()
@@ -255,18 +312,29 @@ def switched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.mark.long
 @pytest.mark.parametrize("method", SHAPES)
 @pytest.mark.parametrize("precision", LIMITS)
-def test_no_switch_by_processor_changes_a_training(method: str, precision: str, switched: Box, home: Path, tiny_model: Path, tmp_path: Path) -> None:  # fmt: skip
+def test_no_switch_by_processor_changes_a_training(
+    method: str, precision: str, switched: Box, home: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     _run_row(Way(method, precision, False, False, 4, True), home, tiny_model, switched, tmp_path)
 
 
-@pytest.mark.skipif(not cpu_has_bf16(), reason=f"{processor_name()} has no bf16 instructions: auto is fp32 here")
+@pytest.mark.skipif(
+    not cpu_has_bf16(), reason=f"{processor_name()} has no bf16 instructions: auto is fp32 here"
+)
 def test_auto_is_bf16_here_and_learns(home: Path, box: Box, tmp_path: Path) -> None:
     """The default of a processor with bf16: the loss after 30 steps is that of fp32."""
     folder = tmp_path / "project"
     shutil.copytree(home, folder)
     last = {}
     for precision in ("auto", "fp32"):
-        words = ["--set", f"train.precision={precision}", "--set", "train.max_steps=30", "--set", "train.batch_size=8"]
+        words = [
+            "--set",
+            f"train.precision={precision}",
+            "--set",
+            "train.max_steps=30",
+            "--set",
+            "train.batch_size=8",
+        ]
         ran = box.run("train", "--config", "demo.yaml", "--run", precision, *words, cwd=folder)
         assert ran.code == 0, ran.err
         record = json.loads((folder / f"outputs/{precision}/run.json").read_text())

@@ -1,4 +1,6 @@
-"""Merging through the real command: a folder that plain transformers loads, and refusals where the proof fails."""
+"""Merging through the real command: a folder that plain transformers loads, and refusals where the
+proof fails.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def merged(trained_project: Path, tmp_path_factory: pytest.TempPathFactory, box:
     return folder
 
 
-def test_plain_transformers_loads_it_and_it_is_the_tuned_model(merged: Path, tiny_model: Path) -> None:
+def test_plain_transformers_loads_it_and_it_is_the_tuned_model(
+    merged: Path, tiny_model: Path
+) -> None:
     folder = merged / "outputs/demo/merged"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
     assert model.dtype == torch.bfloat16 and not hasattr(model.config, "quantization_config")
@@ -77,7 +81,10 @@ def test_it_speaks_as_the_run_does(merged: Path) -> None:
 
 def test_the_proof_is_recorded(merged: Path) -> None:
     proof = read_json(merged / "outputs/demo/merged/proof.json")
-    assert proof["arithmetic"]["max_logit_difference"] < 1e-2 and proof["arithmetic"]["top1_agreement"] == 1
+    assert (
+        proof["arithmetic"]["max_logit_difference"] < 1e-2
+        and proof["arithmetic"]["top1_agreement"] == 1
+    )
     assert proof["effect"]["max_logit_difference"] > 0.2
     assert proof["rounding"]["max_logit_difference"] > 0 and proof["dtype"] == "bf16"
     events = (merged / "outputs/demo/events.jsonl").read_text().splitlines()
@@ -89,7 +96,14 @@ def test_the_card_says_what_a_stranger_wants_to_know(merged: Path, tiny_model: P
     head = yaml.safe_load(card.split("---")[1])
     assert head["base_model"] == str(tiny_model) and head["library_name"] == "transformers"
     loss = read_json(merged / "outputs/demo/eval/val/metrics.json")["metrics"]["loss"]
-    for word in ("rank 4", f"{loss['tuned']:.3f}", "Evaluation (val, 3 rows)", "transformers 5", "<|im_end|>", "20"):
+    for word in (
+        "rank 4",
+        f"{loss['tuned']:.3f}",
+        "Evaluation (val, 3 rows)",
+        "transformers 5",
+        "<|im_end|>",
+        "20",
+    ):
         assert word in card, word
 
 
@@ -101,15 +115,22 @@ def test_other_number_formats(trained: Path, box: Box, dtype: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(trained / "outputs/demo/merged", dtype="auto")
     assert model.dtype == {"fp32": torch.float32, "fp16": torch.float16}[dtype]
     if dtype == "fp32":
-        assert proof["rounding"]["max_logit_difference"] < 1e-4 and proof["rounding"]["top1_agreement"] == 1
+        assert (
+            proof["rounding"]["max_logit_difference"] < 1e-4
+            and proof["rounding"]["top1_agreement"] == 1
+        )
     assert not (trained / "outputs/demo/merged/README.md").read_text().count("Evaluation (")
 
 
 def test_an_adapter_without_effect_is_refused(trained: Path, box: Box) -> None:
-    _edit_adapter(trained, lambda name, tensor: torch.zeros_like(tensor) if "lora_B" in name else tensor)
+    _edit_adapter(
+        trained, lambda name, tensor: torch.zeros_like(tensor) if "lora_B" in name else tensor
+    )
     ran = box.run("merge", "--run", "demo", cwd=trained)
     assert ran.code == 76 and "no effect" in ran.err
-    assert not (trained / "outputs/demo/merged").exists() and not list((trained / "outputs/demo").glob(".tmp-*"))
+    assert not (trained / "outputs/demo/merged").exists() and not list(
+        (trained / "outputs/demo").glob(".tmp-*")
+    )
 
 
 def test_a_merge_that_drifts_is_refused(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +147,9 @@ def test_a_merge_that_drifts_is_refused(trained: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(trained)
     with pytest.raises(RefusedError, match="drift"):
         run(make_job(None, "demo", [], {"dtype": None}))
-    assert not Path("outputs/demo/merged").exists() and not list(Path("outputs/demo").glob(".tmp-*"))
+    assert not Path("outputs/demo/merged").exists() and not list(
+        Path("outputs/demo").glob(".tmp-*")
+    )
 
 
 def test_a_number_that_fp16_can_not_hold_is_refused(trained: Path, box: Box) -> None:
@@ -147,7 +170,9 @@ def test_changed_weights_are_refused(trained: Path, box: Box) -> None:
     assert ran.code == 76 and LORA in ran.err
 
 
-def test_another_base_than_the_trained_one_is_refused(trained: Path, tiny_model: Path, box: Box) -> None:
+def test_another_base_than_the_trained_one_is_refused(
+    trained: Path, tiny_model: Path, box: Box
+) -> None:
     shutil.copytree(tiny_model, trained / "other")
     weights = load_file(trained / "other/model.safetensors")
     weights["model.norm.weight"][0] += 0.5
@@ -161,19 +186,29 @@ def test_another_base_than_the_trained_one_is_refused(trained: Path, tiny_model:
 )  # fmt: skip
 def test_every_method_merges(trained: Path, box: Box, variant: tuple[str, ...]) -> None:
     changes = [word for change in variant for word in ("--set", change)]
-    assert box.run("train", "--config", "demo.yaml", "--run", "other", *changes, cwd=trained).code == 0
+    assert (
+        box.run("train", "--config", "demo.yaml", "--run", "other", *changes, cwd=trained).code == 0
+    )
     ran = box.run("merge", "--run", "other", cwd=trained)
     assert ran.code == 0, ran.err
     folder = trained / "outputs/other/merged"
     proof = read_json(folder / "proof.json")
     assert (proof["arithmetic"] is None) == (variant[0] == "train.method=full")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-    assert model.dtype == torch.bfloat16 and "quantization_config" not in read_json(folder / "config.json")
-    words = {"lora.dora=true": "DoRA", "lora.rslora=true": "rank-stabilized", "train.method=qlora": "QLoRA"}
+    assert model.dtype == torch.bfloat16 and "quantization_config" not in read_json(
+        folder / "config.json"
+    )
+    words = {
+        "lora.dora=true": "DoRA",
+        "lora.rslora=true": "rank-stabilized",
+        "train.method=qlora": "QLoRA",
+    }
     assert words.get(variant[0], "every weight") in (folder / "README.md").read_text()
 
 
-def test_a_new_merge_replaces_the_old_one_and_a_killed_one_leaves_it(trained: Path, box: Box) -> None:
+def test_a_new_merge_replaces_the_old_one_and_a_killed_one_leaves_it(
+    trained: Path, box: Box
+) -> None:
     folder = trained / "outputs/demo"
     assert box.run("merge", "--run", "demo", cwd=trained).code == 0
     before = (folder / "merged/model.safetensors").read_bytes()
@@ -182,9 +217,14 @@ def test_a_new_merge_replaces_the_old_one_and_a_killed_one_leaves_it(trained: Pa
         assert not (folder / "merged" / "proof.json").read_text().count('"fp32"')
     started.kill(signal.SIGKILL)
     started.wait()
-    assert problem_with(folder / "merged") is None and (folder / "merged/model.safetensors").read_bytes() == before
+    assert (
+        problem_with(folder / "merged") is None
+        and (folder / "merged/model.safetensors").read_bytes() == before
+    )
     assert box.run("merge", "--run", "demo", "--dtype", "fp32", cwd=trained).code == 0
-    assert read_json(folder / "merged/proof.json")["dtype"] == "fp32" and not list(folder.glob(".tmp-*"))
+    assert read_json(folder / "merged/proof.json")["dtype"] == "fp32" and not list(
+        folder.glob(".tmp-*")
+    )
 
 
 def test_before_training(trained: Path, box: Box) -> None:

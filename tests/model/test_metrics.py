@@ -25,7 +25,9 @@ from sftplay.model.metrics import (
 
 def test_exact_match_forgives_white_space_around_and_nothing_else() -> None:
     assert exact_match(" Paris\n", "Paris") == 100
-    assert exact_match("3.5", "35") == exact_match("paris", "Paris") == exact_match("", "Paris") == 0
+    assert (
+        exact_match("3.5", "35") == exact_match("paris", "Paris") == exact_match("", "Paris") == 0
+    )
 
 
 def test_token_f1_by_hand() -> None:
@@ -45,7 +47,8 @@ def test_token_f1_reads_other_scripts() -> None:
 
 
 def test_rouge_l_by_hand() -> None:
-    # longest common subsequence: police · the · gunman → "police kill the gunman" / "police killed the gunman": 3 of 4 words
+    # longest common subsequence: police · the · gunman → "police kill the gunman" / "police killed
+    # the gunman": 3 of 4 words
     assert rouge_l("police kill the gunman", "police killed the gunman") == pytest.approx(75)
     # "the gunman kill police": "the gunman" is the longest that keeps its order
     assert rouge_l("the gunman kill police", "police killed the gunman") == pytest.approx(50)
@@ -64,19 +67,30 @@ def test_rouge_l_does_not_drop_other_scripts() -> None:
 
 
 def test_words_cut_han_and_kana_one_by_one() -> None:
-    assert words("GPT-4 说 hello世界 naïve_x") == ["gpt", "4", "说", "hello", "世", "界", "naïve", "x"]
+    assert words("GPT-4 说 hello世界 naïve_x") == [
+        "gpt",
+        "4",
+        "说",
+        "hello",
+        "世",
+        "界",
+        "naïve",
+        "x",
+    ]
 
 
 def test_chrf_by_hand() -> None:
-    # "ab" against "ac": of 1-grams 1 of 2 fits, of 2-grams 0 of 1. Means over the orders that both have: 1/4 and 1/4.
-    # F with beta 2 of equal precision and recall is the same number.
+    # "ab" against "ac": of 1-grams 1 of 2 fits, of 2-grams 0 of 1. Means over the orders that both
+    # have: 1/4 and 1/4. F with beta 2 of equal precision and recall is the same number.
     assert chrf(["ab"], ["ac"]) == pytest.approx(25)
     assert chrf(["same"], ["same"]) == 100
 
 
 def test_chrf_of_a_corpus_is_no_mean_of_rows() -> None:
     answers, references = ["ab", "a long answer that fits"], ["ac", "a long answer that fits"]
-    rows = [score_row(answer, reference) for answer, reference in zip(answers, references, strict=True)]
+    rows = [
+        score_row(answer, reference) for answer, reference in zip(answers, references, strict=True)
+    ]
     total = summarize(rows, answers, references)
     assert total["chrf"] == chrf(answers, references) > (rows[0]["chrf"] + rows[1]["chrf"]) / 2
     assert total["exact_match"] == 50 and total["rouge_l"] == pytest.approx(50)
@@ -100,4 +114,6 @@ def test_scores_stay_within_their_bounds(answer: str, reference: str) -> None:
 @given(st.text(min_size=1, max_size=60).filter(lambda text: bool(words(text))))
 def test_a_perfect_answer_has_full_marks(text: str) -> None:
     scores = score_row(text, text)
-    assert scores["exact_match"] == scores["token_f1"] == 100 and scores["rouge_l"] == pytest.approx(100)
+    assert scores["exact_match"] == scores["token_f1"] == 100 and scores[
+        "rouge_l"
+    ] == pytest.approx(100)

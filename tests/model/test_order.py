@@ -1,4 +1,6 @@
-"""The data order: a permutation, the same for the same seed and epoch, of batches with like lengths."""
+"""The data order: a permutation, the same for the same seed and epoch, of batches with like
+lengths.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=300)
 
 
 @given(LENGTHS, st.integers(0, 2**32 - 1), st.integers(0, 5), st.integers(1, 9))
-def test_every_row_once_and_repeatable(lengths: list[int], seed: int, epoch: int, batch: int) -> None:
+def test_every_row_once_and_repeatable(
+    lengths: list[int], seed: int, epoch: int, batch: int
+) -> None:
     order = epoch_order(lengths, seed, epoch, batch)
     assert sorted(order) == list(range(len(lengths)))
     assert order == epoch_order(lengths, seed, epoch, batch)

@@ -1,4 +1,6 @@
-"""Rows end to end give the loss and the gradients of the same rows one by one, whatever the attention; else they are refused."""
+"""Rows end to end give the loss and the gradients of the same rows one by one, whatever the
+attention; else they are refused.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,11 @@ def _family(name: str, attention: str) -> Any:
         "Qwen3": {},
         "Mistral": {"sliding_window": 5},
         "Gemma3Text": {"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]},
-        "Gemma2": {"sliding_window": 5, "attn_logit_softcapping": 0.05, "final_logit_softcapping": 1.0},
+        "Gemma2": {
+            "sliding_window": 5,
+            "attn_logit_softcapping": 0.05,
+            "final_logit_softcapping": 1.0,
+        },
     }[name]
     config = getattr(transformers, f"{name}Config")(**SMALL, **sizes)
     model_class = getattr(transformers, f"{name.removesuffix('Text')}ForCausalLM")
@@ -55,7 +61,10 @@ def _gradients(model: Any) -> dict[str, torch.Tensor]:
 
 
 def test_a_pass_is_one_sequence_without_padding() -> None:
-    rows = [{"input_ids": [5, 6, 7], "labels": [5, IGNORED, 7]}, {"input_ids": [8, 9], "labels": [8, 9]}]
+    rows = [
+        {"input_ids": [5, 6, 7], "labels": [5, IGNORED, 7]},
+        {"input_ids": [8, 9], "labels": [8, 9]},
+    ]
     batch = Packer()(rows)
     assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1]]
@@ -73,7 +82,9 @@ def test_a_pass_is_one_sequence_without_padding() -> None:
         ("Gemma3Text", "sdpa"), ("Gemma2", "eager"),
     ],
 )  # fmt: skip
-def test_loss_and_gradients_are_those_of_single_rows(family: str, attention: str, checkpointing: bool) -> None:
+def test_loss_and_gradients_are_those_of_single_rows(
+    family: str, attention: str, checkpointing: bool
+) -> None:
     model = _family(family, attention)
     expected, count = one_by_one(model, ROWS)
     expected.backward()
@@ -96,7 +107,9 @@ def test_positions_that_go_on_would_leak() -> None:
     model = _family("Llama", "sdpa")
     expected, _ = one_by_one(model, ROWS)
     batch = Packer()(ROWS)
-    total, _ = target_loss(model, {key: batch[key] for key in ("input_ids", "labels", "attention_mask")})
+    total, _ = target_loss(
+        model, {key: batch[key] for key in ("input_ids", "labels", "attention_mask")}
+    )
     assert abs(total.item() / expected.item() - 1) > 1e-3
 
 
@@ -113,7 +126,9 @@ def test_a_state_that_runs_through_the_rows_is_refused() -> None:
     from transformers import MambaConfig, MambaForCausalLM
 
     torch.manual_seed(0)
-    model = MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2, state_size=4))
+    model = MambaForCausalLM(
+        MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2, state_size=4)
+    )
     with pytest.raises(ConfigError, match="can't be trained with packing") as caught:
         keep_rows_apart(model, ROWS[:2])
     assert caught.value.where == "train.packing" and "train.packing=false" in caught.value.todo
@@ -138,20 +153,38 @@ def _train(box: Box, project: Path, run: str, *sets: str) -> list[float]:
     ran = box.run("train", "--config", "demo.yaml", "--run", run, *words, cwd=project)
     assert ran.code == 0, ran.err
     (steps,) = (project / "outputs" / run / "attempts").glob("*/steps.jsonl")
-    return [point["loss"] for point in map(json.loads, steps.read_text().splitlines()) if "loss" in point]
+    return [
+        point["loss"]
+        for point in map(json.loads, steps.read_text().splitlines())
+        if "loss" in point
+    ]
 
 
 def test_the_curve_is_that_of_padded_rows(project: Path, box: Box) -> None:
     padded = _train(box, project, "padded", "train.batch_size=4")
     packed = _train(box, project, "packed", "train.batch_size=4", "train.packing=true")
     split = _train(
-        box, project, "split", "train.batch_size=2", "train.gradient_accumulation_steps=2", "train.packing=true"
+        box,
+        project,
+        "split",
+        "train.batch_size=2",
+        "train.gradient_accumulation_steps=2",
+        "train.packing=true",
     )
-    assert len(packed) == 8 and packed == pytest.approx(padded, rel=1e-3) and split == pytest.approx(padded, rel=1e-3)
+    assert (
+        len(packed) == 8
+        and packed == pytest.approx(padded, rel=1e-3)
+        and split == pytest.approx(padded, rel=1e-3)
+    )
     record = json.loads((project / "outputs/packed/run.json").read_text())
     assert record["effective"]["packing"] and record["effective"]["first_batch"]["rows"] == 4
-    assert json.loads((project / "outputs/packed/backend.json").read_text())["attention"] == "sdpa/flash, packed"
-    assert record["tokens"] == json.loads((project / "outputs/padded/run.json").read_text())["tokens"]
+    assert (
+        json.loads((project / "outputs/packed/backend.json").read_text())["attention"]
+        == "sdpa/flash, packed"
+    )
+    assert (
+        record["tokens"] == json.loads((project / "outputs/padded/run.json").read_text())["tokens"]
+    )
 
 
 def test_a_resumed_run_ends_with_the_same_bytes(project: Path, box: Box) -> None:

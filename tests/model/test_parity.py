@@ -39,7 +39,9 @@ def test_one_stack_agrees_with_itself_and_a_wrong_scale_does_not(
         report([whole, wrong], {})
 
 
-def test_an_adapter_is_portable_when_plain_peft_gives_the_loss_that_training_saw(trained: Path, box: Box) -> None:
+def test_an_adapter_is_portable_when_plain_peft_gives_the_loss_that_training_saw(
+    trained: Path, box: Box
+) -> None:
     ran = box.run("eval", "--run", "demo", "--config", "demo.yaml", "--portable", cwd=trained)
     assert ran.code == 0, ran.err
     found = json.loads((trained / "outputs" / "demo" / "run.json").read_text())["portable"]
@@ -67,7 +69,11 @@ def test_an_adapter_of_other_names_is_refused(trained: Path, box: Box) -> None:
 
 @pytest.mark.parametrize(
     ("seen", "loss", "plain", "said"),
-    [(2.0, 2.1, 3.0, "not portable"), (2.0, float("nan"), 3.0, "not portable"), (2.0, 2.0, 2.0, "no effect")],
+    [
+        (2.0, 2.1, 3.0, "not portable"),
+        (2.0, float("nan"), 3.0, "not portable"),
+        (2.0, 2.0, 2.0, "no effect"),
+    ],
 )
 def test_the_judgement(seen: float, loss: float, plain: float, said: str) -> None:
     with pytest.raises(RefusedError, match=said):
@@ -75,7 +81,9 @@ def test_the_judgement(seen: float, loss: float, plain: float, said: str) -> Non
     judge(2.0, 2.001, 3.0)
 
 
-def test_unsloth_that_breaks_while_training_hands_over_with_its_step(project: Path, box: Box) -> None:
+def test_unsloth_that_breaks_while_training_hands_over_with_its_step(
+    project: Path, box: Box
+) -> None:
     ran = box.run(
         "train", "--config", "demo.yaml", "--set", "backend=unsloth", "--set", "train.save_steps=1", cwd=project,
         BOX_BREAK="tests.faults:unsloth_breaks_in_step_three", SFTPLAY_NONCE="n" * 32,
@@ -88,7 +96,14 @@ def test_unsloth_that_breaks_while_training_hands_over_with_its_step(project: Pa
     events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
     assert events == ["started", "failed", "handed over"]
     on = box.run(
-        "train", "--config", "demo.yaml", "--set", "backend=unsloth", "--handed-over-from", "01-unsloth", cwd=project
+        "train",
+        "--config",
+        "demo.yaml",
+        "--set",
+        "backend=unsloth",
+        "--handed-over-from",
+        "01-unsloth",
+        cwd=project,
     )
     assert on.code == 0 and "resuming" not in on.err, on.err
     assert json.loads((run / "backend.json").read_text())["fallback"]["reason"] == "kernel"

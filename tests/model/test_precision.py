@@ -36,7 +36,12 @@ def test_no_bf16_on_turing() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "has_bf16", "value"),
-    [("auto", False, "fp32"), ("auto", True, "bf16"), ("bf16", False, "bf16"), ("fp32", True, "fp32")],
+    [
+        ("auto", False, "fp32"),
+        ("auto", True, "bf16"),
+        ("bf16", False, "bf16"),
+        ("fp32", True, "fp32"),
+    ],
 )
 def test_on_a_cpu(asked: str, has_bf16: bool, value: str) -> None:
     decision = _on_cpu(asked, has_bf16)

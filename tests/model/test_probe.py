@@ -1,4 +1,6 @@
-"""The probe: what the end of its process means, what is remembered, and the real one where Unsloth is not installed."""
+"""The probe: what the end of its process means, what is remembered, and the real one where Unsloth
+is not installed.
+"""
 
 from __future__ import annotations
 
@@ -44,25 +46,38 @@ def test_its_exception_is_classified(tmp_path: Path) -> None:
     ) and "You need a GPU" in found.message
 
 
-@pytest.mark.parametrize("signum", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE]
+)
 def test_native_code_that_crashes_is_a_crash(tmp_path: Path, signum: signal.Signals) -> None:
     found = judge(tmp_path, -signum, {})
-    assert (found.reason, found.exception) == ("crash", signum.name) and "the last words" in found.message
+    assert (found.reason, found.exception) == (
+        "crash",
+        signum.name,
+    ) and "the last words" in found.message
 
 
-@pytest.mark.parametrize("report", [{}, {"failure": {}}, {"failure": {"types": 1}}, {"attention": ""}])
+@pytest.mark.parametrize(
+    "report", [{}, {"failure": {}}, {"failure": {"types": 1}}, {"attention": ""}]
+)
 def test_an_end_without_a_report_is_a_crash(tmp_path: Path, report: dict[str, Any]) -> None:
     assert judge(tmp_path, 0, report).reason == "crash"
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
-def test_a_probe_that_somebody_ended_hands_nothing_over(tmp_path: Path, signum: signal.Signals) -> None:
+def test_a_probe_that_somebody_ended_hands_nothing_over(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
     with pytest.raises(MachineError, match=signum.name):
         judge(tmp_path, -signum, {})
 
 
 def test_out_of_memory_in_the_probe_hands_nothing_over(tmp_path: Path) -> None:
-    failure = {**NO_GPU["failure"], "types": ["torch.OutOfMemoryError"], "message": "CUDA out of memory."}
+    failure = {
+        **NO_GPU["failure"],
+        "types": ["torch.OutOfMemoryError"],
+        "message": "CUDA out of memory.",
+    }
     with pytest.raises(MachineError, match="out of memory"):
         judge(tmp_path, 1, {"failure": failure})
 
@@ -81,11 +96,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_segfault_ends_the_probe_and_not_the_stage(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segfault_ends_the_probe_and_not_the_stage(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", _interpreter(elsewhere, "echo loading; kill -SEGV $$"))
     found = probe("bf16", log=elsewhere / "probe.log")
     assert found.reason == "crash" and "loading" in found.message
-    assert not list(elsewhere.rglob("probes/*"))  # a failure is asked for anew: tomorrow's driver may do it
+    assert not list(
+        elsewhere.rglob("probes/*")
+    )  # a failure is asked for anew: tomorrow's driver may do it
 
 
 def test_a_probe_that_hangs_is_ended(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +116,9 @@ def test_a_probe_that_hangs_is_ended(elsewhere: Path, monkeypatch: pytest.Monkey
         os.kill(int((elsewhere / "pid").read_text()), 0)
 
 
-def test_a_good_verdict_is_remembered_for_this_precision(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_good_verdict_is_remembered_for_this_precision(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = """echo x >> count; echo '{"attention": "sdpa/flash"}' > "$4\""""
     monkeypatch.setattr(sys, "executable", _interpreter(elsewhere, script))
     monkeypatch.chdir(elsewhere)

@@ -49,7 +49,9 @@ def test_a_text_file_has_one_prompt_a_line(tmp_path: Path) -> None:
 )
 def test_forms_of_a_row(tmp_path: Path, row: Any, text: str) -> None:
     prompt = _row(tmp_path, row)
-    assert prompt.given == {"prompt": text} and prompt.messages == ({"role": "user", "content": text},)
+    assert prompt.given == {"prompt": text} and prompt.messages == (
+        {"role": "user", "content": text},
+    )
 
 
 def test_conversations(tmp_path: Path) -> None:
@@ -66,7 +68,10 @@ def test_conversations(tmp_path: Path) -> None:
 
 def test_ids_and_system_prompts(tmp_path: Path) -> None:
     prompt = _row(tmp_path, {"id": "q-7", "system": "Be brief.", "prompt": "Hi"})
-    assert prompt.prompt_id == "q-7" and prompt.messages[0] == {"role": "system", "content": "Be brief."}
+    assert prompt.prompt_id == "q-7" and prompt.messages[0] == {
+        "role": "system",
+        "content": "Be brief.",
+    }
     assert _row(tmp_path, {"id": None, "prompt": "Hi"}).prompt_id == 1
 
 

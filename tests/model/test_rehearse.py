@@ -107,7 +107,9 @@ def test_auto_trains_as_the_same_rows_written_out(project: Path, box: Box) -> No
         ({"xformers.efficient_attention_forward_cutlass.default", "aten._scaled_dot_product_flash_attention.default"}, "sdpa", "xformers"),
     ],
 )  # fmt: skip
-def test_the_kernel_is_named_by_what_ran(operators: set[str], implementation: str, expected: str) -> None:
+def test_the_kernel_is_named_by_what_ran(
+    operators: set[str], implementation: str, expected: str
+) -> None:
     assert name_of(operators, implementation) == expected
 
 
@@ -118,7 +120,18 @@ def test_eager_that_was_asked_for_is_eager_in_the_stamp(project: Path, box: Box)
     assert box.run("train", "--config", "demo.yaml", *sets, cwd=project).code == 0
     run = project / "outputs" / "demo"
     assert json.loads((run / "backend.json").read_text())["attention"] == "eager"
-    other = box.run("train", "--config", "demo.yaml", "--resume", "--set", "train.max_steps=2", "--strict", cwd=project)
+    other = box.run(
+        "train",
+        "--config",
+        "demo.yaml",
+        "--resume",
+        "--set",
+        "train.max_steps=2",
+        "--strict",
+        cwd=project,
+    )
     assert other.code == 76 and "attention: eager → sdpa/flash" in other.err, other.err
-    warned = box.run("train", "--config", "demo.yaml", "--resume", "--set", "train.max_steps=2", cwd=project)
+    warned = box.run(
+        "train", "--config", "demo.yaml", "--resume", "--set", "train.max_steps=2", cwd=project
+    )
     assert warned.code == 0 and "attention: eager → sdpa/flash" in warned.err

@@ -1,4 +1,6 @@
-"""A conversation's answers are those of transformers' own generate, and what was read once is not read again."""
+"""A conversation's answers are those of transformers' own generate, and what was read once is not
+read again.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def llama() -> Any:
 
 @pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen3_5Text"])
 def test_a_conversation_goes_on_as_if_read_anew(family: str) -> None:
-    """What a prompt shares with the one before is not computed again, and that can't be seen in the answers."""
+    """What a prompt shares with the one before is not computed again, and that can't be seen in the
+    answers.
+    """
     model = random_model(family)
     stream, ids = Stream(model, STOPS, PAD), some_prompts(1)[0]
     for extra in ([9, 10, 11], [12], [13, 14]):
@@ -34,7 +38,9 @@ def test_a_conversation_goes_on_as_if_read_anew(family: str) -> None:
 def test_only_what_is_new_is_read(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     forward = Batch._forward
-    monkeypatch.setattr(Batch, "_forward", lambda self, ids: read.append(ids.shape[1]) or forward(self, ids))
+    monkeypatch.setattr(
+        Batch, "_forward", lambda self, ids: read.append(ids.shape[1]) or forward(self, ids)
+    )
     stream, ids = Stream(llama, [], PAD), some_prompts(1)[0]
     written = list(stream.tokens(ids, Sampling(6)))
     read.clear()
@@ -48,4 +54,6 @@ def test_an_answer_that_is_left_in_the_middle(llama: Any) -> None:
     begun = [next(tokens), next(tokens)]
     tokens.close()
     ids = [*ids, *begun, 9]
-    assert list(stream.tokens(ids, Sampling(8))) == list(Stream(llama, [], PAD).tokens(ids, Sampling(8)))
+    assert list(stream.tokens(ids, Sampling(8))) == list(
+        Stream(llama, [], PAD).tokens(ids, Sampling(8))
+    )

@@ -1,4 +1,6 @@
-"""Training through the real command: exact, resumable, stampable, and refusing what would be another training."""
+"""Training through the real command: exact, resumable, stampable, and refusing what would be
+another training.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ STEPS = 8  # of the project's demo.yaml
 
 
 @pytest.fixture(scope="module")
-def reference(tokenized_project: Path, box: Box, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def reference(
+    tokenized_project: Path, box: Box, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """Hash of the weights of one uninterrupted run, by method and precision."""
     known: dict[str, str] = {}
 
@@ -41,20 +45,37 @@ def _set(variant: str) -> list[str]:
 
 
 def _weights(folder: Path, run: str = "demo") -> str:
-    (path,) = [p for name in ("adapter", "model") for p in (folder / "outputs" / run / name).glob("*.safetensors")]
+    (path,) = [
+        p
+        for name in ("adapter", "model")
+        for p in (folder / "outputs" / run / name).glob("*.safetensors")
+    ]
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
+    ]
 
 
 def test_a_run_leaves_what_the_design_promises(project: Path, box: Box) -> None:
     ran = box.run("train", "--config", "demo.yaml", "--set", "train.eval_steps=4", cwd=project)
     assert ran.code == 0, ran.err
     run = project / "outputs" / "demo"
-    for name in ("config.yaml", "backend.json", "run.json", "events.jsonl", "chat_template.jinja", "adapter/adapter_model.safetensors", "adapter/tokenizer.json",
-                 "attempts/01-bnb/backend.json", "attempts/01-bnb/train.log", "attempts/01-bnb/checkpoints/checkpoint-8/manifest.json"):  # fmt: skip
+    for name in (
+        "config.yaml",
+        "backend.json",
+        "run.json",
+        "events.jsonl",
+        "chat_template.jinja",
+        "adapter/adapter_model.safetensors",
+        "adapter/tokenizer.json",
+        "attempts/01-bnb/backend.json",
+        "attempts/01-bnb/train.log",
+        "attempts/01-bnb/checkpoints/checkpoint-8/manifest.json",
+    ):
         assert (run / name).is_file(), name
     assert list((run / "tb" / "01-bnb").glob("events.out.tfevents.*.localhost.*"))
     record = json.loads((run / "run.json").read_text())
@@ -69,7 +90,9 @@ def test_a_run_leaves_what_the_design_promises(project: Path, box: Box) -> None:
     assert again.code == 76 and "--resume" in again.err and "--run demo-2" in again.err
 
 
-def test_the_resolved_config_runs_again_to_the_same_bytes(project: Path, box: Box, reference: dict[str, str]) -> None:
+def test_the_resolved_config_runs_again_to_the_same_bytes(
+    project: Path, box: Box, reference: dict[str, str]
+) -> None:
     assert box.run("train", "--config", "demo.yaml", cwd=project).code == 0
     shutil.copy(project / "outputs" / "demo" / "config.yaml", project / "again.yaml")
     ran = box.run("train", "--config", "again.yaml", "--run", "again", cwd=project)
@@ -87,7 +110,12 @@ def test_accumulation_weighs_tokens_and_not_batches(project: Path, box: Box) -> 
             "--set", f"train.batch_size={batch}", "--set", f"train.gradient_accumulation_steps={accumulation}", cwd=project,
         )  # fmt: skip
         assert ran.code == 0, ran.err
-        state = project / "outputs" / run / "attempts/01-bnb/checkpoints/checkpoint-1/trainer_state.json"
+        state = (
+            project
+            / "outputs"
+            / run
+            / "attempts/01-bnb/checkpoints/checkpoint-1/trainer_state.json"
+        )
         logged.append(json.loads(state.read_text())["log_history"][0])
     for other in logged[1:]:
         assert other["loss"] == pytest.approx(logged[0]["loss"], rel=1e-4)
@@ -120,7 +148,9 @@ def test_a_closed_terminal_does_not_end_a_run(project: Path, box: Box) -> None:
 
 
 def test_a_second_trainer_on_the_same_run_is_refused(project: Path, box: Box) -> None:
-    first = box.start("train", "--config", "demo.yaml", "--set", "train.max_steps=5000", cwd=project)
+    first = box.start(
+        "train", "--config", "demo.yaml", "--set", "train.max_steps=5000", cwd=project
+    )
     wait_for(project / "outputs/demo/attempts/01-bnb/progress.json")
     second = box.run("train", "--config", "demo.yaml", "--resume", cwd=project)
     assert second.code == 75, second.err
@@ -129,7 +159,9 @@ def test_a_second_trainer_on_the_same_run_is_refused(project: Path, box: Box) ->
     assert first.wait().code == 85
 
 
-def test_resume_after_the_last_step_trains_nothing_more(project: Path, box: Box, reference: dict[str, str]) -> None:
+def test_resume_after_the_last_step_trains_nothing_more(
+    project: Path, box: Box, reference: dict[str, str]
+) -> None:
     """The library's loop would train one step more."""
     assert box.run("train", "--config", "demo.yaml", cwd=project).code == 0
     record = json.loads((project / "outputs/demo/run.json").read_bytes())
@@ -151,11 +183,19 @@ def test_resume_after_the_last_step_trains_nothing_more(project: Path, box: Box,
     assert ran.code == 0 and "publishing" in ran.err, ran.err
     assert _weights(project) == reference["lora-fp32"]
     again = json.loads((project / "outputs/demo/run.json").read_bytes())
-    assert [again[key] for key in ("state", "steps", "last_loss")] == ["finished", record["steps"], record["last_loss"]]
+    assert [again[key] for key in ("state", "steps", "last_loss")] == [
+        "finished",
+        record["steps"],
+        record["last_loss"],
+    ]
 
 
-def _kill_until_done(box: Box, project: Path, variant: str, rounds: random.Random, seconds: float) -> int:
-    """SIGKILL at random moments, start again, until the run is finished; gives the number of kills that hit."""
+def _kill_until_done(
+    box: Box, project: Path, variant: str, rounds: random.Random, seconds: float
+) -> int:
+    """SIGKILL at random moments, start again, until the run is finished; gives the number of kills
+    that hit.
+    """
     kills = 0
     while True:
         resume = ["--resume"] if (project / "outputs/demo/backend.json").exists() else []
@@ -163,7 +203,9 @@ def _kill_until_done(box: Box, project: Path, variant: str, rounds: random.Rando
             shutil.rmtree(project / "outputs", ignore_errors=True)
         started = box.start("train", "--config", "demo.yaml", *_set(variant), *resume, cwd=project)
         if kills < 3:
-            if kills == 0:  # one that is sure to hit the loop; the others hit imports, loading and saving too
+            if (
+                kills == 0
+            ):  # one that is sure to hit the loop; the others hit imports, loading and saving too
                 wait_for(project / "outputs/demo/attempts/01-bnb/progress.json")
             else:
                 time.sleep(rounds.uniform(0.3, seconds))
@@ -228,20 +270,28 @@ def test_a_torn_checkpoint_is_passed_over_for_the_newest_whole_one(
     ],
 )
 def test_resume_refuses_another_training(project: Path, box: Box, change: str, field: str) -> None:
-    assert box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=1", cwd=project).code == 0
+    assert (
+        box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=1", cwd=project).code
+        == 0
+    )
     ran = box.run("train", "--run", "demo", "--resume", "--set", change, cwd=project)
     assert ran.code == 76
     assert f"refuse  {field}" in ran.err and "--run demo-2" in ran.err
 
 
 def test_resume_with_more_steps_goes_on(project: Path, box: Box) -> None:
-    assert box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=2", cwd=project).code == 0
+    assert (
+        box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=2", cwd=project).code
+        == 0
+    )
     before = json.loads((project / "outputs/demo/run.json").read_text())
     ran = box.run("train", "--run", "demo", "--resume", "--set", "train.max_steps=4", cwd=project)
     assert ran.code == 0, ran.err
     record = json.loads((project / "outputs/demo/run.json").read_text())
     assert record["steps"] == 4
-    assert record["first_loss"] == before["first_loss"] != record["last_loss"]  # of the run, not of its last process
+    assert (
+        record["first_loss"] == before["first_loss"] != record["last_loss"]
+    )  # of the run, not of its last process
 
 
 def test_resume_of_nothing(project: Path, box: Box) -> None:
@@ -249,7 +299,9 @@ def test_resume_of_nothing(project: Path, box: Box) -> None:
     assert ran.code == 66 and "without --resume" in ran.err
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(project: Path, box: Box) -> None:
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
+    project: Path, box: Box
+) -> None:
     ran = box.run(
         "train",
         "--config",
@@ -282,7 +334,10 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(project: Path, 
         BOX_BREAK="tests.faults:gradient_overflows_in_step_three",
     )  # fmt: skip
     assert ran.code == 80 and "gradient" in ran.err and "step 3" in ran.err, ran.err
-    kept = [path.name for path in (project / "outputs/demo/attempts/01-bnb/checkpoints").glob("checkpoint-*")]
+    kept = [
+        path.name
+        for path in (project / "outputs/demo/attempts/01-bnb/checkpoints").glob("checkpoint-*")
+    ]
     assert "checkpoint-2" in kept and "checkpoint-3" not in kept
 
 
@@ -295,15 +350,28 @@ def test_early_stopping_keeps_the_best(project: Path, box: Box) -> None:
     record = json.loads((project / "outputs/demo/run.json").read_text())
     assert record["stopped_early"] and record["steps"] < 60
     state = json.loads(
-        next((project / "outputs/demo/attempts/01-bnb/checkpoints").glob("checkpoint-*/trainer_state.json")).read_text()
+        next(
+            (project / "outputs/demo/attempts/01-bnb/checkpoints").glob(
+                "checkpoint-*/trainer_state.json"
+            )
+        ).read_text()
     )
-    best = min((entry["eval_loss"], entry["step"]) for entry in state["log_history"] if "eval_loss" in entry)
-    assert record["val_loss"] <= best[0] and record["published"] == f"checkpoint-{state['best_global_step'] or best[1]}"
+    best = min(
+        (entry["eval_loss"], entry["step"])
+        for entry in state["log_history"]
+        if "eval_loss" in entry
+    )
+    assert (
+        record["val_loss"] <= best[0]
+        and record["published"] == f"checkpoint-{state['best_global_step'] or best[1]}"
+    )
 
 
 @pytest.mark.parametrize("switch", ["lora.dora=true", "lora.rslora=true"])
 def test_lora_switches_reach_the_adapter(project: Path, box: Box, switch: str) -> None:
-    ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=2", "--set", switch, cwd=project)
+    ran = box.run(
+        "train", "--config", "demo.yaml", "--set", "train.max_steps=2", "--set", switch, cwd=project
+    )
     assert ran.code == 0, ran.err
     config = json.loads((project / "outputs/demo/adapter/adapter_config.json").read_text())
     assert config[{"lora.dora=true": "use_dora", "lora.rslora=true": "use_rslora"}[switch]] is True
@@ -321,7 +389,10 @@ def test_retention_goes_by_step_and_keeps_the_best(project: Path, box: Box) -> N
         cwd=project,
     )
     assert ran.code == 0, ran.err
-    kept = [path.name for path in (project / "outputs/demo/attempts/01-bnb/checkpoints").glob("checkpoint-*")]
+    kept = [
+        path.name
+        for path in (project / "outputs/demo/attempts/01-bnb/checkpoints").glob("checkpoint-*")
+    ]
     assert kept == ["checkpoint-8"]
 
 
@@ -340,7 +411,10 @@ def test_init_adapter_starts_from_another_runs_weights(project: Path, box: Box) 
         cwd=project,
     )
     assert ran.code == 0, ran.err
-    first, second = (json.loads((project / f"outputs/{name}/run.json").read_text()) for name in ("demo", "second"))
+    first, second = (
+        json.loads((project / f"outputs/{name}/run.json").read_text())
+        for name in ("demo", "second")
+    )
     assert second["first_loss"] < first["first_loss"]
     words = ["train", "--config", "demo.yaml", "--run", "third", "--init-adapter"]
     for more, said in (

@@ -1,4 +1,6 @@
-"""The Unsloth stack itself, where its environment is made: its failure without a GPU, and its training on a pretended one."""
+"""The Unsloth stack itself, where its environment is made: its failure without a GPU, and its
+training on a pretended one.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,25 @@ def python() -> Path:
     from sftplay.host.local import environments
 
     if "unsloth" not in environments.present():
-        pytest.skip("the unsloth environment is not made here (3 GB): inv install makes what training needs")
+        pytest.skip(
+            "the unsloth environment is not made here (3 GB): inv install makes what training needs"
+        )
     return environments.ensure("unsloth").python
 
 
 def _run(python: Path, *argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("UNSLOTH", "PYTHON"))}
-    env |= {"PYTHONPATH": str(ROOT), "SFTPLAY_STACK": "unsloth", "SFTPLAY_NONCE": "n" * 32, "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run([str(python), *argv], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    env = {
+        key: value for key, value in os.environ.items() if not key.startswith(("UNSLOTH", "PYTHON"))
+    }
+    env |= {
+        "PYTHONPATH": str(ROOT),
+        "SFTPLAY_STACK": "unsloth",
+        "SFTPLAY_NONCE": "n" * 32,
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    return subprocess.run(
+        [str(python), *argv], cwd=cwd, env=env, capture_output=True, text=True, check=False
+    )
 
 
 def _shapes(run: str) -> dict[str, list[int]]:
@@ -55,7 +68,9 @@ def test_the_data_stages_give_the_same_values_and_leave_transformers_alone(
     python: Path, project: Path, box: Box
 ) -> None:
     def values() -> object:
-        return json.loads((project / "data" / "tokenized" / "stamp.json").read_text())["facts"]["values_hash"]
+        return json.loads((project / "data" / "tokenized" / "stamp.json").read_text())["facts"][
+            "values_hash"
+        ]
 
     here = values()
     code = (
@@ -72,25 +87,47 @@ def test_the_data_stages_give_the_same_values_and_leave_transformers_alone(
 
 @pytest.mark.skipif(any(Path("/dev").glob("nvidia[0-9]*")), reason="this machine has a GPU")
 def test_without_a_gpu_the_real_unsloth_hands_over(python: Path, project: Path, box: Box) -> None:
-    ran = _run(python, "-m", "sftplay", "train", "--config", "demo.yaml", "--set", "backend=unsloth", cwd=project)
+    ran = _run(
+        python,
+        "-m",
+        "sftplay",
+        "train",
+        "--config",
+        "demo.yaml",
+        "--set",
+        "backend=unsloth",
+        cwd=project,
+    )
     assert ran.returncode == 79, ran.stderr
     folder = project / "outputs" / "demo" / "attempts" / "01-unsloth"
-    found = read_untrusted(folder / "handover.json", run="demo", attempt="01-unsloth", nonce="n" * 32)
+    found = read_untrusted(
+        folder / "handover.json", run="demo", attempt="01-unsloth", nonce="n" * 32
+    )
     assert found is not None and (found.reason, found.phase) == ("no_gpu", "probe")
     assert found.exception == "builtins.NotImplementedError" and "You need a GPU" in found.message
     assert "unsloth" in found.versions and "Traceback" in (folder / "probe.log").read_text()
     on = box.run(
-        "train", "--config", "demo.yaml", "--set", "backend=unsloth", "--handed-over-from", "01-unsloth", cwd=project
+        "train",
+        "--config",
+        "demo.yaml",
+        "--set",
+        "backend=unsloth",
+        "--handed-over-from",
+        "01-unsloth",
+        cwd=project,
     )
     assert on.code == 0, on.err
 
 
-@pytest.mark.skipif(any(Path("/dev").glob("nvidia[0-9]*")), reason="this machine has a GPU: tests/gpu asks it")
+@pytest.mark.skipif(
+    any(Path("/dev").glob("nvidia[0-9]*")), reason="this machine has a GPU: tests/gpu asks it"
+)
 @pytest.mark.parametrize("packing", [False, True])
 def test_unsloth_trains_as_bnb_does(
     python: Path, project: Path, box: Box, monkeypatch: pytest.MonkeyPatch, packing: bool
 ) -> None:
-    """Unsloth's own forward, kernels and trainer, on two layers: same tokens, loss and gradients, and an adapter for plain PEFT.
+    """Unsloth's own forward, kernels and trainer, on two layers: same tokens, loss and gradients,
+    and an adapter for plain PEFT.
 
     Packed, its attention has to keep rows apart; the plain run pads them.
     """
@@ -119,18 +156,37 @@ def test_unsloth_trains_as_bnb_does(
     )
     assert ran.returncode == 0, ran.stderr
     monkeypatch.chdir(project)
-    value = json.loads(report([Run("plain"), Run("uns")], {"stacks": ["cpu", "unsloth"]}).read_text())
+    value = json.loads(
+        report([Run("plain"), Run("uns")], {"stacks": ["cpu", "unsloth"]}).read_text()
+    )
     assert value["largest_difference"]["loss"] < 1e-3
     stamp = json.loads(Path("outputs/uns/backend.json").read_text())
     assert (stamp["backend"], stamp["fallback"]) == ("unsloth", None)
-    assert stamp["attention"].endswith(", packed") if packing else stamp["attention"] == "sdpa/flash"
+    assert (
+        stamp["attention"].endswith(", packed") if packing else stamp["attention"] == "sdpa/flash"
+    )
     assert "unsloth" in stamp["versions"]
-    configs = [json.loads(Path(f"outputs/{name}/adapter/adapter_config.json").read_text()) for name in ("plain", "uns")]
+    configs = [
+        json.loads(Path(f"outputs/{name}/adapter/adapter_config.json").read_text())
+        for name in ("plain", "uns")
+    ]
     for key in ("r", "lora_alpha", "use_rslora", "use_dora", "bias", "task_type", "auto_mapping"):
         assert configs[0][key] == configs[1][key], key
-    assert _shapes("plain") == _shapes("uns")  # BnB names each layer, Unsloth the kinds of layers: the same weights
+    assert _shapes("plain") == _shapes(
+        "uns"
+    )  # BnB names each layer, Unsloth the kinds of layers: the same weights
     portable = box.run(
-        "eval", "--run", "uns", "--config", "demo.yaml", "--set", "train.eval_samples=2", "--portable", cwd=project
+        "eval",
+        "--run",
+        "uns",
+        "--config",
+        "demo.yaml",
+        "--set",
+        "train.eval_samples=2",
+        "--portable",
+        cwd=project,
     )
     assert portable.code == 0, portable.err
-    assert json.loads(Path("outputs/uns/run.json").read_text())["portable"]["trained_by"] == "unsloth"
+    assert (
+        json.loads(Path("outputs/uns/run.json").read_text())["portable"]["trained_by"] == "unsloth"
+    )

@@ -14,7 +14,11 @@ from sftplay.page.scales import bins
 
 def _places(picture: str) -> list[tuple[float, float]]:
     pairs = re.findall(r'points="([^"]+)"', picture)
-    return [(float(x), float(y)) for line in pairs for x, y in (pair.split(",") for pair in line.split())]
+    return [
+        (float(x), float(y))
+        for line in pairs
+        for x, y in (pair.split(",") for pair in line.split())
+    ]
 
 
 def _parsed(picture: str) -> ET.Element:
@@ -60,9 +64,13 @@ def test_values_that_cannot_be_drawn_are_counted() -> None:
     assert "3 values could not be drawn" in line_chart("Loss", [Series("a", points)], log=True)
 
 
-@pytest.mark.parametrize("points", [[], [(0, math.nan)], [(5, 1.0)], [(0, 0.0), (1, 0.0)], [(0, 2.0), (1, 2.0)]])
+@pytest.mark.parametrize(
+    "points", [[], [(0, math.nan)], [(5, 1.0)], [(0, 0.0), (1, 0.0)], [(0, 2.0), (1, 2.0)]]
+)
 @pytest.mark.parametrize("log", [False, True])
-def test_odd_curves_are_drawn_or_said_to_be_empty(points: list[tuple[float, float]], log: bool) -> None:
+def test_odd_curves_are_drawn_or_said_to_be_empty(
+    points: list[tuple[float, float]], log: bool
+) -> None:
     picture = line_chart("Loss", [Series("a", points), Series("none", [])], log=log)
     _parsed(picture)
     assert "nan" not in picture.replace("values", "")
@@ -78,7 +86,13 @@ def test_a_histogram_has_a_bar_for_each_bin_and_its_marks() -> None:
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    root = _parsed(bars("ROUGE-L", [("base", 10.0), ("tuned", 40.0), ("bad", math.nan), ("worse", -5.0)], unit="%"))
+    root = _parsed(
+        bars(
+            "ROUGE-L",
+            [("base", 10.0), ("tuned", 40.0), ("bad", math.nan), ("worse", -5.0)],
+            unit="%",
+        )
+    )
     widths = [float(bar.get("width", "0")) for bar in root.iter("rect")]
     assert widths[1] == pytest.approx(4 * widths[0], rel=0.01)
     assert len(widths) == 3

@@ -48,8 +48,16 @@ def _every_part(words: str) -> str:
         html.notice("bad", words),
         html.tiles([(words, words, words)]),
         html.section(words, html.paragraph(words), html.preformatted(words), html.bullets([words])),
-        html.section("b", html.table([words, "n"], [[words, "1,234"]], caption=words), html.facts([(words, words)])),
-        html.section("c", html.side_by_side(words, html.heading(words)), html.details(words, html.code(words))),
+        html.section(
+            "b",
+            html.table([words, "n"], [[words, "1,234"]], caption=words),
+            html.facts([(words, words)]),
+        ),
+        html.section(
+            "c",
+            html.side_by_side(words, html.heading(words)),
+            html.details(words, html.code(words)),
+        ),
         html.mark("good", words),
         lead=words,
         footer=words,
@@ -77,7 +85,9 @@ def test_a_page_needs_nothing_but_itself() -> None:
 
 
 def test_columns_of_numbers_stand_right() -> None:
-    table = html.table(["metric", "loss", "note"], [["a", "1.25", "x"], ["b", html.mark("good", "−0.5"), "2"]])
+    table = html.table(
+        ["metric", "loss", "note"], [["a", "1.25", "x"], ["b", html.mark("good", "−0.5"), "2"]]
+    )
     assert table.count('class="number"') == 3  # the head and two cells of the second column
     assert '<th scope="row">a</th>' in table
 
@@ -91,7 +101,9 @@ def test_sections_are_linked_where_there_are_several() -> None:
 
 def _luminance(colour: str) -> float:
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 

@@ -42,7 +42,9 @@ def test_numbers_are_short() -> None:
 
 
 @given(st.lists(st.tuples(finite, finite), max_size=300), st.integers(3, 60))
-def test_thinning_keeps_ends_and_takes_true_points_in_order(points: list[tuple[float, float]], limit: int) -> None:
+def test_thinning_keeps_ends_and_takes_true_points_in_order(
+    points: list[tuple[float, float]], limit: int
+) -> None:
     points = sorted(points)
     kept = thinned(points, limit)
     assert len(kept) == min(limit, len(points))
@@ -69,7 +71,12 @@ def test_smoothing_begins_at_the_first_value_and_follows() -> None:
     assert smoothed([], 0.5) == []
 
 
-@given(st.lists(st.integers(-1000, 100_000) | st.floats(-1, 1).map(lambda value: round(value, 3)), max_size=200))
+@given(
+    st.lists(
+        st.integers(-1000, 100_000) | st.floats(-1, 1).map(lambda value: round(value, 3)),
+        max_size=200,
+    )
+)
 def test_bins_count_every_value_once(values: list[float]) -> None:
     made = bins(values, 20)
     assert sum(count for *_, count in made) == len(values)

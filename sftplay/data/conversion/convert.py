@@ -1,4 +1,6 @@
-"""One piece of raw rows → processed lines, in a worker or in this process: parse, convert, hash, split. Pure."""
+"""One piece of raw rows → processed lines, in a worker or in this process: parse, convert, hash,
+split. Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ from itertools import compress
 from typing import Any, NamedTuple
 
 from sftplay.data import exact_json
-from sftplay.data.conversion.suspicious_characters import count_suspicious_characters, may_be_suspicious
+from sftplay.data.conversion.suspicious_characters import (
+    count_suspicious_characters,
+    may_be_suspicious,
+)
 from sftplay.data.findings import Finding, Findings
 from sftplay.data.formats.fields import converter
 from sftplay.data.formats.measure import measure
@@ -43,7 +48,9 @@ class ConversionTask:
 
 @dataclass(frozen=True)
 class SplitRows:
-    """Accepted rows of one split, in order: their lines joined, and for each its key, length in bytes, and characters."""
+    """Accepted rows of one split, in order: their lines joined, and for each its key, length in
+    bytes, and characters.
+    """
 
     lines: bytes
     keys: array[int]
@@ -61,7 +68,9 @@ class SplitRows:
                 kept.append(self.lines[at : at + size])
             at += size
         columns = (
-            array(column.typecode, (value for place, value in enumerate(column) if place not in gone))
+            array(
+                column.typecode, (value for place, value in enumerate(column) if place not in gone)
+            )
             for column in (self.keys, self.sizes, self.asked, self.answered)
         )
         return SplitRows(b"".join(kept), *columns)
@@ -138,7 +147,9 @@ class _Made:
             self._note(made, notes, line)
 
     def _read(self, row: Any, notes: RowNotes) -> tuple[_Row, bool, int, int]:
-        """Read a row: what is written of it, whether it has reasoning, characters of the other turns and of the answers."""
+        """Read a row: what is written of it, whether it has reasoning, characters of the other
+        turns and of the answers.
+        """
         plan = self._work.plan
         messages = self._to_messages(row, notes)
         tools = tools_of(row, plan.tools) if plan.tools and type(row) is dict else []
@@ -163,7 +174,9 @@ class _Made:
         if has_placeholder(made.content):
             self._findings.add(PLACEHOLDERS, place)
         for what in dict.fromkeys(notes.fixes):
-            self._findings.add(Finding("fixed_turns", "note", f"{what} (data.odd_turns: fix)"), place)
+            self._findings.add(
+                Finding("fixed_turns", "note", f"{what} (data.odd_turns: fix)"), place
+            )
         for finding in dict.fromkeys(notes.findings):
             self._findings.add(finding, place)
         for name, value in notes.unused.items():
@@ -190,14 +203,20 @@ def _in_splits(rows: list[tuple[bytes, int, int]], borders: Borders) -> tuple[Sp
     if sys.byteorder == "little":  # a key reads from its first byte on
         keys.byteswap()
     lines = [
-        b'{"messages":%b,"id":"%b"}\n' % (content, hexlify(name)) for content, name in zip(contents, names, strict=True)
+        b'{"messages":%b,"id":"%b"}\n' % (content, hexlify(name))
+        for content, name in zip(contents, names, strict=True)
     ]
     places = list(map(borders.split_of, keys))
     splits = []
     for split in range(len(SPLITS)):
         chosen = [place == split for place in places]
         mine = list(compress(lines, chosen))
-        counts = (array(kind, compress(of, chosen)) for kind, of in (("Q", keys), ("L", asked), ("L", answered)))
+        counts = (
+            array(kind, compress(of, chosen))
+            for kind, of in (("Q", keys), ("L", asked), ("L", answered))
+        )
         own_keys, own_asked, own_answered = counts
-        splits.append(SplitRows(b"".join(mine), own_keys, array("L", map(len, mine)), own_asked, own_answered))
+        splits.append(
+            SplitRows(b"".join(mine), own_keys, array("L", map(len, mine)), own_asked, own_answered)
+        )
     return tuple(splits)

@@ -1,4 +1,6 @@
-"""Raw files, one after the other, cut into work: each is opened, its first rows decide its format, its pieces follow."""
+"""Raw files, one after the other, cut into work: each is opened, its first rows decide its format,
+its pieces follow.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,11 @@ from sftplay.settings import DataSettings
 _PEEKED = 4  # pieces without a readable row, then the file is given up
 
 
-def work(files: tuple[RawFile, ...], settings: DataSettings, reports: list[FileReport]) -> Iterator[ConversionTask]:
-    """Yield pieces of all files with how to read them. Each file's report is added to `reports` when it is opened.
+def work(
+    files: tuple[RawFile, ...], settings: DataSettings, reports: list[FileReport]
+) -> Iterator[ConversionTask]:
+    """Yield pieces of all files with how to read them. Each file's report is added to `reports`
+    when it is opened.
 
     Raises:
         DataError: a file that can't be read, or is in no known format (65).
@@ -34,7 +39,11 @@ def work(files: tuple[RawFile, ...], settings: DataSettings, reports: list[FileR
         reports.append(entry)
         pieces = read_pieces(file, facts)
         first, rows = _peek(pieces, file.name)
-        entry.kind, entry.compression, entry.encoding = facts["kind"], facts["compression"], facts["encoding"]
+        entry.kind, entry.compression, entry.encoding = (
+            facts["kind"],
+            facts["compression"],
+            facts["encoding"],
+        )
         if not rows:
             entry.notes.append("no rows")
             console.warning(f"{file.name}: no rows in it")
@@ -43,7 +52,13 @@ def work(files: tuple[RawFile, ...], settings: DataSettings, reports: list[FileR
         entry.format, entry.evidence = plan.format, plan.evidence
         for piece in chain(first, pieces):
             yield ConversionTask(
-                number, file.name, plan, edges, piece, settings.reasoning == "strip", settings.odd_turns == "fix"
+                number,
+                file.name,
+                plan,
+                edges,
+                piece,
+                settings.reasoning == "strip",
+                settings.odd_turns == "fix",
             )
 
 
@@ -53,7 +68,10 @@ def _peek(pieces: Iterator[Piece], name: str) -> tuple[list[Piece], list[Any]]:
     rejects: list[Reject] = []
     for piece in pieces:
         first.append(piece)
-        rows = [row for (_, _, row), _ in zip(piece.parsed(rejects, name), range(LOOKED_AT), strict=False)]
+        rows = [
+            row
+            for (_, _, row), _ in zip(piece.parsed(rejects, name), range(LOOKED_AT), strict=False)
+        ]
         if rows:
             return first, rows
         if len(first) == _PEEKED:

@@ -1,4 +1,7 @@
-"""Counts of what `process` did: report.json and a few lines for the screen. Rows in = out + rejected + duplicates, always."""
+"""Counts of what `process` did: report.json and a few lines for the screen.
+
+Rows in = out + rejected + duplicates, always.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ class FileReport:
 
 
 class CharacterCounts:
-    """Numbers of characters, kept as a histogram: exact below 4,096, to 1 part in 128 above (memory stays bounded)."""
+    """Numbers of characters, kept as a histogram: exact below 4,096, to 1 part in 128 above (memory
+    stays bounded).
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
@@ -136,12 +141,15 @@ class ProcessCounts:
         self.reasons.update(bad.reason for bad in done.rejects)
         for bad in done.rejects:
             self.findings.add(
-                Finding("rejected", "reject", f"set aside: {bad.reason}", _advice(bad.reason)), bad.place(file.file)
+                Finding("rejected", "reject", f"set aside: {bad.reason}", _advice(bad.reason)),
+                bad.place(file.file),
             )
         self.findings.merge(done.findings)
         if done.rejects and not self.first_place:
             self.first_place = done.rejects[0].place(file.file)
-        self.first_rejects += [bad.describe(file.file) for bad in done.rejects[: 3 - len(self.first_rejects)]]
+        self.first_rejects += [
+            bad.describe(file.file) for bad in done.rejects[: 3 - len(self.first_rejects)]
+        ]
         add_names(file.dropped_keys, done.dropped)
         if done.note:
             file.notes.append(done.note)
@@ -210,13 +218,21 @@ def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
         console.info(f"… and {len(counts.files) - SHOWN_FILES} more files, in report.json")
     if counts.reasoning:
         reasoning = settings.reasoning
-        done = "taken out" if reasoning == "strip" else "kept, and trained where the chat template prints it"
-        console.info(f"reasoning (<think>) in {count_of(counts.reasoning)}: {done} (data.reasoning: {reasoning})")
+        done = (
+            "taken out"
+            if reasoning == "strip"
+            else "kept, and trained where the chat template prints it"
+        )
+        console.info(
+            f"reasoning (<think>) in {count_of(counts.reasoning)}: {done} (data.reasoning: {reasoning})"
+        )
     if counts.duplicates:
         console.warning(f"{count_of(counts.duplicates, 'exact duplicate')} removed")
     _say_alike(counts.alike)
     if counts.rejected:
-        console.warning(f"{count_of(counts.rejected)} of {counts.rows_in:,} set aside: {counts.reasons_text()}")
+        console.warning(
+            f"{count_of(counts.rejected)} of {counts.rows_in:,} set aside: {counts.reasons_text()}"
+        )
         for line in counts.first_rejects:
             console.warning(line)
         console.info(f"they are in {folder}/rejects.jsonl")
@@ -238,7 +254,9 @@ def _say_alike(alike: NearDuplicateCount | None) -> None:
     if alike is None or not alike.found.pairs:
         return
     sample = (
-        f" among {alike.found.looked_at:,} rows looked at (a sample: {SAMPLE:,} at most)" if alike.is_sample else ""
+        f" among {alike.found.looked_at:,} rows looked at (a sample: {SAMPLE:,} at most)"
+        if alike.is_sample
+        else ""
     )
     console.info(
         f"{count_of(len(alike.found.pairs), 'near duplicate')}{sample}, {alike.across:,} of them across splits"
@@ -247,4 +265,8 @@ def _say_alike(alike: NearDuplicateCount | None) -> None:
 
 def _advice(reason: str) -> str:
     fix = "fix the turns in the raw rows, or have it done: --set data.odd_turns=fix"
-    return fix if reason in TURNS_OUT_OF_ORDER else "the rows with their reasons are in rejects.jsonl: fix the raw file"
+    return (
+        fix
+        if reason in TURNS_OUT_OF_ORDER
+        else "the rows with their reasons are in rejects.jsonl: fix the raw file"
+    )

@@ -14,7 +14,10 @@ def _suspicious(what: str, todo: str = "", severity: Any = "warning") -> Finding
 
 _FIX = "convert the raw file from its true encoding, or fix these rows"
 _KINDS = (
-    (re.compile("\ufffd"), _suspicious("U+FFFD stands where a character was lost in an earlier conversion", _FIX)),
+    (
+        re.compile("\ufffd"),
+        _suspicious("U+FFFD stands where a character was lost in an earlier conversion", _FIX),
+    ),
     (
         re.compile("Ã[\u0080-\u00bf]|Â[\u00a0-\u00bf]|â€[\u0080-\u00bf™œžš¢¦“”]"),
         _suspicious("UTF-8 that was read in another encoding (as in `Ã©` for é)", _FIX),
@@ -39,11 +42,16 @@ _KINDS = (
     ),
     (
         re.compile("[\u00ad\u200b\u2060\ufeff]"),
-        _suspicious("invisible characters (zero-width space, soft hyphen, byte-order mark)", severity="note"),
+        _suspicious(
+            "invisible characters (zero-width space, soft hyphen, byte-order mark)", severity="note"
+        ),
     ),
     (
         re.compile("\r"),
-        _suspicious("carriage returns (line ends of Windows): the model learns to write them", severity="note"),
+        _suspicious(
+            "carriage returns (line ends of Windows): the model learns to write them",
+            severity="note",
+        ),
     ),
 )
 # the first character of each: a set is searched many times as fast as a choice of patterns
@@ -53,7 +61,9 @@ _FIRST = re.compile(
 
 
 def may_be_suspicious(content: bytes) -> bool:
-    """Tell whether messages, as orjson writes them, need a closer look: it escapes all control characters but DEL."""
+    """Tell whether messages, as orjson writes them, need a closer look: it escapes all control
+    characters but DEL.
+    """
     return not content.isascii() or b"\\u" in content or b"\\r" in content or b"\x7f" in content
 
 
@@ -62,7 +72,9 @@ def has_suspicious_characters(text: str) -> bool:
     return bool(_FIRST.search(text)) and any(pattern.search(text) for pattern, _ in _KINDS)
 
 
-def count_suspicious_characters(messages: list[dict[str, Any]], place: str, findings: Findings) -> None:
+def count_suspicious_characters(
+    messages: list[dict[str, Any]], place: str, findings: Findings
+) -> None:
     """Count what is odd in a row's texts, each kind once a row."""
     text = "\n".join(message["content"] for message in messages)
     if not has_suspicious_characters(text):

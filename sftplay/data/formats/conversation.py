@@ -1,7 +1,10 @@
-"""Lists of messages, in OpenAI's and ShareGPT's dialects, checked turn by turn; tool calls and marks of what to train are kept.
+"""Lists of messages, in OpenAI's and ShareGPT's dialects, checked turn by turn; tool calls and
+marks of what to train are kept.
 
-An accepted conversation: at most one system turn, first; then user and assistant in turn, ending with the assistant; tool
-results stand between two assistant turns. Anything else is refused by name: nothing is reordered, merged or cut.
+An accepted conversation: at most one system turn, first; then user and assistant in turn, ending
+with the assistant; tool
+results stand between two assistant turns. Anything else is refused by name: nothing is reordered,
+merged or cut.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ TURNS_OUT_OF_ORDER = (
     "two user turns in a row",
     "two assistant turns in a row",
 )
-CALL_ROLES = ("function_call", "tool_call")  # a call as a turn of its own, its content JSON (ShareGPT, ms-swift)
+CALL_ROLES = (
+    "function_call",
+    "tool_call",
+)  # a call as a turn of its own, its content JSON (ShareGPT, ms-swift)
 _READ = frozenset({"tool_calls", "function_call", *MARKS})
 ROLES: Mapping[str, str] = {
     "system": "system",
@@ -61,7 +67,8 @@ def read_messages(items: Any, notes: RowNotes) -> list[Message]:
     """Turn messages of any dialect into ours, in order, texts untouched.
 
     Args:
-        notes: gets the keys that are not used, and what was fixed; says whether turns out of order may be.
+        notes: gets the keys that are not used, and what was fixed; says whether turns out of order
+            may be.
 
     Raises:
         BadRowError: not a conversation that can be trained on.
@@ -71,7 +78,12 @@ def read_messages(items: Any, notes: RowNotes) -> list[Message]:
     messages: list[Message] = []
     for item in items:
         message = _read_message(item, notes)
-        if messages and type(item) is dict and _role_of(item) in CALL_ROLES and messages[-1]["role"] == "assistant":
+        if (
+            messages
+            and type(item) is dict
+            and _role_of(item) in CALL_ROLES
+            and messages[-1]["role"] == "assistant"
+        ):
             messages[-1] = _with_calls(messages[-1], message)
         else:
             messages.append(message)
@@ -88,7 +100,9 @@ def read_messages(items: Any, notes: RowNotes) -> list[Message]:
 def _with_calls(before: Message, call: Message) -> Message:
     """Add a call that is a turn of its own to the assistant's turn before it."""
     if before.get("train") != call.get("train"):
-        raise BadRowError("marks that contradict each other", "a turn and the tool call that belongs to it")
+        raise BadRowError(
+            "marks that contradict each other", "a turn and the tool call that belongs to it"
+        )
     return {**before, "tool_calls": [*before.get("tool_calls", []), *call["tool_calls"]]}
 
 
@@ -100,7 +114,9 @@ def check_turns(messages: list[Message]) -> None:
         if role not in _MAY_FOLLOW[before]:
             raise BadRowError(_order_problem(before, role), f"message {number}")
         if role != "tool" and not message["content"].strip() and "tool_calls" not in message:
-            raise BadRowError("empty answer" if role == "assistant" else f"empty {role} text", f"message {number}")
+            raise BadRowError(
+                "empty answer" if role == "assistant" else f"empty {role} text", f"message {number}"
+            )
         before = role
     if before != "assistant":
         answered = any(message["role"] == "assistant" for message in messages)
@@ -108,7 +124,9 @@ def check_turns(messages: list[Message]) -> None:
 
 
 def fix_turns(messages: list[Message], fixed: list[str]) -> list[Message]:
-    """Return the conversation from its first user turn on, plain turns of one speaker in a row joined by a blank line."""
+    """Return the conversation from its first user turn on, plain turns of one speaker in a row
+    joined by a blank line.
+    """
     system = messages[:1] if messages and messages[0]["role"] == "system" else []
     turns = messages[len(system) :]
     while turns and turns[0]["role"] == "assistant":
@@ -117,7 +135,10 @@ def fix_turns(messages: list[Message], fixed: list[str]) -> list[Message]:
     joined: list[Message] = []
     for turn in turns:
         before = joined[-1] if joined else {}
-        if before.keys() == turn.keys() == {"role", "content"} and before["role"] == turn["role"] != "tool":
+        if (
+            before.keys() == turn.keys() == {"role", "content"}
+            and before["role"] == turn["role"] != "tool"
+        ):
             joined[-1] = {**turn, "content": f"{before['content']}\n\n{turn['content']}"}
             fixed.append(JOINED_TURNS)
         else:
@@ -153,7 +174,9 @@ def _read_message(item: Any, notes: RowNotes) -> Message:
     if type(text) is not str:
         text = "" if text is None and "tool_calls" in more else read_text(text, f"{ours} text")
     if REASONING in more and "<think>" in text:
-        raise BadRowError("reasoning stands twice", "in a key of its own and as <think> in the text")
+        raise BadRowError(
+            "reasoning stands twice", "in a key of its own and as <think> in the text"
+        )
     return {"role": ours, "content": text, **more}
 
 
@@ -163,7 +186,9 @@ def _role_of(item: dict[str, Any]) -> str:
 
 
 def _read_more(item: dict[str, Any], role: str, read: set[str], notes: RowNotes) -> Message:
-    """Read what a message holds next to role and text: calls, whose result it is, reasoning, whether it is trained."""
+    """Read what a message holds next to role and text: calls, whose result it is, reasoning,
+    whether it is trained.
+    """
     more: Message = {}
     calls = item.get("tool_calls") or item.get("function_call")
     if calls:
@@ -197,7 +222,9 @@ def read_text(value: Any, what: str) -> str:
         kinds = [str(part.get("type", "text")) for part in value]
         other = next((kind for kind in kinds if kind != "text"), None)
         if other is not None:
-            raise BadRowError(f"a part that is no text: {other[:20]}", f"{what}: only texts can be trained on")
+            raise BadRowError(
+                f"a part that is no text: {other[:20]}", f"{what}: only texts can be trained on"
+            )
         return "".join(read_text(part.get("text"), what) for part in value)
     raise BadRowError(f"{what} that is not text", f"it is {kind_of(value)}: write it in quotes")
 

@@ -34,14 +34,18 @@ class _Columns:
 _BY_COLUMNS = (
     _Columns("sftplay", "user", "assistant"),
     _Columns("alpaca", "instruction", "output", ("input", CONTEXT_KEY)),
-    _Columns("alpaca", "instruction", "response", ("input", CONTEXT_KEY)),  # dolly's names for the same
+    _Columns(
+        "alpaca", "instruction", "response", ("input", CONTEXT_KEY)
+    ),  # dolly's names for the same
     _Columns("prompt_completion", "prompt", "completion"),
     _Columns("prompt_completion", "prompt", "response"),
     _Columns("question_answer", "question", "answer"),
     _Columns("question_answer", "question", "response"),
     _Columns("question_answer", "query", "response"),
 )
-EXAMPLE = "data.fields, for example --set data.fields.user=QUESTION --set data.fields.assistant=ANSWER"
+EXAMPLE = (
+    "data.fields, for example --set data.fields.user=QUESTION --set data.fields.assistant=ANSWER"
+)
 
 
 def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
@@ -53,7 +57,8 @@ def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
         file: its name, for messages.
 
     Raises:
-        DataError: no format fits, or columns asked for are not there (65). ConfigError: contradictory fields (78).
+        DataError: no format fits, or columns asked for are not there (65). ConfigError:
+            contradictory fields (78).
     """
     fields = _checked_fields(settings.fields, rows, file)
     if "messages" in fields or {"user", "assistant"} <= set(fields):
@@ -62,7 +67,9 @@ def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
         return replace(RowFormat("fields", shape, f"data.fields: {said}"), **_as_plan(fields))
     counts: Counter[RowFormat] = Counter()
     for row in rows:
-        plan = next((plan for plan in plans_for(row) if settings.format in ("auto", plan.format)), None)
+        plan = next(
+            (plan for plan in plans_for(row) if settings.format in ("auto", plan.format)), None
+        )
         if plan is not None:
             counts[plan] += 1
     if not counts:
@@ -108,7 +115,9 @@ def plans_for(row: Any) -> Iterator[RowFormat]:
 
 
 def _dialect(items: list[Any]) -> str:
-    """Return `messages` (OpenAI: role, content) or `sharegpt` (from, value), by the first message; empty where it is neither."""
+    """Return `messages` (OpenAI: role, content) or `sharegpt` (from, value), by the first message;
+    empty where it is neither.
+    """
     first = items[0] if items and type(items[0]) is dict else {}
     for name, role, text in zip(("messages", "sharegpt"), ROLE_KEYS, TEXT_KEYS, strict=True):
         if role in first and (text in first or "tool_calls" in first):
@@ -121,14 +130,18 @@ def _describe(plan: RowFormat) -> str:
         return "a list of two: what the user says, and the answer"
     if plan.shape == CONVERSATION:
         keys = "role/content" if plan.format == "messages" else "from/value"
-        return f"`{plan.messages}`, a list of {keys}" if plan.messages else f"a list of {keys} itself"
+        return (
+            f"`{plan.messages}`, a list of {keys}" if plan.messages else f"a list of {keys} itself"
+        )
     return f"`{plan.user}` and `{plan.assistant}`"
 
 
 def _checked_fields(given: FieldMap | None, rows: Sequence[Any], file: str) -> dict[str, str]:
     fields: dict[str, str] = given.model_dump(exclude_none=True) if given else {}
     if "messages" in fields and {"user", "input", "assistant"} & set(fields):
-        raise ConfigError("data.fields: `messages` stands for user, input and assistant: give one or the others")
+        raise ConfigError(
+            "data.fields: `messages` stands for user, input and assistant: give one or the others"
+        )
     columns = _columns(rows)
     for name, key in fields.items():
         if key not in columns:
@@ -142,7 +155,9 @@ def _checked_fields(given: FieldMap | None, rows: Sequence[Any], file: str) -> d
 
 
 def _as_plan(fields: dict[str, str]) -> dict[str, Any]:
-    plan: dict[str, Any] = {name: key for name, key in fields.items() if name not in ("input", "tools")}
+    plan: dict[str, Any] = {
+        name: key for name, key in fields.items() if name not in ("input", "tools")
+    }
     lists = {"extra": fields.get("input"), "tools": fields.get("tools")}
     return plan | {name: (key,) for name, key in lists.items() if key}
 
@@ -151,9 +166,19 @@ def _nothing_fits(rows: Sequence[Any], format_name: str, file: str) -> DataError
     columns = _columns(rows)
     known = [name for name in FieldMap.model_fields if name in columns]
     hint = f"; {', '.join(known)} alone is not enough" if known else ""
-    seen = f"the columns are {_listed(columns)}{hint}" if columns else f"a row is {str(rows[0])[:60]!r}"
-    what = "no known row format" if format_name == "auto" else f"no row is in the format {format_name} (data.format)"
-    return DataError(f"{what}: {seen}", where=file, todo=f"say which column holds what, by {EXAMPLE}")
+    seen = (
+        f"the columns are {_listed(columns)}{hint}"
+        if columns
+        else f"a row is {str(rows[0])[:60]!r}"
+    )
+    what = (
+        "no known row format"
+        if format_name == "auto"
+        else f"no row is in the format {format_name} (data.format)"
+    )
+    return DataError(
+        f"{what}: {seen}", where=file, todo=f"say which column holds what, by {EXAMPLE}"
+    )
 
 
 def _columns(rows: Sequence[Any]) -> list[str]:

@@ -1,4 +1,6 @@
-"""Rows of named texts: user and assistant, alpaca, question and answer, prompt and completion, and pairs."""
+"""Rows of named texts: user and assistant, alpaca, question and answer, prompt and completion, and
+pairs.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,23 @@ from sftplay.data.formats.unused_keys import read_row_keys
 from sftplay.data.rejects import BadRowError
 
 ToMessages = Callable[[Any, RowNotes], list[Message]]
-ANSWER_KEYS = ("answer", "assistant", "response", "output", "completion", "content", "text", "value")
+ANSWER_KEYS = (
+    "answer",
+    "assistant",
+    "response",
+    "output",
+    "completion",
+    "content",
+    "text",
+    "value",
+)
 ASK_KEYS = ("user", "question", "prompt", "instruction", "content", "text", "value")
 
 
 def converter(plan: RowFormat) -> ToMessages:
-    """Return the function that turns a parsed row of this format into messages; it raises BadRowError."""
+    """Return the function that turns a parsed row of this format into messages; it raises
+    BadRowError.
+    """
     if plan.shape == PAIRS:
         return _from_pair
     if plan.shape == CONVERSATION:
@@ -60,10 +73,17 @@ def _fields(plan: RowFormat) -> ToMessages:
 
 def _earlier_turns(history: Any) -> list[Message]:
     """Read pairs of question and answer that lie before a row's own."""
-    if type(history) is not list or any(type(pair) is not list or len(pair) != 2 for pair in history):
-        raise BadRowError("a history that can't be read", "a list of [question, answer] pairs is required")
+    if type(history) is not list or any(
+        type(pair) is not list or len(pair) != 2 for pair in history
+    ):
+        raise BadRowError(
+            "a history that can't be read", "a list of [question, answer] pairs is required"
+        )
     texts = [read_text(text, "text in the history") for pair in history for text in pair]
-    return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
+    return [
+        {"role": ("user", "assistant")[place % 2], "content": text}
+        for place, text in enumerate(texts)
+    ]
 
 
 def _with_reasoning(answer: Message, reasoning: Any, key: str) -> Message:
@@ -92,17 +112,25 @@ def _conversation(plan: RowFormat) -> ToMessages:
 
 
 def _joined(row: dict[str, Any], plan: RowFormat, notes: RowNotes) -> list[Message]:
-    """Read prompt and completion as messages: one conversation (TRL's conversational prompt-completion format)."""
+    """Read prompt and completion as messages: one conversation (TRL's conversational
+    prompt-completion format).
+    """
     for key in (*plan.extra, plan.history, plan.reasoning):
         notes.skip(key, row.get(key))  # they belong to rows of single texts
     ask, answer = row.get(plan.user), row.get(plan.assistant)
-    head = ask if type(ask) is list else [{"role": "user", "content": _text(row, plan.user, "user text")}]
+    head = (
+        ask
+        if type(ask) is list
+        else [{"role": "user", "content": _text(row, plan.user, "user text")}]
+    )
     tail = (
         answer
         if type(answer) is list
         else [{"role": "assistant", "content": _text(row, plan.assistant, "assistant text")}]
     )
-    return _with_system(read_messages([*head, *tail], notes), row.get(plan.system) if plan.system else None)
+    return _with_system(
+        read_messages([*head, *tail], notes), row.get(plan.system) if plan.system else None
+    )
 
 
 def _from_pair(row: Any, notes: RowNotes) -> list[Message]:
@@ -124,7 +152,10 @@ def _side(value: Any, keys: tuple[str, ...], what: str, notes: RowNotes) -> str:
     if key is None and len(value) == 1:
         key = next(iter(value))
     if key is None:
-        raise BadRowError("no answer" if what == "assistant text" else f"no {what}", f"keys: {', '.join(value)}"[:100])
+        raise BadRowError(
+            "no answer" if what == "assistant text" else f"no {what}",
+            f"keys: {', '.join(value)}"[:100],
+        )
     read_row_keys(value, frozenset({key}), notes)
     return read_text(value[key], what)
 
@@ -133,7 +164,9 @@ def _text(row: dict[str, Any], key: str, what: str) -> str:
     try:
         return read_text(row.get(key), what)
     except BadRowError as bad:
-        raise BadRowError(bad.reason, bad.detail or f"`{key}` is {'null' if key in row else 'missing'}") from None
+        raise BadRowError(
+            bad.reason, bad.detail or f"`{key}` is {'null' if key in row else 'missing'}"
+        ) from None
 
 
 def _with_system(turns: list[Message], system: Any) -> list[Message]:

@@ -1,4 +1,6 @@
-"""Values of tables (Arrow) and parsers as JSON has them: what JSON has no form for is refused by name, never written otherwise."""
+"""Values of tables (Arrow) and parsers as JSON has them: what JSON has no form for is refused by
+name, never written otherwise.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ _64_BITS = 1 << 63
 
 
 def json_value(value: Any, what: str) -> Any:
-    """Return a value with nothing in it but what JSON has; decimals keep their digits, maps become objects.
+    """Return a value with nothing in it but what JSON has; decimals keep their digits, maps become
+    objects.
 
     Raises:
         BadRowError: NaN, bytes, a date and so on; `what` names where.
@@ -33,7 +36,9 @@ def json_value(value: Any, what: str) -> Any:
         return {_key(key, what): json_value(item, what) for key, item in value}  # an Arrow map
     if kind is list:
         return [json_value(item, what) for item in value]
-    raise BadRowError("a value that JSON does not have", f"a {kind.__name__} in {what}: write it as text")
+    raise BadRowError(
+        "a value that JSON does not have", f"a {kind.__name__} in {what}: write it as text"
+    )
 
 
 def _key(key: Any, what: str) -> str:

@@ -21,7 +21,8 @@ def measure(messages: list[Message]) -> tuple[int, int]:
             text += "".join(texts_in(message["tool_calls"]))
         if "\x00" in text:
             raise BadRowError(
-                "a NUL character in a text", f"in the {message['role']}'s, at character {text.index(chr(0))}"
+                "a NUL character in a text",
+                f"in the {message['role']}'s, at character {text.index(chr(0))}",
             )
         if message["role"] == "assistant" and "train" not in message:
             answered += len(text)

@@ -1,7 +1,8 @@
-"""Nulls by which Arrow fills up structs: the arguments of different calls get each other's keys. They are no part of the data.
+"""Nulls by which Arrow fills up structs: the arguments of different calls get each other's keys.
+They are no part of the data.
 
-A null is padding where the tool's own JSON schema has no such argument. In rows of tables it is one too where the schema has the
-argument but allows it no null. A null that the schema allows stays.
+A null is padding where the tool's own JSON schema has no such argument. In rows of tables it is one
+too where the schema has the argument but allows it no null. A null that the schema allows stays.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from sftplay.data.formats.row_format import Message
 from sftplay.data.formats.row_notes import RowNotes
 
 _KNOWN = Finding(
-    "padding", "note", "nulls that fill up the structs of a table were taken out of tool calls or lists of tools"
+    "padding",
+    "note",
+    "nulls that fill up the structs of a table were taken out of tool calls or lists of tools",
 )
 _GUESSED = Finding(
     "guessed_padding",
@@ -32,7 +35,8 @@ def without_padding(
     bare = [_without_null_keys(tool, notes) for tool in tools]
     schemas = {tool["function"].get("name"): tool["function"].get("parameters") for tool in bare}
     return [
-        _bare_message(message, schemas, notes) if "tool_calls" in message else message for message in messages
+        _bare_message(message, schemas, notes) if "tool_calls" in message else message
+        for message in messages
     ], bare
 
 
@@ -41,12 +45,19 @@ def _bare_message(message: Message, schemas: dict[str, Any], notes: RowNotes) ->
     for call in message["tool_calls"]:
         function = call["function"]
         schema = schemas.get(function["name"])
-        calls.append({**call, "function": {**function, "arguments": _bare(function["arguments"], schema, notes)}})
+        calls.append(
+            {
+                **call,
+                "function": {**function, "arguments": _bare(function["arguments"], schema, notes)},
+            }
+        )
     return {**message, "tool_calls": calls}
 
 
 def _bare(value: Any, schema: Any, notes: RowNotes) -> Any:
-    """Return arguments, or a part of them, without padding; `schema` is None where nothing describes them."""
+    """Return arguments, or a part of them, without padding; `schema` is None where nothing
+    describes them.
+    """
     if type(value) is list:
         items = schema.get("items") if type(schema) is dict else None
         return [_bare(item, items, notes) for item in value]

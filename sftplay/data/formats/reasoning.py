@@ -1,4 +1,6 @@
-"""Reasoning in answers, `<think>…</think>`: found, and taken out where `data.reasoning: strip` asks for it. Never unasked."""
+"""Reasoning in answers, `<think>…</think>`: found, and taken out where `data.reasoning: strip` asks
+for it. Never unasked.
+"""
 
 from __future__ import annotations
 
@@ -52,19 +54,27 @@ def has_reasoning(messages: Sequence[Message]) -> bool:
 
 
 def without_reasoning(messages: Sequence[Message]) -> list[Message]:
-    """Return the conversation without the reasoning in its answers, and without the white space behind it; other texts as they are.
+    """Return the conversation without the reasoning in its answers, and without the white space
+    behind it; other texts as they are.
 
     Raises:
         BadRowError: a tag without its other half, or an answer of which nothing is left.
     """
-    return [_stripped(message) if message["role"] == "assistant" else message for message in messages]
+    return [
+        _stripped(message) if message["role"] == "assistant" else message for message in messages
+    ]
 
 
 def _stripped(message: Message) -> Message:
     message = {key: value for key, value in message.items() if key != REASONING}
     text = _BLOCK.sub("", message["content"])
     if tag := _TAG.search(text):
-        raise BadRowError("reasoning without beginning or end", f"{tag[0]} stands alone: nothing says what to take out")
+        raise BadRowError(
+            "reasoning without beginning or end",
+            f"{tag[0]} stands alone: nothing says what to take out",
+        )
     if not text.strip() and message["content"].strip() and "tool_calls" not in message:
-        raise BadRowError("empty answer", "nothing is left without its reasoning (data.reasoning: strip)")
+        raise BadRowError(
+            "empty answer", "nothing is left without its reasoning (data.reasoning: strip)"
+        )
     return {**message, "content": text}

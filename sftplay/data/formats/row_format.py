@@ -1,4 +1,7 @@
-"""The decision about a file: its format, which keys hold what, and why. Small enough to travel to a worker."""
+"""The decision about a file: its format, which keys hold what, and why.
+
+Small enough to travel to a worker.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ class RowFormat:
 
     Attributes:
         format: its name in `data.format`, or `fields` where data.fields says it all.
-        shape: how rows become messages: `fields` (named texts), `conversation` (a list of messages), `pairs`.
+        shape: how rows become messages: `fields` (named texts), `conversation` (a list of
+            messages), `pairs`.
         user, assistant, system: keys of the row.
         extra: keys whose texts are joined to the user's (alpaca's input, a context).
         history: key of earlier turns, pairs of question and answer (LLaMA-Factory's alpaca).
@@ -40,5 +44,12 @@ class RowFormat:
     @property
     def known(self) -> frozenset[str]:
         """Keys of a row that are read; the others are findings."""
-        single = (self.user, self.assistant, self.system, self.history, self.reasoning, self.messages)
+        single = (
+            self.user,
+            self.assistant,
+            self.system,
+            self.history,
+            self.reasoning,
+            self.messages,
+        )
         return frozenset(filter(None, (*single, *self.extra, *self.tools, TEMPLATE_KWARGS)))

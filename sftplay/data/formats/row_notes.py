@@ -1,4 +1,6 @@
-"""Notes about one row, taken while it is read: keys that are not used, repairs, and whatever else its file's report should say."""
+"""Notes about one row, taken while it is read: keys that are not used, repairs, and whatever else
+its file's report should say.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,10 @@ class RowNotes:
 
     Attributes:
         fix_turns: whether turns out of order are to be fixed.
-        from_arrow: whether the row comes from a table with a schema, which fills structs up with nulls.
-        unused: name of a key that is not read → its value. Keys of a message are named `messages[].key`.
+        from_arrow: whether the row comes from a table with a schema, which fills structs up with
+            nulls.
+        unused: name of a key that is not read → its value. Keys of a message are named
+            `messages[].key`.
         fixes: what was done to turns out of order.
         findings: other things.
     """

@@ -1,4 +1,6 @@
-"""A row's own arguments for the chat template (`chat_template_kwargs`, TRL): `{"enable_thinking": false}`."""
+"""A row's own arguments for the chat template (`chat_template_kwargs`, TRL): `{"enable_thinking":
+false}`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from sftplay.data.formats.row_notes import RowNotes
 from sftplay.data.rejects import BadRowError
 
 # What the rendering itself says to a template.
-RESERVED = frozenset({"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception"})
+RESERVED = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception"}
+)
 _OWN = Finding(
     "template_kwargs",
     "warning",
@@ -33,13 +37,19 @@ def template_kwargs(row: dict[str, Any], notes: RowNotes) -> dict[str, Any]:
     try:
         value = exact_json.loads(given, unique_keys) if type(given) is str else given
     except (ValueError, RecursionError) as error:
-        raise BadRowError(f"{TEMPLATE_KWARGS} that can't be read", f"not valid JSON: {error}"[:100]) from None
+        raise BadRowError(
+            f"{TEMPLATE_KWARGS} that can't be read", f"not valid JSON: {error}"[:100]
+        ) from None
     value = json_value(value, TEMPLATE_KWARGS)
     if type(value) is not dict:
         raise BadRowError(f"{TEMPLATE_KWARGS} that can't be read", "an object is required")
     if taken := RESERVED & value.keys():
-        raise BadRowError(f"{TEMPLATE_KWARGS} that can't be read", f"`{min(taken)}` is not a row's to set")
-    arguments = {key: item for key, item in value.items() if not (item is None and notes.from_arrow)}
+        raise BadRowError(
+            f"{TEMPLATE_KWARGS} that can't be read", f"`{min(taken)}` is not a row's to set"
+        )
+    arguments = {
+        key: item for key, item in value.items() if not (item is None and notes.from_arrow)
+    }
     if arguments:
         notes.findings.append(_OWN)
     return arguments

@@ -1,7 +1,9 @@
-"""Tools in conversations: calls of them in answers, and the list of those that a row offers, in the form that templates expect.
+"""Tools in conversations: calls of them in answers, and the list of those that a row offers, in the
+form that templates expect.
 
-The form is transformers' ("Tool use" in its documentation): a call is `{"type": "function", "function": {"name", "arguments"}}`
-with arguments as an object, a tool is `{"type": "function", "function": {"name", "description", "parameters"}}`.
+The form is transformers' ("Tool use" in its documentation): a call is `{"type": "function",
+"function": {"name", "arguments"}}` with arguments as an object, a tool is `{"type": "function",
+"function": {"name", "description", "parameters"}}`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ _READ_OF_CALL = {"id", "type", "function", "name", "arguments"}
 
 
 def read_calls(value: Any, notes: RowNotes) -> list[Call]:
-    """Return calls in OpenAI's form, or as a bare `{"name", "arguments"}`, one or a list of them, JSON text or parsed.
+    """Return calls in OpenAI's form, or as a bare `{"name", "arguments"}`, one or a list of them,
+    JSON text or parsed.
 
     Raises:
         BadRowError: not a call of a tool.
@@ -36,7 +39,9 @@ def _read_call(call: Any, notes: RowNotes) -> Call:
     function: Any = inner if type(inner) is dict else call
     name = function.get("name") if type(function) is dict else None
     if type(name) is not str or not name:
-        raise BadRowError("a tool call that can't be read", 'required: {"name": …, "arguments": {…}}')
+        raise BadRowError(
+            "a tool call that can't be read", 'required: {"name": …, "arguments": {…}}'
+        )
     for key in {*call, *function} - _READ_OF_CALL:
         notes.skip(f"messages[].tool_calls[].{key}", call.get(key, function.get(key)))
     identity = {"id": call["id"]} if type(call.get("id")) is str else {}
@@ -49,17 +54,22 @@ def _read_call(call: Any, notes: RowNotes) -> Call:
 
 def _read_arguments(arguments: Any, name: str) -> dict[str, Any]:
     if type(arguments) is str:
-        arguments = _parsed(arguments, f"the arguments of {name!r}"[:60]) if arguments.strip() else {}
+        arguments = (
+            _parsed(arguments, f"the arguments of {name!r}"[:60]) if arguments.strip() else {}
+        )
     arguments = json_value(arguments, f"the arguments of {name!r}"[:60])
     if arguments is None:
         return {}
     if type(arguments) is not dict:
-        raise BadRowError("a tool call that can't be read", f"the arguments of {name!r} are no object"[:100])
+        raise BadRowError(
+            "a tool call that can't be read", f"the arguments of {name!r} are no object"[:100]
+        )
     return arguments
 
 
 def read_tools(value: Any) -> list[dict[str, Any]]:
-    """Return a row's tools, JSON text or parsed; empty where it has none. A bare function is wrapped as OpenAI does it.
+    """Return a row's tools, JSON text or parsed; empty where it has none. A bare function is
+    wrapped as OpenAI does it.
 
     Raises:
         BadRowError: no list of tools.
@@ -90,12 +100,18 @@ def _read_tool(tool: Any) -> dict[str, Any]:
         return {"type": "function", **tool}
     if type(tool) is dict and type(tool.get("name")) is str:
         return {"type": "function", "function": tool}
-    raise BadRowError("tools that can't be read", 'required: {"name": …, "description": …, "parameters": {…}}')
+    raise BadRowError(
+        "tools that can't be read", 'required: {"name": …, "description": …, "parameters": {…}}'
+    )
 
 
 def function_names(entries: list[dict[str, Any]]) -> list[str]:
     """Return the names of called or offered functions, out of calls or tools."""
-    return [str(entry["function"].get("name", "")) for entry in entries if type(entry.get("function")) is dict]
+    return [
+        str(entry["function"].get("name", ""))
+        for entry in entries
+        if type(entry.get("function")) is dict
+    ]
 
 
 def texts_in(value: Any) -> Iterator[str]:

@@ -1,4 +1,6 @@
-"""Keys of rows, messages and tools that are not read: a finding for each, graver where another toolkit lets the key change training."""
+"""Keys of rows, messages and tools that are not read: a finding for each, graver where another
+toolkit lets the key change training.
+"""
 
 from __future__ import annotations
 
@@ -51,38 +53,55 @@ def read_row_keys(row: dict[str, Any], known: frozenset[str], notes: RowNotes) -
 def _is_settled(key: str, value: Any) -> bool:
     """Tell whether a key says nothing more than that the row is to be trained as it is."""
     name = key.lower()
-    if name == "label" and (type(value) is bool or (type(value) is str and value.lower() in ("true", "false"))):
+    if name == "label" and (
+        type(value) is bool or (type(value) is str and value.lower() in ("true", "false"))
+    ):
         if value is False or str(value).lower() == "false":
-            raise BadRowError("a bad answer (`label: false`)", "KTO's rows: only the good ones can be trained")
+            raise BadRowError(
+                "a bad answer (`label: false`)", "KTO's rows: only the good ones can be trained"
+            )
         return True
     if name in _WEIGHTS and type(value) in (int, float, bool):
         if value != 1:
-            raise BadRowError("a weight that is not 1", f"`{key}` is {value!r}: rows can't be weighted"[:100])
+            raise BadRowError(
+                "a weight that is not 1", f"`{key}` is {value!r}: rows can't be weighted"[:100]
+            )
         return True
     if name in ("train", "loss") and type(value) is bool:
         if not value:
             raise BadRowError("a row that is marked as not trained", f"`{key}` is false")
         return True
     if name in MEDIA and value:
-        raise BadRowError("a row with pictures, films or sounds", f"`{key}`: only texts can be trained on")
+        raise BadRowError(
+            "a row with pictures, films or sounds", f"`{key}`: only texts can be trained on"
+        )
     return False
 
 
 def unused_key(name: str) -> Finding:
     """Return the finding for a key that is not read."""
     last = name.rpartition(".")[2].lower()
-    meaning = next((text for word, text in _MEANINGS.items() if re.fullmatch(rf"{word}(_\w+)?", last)), "")
+    meaning = next(
+        (text for word, text in _MEANINGS.items() if re.fullmatch(rf"{word}(_\w+)?", last)), ""
+    )
     if not meaning and not _WATCHED.search(last):
         return Finding(KIND, "note", f"`{name}` is not used")
     todo = "say what it is by data.fields, rename it where it means something else, or take it out of the raw rows"
     return Finding(
-        KIND, "warning", f"`{name}` is not used: {meaning or 'by its name it may change what is trained'}", todo
+        KIND,
+        "warning",
+        f"`{name}` is not used: {meaning or 'by its name it may change what is trained'}",
+        todo,
     )
 
 
 def example(value: Any) -> str:
     """Return a value in a few characters."""
-    text = value if type(value) is str else orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    text = (
+        value
+        if type(value) is str
+        else orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    )
     return repr(text if len(text) <= 40 else text[:39] + "…") if type(value) is str else text[:40]
 
 

@@ -1,4 +1,6 @@
-"""Near duplicates among freshly processed rows: counted, or left out where `data.near_duplicates: drop` asks for it."""
+"""Near duplicates among freshly processed rows: counted, or left out where `data.near_duplicates:
+drop` asks for it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ from sftplay.data.near_duplicates.sample import Sample
 from sftplay.data.near_duplicates.search import LIKE, NearDuplicate, NearDuplicates, find_near
 from sftplay.settings import DataSettings
 
-PRECEDENCE = ("test", "val", "train")  # of two alike rows in different splits, the one to train on is the duplicate
+PRECEDENCE = (
+    "test",
+    "val",
+    "train",
+)  # of two alike rows in different splits, the one to train on is the duplicate
 _DROP = "leave them out: --set data.near_duplicates=drop"
 
 
@@ -43,7 +49,10 @@ class NearDuplicateCount:
         return self.found.looked_at < self.found.rows
 
     def to_json(self, setting: str) -> dict[str, Any]:
-        """For report.json. `share` is that of the rows looked at; a sample finds fewer than all rows would."""
+        """For report.json.
+
+        `share` is that of the rows looked at; a sample finds fewer than all rows would.
+        """
         looked_at = self.found.looked_at
         return {
             "setting": setting,
@@ -73,10 +82,14 @@ def near_duplicates(
     advance: Callable[[int], None],
     sample: Sample | None = None,
 ) -> NearDuplicateCount:
-    """Find near duplicates in `folder`'s files of rows, findings them, and take them out where that is asked for."""
+    """Find near duplicates in `folder`'s files of rows, findings them, and take them out where that
+    is asked for.
+    """
     drop = settings.near_duplicates == "drop"
     files = [folder / f"{split}.jsonl" for split in PRECEDENCE]
-    found = find_near(files, rows, every_row=drop, workers=settings.workers, advance=advance, sample=sample)
+    found = find_near(
+        files, rows, every_row=drop, workers=settings.workers, advance=advance, sample=sample
+    )
     for pair in found.pairs:
         finding = _finding(pair, drop=drop)
         wants_example = len(findings.places.get(finding, ())) < EXAMPLES

@@ -1,4 +1,6 @@
-"""The rows that are searched for near duplicates: all, or a sample by their ids, which does not depend on the order of the rows."""
+"""The rows that are searched for near duplicates: all, or a sample by their ids, which does not
+depend on the order of the rows.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _TOGETHER = 1000  # rows handed out in one go, or a block with more
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines that are looked at, where they begin in the file, and how many bytes of it were read for them."""
+    """Lines that are looked at, where they begin in the file, and how many bytes of it were read
+    for them.
+    """
 
     file: int
     size: int
@@ -36,7 +40,8 @@ def share_of(rows: int, *, every_row: bool) -> float:
 
 
 class Sample:
-    """Rows to look at, chosen while they are written: those whose ids end lowest, so it does not depend on the rows' order.
+    """Rows to look at, chosen while they are written: those whose ids end lowest, so it does not
+    depend on the rows' order.
 
     The number of all rows is not known yet, so some more are kept at first.
     """
@@ -44,7 +49,9 @@ class Sample:
     def __init__(self, files: int) -> None:
         self._limit = _TAILS
         self._ends = [0] * files
-        self._kept: list[tuple[int, NDArray[Any], NDArray[Any]]] = []  # file, tails of ids, where the lines begin
+        self._kept: list[
+            tuple[int, NDArray[Any], NDArray[Any]]
+        ] = []  # file, tails of ids, where the lines begin
         self._count = 0
 
     def add(self, file: int, keys: array[int], sizes: array[int]) -> None:
@@ -62,7 +69,10 @@ class Sample:
         self._count += len(low)
         while self._count > 4 * SAMPLE:
             self._limit //= 2
-            self._kept = [(of, each[each < self._limit], at[each < self._limit]) for of, each, at in self._kept]
+            self._kept = [
+                (of, each[each < self._limit], at[each < self._limit])
+                for of, each, at in self._kept
+            ]
             self._count = sum(len(at) for *_, at in self._kept)
 
     def of(self, file: int, share: float) -> list[int] | None:
@@ -70,11 +80,18 @@ class Sample:
         limit = int(share * _TAILS)
         if limit > self._limit:
             return None
-        return [start for of, tails, at in self._kept if of == file for start in at[tails < limit].tolist()]
+        return [
+            start
+            for of, tails, at in self._kept
+            if of == file
+            for start in at[tails < limit].tolist()
+        ]
 
 
 def looked_at(number: int, path: Path, share: float, sample: Sample | None) -> Iterator[Lines]:
-    """Yield the lines of a file that are looked at, some at a time; a share of them is chosen by their ids."""
+    """Yield the lines of a file that are looked at, some at a time; a share of them is chosen by
+    their ids.
+    """
     starts = sample.of(number, share) if sample and share < 1.0 else None
     if starts is None:
         yield from searched(number, path, share)
@@ -93,7 +110,9 @@ def searched(number: int, path: Path, share: float) -> Iterator[Lines]:
     size, at, chosen = 0, array("q"), []
     for block in blocks(path):
         lines = block.lines.split(b"\n")
-        starts = accumulate(map(len, lines), lambda start, length: start + length + 1, initial=offset)
+        starts = accumulate(
+            map(len, lines), lambda start, length: start + length + 1, initial=offset
+        )
         for start, line in zip(starts, lines, strict=False):
             if line and (share == 1.0 or line[_ID_TAIL] < limit):
                 at.append(start)

@@ -1,8 +1,9 @@
-"""One JSON document: an array of rows, an object that holds such arrays (`{"data": [...]}`), or a single row.
+"""One JSON document: an array of rows, an object that holds such arrays (`{"data": [...]}`), or a
+single row.
 
-The document is cut into the texts of its rows without being parsed as a whole, so memory does not grow with it; each text
-is then parsed as a JSON Lines row would be. Brackets and strings out of balance are a fault of the file (65); whatever is
-wrong inside a row is the row's.
+The document is cut into the texts of its rows without being parsed as a whole, so memory does not
+grow with it; each text is then parsed as a JSON Lines row would be. Brackets and strings out of
+balance are a fault of the file (65); whatever is wrong inside a row is the row's.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _STRING, _PLAIN = rb'"(?:[^"\\]++|\\.)*+"', rb'[^"{}\[\]]++'
 _FLAT = rb"\{(?:%b|%b)*+\}" % (_PLAIN, _STRING)
 _LIST = rb"\[(?:%b|%b|%b)*+\]" % (_PLAIN, _STRING, _FLAT)
-_USUAL_ROW = re.compile(rb"\{(?:%b|%b|%b)*+\}" % (_PLAIN, _STRING, _LIST), re.DOTALL)  # most rows in one match
+_USUAL_ROW = re.compile(
+    rb"\{(?:%b|%b|%b)*+\}" % (_PLAIN, _STRING, _LIST), re.DOTALL
+)  # most rows in one match
 # a whole string, a bracket, a number or word, or the quote of a string that does not end here
 _TOKEN = re.compile(rb'%b|[{}\[\]]|[^\s,:"{}\[\]]++|"' % _STRING, re.DOTALL)
-_OF_ONE_ROW = frozenset({*MESSAGE_KEYS, "prompt", "completion", "tools"})  # arrays under these keys belong to a row
+_OF_ONE_ROW = frozenset(
+    {*MESSAGE_KEYS, "prompt", "completion", "tools"}
+)  # arrays under these keys belong to a row
 
 
 def read(source: Source) -> Iterator[Piece]:
@@ -42,7 +47,9 @@ def read(source: Source) -> Iterator[Piece]:
             yield Piece(source.used(), texts=tuple(rows))
             rows, size = [], 0
     if text.peek():
-        raise text.problem("something follows its end (several values? then one a line, in a file that ends in .jsonl)")
+        raise text.problem(
+            "something follows its end (several values? then one a line, in a file that ends in .jsonl)"
+        )
     yield Piece(source.used(), texts=tuple(rows), note=text.note)
 
 
@@ -68,7 +75,9 @@ def _array(text: _Text) -> Iterator[tuple[int, bytes]]:
 
 
 def _object(text: _Text) -> Iterator[tuple[int, bytes]]:
-    """Yield the rows of every array of objects or lists in it; where there is none, the object is a row itself."""
+    """Yield the rows of every array of objects or lists in it; where there is none, the object is a
+    row itself.
+    """
     line, members, arrays = text.here()[0], [], []
     text.take(b"{", "this")
     closed = text.peek() == b"}"
@@ -94,7 +103,10 @@ def _object(text: _Text) -> Iterator[tuple[int, bytes]]:
 
 
 class _Text:
-    """A window on the document. `at` is where reading goes on in it; what lies before may be forgotten."""
+    """A window on the document.
+
+    `at` is where reading goes on in it; what lies before may be forgotten.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source, self.text, self.at, self.note = source, source.read(_CHUNK), 0, ""
@@ -161,7 +173,9 @@ class _Text:
                 text, self.at = self.text[self.at : end], end
                 return line, text
             if len(self.text) - self.at > MAX_ROW_BYTES:
-                raise self.problem("a row of over 16 MiB begins here, or a quote or bracket is never closed")
+                raise self.problem(
+                    "a row of over 16 MiB begins here, or a quote or bracket is never closed"
+                )
             if not self.more():
                 raise self.problem("the file ends in the middle of the value that begins here")
 

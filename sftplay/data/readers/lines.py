@@ -1,4 +1,6 @@
-"""JSON Lines: one row a line, read in blocks that are cut at line feeds and nothing else (U+2028 stays in its string)."""
+"""JSON Lines: one row a line, read in blocks that are cut at line feeds and nothing else (U+2028
+stays in its string).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ _ARRAY_OF_ROWS = re.compile(rb"\[\s*(?:\[|\{(?!\s*\"(?:role|from)\"))")
 
 
 def read(source: Source) -> Iterator[Piece]:
-    """Yield pieces of about 1 MiB. A line of over 16 MiB is a reject, and only its beginning is ever in memory.
+    """Yield pieces of about 1 MiB. A line of over 16 MiB is a reject, and only its beginning is
+    ever in memory.
 
     Raises:
         DataError: line ends are CR, or the file is one JSON array (65).
@@ -29,8 +32,13 @@ def read(source: Source) -> Iterator[Piece]:
         ready = b""
         first, last = block.find(b"\n"), block.rfind(b"\n")
         if len(rest) + (first if first >= 0 else len(block)) > MAX_ROW_BYTES:
-            skipped, ready = (first + 1, block[first + 1 :]) if first >= 0 else _skip_line(source, len(block))
-            yield Piece(source.used(), rejects=(_too_long(line, rest + block[:KEPT_BYTES], len(rest) + skipped - 1),))
+            skipped, ready = (
+                (first + 1, block[first + 1 :]) if first >= 0 else _skip_line(source, len(block))
+            )
+            yield Piece(
+                source.used(),
+                rejects=(_too_long(line, rest + block[:KEPT_BYTES], len(rest) + skipped - 1),),
+            )
             line, offset, rest = line + 1, offset + len(rest) + skipped, b""
         elif last < 0:
             rest += block
@@ -63,7 +71,9 @@ def refuse_array(source: Source) -> None:
 
 
 def _skip_line(source: Source, skipped: int) -> tuple[int, bytes]:
-    """Read to the end of the line: (bytes skipped, line feed included; what was read of the next line)."""
+    """Read to the end of the line: (bytes skipped, line feed included; what was read of the next
+    line).
+    """
     while block := source.read(PIECE_BYTES):
         cut = block.find(b"\n")
         if cut >= 0:
@@ -74,4 +84,6 @@ def _skip_line(source: Source, skipped: int) -> tuple[int, bytes]:
 
 def _too_long(line: int, head: bytes, size: int) -> Reject:
     kept = head[:KEPT_BYTES].decode("utf-8", "replace")
-    return Reject(line, TOO_LONG, f"{size} bytes; only its beginning is kept here", None, orjson.dumps(kept))
+    return Reject(
+        line, TOO_LONG, f"{size} bytes; only its beginning is kept here", None, orjson.dumps(kept)
+    )

@@ -1,4 +1,7 @@
-"""Parquet by row groups, a few thousand rows in memory at a time. Row numbers stand where text files have line numbers."""
+"""Parquet by row groups, a few thousand rows in memory at a time.
+
+Row numbers stand where text files have line numbers.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +39,15 @@ def read(source: Source, path: Path) -> Iterator[Piece]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _damaged(source.name, str(error)) from None  # Arrow's word for a page that can't be read
+        raise _damaged(
+            source.name, str(error)
+        ) from None  # Arrow's word for a page that can't be read
 
 
 def _seekable(source: Source, path: Path, unpacked: Any) -> Any:
-    """Open for seeking: a parquet file is read from its end, so one that is packed once more is unpacked first."""
+    """Open for seeking: a parquet file is read from its end, so one that is packed once more is
+    unpacked first.
+    """
     if source.compression == "none":
         return path
     while block := source.read(1 << 20):
@@ -51,4 +58,6 @@ def _seekable(source: Source, path: Path, unpacked: Any) -> Any:
 
 def _damaged(name: str, said: str) -> DataError:
     first = said.strip().splitlines()[0][:200] if said.strip() else "no reason given"
-    return DataError(f"not a readable parquet file: {first}", where=name, todo="fetch or write the file again")
+    return DataError(
+        f"not a readable parquet file: {first}", where=name, todo="fetch or write the file again"
+    )

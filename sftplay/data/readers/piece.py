@@ -1,4 +1,6 @@
-"""A reader's unit of work: some rows of one file, parsed or not, small enough to travel to a worker."""
+"""A reader's unit of work: some rows of one file, parsed or not, small enough to travel to a
+worker.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ class Piece:
     note: str = ""
 
     def parsed(self, rejects: list[Reject], file: str) -> Iterator[tuple[int, bytes | None, Any]]:
-        """Yield (line number, text, row) of each row that parses; the others are added to `rejects`. Blank lines are no rows.
+        """Yield (line number, text, row) of each row that parses; the others are added to
+        `rejects`. Blank lines are no rows.
 
         Raises:
             DataError: bytes that are not UTF-8, with their offset (65).
@@ -75,7 +78,9 @@ class Piece:
 
     def _not_utf8(self, text: bytes, line: int, error: UnicodeDecodeError, file: str) -> DataError:
         before = self.lines.split(b"\n")[: line - self.line] if self.lines else []
-        offset = self.offset + sum(len(row) + 1 for row in before) + error.start if self.lines else None
+        offset = (
+            self.offset + sum(len(row) + 1 for row in before) + error.start if self.lines else None
+        )
         return not_utf8(text[error.start], offset, f"{file}:{line}")
 
 

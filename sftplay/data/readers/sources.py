@@ -1,4 +1,7 @@
-"""data.raw → files: a folder, a file, a glob, a fetched hub dataset, a list of these. What is no data file is named, never silently left out."""
+"""data.raw → files: a folder, a file, a glob, a fetched hub dataset, a list of these.
+
+What is no data file is named, never silently left out.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ KNOWN = "jsonl, json, csv, tsv or parquet, also packed as .gz or .zst"
 
 @dataclass(frozen=True)
 class RawFile:
-    """A file with rows. `kind` is one of the values of rawdata.KINDS; `name` is what messages and reports call it."""
+    """A file with rows.
+
+    `kind` is one of the values of rawdata.KINDS; `name` is what messages and reports call it.
+    """
 
     path: Path
     kind: str
@@ -33,7 +39,8 @@ def find(raw: str | list[str]) -> RawFiles:
     """Return every file that data.raw names, each once.
 
     Raises:
-        NotFoundError: a name that is not there, a hub dataset that was not fetched (66). DataError: nothing with rows in it (65).
+        NotFoundError: a name that is not there, a hub dataset that was not fetched (66). DataError:
+            nothing with rows in it (65).
     """
     files: dict[Path, RawFile] = {}
     skipped: list[str] = []
@@ -48,13 +55,17 @@ def find(raw: str | list[str]) -> RawFiles:
             if kind:
                 files.setdefault(path.resolve(), RawFile(path, kind, name_of(path)))
             elif asked_for:
-                raise DataError(f"not a kind of file that can be read ({KNOWN})", where=name_of(path))
+                raise DataError(
+                    f"not a kind of file that can be read ({KNOWN})", where=name_of(path)
+                )
             else:
                 skipped.append(name_of(path))
     if not files:
         others = f"; there is only {', '.join(skipped[:3])}" if skipped else ""
         names = raw if isinstance(raw, str) else ", ".join(raw)
-        raise DataError(f"no data files ({KNOWN}){others}", where=names, todo=f"put your file into {names}")
+        raise DataError(
+            f"no data files ({KNOWN}){others}", where=names, todo=f"put your file into {names}"
+        )
     return RawFiles(tuple(files.values()), tuple(skipped))
 
 
@@ -74,7 +85,9 @@ def _paths(entry: str) -> Iterator[tuple[Path, bool]]:
     elif any(mark in entry for mark in "*?["):
         found = [path for path in sorted(_glob(place)) if path.is_file()]
         if not found:
-            raise NotFoundError("no file fits this pattern", where=entry, todo="check data.raw in the config")
+            raise NotFoundError(
+                "no file fits this pattern", where=entry, todo="check data.raw in the config"
+            )
         yield from ((path, True) for path in found)
     else:
         todo = f"make it and put your file there ({KNOWN}), or set data.raw to where the file lies"

@@ -1,4 +1,6 @@
-"""A raw file as a stream of UTF-8 bytes: unpacked, its byte-order mark taken off, other encodings refused by name."""
+"""A raw file as a stream of UTF-8 bytes: unpacked, its byte-order mark taken off, other encodings
+refused by name.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ class Source:
         return used
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` unpacked bytes (64 KiB at least at first), fewer at the end, none after it.
+        """Return the next `size` unpacked bytes (64 KiB at least at first), fewer at the end, none
+        after it.
 
         Raises:
             DataError: the packed file is damaged or cut off (65).
@@ -88,7 +91,9 @@ def open_source(path: Path, name: str, *, text: bool = True) -> Iterator[Source]
             bom = text and head.startswith(_UTF8_BOM)
             head = head.removeprefix(_UTF8_BOM) if bom else head
             encoding = "UTF-8 with byte-order mark" if bom else "UTF-8" if text else "binary"
-            yield Source(name, raw, stream, head, compression, encoding, len(_UTF8_BOM) if bom else 0)
+            yield Source(
+                name, raw, stream, head, compression, encoding, len(_UTF8_BOM) if bom else 0
+            )
     except OSError as error:
         raise explain_os_error(error, path) from error
 
@@ -105,7 +110,9 @@ def refuse_foreign(head: bytes, name: str) -> None:
 
 
 def refuse_cr_only(head: bytes, name: str) -> None:
-    """Raise DataError (65) where lines end in a carriage return alone: the whole file would be one line."""
+    """Raise DataError (65) where lines end in a carriage return alone: the whole file would be one
+    line.
+    """
     if b"\r" in head and b"\n" not in head:
         raise DataError(
             f"lines end in CR alone (old Mac line ends, first at offset {head.index(13)}), not in LF or CRLF",
@@ -137,7 +144,9 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except EOFError:
-        raise DataError("the packed file is cut off: it ends in the middle", where=name, todo=todo) from None
+        raise DataError(
+            "the packed file is cut off: it ends in the middle", where=name, todo=todo
+        ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"the packed file is damaged ({error})", where=name, todo=todo) from None
 

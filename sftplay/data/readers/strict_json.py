@@ -1,8 +1,11 @@
-"""One JSON row, parsed strictly: what orjson lets pass is refused here, at the price of counting colons.
+"""One JSON row, parsed strictly: what orjson lets pass is refused here, at the price of counting
+colons.
 
-orjson refuses NaN, infinities, lone surrogates, control characters, invalid UTF-8 and more than 1,024 levels. It keeps the
-last of two equal keys without a word. The colons of a text are at least as many as its keys, and its keys at least as many
-as those of the parsed value: where the two outer numbers are equal, no key was lost. Only rows with more colons (in their
+orjson refuses NaN, infinities, lone surrogates, control characters, invalid UTF-8 and more than
+1,024 levels. It keeps the last of two equal keys without a word. The colons of a text are at least
+as many as its keys, and its keys at least as many
+as those of the parsed value: where the two outer numbers are equal, no key was lost. Only rows with
+more colons (in their
 texts) are counted closer, and only what is still unclear then is parsed a second time.
 """
 
@@ -50,7 +53,9 @@ def count_keys(value: Any) -> int:
 
 
 def has_keys_only(raw: bytes, keys: int) -> bool:
-    """Tell whether a text certainly has no more keys than these; where a text in it has colons, it may not be certain."""
+    """Tell whether a text certainly has no more keys than these; where a text in it has colons, it
+    may not be certain.
+    """
     if raw.count(b":") == keys:
         return True
     # a key's colon follows its quote directly, or a blank: every other colon belongs to a text
@@ -68,7 +73,9 @@ def _refuse_lost_keys(raw: bytes, row: Any) -> None:
 
 
 def _explain(raw: bytes, error: orjson.JSONDecodeError) -> BadRowError:
-    text = raw.decode("utf-8")  # not UTF-8 is a fault of the file: UnicodeDecodeError goes on to the caller
+    text = raw.decode(
+        "utf-8"
+    )  # not UTF-8 is a fault of the file: UnicodeDecodeError goes on to the caller
     message = error.msg.partition(": line ")[0]
     if _NAN.match(text, error.pos):
         message = "NaN and Infinity are not JSON: write null"
@@ -77,5 +84,7 @@ def _explain(raw: bytes, error: orjson.JSONDecodeError) -> BadRowError:
     elif "depth" in message:
         message = "nested too deeply"
     if error.lineno > 1:
-        return BadRowError(_NOT_JSON, f"{message}, in its line {error.lineno}, column {error.colno}")
+        return BadRowError(
+            _NOT_JSON, f"{message}, in its line {error.lineno}, column {error.colno}"
+        )
     return BadRowError(_NOT_JSON, message, error.colno)

@@ -1,4 +1,6 @@
-"""csv and tsv: the first line names the columns; quoting is taken strictly, so a lost quote can't swallow rows unseen."""
+"""csv and tsv: the first line names the columns; quoting is taken strictly, so a lost quote can't
+swallow rows unseen.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from sftplay.errors import DataError
 
 
 def read(source: Source, *, tabs: bool) -> Iterator[Piece]:
-    """Yield pieces of rows as objects of texts. Without `tabs` the delimiter is the header's: comma, semicolon or tab.
+    """Yield pieces of rows as objects of texts. Without `tabs` the delimiter is the header's:
+    comma, semicolon or tab.
 
     Raises:
         DataError: broken quoting, bytes that are not UTF-8, a column named twice (65).
@@ -38,18 +41,26 @@ def read(source: Source, *, tabs: bool) -> Iterator[Piece]:
                 values.append((begins, dict(zip(columns, record, strict=True))))
                 size += sum(map(len, record))
             else:
-                bad = BadRowError("wrong number of columns", f"{len(record)}, the header has {len(columns)}")
+                bad = BadRowError(
+                    "wrong number of columns", f"{len(record)}, the header has {len(columns)}"
+                )
                 rejects.append(reject(begins, bad, None, record))
         begins = records.line_num + 1
         if size > PIECE_BYTES or len(values) + len(rejects) >= PIECE_ROWS:
             yield Piece(source.used(), values=tuple(values), rejects=tuple(rejects))
             values, rejects, size = [], [], 0
-    note = "" if tabs or delimiter == "," else f"delimiter {'tab' if delimiter == chr(9) else delimiter}"
+    note = (
+        ""
+        if tabs or delimiter == ","
+        else f"delimiter {'tab' if delimiter == chr(9) else delimiter}"
+    )
     yield Piece(source.used(), values=tuple(values), rejects=tuple(rejects), note=note)
 
 
 def delimiter_of(header: bytes) -> str:
-    """Return the delimiter that splits the header into most columns; a comma where there is but one."""
+    """Return the delimiter that splits the header into most columns; a comma where there is but
+    one.
+    """
     counts = {mark: header.count(mark.encode()) for mark in (",", ";", "\t")}
     return max(counts, key=lambda mark: counts[mark])
 
@@ -57,12 +68,16 @@ def delimiter_of(header: bytes) -> str:
 def _columns(record: list[str], name: str) -> list[str]:
     twice = next((column for column in record if record.count(column) > 1), None)
     if twice is not None:
-        raise DataError(f"two columns are named `{twice}`", where=f"{name}:1", todo="rename one of them")
+        raise DataError(
+            f"two columns are named `{twice}`", where=f"{name}:1", todo="rename one of them"
+        )
     return [column.strip() for column in record]
 
 
 def _lines(source: Source) -> Iterator[str]:
-    """Yield lines as text, line ends kept; a line of over 16 MiB or a byte that is not UTF-8 ends the reading."""
+    """Yield lines as text, line ends kept; a line of over 16 MiB or a byte that is not UTF-8 ends
+    the reading.
+    """
     line, offset, rest = 1, source.offset, b""
     while True:
         block = source.read(1 << 20)
@@ -75,7 +90,11 @@ def _lines(source: Source) -> Iterator[str]:
         if not block:
             return
         if len(rest) > MAX_ROW_BYTES:
-            raise DataError("a line of over 16 MiB", where=f"{source.name}:{line}", todo="is it a csv file at all?")
+            raise DataError(
+                "a line of over 16 MiB",
+                where=f"{source.name}:{line}",
+                todo="is it a csv file at all?",
+            )
 
 
 def _decoded(text: bytes, line: int, offset: int, name: str) -> str:

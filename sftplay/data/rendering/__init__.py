@@ -1,1 +1,3 @@
-"""Processed rows to rendered rows: the chat template, and the cut into what is trained and what is not."""
+"""Processed rows to rendered rows: the chat template, and the cut into what is trained and what is
+not.
+"""

@@ -1,4 +1,6 @@
-"""Messages in the form that a template takes: under which key it reads reasoning, and arguments of calls as objects or as text."""
+"""Messages in the form that a template takes: under which key it reads reasoning, and arguments of
+calls as objects or as text.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ INLINED = Finding(
     "that is data.reasoning: keep; data.reasoning: strip leaves it out (process)",
 )
 INTO_KEY = Finding(
-    "reasoning_kept", "note", "reasoning goes to the chat template in the key that it reads (data.reasoning: keep)"
+    "reasoning_kept",
+    "note",
+    "reasoning goes to the chat template in the key that it reads (data.reasoning: keep)",
 )
 
 
@@ -49,9 +53,14 @@ class MessageForm:
             if self.reasoning_key:
                 message[self.reasoning_key] = reasoning
             else:
-                message["content"] = f"<think>\n{reasoning.strip()}\n</think>\n\n{message.get('content') or ''}"
+                message["content"] = (
+                    f"<think>\n{reasoning.strip()}\n</think>\n\n{message.get('content') or ''}"
+                )
         if self.arguments_as_text and message.get("tool_calls"):
-            message = {**message, "tool_calls": [_with_text(call) for call in message["tool_calls"]]}
+            message = {
+                **message,
+                "tool_calls": [_with_text(call) for call in message["tool_calls"]],
+            }
         return message
 
 
@@ -64,5 +73,8 @@ def _with_text(call: dict[str, Any]) -> dict[str, Any]:
         return call
     return {
         **call,
-        "function": {**function, "arguments": exact_json.pretty(function.get("arguments"), ensure_ascii=False)},
+        "function": {
+            **function,
+            "arguments": exact_json.pretty(function.get("arguments"), ensure_ascii=False),
+        },
     }

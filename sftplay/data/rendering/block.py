@@ -47,7 +47,9 @@ class RenderedBlock:
 
 
 class RenderedLines:
-    """Lines of a block while it is rendered: ids as they stand between the quotes, what follows each, and where the row stood."""
+    """Lines of a block while it is rendered: ids as they stand between the quotes, what follows
+    each, and where the row stood.
+    """
 
     def __init__(self, result: RenderedBlock) -> None:
         self.result = result
@@ -70,15 +72,19 @@ class RenderedLines:
             row["turns"] = [{"input": given, "target": target} for given, target in cut.pairs]
         if cut.tail:
             row["tail"] = cut.tail
-        self.add(orjson.dumps(row_id)[1:-1], orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)[1:], number)
+        self.add(
+            orjson.dumps(row_id)[1:-1],
+            orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)[1:],
+            number,
+        )
 
     def lines(self) -> list[bytes]:
         """Return the lines one by one."""
         return [b'{"id":"%b",%b' % line for line in zip(self.ids, self.bodies, strict=True)]
 
     def done(self) -> RenderedBlock:
-        """Return the result with all lines in it. Their keys are this run's: Python's hash of bytes (SipHash, 64 bits) has one seed for
-        a process and the workers forked from it.
+        """Return the result with all lines in it. Their keys are this run's: Python's hash of bytes
+        (SipHash, 64 bits) has one seed for a process and the workers forked from it.
         """
         result, lines = self.result, self.lines()
         result.out, result.sizes = b"".join(lines), array("L", map(len, lines))

@@ -1,4 +1,6 @@
-"""Does every message of a conversation stand in its rendering? What a template leaves out, the model never sees."""
+"""Does every message of a conversation stand in its rendering? What a template leaves out, the
+model never sees.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,16 @@ from sftplay.data.formats.tools import texts_in
 from sftplay.data.rendering.template import ChatTemplate, Message
 from sftplay.errors import DataError
 
-SYSTEM, RESULTS, CALLS, ARGUMENTS = "system turns", "tool results", "earlier tool calls", "arguments of tool calls"
+SYSTEM, RESULTS, CALLS, ARGUMENTS = (
+    "system turns",
+    "tool results",
+    "earlier tool calls",
+    "arguments of tool calls",
+)
 _WORDS = {"system": SYSTEM, "tool": RESULTS, "user": "user turns", "assistant": "earlier answers"}
-_REASONING = re.compile(r"<think>.*?</think>|^.*?</think>", re.DOTALL)  # templates take it out of earlier answers
+_REASONING = re.compile(
+    r"<think>.*?</think>|^.*?</think>", re.DOTALL
+)  # templates take it out of earlier answers
 _ADVICE = {
     SYSTEM: "data.system_unsupported: merge_into_user puts them in front of the first user turn",
     RESULTS: "give a template that knows tools: data.chat_template",
@@ -34,8 +43,11 @@ def lost_finding(word: str, template: str) -> Finding:
     return Finding("lost_text", "warning", what, todo)
 
 
-def lost_parts(rendering: str, messages: Sequence[Message], trained: Sequence[int]) -> tuple[tuple[int, str], ...]:
-    """Return (index, what it is) of each part of a conversation that does not stand in its rendering.
+def lost_parts(
+    rendering: str, messages: Sequence[Message], trained: Sequence[int]
+) -> tuple[tuple[int, str], ...]:
+    """Return (index, what it is) of each part of a conversation that does not stand in its
+    rendering.
 
     Texts of trained answers are looked for by the cut.
     """
@@ -52,18 +64,26 @@ def lost_parts(rendering: str, messages: Sequence[Message], trained: Sequence[in
 
 
 def lost_calls(message: Message, rendering: str) -> str:
-    """Return what is missing of a message's calls: they themselves, or arguments; empty where they are all there."""
+    """Return what is missing of a message's calls: they themselves, or arguments; empty where they
+    are all there.
+    """
     functions = [
-        call["function"] for call in message.get("tool_calls") or () if isinstance(call.get("function"), Mapping)
+        call["function"]
+        for call in message.get("tool_calls") or ()
+        if isinstance(call.get("function"), Mapping)
     ]
     if any(str(function.get("name", "")) not in rendering for function in functions):
         return CALLS
-    texts = [text for function in functions for text in texts_in(_parsed(function.get("arguments")))]
+    texts = [
+        text for function in functions for text in texts_in(_parsed(function.get("arguments")))
+    ]
     return ARGUMENTS if any(not stands_in(text, rendering) for text in texts) else ""
 
 
 def stands_in(text: str, rendering: str) -> bool:
-    """Tell whether a text stands in a rendering, trimmed, written as JSON, or with its lines indented otherwise."""
+    """Tell whether a text stands in a rendering, trimmed, written as JSON, or with its lines
+    indented otherwise.
+    """
     text = text.strip()
     if (
         text in rendering
@@ -78,12 +98,17 @@ def stands_in(text: str, rendering: str) -> bool:
 def lost_in_shape(
     template: ChatTemplate, messages: Sequence[Message], tools: list[Any] | None
 ) -> tuple[tuple[int, str], ...]:
-    """Return the same for a conversation of this shape with texts of our own: a short text may stand elsewhere by chance."""
+    """Return the same for a conversation of this shape with texts of our own: a short text may
+    stand elsewhere by chance.
+    """
     shape = tuple(
         (
             message["role"],
             bool((message.get("content") or "").strip()),
-            tuple(isinstance(_function(call).get("arguments"), str) for call in message.get("tool_calls") or ()),
+            tuple(
+                isinstance(_function(call).get("arguments"), str)
+                for call in message.get("tool_calls") or ()
+            ),
             tuple(sorted(key for key in message if key not in ("role", "content", "tool_calls"))),
         )
         for message in messages
@@ -94,11 +119,21 @@ def lost_in_shape(
 
 @lru_cache(maxsize=1024)
 def _lost_in_shape(
-    source: str, named: tuple[tuple[str, str], ...], date: str | None, shape: tuple[Any, ...], tools: bool
+    source: str,
+    named: tuple[tuple[str, str], ...],
+    date: str | None,
+    shape: tuple[Any, ...],
+    tools: bool,
 ) -> tuple[tuple[int, str], ...]:
     messages = [_probe(index, *part) for index, part in enumerate(shape)]
-    functions = [{"name": _function(call)["name"], "description": "a probe", "parameters": _PARAMETERS} for message in messages for call in message.get("tool_calls", ())]  # fmt: skip
-    offered = [{"type": "function", "function": function} for function in functions] if tools else None
+    functions = [
+        {"name": _function(call)["name"], "description": "a probe", "parameters": _PARAMETERS}
+        for message in messages
+        for call in message.get("tool_calls", ())
+    ]
+    offered = (
+        [{"type": "function", "function": function} for function in functions] if tools else None
+    )
     try:
         rendering = ChatTemplate(source, dict(named), date).render(messages, False, offered or None)
     except DataError:
@@ -107,16 +142,27 @@ def _lost_in_shape(
     return lost_parts(rendering, messages, trained)
 
 
-_PARAMETERS = {"type": "object", "properties": {"probe": {"type": "string", "description": "a probe"}}}
+_PARAMETERS = {
+    "type": "object",
+    "properties": {"probe": {"type": "string", "description": "a probe"}},
+}
 
 
-def _probe(index: int, role: str, has_text: bool, calls: tuple[bool, ...], more: tuple[str, ...]) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": role, "content": f"probe {role} text {index}" if has_text else ""}
+def _probe(
+    index: int, role: str, has_text: bool, calls: tuple[bool, ...], more: tuple[str, ...]
+) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": role,
+        "content": f"probe {role} text {index}" if has_text else "",
+    }
     message |= {key: f"probe-{key}-{index}" for key in more if key != "train"}
     made = []
     for number, as_text in enumerate(calls):
         arguments: Any = {"probe": f"probe value {index} {number}"}
-        function = {"name": f"probe_{index}_{number}", "arguments": json.dumps(arguments) if as_text else arguments}
+        function = {
+            "name": f"probe_{index}_{number}",
+            "arguments": json.dumps(arguments) if as_text else arguments,
+        }
         made.append({"id": f"probe{index:03}{number}", "type": "function", "function": function})
     return {**message, "tool_calls": made} if made else message
 

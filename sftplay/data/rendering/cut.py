@@ -1,7 +1,9 @@
-"""One rendering of a conversation, cut into pairs: `input` (not trained on) and `target` (trained on), and an untrained tail.
+"""One rendering of a conversation, cut into pairs: `input` (not trained on) and `target` (trained
+on), and an untrained tail.
 
-A target starts where the rendering of the messages before it, with generation prompt, ends, and ends just after the
-end-of-turn token that closes it. So whatever the model has to write itself is trained, and nothing else.
+A target starts where the rendering of the messages before it, with generation prompt, ends, and
+ends just after the end-of-turn token that closes it. So whatever the model has to write itself is
+trained, and nothing else.
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ _OTHER_TURNS = {
 
 
 class Cut(NamedTuple):
-    """A rendered conversation in pieces; joined they are the rendering. (A tuple: there are millions of them.)
+    """A rendered conversation in pieces; joined they are the rendering. (A tuple: there are
+    millions of them.)
 
     Attributes:
         pairs: (input, target) of each trained turn, in order.
         tail: what follows the last target.
-        rewritten: trained turns that the template renders differently while they are the last one (Qwen 3 drops
-            `<think>` from earlier turns), so that the model is trained on other text than it would have to write.
+        rewritten: trained turns that the template renders differently while they are the last one
+            (Qwen 3 drops
+            `<think>` from earlier turns), so that the model is trained on other text than it would
+            have to write.
         changed: trained turns whose text does not stand in the target as the data has it.
         lost: kinds of text of the conversation that do not stand in the rendering.
     """
@@ -45,9 +50,14 @@ class Cut(NamedTuple):
 
 
 def cut_rows(
-    template: ChatTemplate, eot: str, messages: Sequence[Message], turns: Turns, given: Given = NOTHING
+    template: ChatTemplate,
+    eot: str,
+    messages: Sequence[Message],
+    turns: Turns,
+    given: Given = NOTHING,
 ) -> Iterator[Cut]:
-    """Yield the training rows of one conversation: one, or with `unroll` one for each assistant turn. `train: false` is input.
+    """Yield the training rows of one conversation: one, or with `unroll` one for each assistant
+    turn. `train: false` is input.
 
     Raises:
         RefusedConversationError: the template refuses it, or there is no answer in it (65).
@@ -63,7 +73,9 @@ def cut_rows(
         raise RefusedConversationError("no assistant turn, nothing to train on")
     if turns == "unroll":
         for index in answers:
-            yield cut(template, eot, messages[: index + 1], trained=[index], turns=turns, given=given)
+            yield cut(
+                template, eot, messages[: index + 1], trained=[index], turns=turns, given=given
+            )
     else:
         trained = answers if turns == "all" else answers[-1:]
         yield cut(template, eot, messages, trained=trained, turns=turns, given=given)
@@ -71,7 +83,9 @@ def cut_rows(
 
 def _without_mark(message: Message) -> Message:
     """Return the message as the template gets it."""
-    return {key: message[key] for key in message if key != "train"} if "train" in message else message
+    return (
+        {key: message[key] for key in message if key != "train"} if "train" in message else message
+    )
 
 
 def cut(
@@ -85,20 +99,34 @@ def cut(
 ) -> Cut:
     """Cut one rendering; `trained` are the indexes of the assistant turns to train."""
     rendering = template.render(messages, False, *given)
-    starts = [_start(template, rendering, messages, index, turns=turns, given=given) for index in trained]
+    starts = [
+        _start(template, rendering, messages, index, turns=turns, given=given) for index in trained
+    ]
     pairs, rewritten, changed, done = [], 0, 0, 0
     for index, start, bound in zip(trained, starts, [*starts[1:], len(rendering)], strict=True):
         text = _text(messages[index])
-        shorter = rendering if index + 1 == len(messages) else template.render(messages[: index + 1], False, *given)
+        shorter = (
+            rendering
+            if index + 1 == len(messages)
+            else template.render(messages[: index + 1], False, *given)
+        )
         is_prefix = rendering.startswith(shorter)
-        end = _turn_end(rendering, start, min(bound, len(shorter)) if is_prefix else bound, eot, text)
+        end = _turn_end(
+            rendering, start, min(bound, len(shorter)) if is_prefix else bound, eot, text
+        )
         target = rendering[start:end]
         rewritten += not is_prefix and target != _alone(shorter, rendering[:start], eot, text)
-        reasoning = [message_text for key in REASONING_KEYS if (message_text := messages[index].get(key))]
-        changed += not all(_is_whole(part, rendering, done, start, end) for part in (text, *reasoning))
+        reasoning = [
+            message_text for key in REASONING_KEYS if (message_text := messages[index].get(key))
+        ]
+        changed += not all(
+            _is_whole(part, rendering, done, start, end) for part in (text, *reasoning)
+        )
         pairs.append((rendering[done:start], target))
         done = end
-    result = Cut(tuple(pairs), rendering[done:], rewritten, changed, lost_parts(rendering, messages, trained))
+    result = Cut(
+        tuple(pairs), rendering[done:], rewritten, changed, lost_parts(rendering, messages, trained)
+    )
     assert "".join(part for pair in result.pairs for part in pair) + result.tail == rendering
     return result
 
@@ -112,11 +140,15 @@ def _start(
     turns: Turns,
     given: Given,
 ) -> int:
-    """Find where the answer `index` begins: the length of the rendering up to it, which must begin the whole rendering."""
+    """Find where the answer `index` begins: the length of the rendering up to it, which must begin
+    the whole rendering.
+    """
     prompt = template.render(messages[:index], True, *given)
     if rendering.startswith(prompt):
         return len(prompt)
-    if index + 1 < len(messages) and template.render(messages[: index + 1], False, *given).startswith(prompt):
+    if index + 1 < len(messages) and template.render(
+        messages[: index + 1], False, *given
+    ).startswith(prompt):
         raise DataError(
             "the chat template renders an earlier turn differently once other turns follow",
             todo=_OTHER_TURNS[turns],
@@ -129,7 +161,9 @@ def _start(
 
 
 def _turn_end(rendering: str, start: int, bound: int, eot: str, text: str) -> int:
-    """Just after the end-of-turn token that closes the turn: behind as many as the text itself spells."""
+    """Just after the end-of-turn token that closes the turn: behind as many as the text itself
+    spells.
+    """
     inside = text.count(eot)
     end = start
     for _ in range(inside + 1):
@@ -150,7 +184,8 @@ def _turn_end(rendering: str, start: int, bound: int, eot: str, text: str) -> in
 
 
 def _is_whole(text: str, rendering: str, done: int, start: int, end: int) -> bool:
-    """Tell whether an answer stands in its target; it may begin in the prompt, where that opens <think> for it.
+    """Tell whether an answer stands in its target; it may begin in the prompt, where that opens
+    <think> for it.
 
     White space around reasoning may differ: templates lay it out in their own way.
     """

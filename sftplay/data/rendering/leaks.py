@@ -1,7 +1,9 @@
-"""Equal rows in different splits: evaluation would ask what training answered. Known by a hash of the rendered text.
+"""Equal rows in different splits: evaluation would ask what training answered. Known by a hash of
+the rendered text.
 
-`process` puts equal rows into one split, but people edit rows, and a style that replaces the system turn (or a template
-that leaves something out) can make two rows equal. So every rendered row is looked at again, in 16 bytes a row.
+`process` puts equal rows into one split, but people edit rows, and a style that replaces the system
+turn (or a template that leaves something out) can make two rows equal. So every rendered row is
+looked at again, in 16 bytes a row.
 """
 
 from __future__ import annotations
@@ -21,10 +23,16 @@ LEAKED = Finding(
     "make the rows again (inv process), or take one of the two out",
 )
 REPEATED = Finding(
-    "repeated_rows", "warning", "equal to an earlier row of its split once rendered: trained twice", LEAKED.todo
+    "repeated_rows",
+    "warning",
+    "equal to an earlier row of its split once rendered: trained twice",
+    LEAKED.todo,
 )
 SAME_ID = Finding(
-    "same_id", "warning", "an id that another row has too", "ids tell rows apart: make the rows again (inv process)"
+    "same_id",
+    "warning",
+    "an id that another row has too",
+    "ids tell rows apart: make the rows again (inv process)",
 )
 
 
@@ -41,7 +49,9 @@ class Leaks:
         self._own = SeenRows()
 
     def without(self, done: RenderedBlock, rejects: IO[bytes], findings: Findings) -> bytes:
-        """Return the lines of a block but for those that stand in an earlier split; these go to `rejects`."""
+        """Return the lines of a block but for those that stand in an earlier split; these go to
+        `rejects`.
+        """
         leaked = set(self._before.known(done.keys))
         self.count = len(leaked)
         repeated, same = self._own.duplicates(done.keys), self._ids.duplicates(done.ids)
@@ -51,7 +61,12 @@ class Leaks:
         for number in sorted(leaked):
             findings.add(LEAKED, _place(done, lines, number))
             row = orjson.Fragment(lines[number].strip())
-            entry = {"file": done.file, "line": done.numbers[number], "reason": LEAKED.what, "row": row}
+            entry = {
+                "file": done.file,
+                "line": done.numbers[number],
+                "reason": LEAKED.what,
+                "row": row,
+            }
             rejects.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
         for number in repeated:
             findings.add(REPEATED, _place(done, lines, number))

@@ -1,8 +1,10 @@
-"""Cutting without Jinja: what a template makes of a shape of conversation (its roles, in order), learned once.
+"""Cutting without Jinja: what a template makes of a shape of conversation (its roles, in order),
+learned once.
 
-A plan is constant text, places for the messages' texts, and guards: questions about the texts with the answers that the plan
-holds for. A row that meets the guards is put together from the plan; any other one is rendered in full. Both give the
-same cuts, and `render` compares the two on rows all along its way.
+A plan is constant text, places for the messages' texts, and guards: questions about the texts with
+the answers that the plan holds for. A row that meets the guards is put together from the plan; any
+other one is rendered in full. Both give the same cuts, and `render` compares the two on rows all
+along its way.
 """
 
 from __future__ import annotations
@@ -32,12 +34,18 @@ SHAPES = 256  # shapes learned for one template; rows of further ones are render
 
 
 class Pattern:
-    """Constant text with the numbers of values between its parts: always one part more than numbers."""
+    """Constant text with the numbers of values between its parts: always one part more than
+    numbers.
+    """
 
     def __init__(self, parts: Sequence[str], numbers: Sequence[int]) -> None:
         self.parts, self.numbers = tuple(parts), tuple(numbers)
-        self._form = "%s".join(part.replace("%", "%%") for part in parts) if numbers else self.parts[0]
-        self._picked = itemgetter(*numbers) if numbers else None  # one value, or a tuple of several: what % takes
+        self._form = (
+            "%s".join(part.replace("%", "%%") for part in parts) if numbers else self.parts[0]
+        )
+        self._picked = (
+            itemgetter(*numbers) if numbers else None
+        )  # one value, or a tuple of several: what % takes
 
     def fill(self, values: list[str]) -> str:
         """Return the text with the values in it."""
@@ -50,19 +58,26 @@ class CutPlan:
 
     Attributes:
         eot: the end-of-turn token; a row whose target spells it is left to the full rendering.
-        rows: for each row that the conversation gives, how to make its pairs and its tail, and what the template leaves out.
+        rows: for each row that the conversation gives, how to make its pairs and its tail, and what
+            the template leaves out.
         derived: (number of the text, what is stripped off) for values beside the texts themselves.
         guards: (number of the value, question, argument, answer).
     """
 
     eot: str
-    rows: tuple[tuple[tuple[tuple[Pattern, Pattern], ...], Pattern, tuple[tuple[int, str], ...]], ...]
+    rows: tuple[
+        tuple[tuple[tuple[Pattern, Pattern], ...], Pattern, tuple[tuple[int, str], ...]], ...
+    ]
     derived: tuple[tuple[int, tuple[Op, ...]], ...]
     guards: tuple[tuple[int, str, str | None, bool], ...]
 
     def cuts(self, texts: list[str]) -> list[Cut] | None:
         """Return the rows of one conversation; None where it has to be rendered in full."""
-        values = texts if not self.derived else [*texts, *(_strip(texts[index], ops) for index, ops in self.derived)]
+        values = (
+            texts
+            if not self.derived
+            else [*texts, *(_strip(texts[index], ops) for index, ops in self.derived)]
+        )
         for number, question, argument, expected in self.guards:
             if answer(values[number], question, argument) is not expected:
                 return None
@@ -79,7 +94,9 @@ class CutPlan:
 
 @dataclass(eq=False)
 class Planner:
-    """The plans for one template, end-of-turn token and choice of turns; shapes are learned when they first come."""
+    """The plans for one template, end-of-turn token and choice of turns; shapes are learned when
+    they first come.
+    """
 
     template: ChatTemplate
     eot: str
@@ -98,7 +115,9 @@ class Planner:
         return plan.cuts([message["content"] for message in messages]) if plan else None
 
     def plan(self, roles: tuple[str, ...]) -> CutPlan | None:
-        """Return the plan for conversations of plain texts with these roles; None where they have to be rendered in full."""
+        """Return the plan for conversations of plain texts with these roles; None where they have
+        to be rendered in full.
+        """
         if not self.traceable:
             return None
         if roles not in self.plans and len(self.plans) < SHAPES:
@@ -107,8 +126,12 @@ class Planner:
 
     def _learn(self, roles: tuple[str, ...]) -> CutPlan | None:
         notes = Notes()
-        template = TracingTemplate(self.template.source, self.template.named, self.template.date, notes)
-        messages = [{"role": role, "content": plain_stand_in(index)} for index, role in enumerate(roles)]
+        template = TracingTemplate(
+            self.template.source, self.template.named, self.template.date, notes
+        )
+        messages = [
+            {"role": role, "content": plain_stand_in(index)} for index, role in enumerate(roles)
+        ]
         try:
             cuts = list(cut_rows(template, self.eot, messages, self.turns))
         except (InspectedError, DataError):
@@ -120,11 +143,15 @@ class Planner:
 
 def planner_for(template: ChatTemplate, eot: str, turns: Turns) -> Planner:
     """Return the planner of this process for a template."""
-    return _planner(template.source, tuple(sorted(template.named.items())), template.date, eot, turns)
+    return _planner(
+        template.source, tuple(sorted(template.named.items())), template.date, eot, turns
+    )
 
 
 @lru_cache(maxsize=4)
-def _planner(source: str, named: tuple[tuple[str, str], ...], date: str | None, eot: str, turns: Turns) -> Planner:
+def _planner(
+    source: str, named: tuple[tuple[str, str], ...], date: str | None, eot: str, turns: Turns
+) -> Planner:
     traceable = can_be_traced(source) and eot.strip() == eot
     return Planner(ChatTemplate(source, dict(named), date), eot, turns, traceable)
 
@@ -145,7 +172,11 @@ def _plan(eot: str, cuts: list[Cut], notes: Notes, texts: int) -> CutPlan:
         return Pattern([*parts, text[end:]], numbers)
 
     rows = tuple(
-        (tuple((pattern(given), pattern(target)) for given, target in cut.pairs), pattern(cut.tail), cut.lost)
+        (
+            tuple((pattern(given), pattern(target)) for given, target in cut.pairs),
+            pattern(cut.tail),
+            cut.lost,
+        )
         for cut in cuts
     )
     guards = tuple(

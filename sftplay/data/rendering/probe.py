@@ -1,4 +1,6 @@
-"""Traits of a chat template, found by rendering a few probe conversations: end-of-turn, system turn, added text."""
+"""Traits of a chat template, found by rendering a few probe conversations: end-of-turn, system
+turn, added text.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,14 @@ class TemplateTraits:
     Attributes:
         eot: the end-of-turn token, with the reason for it.
         eot_id: its id.
-        system_problem: what the template does with a system turn instead of rendering it where the model will see it at inference;
+        system_problem: what the template does with a system turn instead of rendering it where the
+            model will see it at inference;
             empty where it is rendered.
         form: how it takes reasoning and the arguments of calls.
         default_system: system prompt that the template writes where the data has none.
         preamble: words that the template writes in front of every conversation (a knowledge date).
-        answer_prefix: what the model is trained to write before an answer that has none of it (`<think>`…).
+        answer_prefix: what the model is trained to write before an answer that has none of it
+            (`<think>`…).
     """
 
     eot: Decision[str]
@@ -50,11 +54,14 @@ class TemplateTraits:
         return not self.system_problem
 
 
-def find_traits(template: ChatTemplate, tokenizer: TokenizerFacts, eot: str | None) -> TemplateTraits:
+def find_traits(
+    template: ChatTemplate, tokenizer: TokenizerFacts, eot: str | None
+) -> TemplateTraits:
     """Probe a template; `eot` is the config's `data.eot`.
 
     Raises:
-        DataError: it can't render a plain conversation in a way that can be cut, or no end-of-turn token is known (65).
+        DataError: it can't render a plain conversation in a way that can be cut, or no end-of-turn
+            token is known (65).
     """
     prompt, rendering = _plain(template)
     chosen = _choose_eot(template, tokenizer, rendering, eot)
@@ -71,11 +78,15 @@ def find_traits(template: ChatTemplate, tokenizer: TokenizerFacts, eot: str | No
     default = before[len(opening) : len(before) - len(between)] if supported else ""
     if not (before.startswith(opening) and before.endswith(between) and default.strip()):
         default = ""
-    ((_, answer),) = cut(template, chosen.value, _messages((None, _USER, _ANSWER)), trained=[1]).pairs
+    ((_, answer),) = cut(
+        template, chosen.value, _messages((None, _USER, _ANSWER)), trained=[1]
+    ).pairs
     return TemplateTraits(
         eot=chosen,
         eot_id=eot_id,
-        system_problem=_system_problem(template, chosen.value, refused=not with_system, printed=bool(supported)),
+        system_problem=_system_problem(
+            template, chosen.value, refused=not with_system, printed=bool(supported)
+        ),
         default_system=default.strip(),
         preamble=_words(opening if supported else before, tokenizer),
         answer_prefix=answer.partition(_ANSWER)[0],
@@ -96,7 +107,9 @@ def _system_problem(template: ChatTemplate, eot: str, *, refused: bool, printed:
 
 
 def _reasoning_key(template: ChatTemplate) -> str:
-    """Return the key under which the template reads reasoning of an answer; empty where it reads none."""
+    """Return the key under which the template reads reasoning of an answer; empty where it reads
+    none.
+    """
     for key in REASONING_KEYS:
         messages: list[dict[str, Any]] = _messages((None, _USER, _ANSWER))
         messages[-1] = {**messages[-1], key: _REASONING}
@@ -106,12 +119,18 @@ def _reasoning_key(template: ChatTemplate) -> str:
 
 
 def _takes_text_only(template: ChatTemplate) -> bool:
-    """Tell whether the template takes the arguments of a call as JSON text only: some join them to other text."""
-    return not _prints_call(template, {"probe": _VALUE}) and _prints_call(template, f'{{"probe": "{_VALUE}"}}')
+    """Tell whether the template takes the arguments of a call as JSON text only: some join them to
+    other text.
+    """
+    return not _prints_call(template, {"probe": _VALUE}) and _prints_call(
+        template, f'{{"probe": "{_VALUE}"}}'
+    )
 
 
 def _prints_call(template: ChatTemplate, arguments: Any) -> bool:
-    """Tell whether a call is printed, its arguments as JSON or in a form of the template's own, and not as Python writes them."""
+    """Tell whether a call is printed, its arguments as JSON or in a form of the template's own, and
+    not as Python writes them.
+    """
     function = {"name": "probe_call", "arguments": arguments}
     calls = [{"id": "probe0000", "type": "function", "function": function}]
     question: dict[str, Any] = {"role": "user", "content": _USER}
@@ -140,13 +159,16 @@ def _plain(template: ChatTemplate) -> tuple[str, str]:
     return prompt, rendering
 
 
-def _choose_eot(template: ChatTemplate, tokenizer: TokenizerFacts, rendering: str, given: str | None) -> Decision[str]:
+def _choose_eot(
+    template: ChatTemplate, tokenizer: TokenizerFacts, rendering: str, given: str | None
+) -> Decision[str]:
     if given is not None:
         return Decision(given, "data.eot")
     closing = special_in(rendering.rpartition(_ANSWER)[2], tokenizer)
     longer = _attempt(template, (None, _USER, _ANSWER, _MORE_USER, _MORE_ANSWER))
     earlier = longer.partition(_ANSWER)[2].partition(_MORE_USER)[0]
-    # Phi 3 writes eos once, behind the whole conversation: only what closes earlier turns too ends a turn.
+    # Phi 3 writes eos once, behind the whole conversation: only what closes earlier turns too ends
+    # a turn.
     both = [token for token in closing if token in earlier] or closing
     eos = tokenizer.named.get("eos_token")
     if eos is not None and eos in both:
@@ -160,7 +182,9 @@ def _choose_eot(template: ChatTemplate, tokenizer: TokenizerFacts, rendering: st
 
 
 def _words(text: str, tokenizer: TokenizerFacts) -> str:
-    """Return the text without special tokens and role names; empty where fewer than three words are left."""
+    """Return the text without special tokens and role names; empty where fewer than three words are
+    left.
+    """
     plain = special_pattern(tuple(tokenizer.special)).sub(" ", text)
     words = [word for word in re.findall(r"[^\W_]+", plain) if word.lower() not in _ROLE_WORDS]
     return plain.strip() if len(words) >= 3 else ""
@@ -181,4 +205,8 @@ def _attempt_messages(template: ChatTemplate, messages: list[dict[str, Any]]) ->
 def _messages(texts: tuple[str | None, ...]) -> list[dict[str, Any]]:
     """Turn texts into messages: (system or None, user, assistant, user, assistant) → messages."""
     roles = ("system", "user", "assistant", "user", "assistant")
-    return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False) if text is not None]
+    return [
+        {"role": role, "content": text}
+        for role, text in zip(roles, texts, strict=False)
+        if text is not None
+    ]

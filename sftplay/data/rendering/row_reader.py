@@ -29,8 +29,14 @@ def read_row(line: bytes, findings: Findings) -> dict[str, Any]:
         if any(key in line for key in _EXACT) and exact_json.may_have_special_numbers(line):
             row = exact_json.loads(line)
     except orjson.JSONDecodeError as error:
-        raise DataError(f"not valid JSON (column {error.colno}: {error.msg})", todo=_TODO) from error
-    if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("messages"), list):
+        raise DataError(
+            f"not valid JSON (column {error.colno}: {error.msg})", todo=_TODO
+        ) from error
+    if (
+        not isinstance(row, dict)
+        or not isinstance(row.get("id"), str)
+        or not isinstance(row.get("messages"), list)
+    ):
         raise DataError("not a processed row: id or messages are missing", todo=_TODO)
     for message in row["messages"]:
         if not (
@@ -38,13 +44,16 @@ def read_row(line: bytes, findings: Findings) -> dict[str, Any]:
             and isinstance(message.get("role"), str)
             and isinstance(message.get("content"), str | None)
         ):
-            raise DataError("not a processed row: a message needs a role and text as content", todo=_TODO)
+            raise DataError(
+                "not a processed row: a message needs a role and text as content", todo=_TODO
+            )
     if not isinstance(row.get("tools"), list | None):
         raise DataError("not a processed row: `tools` must be a list", todo=_TODO)
     given = row.get(TEMPLATE_KWARGS) or {}
     if not isinstance(given, dict) or RESERVED & given.keys():
         raise DataError(
-            f"not a processed row: `{TEMPLATE_KWARGS}` must be an object of the template's own names", todo=_TODO
+            f"not a processed row: `{TEMPLATE_KWARGS}` must be an object of the template's own names",
+            todo=_TODO,
         )
     for key in row.keys() - _KEYS:
         findings.add(unused_key(key), row["id"])

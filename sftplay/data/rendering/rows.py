@@ -1,4 +1,6 @@
-"""Processed rows in, rendered rows out, a block of lines at a time: pure, so that blocks can go to several processes."""
+"""Processed rows in, rendered rows out, a block of lines at a time: pure, so that blocks can go to
+several processes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from sftplay.data.rendering.tool_checks import check_tools, with_tool_texts
 from sftplay.data.tokenizing.special_tokens import count_specials, may_spell_special
 from sftplay.errors import DataError
 
-COMPARE_EVERY = 1000  # rows of a block; one put together from a plan is rendered in full too, to see that both agree
+# rows of a block; one put together from a plan is rendered in full too, to see that both agree
+COMPARE_EVERY = 1000
 _REWRITTEN = Finding(
     "rewritten_turns",
     "warning",
@@ -36,7 +39,9 @@ _CHANGED = Finding(
     "compare: inv data.show --row ID; data.reasoning: strip takes reasoning out of the rows themselves",
 )
 _MERGED = Finding(
-    "merged_systems", "note", "the system turn was merged into the first user turn (data.system_unsupported)"
+    "merged_systems",
+    "note",
+    "the system turn was merged into the first user turn (data.system_unsupported)",
 )
 
 
@@ -81,7 +86,11 @@ def render_block(recipe: RenderSettings, block: Block) -> RenderedBlock:
             row = read_row(line, result.findings)
             place += f" ({row['id']})"
             if spells and not count_specials(
-                recipe.specials, with_tool_texts(row), place, result.findings, keep=recipe.keep_specials
+                recipe.specials,
+                with_tool_texts(row),
+                place,
+                result.findings,
+                keep=recipe.keep_specials,
             ):
                 continue
             _render_row(recipe, planner, row, place, number, rows, compare=compare)
@@ -89,7 +98,14 @@ def render_block(recipe: RenderSettings, block: Block) -> RenderedBlock:
             result.rejected += 1
             result.findings.add(Finding("rejected", "reject", error.what), place)
             rejects.append(
-                orjson.dumps({"file": block.file, "line": number, "reason": error.what, "row": orjson.Fragment(line)})
+                orjson.dumps(
+                    {
+                        "file": block.file,
+                        "line": number,
+                        "reason": error.what,
+                        "row": orjson.Fragment(line),
+                    }
+                )
             )
         except DataError as error:
             result.findings.add(Finding("failed", "fatal", error.what, error.todo), place)
@@ -135,16 +151,26 @@ def _render_row(
 
 
 def _cuts(
-    recipe: RenderSettings, planner: Planner, row: Mapping[str, Any], messages: list[dict[str, Any]], *, compare: bool
+    recipe: RenderSettings,
+    planner: Planner,
+    row: Mapping[str, Any],
+    messages: list[dict[str, Any]],
+    *,
+    compare: bool,
 ) -> list[Cut]:
     given = row.get("tools"), row.get(TEMPLATE_KWARGS) or {}
     planned = planner.cuts(messages) if given == NOTHING else None
     if planned is not None and not compare:
         return planned
     cuts = list(cut_rows(recipe.template, recipe.eot, messages, recipe.turns, given))
-    assert planned is None or planned == cuts, f"row {row['id']}: the plan of the chat template does not hold"
+    assert planned is None or planned == cuts, (
+        f"row {row['id']}: the plan of the chat template does not hold"
+    )
     if planned is None and recipe.turns != "unroll":
-        return [cut._replace(lost=(*cut.lost, *lost_in_shape(recipe.template, messages, given[0]))) for cut in cuts]
+        return [
+            cut._replace(lost=(*cut.lost, *lost_in_shape(recipe.template, messages, given[0])))
+            for cut in cuts
+        ]
     return cuts
 
 
@@ -165,7 +191,9 @@ def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         else:
             merged.append(message)
     if waiting:
-        raise RefusedConversationError("a system turn that no user turn follows can't be merged into one")
+        raise RefusedConversationError(
+            "a system turn that no user turn follows can't be merged into one"
+        )
     return merged
 
 

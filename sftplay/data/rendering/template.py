@@ -1,8 +1,9 @@
 """A chat template: Jinja text, the tokenizer's named tokens, and the one date that it may print.
 
-The environment is set up as transformers sets up its own (sandboxed, `trim_blocks`, `lstrip_blocks`, `{% generation %}`,
-loop controls, `tojson` without HTML escapes, `raise_exception`, `strftime_now`; see "Writing a chat template" in its
-documentation); a test renders the same conversations with both. Importing transformers for it would take two seconds.
+The environment is set up as transformers sets up its own (sandboxed, `trim_blocks`,
+`lstrip_blocks`, `{% generation %}`, loop controls, `tojson` without HTML escapes,
+`raise_exception`, `strftime_now`; see "Writing a chat template" in its documentation); a test
+renders the same conversations with both. Importing transformers for it would take two seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from sftplay.files import hash_bytes
 TEMPLATE_FILE = "chat_template.jinja"
 Message = Mapping[str, Any]
 NO_MORE: Mapping[str, Any] = {}
-# What a template may die of: its own raise_exception, and Python errors on values that it did not expect.
+# What a template may die of: its own raise_exception, and Python errors on values that it did not
+# expect.
 _TEMPLATE_FAILURES = (
     TemplateError,
     TypeError,
@@ -88,7 +90,8 @@ class ChatTemplate:
             more: further arguments of the conversation for the template (`chat_template_kwargs`).
 
         Raises:
-            RefusedConversationError: the template refuses it (65); `what` holds the template's own words.
+            RefusedConversationError: the template refuses it (65); `what` holds the template's own
+                words.
         """
         try:
             return self._template().render(
@@ -100,9 +103,13 @@ class ChatTemplate:
                 **{**self.named, **more},
             )
         except SecurityError as error:
-            raise RefusedConversationError(f"the chat template does something unsafe: {error}") from error
+            raise RefusedConversationError(
+                f"the chat template does something unsafe: {error}"
+            ) from error
         except _TEMPLATE_FAILURES as error:
-            raise RefusedConversationError(f"the chat template refuses the conversation: {error}") from error
+            raise RefusedConversationError(
+                f"the chat template refuses the conversation: {error}"
+            ) from error
 
     def _template(self) -> Template:
         return _compiled(self.source)
@@ -112,7 +119,9 @@ class ChatTemplate:
         return moment.strftime(pattern)
 
 
-def choose_template(chosen: str | None, tokenizer: TokenizerFacts, date: str | None = None) -> ChatTemplate:
+def choose_template(
+    chosen: str | None, tokenizer: TokenizerFacts, date: str | None = None
+) -> ChatTemplate:
     """Return the config's template file, else the tokenizer's own.
 
     Raises:
@@ -122,7 +131,9 @@ def choose_template(chosen: str | None, tokenizer: TokenizerFacts, date: str | N
     if chosen is not None:
         path = Path(chosen)
         if not path.is_file():
-            raise NotFoundError("no such chat template", where=chosen, todo="check data.chat_template in the config")
+            raise NotFoundError(
+                "no such chat template", where=chosen, todo="check data.chat_template in the config"
+            )
         return checked_template(path.read_text(encoding="utf-8"), tokenizer.named, date, chosen)
     if tokenizer.chat_template is None:
         raise DataError(
@@ -133,7 +144,9 @@ def choose_template(chosen: str | None, tokenizer: TokenizerFacts, date: str | N
     return checked_template(tokenizer.chat_template, tokenizer.named, date, str(tokenizer.folder))
 
 
-def checked_template(source: str, named: Mapping[str, str], date: str | None, where: str) -> ChatTemplate:
+def checked_template(
+    source: str, named: Mapping[str, str], date: str | None, where: str
+) -> ChatTemplate:
     """Return a template that is known to compile.
 
     Raises:
@@ -143,13 +156,17 @@ def checked_template(source: str, named: Mapping[str, str], date: str | None, wh
         _compiled(source)
     except TemplateSyntaxError as error:
         raise DataError(
-            f"the chat template is not valid Jinja: {error.message}", where=f"{where}:{error.lineno}"
+            f"the chat template is not valid Jinja: {error.message}",
+            where=f"{where}:{error.lineno}",
         ) from error
     return ChatTemplate(source, dict(named), date)
 
 
 class GenerationTag(Extension):
-    """`{% generation %}…{% endgeneration %}`: marks what transformers' own masking would train. Here it prints its body."""
+    """`{% generation %}…{% endgeneration %}`: marks what transformers' own masking would train.
+
+    Here it prints its body.
+    """
 
     tags = {"generation"}  # noqa: RUF012  (declared so by jinja2)
 
@@ -163,7 +180,9 @@ class GenerationTag(Extension):
 
 
 class _SafeNamespace(Namespace):
-    """jinja2's namespace without underscore names, by which a template could reach Python's internals."""
+    """jinja2's namespace without underscore names, by which a template could reach Python's
+    internals.
+    """
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         for name in dict(*args[1:], **kwargs):
@@ -176,7 +195,9 @@ class _SafeNamespace(Namespace):
 
 
 class _Dict:
-    """`dict(…)` and `dict.fromkeys(…)`, without the type itself, whose methods would change what they are given."""
+    """`dict(…)` and `dict.fromkeys(…)`, without the type itself, whose methods would change what
+    they are given.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
@@ -195,7 +216,11 @@ def _raise_exception(message: str) -> None:
 
 
 def _tojson(
-    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: Any = None,
+    sort_keys: bool = False,
 ) -> str:
     return exact_json.pretty(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
@@ -204,7 +229,9 @@ def _tojson(
 
 def make_environment(kind: type[ImmutableSandboxedEnvironment]) -> ImmutableSandboxedEnvironment:
     """Return a Jinja environment for chat templates."""
-    environment = kind(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols])
+    environment = kind(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
+    )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["dict"] = _Dict()

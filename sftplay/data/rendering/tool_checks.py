@@ -22,19 +22,28 @@ _TOOLS_IGNORED = Finding(
 
 
 def check_tools(
-    row: Mapping[str, Any], messages: list[dict[str, Any]], cuts: list[Cut], place: str, findings: Findings
+    row: Mapping[str, Any],
+    messages: list[dict[str, Any]],
+    cuts: list[Cut],
+    place: str,
+    findings: Findings,
 ) -> None:
     """Count tools that the rendering lacks.
 
     Raises:
-        RefusedConversationError: a target lacks a call, so an answer would be trained without it (65).
+        RefusedConversationError: a target lacks a call, so an answer would be trained without it
+            (65).
     """
     text = "".join("".join(part for pair in cut.pairs for part in pair) + cut.tail for cut in cuts)
     if any(name not in text for name in function_names(row.get("tools") or [])):
         findings.add(_TOOLS_IGNORED, place)
     targets = [target for cut in cuts for _, target in cut.pairs]
-    answers = [each for each in messages if each["role"] == "assistant" and each.get("train") is not False]
-    for message, target in zip(answers[-len(targets) :], targets, strict=True):  # data.turns: last has one target
+    answers = [
+        each for each in messages if each["role"] == "assistant" and each.get("train") is not False
+    ]
+    for message, target in zip(
+        answers[-len(targets) :], targets, strict=True
+    ):  # data.turns: last has one target
         if missing := lost_calls(message, target):
             what = "a tool call" if missing == CALLS else "arguments of a tool call"
             raise RefusedConversationError(
@@ -45,6 +54,8 @@ def check_tools(
 def with_tool_texts(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the messages, and what else the template prints of the row, as one more."""
     messages: list[dict[str, Any]] = row["messages"]
-    of_messages = [message.get(key) for message in messages for key in ("tool_calls", *REASONING_KEYS)]
+    of_messages = [
+        message.get(key) for message in messages for key in ("tool_calls", *REASONING_KEYS)
+    ]
     other = [row.get("tools"), row.get(TEMPLATE_KWARGS), *of_messages]
     return [*messages, {"content": "\n".join(texts_in(other))}] if any(other) else messages

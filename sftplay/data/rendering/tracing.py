@@ -1,8 +1,10 @@
-"""Stand-ins for texts in a chat template: they show where a template copies a text and write down what it asks about it.
+"""Stand-ins for texts in a chat template: they show where a template copies a text and write down
+what it asks about it.
 
-A stand-in can be written out, joined to other text, stripped of white space, and asked a few questions with an assumed answer
-(`'</think>' in content`: no). Anything else a template might do with it stops the attempt, so that what is learned from one
-rendering holds for every text that gives the same answers.
+A stand-in can be written out, joined to other text, stripped of white space, and asked a few
+questions with an assumed answer (`'</think>' in content`: no). Anything else a template might do
+with it stops the attempt, so that what is learned from one rendering holds for every text that
+gives the same answers.
 """
 
 from __future__ import annotations
@@ -18,22 +20,49 @@ from jinja2.environment import Template
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from sftplay.data.rendering.template import NO_MORE, ChatTemplate, GenerationTag, Message, make_environment
+from sftplay.data.rendering.template import (
+    NO_MORE,
+    ChatTemplate,
+    GenerationTag,
+    Message,
+    make_environment,
+)
 
 Op = tuple[str, str | None]  # strip, lstrip or rstrip, and what it takes off
-Question = tuple[int, tuple[Op, ...], str, str | None]  # which text, after which ops, the question, its argument
+Question = tuple[
+    int, tuple[Op, ...], str, str | None
+]  # which text, after which ops, the question, its argument
 
 # Private-use characters around the numbers of a stand-in: OPS number OPEN index CLOSE
 _OPEN, _CLOSE, _OPS = "\ue000", "\ue001", "\ue002"
 STAND_IN = re.compile(f"(?:{_OPS}([0-9]+))?{_OPEN}([0-9]+){_CLOSE}")
 
-# What a template may use and still be learned: nothing that reads a text that has become plain text already.
+# What a template may use and still be learned: nothing that reads a text that has become plain text
+# already.
 _FILTERS = {"trim", "tojson", "length", "count", "list", "first", "last", "default", "d"}
 _TESTS = {
-    *("string", "defined", "undefined", "none", "mapping", "iterable", "sequence", "boolean", "number", "integer"),
+    *(
+        "string",
+        "defined",
+        "undefined",
+        "none",
+        "mapping",
+        "iterable",
+        "sequence",
+        "boolean",
+        "number",
+        "integer",
+    ),
     *("float", "true", "false", "callable", "eq", "equalto", "==", "ne", "!="),
 }
-_CAPTURES = (nodes.Macro, nodes.AssignBlock, nodes.FilterBlock, nodes.Include, nodes.FromImport, nodes.Extends)
+_CAPTURES = (
+    nodes.Macro,
+    nodes.AssignBlock,
+    nodes.FilterBlock,
+    nodes.Include,
+    nodes.FromImport,
+    nodes.Extends,
+)
 
 
 _JINJA_OWN = {
@@ -43,7 +72,10 @@ _JINJA_OWN = {
 
 
 class InspectedError(BaseException):
-    """The template does more with a text than copy it. Not an Exception, because Jinja's own tests swallow those."""
+    """The template does more with a text than copy it.
+
+    Not an Exception, because Jinja's own tests swallow those.
+    """
 
 
 @dataclass
@@ -173,13 +205,18 @@ def answer(text: str, question: str, argument: str | None) -> bool:
 
 @dataclass(frozen=True)
 class TracingTemplate(ChatTemplate):
-    """A chat template that renders stand-ins; `InspectedError` where it does more with them than copy them."""
+    """A chat template that renders stand-ins; `InspectedError` where it does more with them than
+    copy them.
+    """
 
     notes: Notes = field(default_factory=Notes)
 
-    def render(self, messages: Any, add_generation_prompt: bool, tools: Any = None, more: Any = NO_MORE) -> str:
+    def render(
+        self, messages: Any, add_generation_prompt: bool, tools: Any = None, more: Any = NO_MORE
+    ) -> str:
         stand_ins: list[Message] = [
-            {**message, "content": stand_in(self.notes, index)} for index, message in enumerate(messages)
+            {**message, "content": stand_in(self.notes, index)}
+            for index, message in enumerate(messages)
         ]
         return super().render(stand_ins, add_generation_prompt, tools, more)
 
@@ -188,8 +225,8 @@ class TracingTemplate(ChatTemplate):
 
 
 def can_be_traced(source: str) -> bool:
-    """Tell whether what a rendering shows of a template holds for other texts too: no text that has become plain text
-    (by `~`, in a captured block) is looked at any more.
+    """Tell whether what a rendering shows of a template holds for other texts too: no text that has
+    become plain text (by `~`, in a captured block) is looked at any more.
     """
     tree = _environment().parse(source)
     written = {id(part) for output in tree.find_all(nodes.Output) for part in output.nodes}
@@ -205,14 +242,20 @@ def _is_harmless(node: nodes.Node, *, is_written: bool) -> bool:
         nodes.Concat: lambda _: is_written,
         nodes.For: lambda it: not it.recursive,
         nodes.Mod: lambda it: isinstance(it.right, nodes.Const) and isinstance(it.right.value, int),
-        nodes.CallBlock: lambda it: getattr(it.call.node, "identifier", None) == GenerationTag.identifier,
-        nodes.Compare: lambda it: isinstance(it.expr, nodes.Const) or all(_is_open(operand) for operand in it.ops),
+        nodes.CallBlock: lambda it: (
+            getattr(it.call.node, "identifier", None) == GenerationTag.identifier
+        ),
+        nodes.Compare: lambda it: (
+            isinstance(it.expr, nodes.Const) or all(_is_open(operand) for operand in it.ops)
+        ),
     }
     return not isinstance(node, _CAPTURES) and checks.get(type(node), lambda _: True)(node)
 
 
 def _is_open(operand: nodes.Operand) -> bool:
-    """Tell whether the operand asks the text: `x in "text"` would look at x without being seen; `x in ["a", "b"]` asks x."""
+    """Tell whether the operand asks the text: `x in "text"` would look at x without being seen; `x
+    in ["a", "b"]` asks x.
+    """
     return operand.op not in ("in", "notin") or isinstance(operand.expr, nodes.List | nodes.Tuple)
 
 

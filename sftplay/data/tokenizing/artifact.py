@@ -1,7 +1,10 @@
-"""The tokenized artifact: Arrow IPC stream files that both backends train on as they are, and a hash of their values.
+"""The tokenized artifact: Arrow IPC stream files that both backends train on as they are, and a
+hash of their values.
 
-Columns: `id` string, `input_ids` list<int32>, `labels` list<int32> (-100 where nothing is trained). datasets.Dataset.from_file
-maps such a file into memory (format: https://arrow.apache.org/docs/format/Columnar.html, "IPC Streaming Format").
+Columns: `id` string, `input_ids` list<int32>, `labels` list<int32> (-100 where nothing is trained).
+datasets.Dataset.from_file
+maps such a file into memory (format: https://arrow.apache.org/docs/format/Columnar.html, "IPC
+Streaming Format").
 """
 
 from __future__ import annotations
@@ -20,12 +23,15 @@ from sftplay.errors import NotFoundError, StorageError
 from sftplay.files import explain_os_error
 
 IGNORED = -100  # the label that a cross-entropy loss leaves out, in torch and everywhere else
-SCHEMA = pa.schema([("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+SCHEMA = pa.schema(
+    [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
+)
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Some rows: their ids, their lengths in tokens, and the tokens and labels of all of them in one array each.
+    """Some rows: their ids, their lengths in tokens, and the tokens and labels of all of them in
+    one array each.
 
     Attributes:
         lengths: int64 (rows,); tokens, labels: int32 (sum of lengths,).
@@ -40,7 +46,8 @@ class TokenBatch:
 class ValuesHash:
     """SHA-256 over the values of rows, whatever batches they come in and whoever wrote the file.
 
-    It is taken over four digests: of the ids (UTF-8, a newline after each), the lengths (int64), the tokens (int32) and the
+    It is taken over four digests: of the ids (UTF-8, a newline after each), the lengths (int64),
+        the tokens (int32) and the
     labels (int32), all little-endian.
     """
 
@@ -86,7 +93,8 @@ class Writer:
         return self._hash.value()
 
 
-# Columns are made of their buffers: pyarrow.array() would import pandas for them, which takes a second.
+# Columns are made of their buffers: pyarrow.array() would import pandas for them, which takes a
+# second.
 
 
 def _offsets_of(lengths: np.ndarray) -> pa.Buffer:
@@ -94,7 +102,9 @@ def _offsets_of(lengths: np.ndarray) -> pa.Buffer:
 
 
 def _lists(offsets: pa.Buffer, values: np.ndarray) -> pa.ListArray:
-    flat = pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int32))])
+    flat = pa.Array.from_buffers(
+        pa.int32(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int32))]
+    )
     count = offsets.size // 4 - 1
     return pa.Array.from_buffers(pa.list_(pa.int32()), count, [None, offsets], children=[flat])
 
@@ -102,7 +112,9 @@ def _lists(offsets: pa.Buffer, values: np.ndarray) -> pa.ListArray:
 def _texts(texts: Sequence[str]) -> pa.StringArray:
     encoded = [text.encode("utf-8") for text in texts]
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-    return pa.StringArray.from_buffers(len(texts), _offsets_of(lengths), pa.py_buffer(b"".join(encoded)))
+    return pa.StringArray.from_buffers(
+        len(texts), _offsets_of(lengths), pa.py_buffer(b"".join(encoded))
+    )
 
 
 @contextmanager
@@ -126,9 +138,13 @@ def read_split(path: Path) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise explain_os_error(error, path) from error
-        raise StorageError(f"damaged ({error})", where=str(path), todo="make it again: inv tokenize") from error
+        raise StorageError(
+            f"damaged ({error})", where=str(path), todo="make it again: inv tokenize"
+        ) from error
     if table.schema != SCHEMA:
-        raise StorageError("not a tokenized split", where=str(path), todo="make it again: inv tokenize")
+        raise StorageError(
+            "not a tokenized split", where=str(path), todo="make it again: inv tokenize"
+        )
     return table
 
 
@@ -145,7 +161,9 @@ def batches_of(table: pa.Table) -> Iterator[TokenBatch]:
 
 
 def values_hash(path: Path) -> str:
-    """Return the hash of a split's values, computed anew from its file; the stamp holds the one of the time of writing."""
+    """Return the hash of a split's values, computed anew from its file; the stamp holds the one of
+    the time of writing.
+    """
     found = ValuesHash()
     for batch in batches_of(read_split(path)):
         found.add(batch)

@@ -27,7 +27,8 @@ class LengthLimit:
         limit: tokens a row may have (`model.max_length`).
         too_long, dropped, truncated: rows, so far.
         examples: id and length of the first rows that were too long.
-        seen, trained: tokens of each row, and those of them that are trained, before the limit; int32 (rows,) each.
+        seen, trained: tokens of each row, and those of them that are trained, before the limit;
+        int32 (rows,) each.
     """
 
     limit: int
@@ -63,23 +64,36 @@ class LengthLimit:
 
     def bars(self, of: list[np.ndarray]) -> list[list[int]]:
         """Return [from, to, rows] for a histogram of `seen` or `trained`."""
-        values, counts = np.unique(np.concatenate(of) if of else np.zeros(0, np.int32), return_counts=True)
+        values, counts = np.unique(
+            np.concatenate(of) if of else np.zeros(0, np.int32), return_counts=True
+        )
         return bins_of(list(zip(values.tolist(), counts.tolist(), strict=True)))
 
     def finding(self) -> Finding:
         """Return what became of rows that are too long."""
         done = f"{self.dropped:,} dropped, {self.truncated:,} cut (data.on_too_long: {self.policy})"
-        return Finding("too_long", "warning", f"longer than model.max_length ({self.limit:,} tokens): {done}", _LONGER)
+        return Finding(
+            "too_long",
+            "warning",
+            f"longer than model.max_length ({self.limit:,} tokens): {done}",
+            _LONGER,
+        )
 
     def quantiles(self, of: list[np.ndarray] | None = None) -> dict[str, int]:
-        """Return lengths of all rows in tokens: median, 90 %, 99 %, longest. Empty where there were no rows."""
+        """Return lengths of all rows in tokens: median, 90 %, 99 %, longest.
+
+        Empty where there were no rows.
+        """
         of = self.seen if of is None else of
         lengths = np.concatenate(of) if of else np.zeros(0, np.int32)
         if not len(lengths):
             return {}
         values = np.quantile(lengths, _QUANTILES, method="higher")
         names = (f"p{round(share * 100)}" for share in _QUANTILES)
-        return {**{name: int(value) for name, value in zip(names, values, strict=True)}, "max": int(lengths.max())}
+        return {
+            **{name: int(value) for name, value in zip(names, values, strict=True)},
+            "max": int(lengths.max()),
+        }
 
     def line(self) -> str:
         """Return how many rows are too long, which, and how long rows are."""
@@ -104,7 +118,9 @@ class LengthLimit:
             wanted = min(wanted, readable)
         todo = ["data.on_too_long: drop leaves these rows out, truncate cuts their ends off"]
         if wanted >= longest:
-            todo.insert(0, f"make room for every row: --set model.max_length={wanted} (wants more memory)")
+            todo.insert(
+                0, f"make room for every row: --set model.max_length={wanted} (wants more memory)"
+            )
         return DataError(self.line(), todo="\n".join(todo))
 
     def _cut(self, batch: TokenBatch) -> TokenBatch:
@@ -112,7 +128,9 @@ class LengthLimit:
         starts = np.cumsum(batch.lengths) - batch.lengths
         position = np.arange(len(batch.tokens)) - np.repeat(starts, batch.lengths)
         keep = position < self.limit
-        return TokenBatch(batch.ids, np.minimum(batch.lengths, self.limit), batch.tokens[keep], batch.labels[keep])
+        return TokenBatch(
+            batch.ids, np.minimum(batch.lengths, self.limit), batch.tokens[keep], batch.labels[keep]
+        )
 
 
 def _trained(batch: TokenBatch) -> np.ndarray:

@@ -25,7 +25,9 @@ NORMALIZED = Finding(
     "the tokenizer changes characters of a text before it reads it (Unicode normalization, or ▁ for a blank)",
 )
 EDGES = Finding(
-    "blanks_at_tokens", "note", "the tokenizer adds or takes blanks next to special tokens, in training as at inference"
+    "blanks_at_tokens",
+    "note",
+    "the tokenizer adds or takes blanks next to special tokens, in training as at inference",
 )
 _EDGE = " \t\n\r▁"
 
@@ -43,7 +45,8 @@ def count_lost(
     """Count texts that decoding does not give back.
 
     Args:
-        edges: whether white space next to special tokens, and at the ends, may differ: it does so at inference too.
+        edges: whether white space next to special tokens, and at the ends, may differ: it does so
+            at inference too.
     """
     if token_bytes is not None and decodes_to(token_bytes, texts, ids):
         return
@@ -54,13 +57,20 @@ def count_lost(
     for text, back, place in zip(texts, decoded, places, strict=True):
         if back != text:
             finding = _kind(backend, text, back, special_pattern(tokens), edges=edges)
-            findings.add(finding, f"{place} {_difference(text, back)}" if finding is not EDGES else place)
+            findings.add(
+                finding, f"{place} {_difference(text, back)}" if finding is not EDGES else place
+            )
 
 
-def _kind(backend: Tokenizer, text: str, back: str, tokens: re.Pattern[str], *, edges: bool) -> Finding:
+def _kind(
+    backend: Tokenizer, text: str, back: str, tokens: re.Pattern[str], *, edges: bool
+) -> Finding:
     if edges and _sections(text, tokens) == (sections := _sections(back, tokens)):
         return EDGES
-    for known in (backend.normalizer.normalize_str(text) if backend.normalizer else text, text.replace("▁", " ")):
+    for known in (
+        backend.normalizer.normalize_str(text) if backend.normalizer else text,
+        text.replace("▁", " "),
+    ):
         shown = known.replace("▁", " ") if "▁" not in back else known
         if shown == back or (edges and _sections(shown, tokens) == sections):
             return NORMALIZED
@@ -78,5 +88,8 @@ def _sections(text: str, tokens: re.Pattern[str]) -> list[str]:
 
 def _difference(text: str, back: str) -> str:
     """Find where two texts part, for a message."""
-    at = next((i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
+    at = next(
+        (i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b),
+        min(len(text), len(back)),
+    )
     return f"at character {at}: {text[at : at + 12]!r} became {back[at : at + 12]!r}"

@@ -19,11 +19,14 @@ def special_in(text: str, tokenizer: TokenizerFacts) -> list[str]:
 @lru_cache(maxsize=4)
 def special_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
     """Return a pattern for any of the tokens, the longest first; nothing where there are none."""
-    return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)) or r"(?!)")
+    return re.compile(
+        "|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)) or r"(?!)"
+    )
 
 
 def may_spell_special(specials: tuple[str, ...], lines: bytes) -> bool:
-    """Tell whether a row of a block may spell a special token: one search instead of one for each text.
+    """Tell whether a row of a block may spell a special token: one search instead of one for each
+    text.
 
     JSON may write a character as an escape; then the texts themselves have to be searched.
     """
@@ -44,10 +47,21 @@ def _bytes_pattern(tokens: tuple[str, ...]) -> re.Pattern[bytes]:
 
 
 def count_specials(
-    tokens: tuple[str, ...], messages: Sequence[Mapping[str, Any]], place: str, findings: Findings, *, keep: bool
+    tokens: tuple[str, ...],
+    messages: Sequence[Mapping[str, Any]],
+    place: str,
+    findings: Findings,
+    *,
+    keep: bool,
 ) -> bool:
-    """Count the special tokens that a row's texts spell, each by itself; gives whether the row may stay."""
-    found = {token for message in messages for token in special_pattern(tokens).findall(message.get("content") or "")}
+    """Count the special tokens that a row's texts spell, each by itself; gives whether the row may
+    stay.
+    """
+    found = {
+        token
+        for message in messages
+        for token in special_pattern(tokens).findall(message.get("content") or "")
+    }
     for token in sorted(found):
         findings.add(_spelled(token, keep), place)
     return keep or not found
@@ -56,7 +70,9 @@ def count_specials(
 def _spelled(token: str, kept: bool) -> Finding:
     if kept:
         return Finding(
-            "special_tokens_in_text", "note", f"text spells the special token {token!r} and becomes it in training"
+            "special_tokens_in_text",
+            "note",
+            f"text spells the special token {token!r} and becomes it in training",
         )
     return Finding(
         "special_tokens_in_text",

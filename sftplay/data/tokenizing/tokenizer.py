@@ -1,7 +1,9 @@
-"""A model folder's tokenizer: its facts read from the JSON files, its fast backend, or transformers' object. Never torch.
+"""A model folder's tokenizer: its facts read from the JSON files, its fast backend, or
+transformers' object. Never torch.
 
-Importing transformers takes longer than rendering thousands of rows, so the data stages read the files themselves; only
-a folder that spreads its tokens over several files in one of the older ways is loaded through transformers.
+Importing transformers takes longer than rendering thousands of rows, so the data stages read the
+files themselves; only a folder that spreads its tokens over several files in one of the older ways
+is loaded through transformers.
 """
 
 from __future__ import annotations
@@ -62,7 +64,11 @@ def read_tokenizer(folder: Path) -> TokenizerFacts:
     config = _optional_json(folder / "tokenizer_config.json")
     named = _named_tokens(folder, config)
     if set(named.values()) <= set(added) and _declared(config) <= set(added):
-        special = {text: entry["id"] for text, entry in added.items() if entry["special"] or text in named.values()}
+        special = {
+            text: entry["id"]
+            for text, entry in added.items()
+            if entry["special"] or text in named.values()
+        }
         ids = {text: entry["id"] for text, entry in added.items()}
     else:
         named, special, ids = _through_transformers(folder)
@@ -77,14 +83,17 @@ def read_tokenizer(folder: Path) -> TokenizerFacts:
 
 
 def load_backend(folder: Path) -> Tokenizer:
-    """Return the fast tokenizer without transformers around it: same ids, no truncation, no padding.
+    """Return the fast tokenizer without transformers around it: same ids, no truncation, no
+    padding.
 
     Raises:
         NotFoundError: the folder holds no tokenizer.json (66).
     """
     path = _tokenizer_file(folder)
     config = _optional_json(folder / "tokenizer_config.json")
-    if not {*_named_tokens(folder, config).values(), *_declared(config)} <= set(_added_tokens(path)):
+    if not {*_named_tokens(folder, config).values(), *_declared(config)} <= set(
+        _added_tokens(path)
+    ):
         backend = load_tokenizer(folder, None).backend_tokenizer
     else:
         from tokenizers import Tokenizer
@@ -108,7 +117,9 @@ def load_tokenizer(folder: Path, chat_template: str | None) -> PreTrainedTokeniz
     _tokenizer_file(folder)
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+        folder, local_files_only=True
+    )
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     return tokenizer
@@ -132,10 +143,15 @@ def _optional_json(path: Path) -> Any:
 
 def _added_tokens(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        return {entry["content"]: entry for entry in orjson.loads(path.read_bytes()).get("added_tokens") or []}
+        return {
+            entry["content"]: entry
+            for entry in orjson.loads(path.read_bytes()).get("added_tokens") or []
+        }
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise StorageError(
-            f"not a tokenizer ({error})", where=str(path), todo="the file is damaged: fetch the model again"
+            f"not a tokenizer ({error})",
+            where=str(path),
+            todo="the file is damaged: fetch the model again",
         ) from error
 
 
@@ -145,23 +161,37 @@ def _text(token: Any) -> str:
 
 
 def _named_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """Read them as transformers does: the older special_tokens_map.json counts where the config lists no added tokens."""
-    legacy = {} if "added_tokens_decoder" in config else _optional_json(folder / "special_tokens_map.json")
+    """Read them as transformers does: the older special_tokens_map.json counts where the config
+    lists no added tokens.
+    """
+    legacy = (
+        {}
+        if "added_tokens_decoder" in config
+        else _optional_json(folder / "special_tokens_map.json")
+    )
     merged = {**config, **legacy}
     return {name: _text(merged[name]) for name in NAMED if merged.get(name) is not None}
 
 
 def _declared(config: Mapping[str, Any]) -> set[str]:
-    """Return tokens that the config adds by itself; transformers would append those that tokenizer.json lacks."""
+    """Return tokens that the config adds by itself; transformers would append those that
+    tokenizer.json lacks.
+    """
     extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
     extra = list(extra.values()) if isinstance(extra, Mapping) else extra
-    return {_text(token) for token in [*extra, *(config.get("added_tokens_decoder") or {}).values()]}
+    return {
+        _text(token) for token in [*extra, *(config.get("added_tokens_decoder") or {}).values()]
+    }
 
 
 def _through_transformers(folder: Path) -> tuple[dict[str, str], dict[str, int], dict[str, int]]:
     tokenizer = load_tokenizer(folder, None)
     ids = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}
-    special = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = {
+        token.content: index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if token.special
+    }
     vocabulary = tokenizer.get_vocab()
     named = {text: vocabulary[text] for text in tokenizer.special_tokens_map.values()}
     return dict(tokenizer.special_tokens_map), {**special, **named}, {**ids, **named}

@@ -1,9 +1,12 @@
-"""Words that are encoded once: most words of a text were in an earlier one, and looking one up costs less than encoding it.
+"""Words that are encoded once: most words of a text were in an earlier one, and looking one up
+costs less than encoding it.
 
-Byte-level BPE (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019) splits a text into words by one regular
-expression and encodes each by itself, so the ids of a text are the ids of its words, joined. Python's `re` does the splitting here. Which
-characters are letters, numbers or blanks is asked of the tokenizer itself, one character at a time, so that no two versions of
-Unicode can disagree. Tokenizers of another kind, and texts with a character of no clear class, are left to the library.
+Byte-level BPE (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019) splits
+a text into words by one regular expression and encodes each by itself, so the ids of a text are the
+ids of its words, joined. Python's `re` does the splitting here. Which characters are letters,
+numbers or blanks is asked of the tokenizer itself, one character at a time, so that no two versions
+of Unicode can disagree. Tokenizers of another kind, and texts with a character of no clear class,
+are left to the library.
 """
 
 from __future__ import annotations
@@ -25,22 +28,29 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 16_000_000  # of all words kept; then the cache starts again
 _COMPARE_EVERY = 1000  # texts, between two that the library encodes too, to see that both agree
 _ASCII = [chr(code) for code in range(128)]
-# The expression of the ByteLevel pre-tokenizer of Hugging Face's tokenizers, with a set of characters for each of its classes.
+# The expression of the ByteLevel pre-tokenizer of Hugging Face's tokenizers, with a set of
+# characters for each of its classes.
 _CONTRACTION = "'(?:s|t|re|ve|m|ll|d)"
 _WORDS = _CONTRACTION + "| ?{L}+| ?{N}+| ?{O}+|{S}+(?!{LNO})|{S}+|(?s:.)"
-_WORDS_AND_DIGITS = _CONTRACTION + "| ?{L}+|{N}| ?{O}+|{S}+(?!{LO})|{S}+|(?s:.)"  # a digit ends what lies before it
+_WORDS_AND_DIGITS = (
+    _CONTRACTION + "| ?{L}+|{N}| ?{O}+|{S}+(?!{LO})|{S}+|(?s:.)"
+)  # a digit ends what lies before it
 _NEVER, _NEVER_A_CHARACTER = "(?!)", "[^\0-\U0010ffff]"
 
 
 @dataclass(frozen=True)
 class SplitRule:
-    """A pre-tokenizer's rule for splitting texts: `digits`, where each digit is a word of its own; `count`: of the words of a text."""
+    """A pre-tokenizer's rule for splitting texts: `digits`, where each digit is a word of its own;
+    `count`: of the words of a text.
+    """
 
     digits: bool
     count: Callable[[str], int]
 
     def class_of(self, character: str) -> str:
-        """Return L (letter), N (number), O (other), S (blank), or nothing where the tokenizer does not treat it as one of these."""
+        """Return L (letter), N (number), O (other), S (blank), or nothing where the tokenizer does
+        not treat it as one of these.
+        """
         if self.digits and self.count(character * 2) == 2 and self.count(f"a{character}a") == 3:
             return "N"
         for name, known in (("L", "a"), ("N", "1"), ("O", "!"), ("S", " ")):
@@ -59,7 +69,9 @@ class WordCache:
 
     def __init__(self, backend: Tokenizer, rule: SplitRule, token_bytes: TokenBytes) -> None:
         self._backend, self._rule, self._token_bytes = backend, rule, token_bytes
-        added = {token.content: number for number, token in backend.get_added_tokens_decoder().items()}
+        added = {
+            token.content: number for number, token in backend.get_added_tokens_decoder().items()
+        }
         self._added = {text: np.int32(number).tobytes() for text, number in added.items()}
         longest_first = sorted(added, key=len, reverse=True)
         self._split = re.compile(f"({'|'.join(map(re.escape, longest_first)) or _NEVER})").split
@@ -70,7 +82,8 @@ class WordCache:
     def encode(self, texts: Sequence[str]) -> list[bytes | None]:
         """Encode texts: int32 ids of each as bytes; None for a text that is left to the library.
 
-        What is returned decodes to the text: each word was compared with the bytes of its tokens when it was encoded.
+        What is returned decodes to the text: each word was compared with the bytes of its tokens
+        when it was encoded.
         """
         self._learn_characters("".join(texts))
         words, known = (
@@ -94,7 +107,9 @@ class WordCache:
         ]
 
     def _words_of(self, text: str) -> list[str]:
-        """Return the words and added tokens of a text; a character of no class is a word that is never known."""
+        """Return the words and added tokens of a text; a character of no class is a word that is
+        never known.
+        """
         first, *parts = self._split(text)
         words: list[str] = self._find(first)
         for place in range(0, len(parts), 2):
@@ -118,16 +133,26 @@ class WordCache:
 
     def _compiled(self, new: Iterable[str]) -> Callable[[str], list[str]]:
         self._classes |= {character: self._rule.class_of(character) for character in new}
-        members = {name: "".join(char for char, of in self._classes.items() if of == name) for name in "LNOS"}
-        members |= {"LO": members["L"] + members["O"], "LNO": members["L"] + members["N"] + members["O"]}
+        members = {
+            name: "".join(char for char, of in self._classes.items() if of == name)
+            for name in "LNOS"
+        }
+        members |= {
+            "LO": members["L"] + members["O"],
+            "LNO": members["L"] + members["N"] + members["O"],
+        }
         pattern = _WORDS_AND_DIGITS if self._rule.digits else _WORDS
-        return re.compile(pattern.format(**{name: _set_of(chars) for name, chars in members.items()})).findall
+        return re.compile(
+            pattern.format(**{name: _set_of(chars) for name, chars in members.items()})
+        ).findall
 
     def _compare(self, texts: Sequence[str], encoded: Sequence[bytes | None]) -> None:
         for place in range(0, len(texts), _COMPARE_EVERY):
             if (ids := encoded[place]) is not None:
                 known = self._backend.encode(texts[place], add_special_tokens=False).ids
-                assert np.frombuffer(ids, np.int32).tolist() == known, f"words do not add up to {texts[place]!r}"
+                assert np.frombuffer(ids, np.int32).tolist() == known, (
+                    f"words do not add up to {texts[place]!r}"
+                )
 
 
 def _joined(known: Mapping[str, bytes], words: Sequence[str]) -> bytes | None:
@@ -142,22 +167,40 @@ def _set_of(characters: str) -> str:
 
 
 def split_rule_of(backend: Tokenizer) -> SplitRule | None:
-    """Return how a tokenizer splits texts; None where its words can't be encoded one by one, or the rule is another one.
+    """Return how a tokenizer splits texts; None where its words can't be encoded one by one, or the
+    rule is another one.
 
-    Known: the ByteLevel pre-tokenizer with its own regular expression, alone or behind one that makes each digit a word (SmolLM).
+    Known: the ByteLevel pre-tokenizer with its own regular expression, alone or behind one that
+        makes each digit a word (SmolLM).
     """
     added = backend.get_added_tokens_decoder().values()
-    plain = not any(token.lstrip or token.rstrip or token.single_word or token.normalized for token in added)
+    plain = not any(
+        token.lstrip or token.rstrip or token.single_word or token.normalized for token in added
+    )
     splitter = backend.pre_tokenizer
-    if backend.normalizer is not None or not plain or splitter is None or getattr(backend.model, "dropout", True):
+    if (
+        backend.normalizer is not None
+        or not plain
+        or splitter is None
+        or getattr(backend.model, "dropout", True)
+    ):
         return None
     steps = _steps_of(json.loads(splitter.__getstate__()))
-    if not steps or steps[-1] | {"trim_offsets": True} != _BYTE_LEVEL or steps[:-1] not in ([], [_DIGITS]):
+    if (
+        not steps
+        or steps[-1] | {"trim_offsets": True} != _BYTE_LEVEL
+        or steps[:-1] not in ([], [_DIGITS])
+    ):
         return None
     return SplitRule(len(steps) > 1, lambda text: len(splitter.pre_tokenize_str(text)))
 
 
-_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+_BYTE_LEVEL = {
+    "type": "ByteLevel",
+    "add_prefix_space": False,
+    "trim_offsets": True,
+    "use_regex": True,
+}
 _DIGITS = {"type": "Digits", "individual_digits": True}
 
 

@@ -1,7 +1,10 @@
-"""`inv batch`: many datasets, many experiments, one command. Killed and started again, it goes on where it was.
+"""`inv batch`: many datasets, many experiments, one command. Killed and started again, it goes on
+where it was.
 
-Data first: each dataset through process, style, render and tokenize, where something changed. Then every experiment: train (or
-resume, or watch one that runs), evaluate. Each through the same door as the single tasks, so both runners and the hand-over work.
+Data first: each dataset through process, style, render and tokenize, where something changed. Then
+every experiment: train (or
+resume, or watch one that runs), evaluate. Each through the same door as the single tasks, so both
+runners and the hand-over work.
 """
 
 from __future__ import annotations
@@ -18,7 +21,14 @@ from sftplay.host.batch.expand import expand
 from sftplay.host.batch.file import BatchFile, read, write_template
 from sftplay.host.batch.plan import data_steps, decide, read_known
 from sftplay.host.batch.slots import choose_slots
-from sftplay.host.batch.work import STOPPED, BatchRun, ExperimentOutcome, prepare_data, run_experiments, write_state
+from sftplay.host.batch.work import (
+    STOPPED,
+    BatchRun,
+    ExperimentOutcome,
+    prepare_data,
+    run_experiments,
+    write_state,
+)
 from sftplay.host.batch.workers import make_workers
 from sftplay.host.containers import folders
 from sftplay.host.ui import prompt
@@ -50,13 +60,16 @@ def run(
         0 where everything is done; the code of the first failure otherwise, or of the stop.
 
     Raises:
-        ConfigError: the file is wrong: every problem at once, nothing started (78). BusyError: it runs already (75).
+        ConfigError: the file is wrong: every problem at once, nothing started (78). BusyError: it
+            runs already (75).
     """
     path = Path(file or DEFAULT_FILE)
     if not path.exists():
         write_template(path)
         console.success(f"{path} is a template now: name your datasets and experiments in it")
-        console.info(f"next: edit {path}, then: inv batch --dry-run{f' --file {path}' if file else ''}")
+        console.info(
+            f"next: edit {path}, then: inv batch --dry-run{f' --file {path}' if file else ''}"
+        )
         return 0
     parsed = read(path)
     if parsed.size > MANY and not dry_run and not yes and not _agreed(parsed.size):
@@ -69,7 +82,11 @@ def run(
         _say_plan(batch)
         return 0
     folders.setup()
-    with hold(batch.folder / ".lock", who="a batch", todo="wait for it, or stop it; inv status shows what trains"):
+    with hold(
+        batch.folder / ".lock",
+        who="a batch",
+        todo="wait for it, or stop it; inv status shows what trains",
+    ):
         return _run(batch, runner, stop_on_error=stop_on_error)
 
 
@@ -79,11 +96,16 @@ def _agreed(count: int) -> bool:
             f"this file makes {count:,} experiments: nothing was started, there is no terminal to ask on",
             todo="the same command with --yes starts them all; --dry-run lists them",
         )
-    return prompt.ask_yes_no(f"This file makes {count:,} experiments. Start them all?", default=False)
+    return prompt.ask_yes_no(
+        f"This file makes {count:,} experiments. Start them all?", default=False
+    )
 
 
 def _on_device(parsed: BatchFile, device: str) -> BatchFile:
-    groups = [group.model_copy(update={"set": {**group.set, "train.device": device}}) for group in parsed.experiments]
+    groups = [
+        group.model_copy(update={"set": {**group.set, "train.device": device}})
+        for group in parsed.experiments
+    ]
     return parsed.model_copy(update={"experiments": groups})
 
 
@@ -95,7 +117,9 @@ def _say_plan(batch: BatchRun) -> None:
     for one in batch.experiments:
         todo = decide(one, batch.splits)
         changes = ", ".join(f"{key} {value}" for key, value in one.changes.items())
-        console.result(f"{one.name}: {todo.action} ({todo.reason}){f'  [{changes}]' if changes else ''}")
+        console.result(
+            f"{one.name}: {todo.action} ({todo.reason}){f'  [{changes}]' if changes else ''}"
+        )
     console.info(f"{len(batch.experiments)} experiments; nothing was started")
 
 
@@ -115,16 +139,22 @@ def _run(batch: BatchRun, runner: str, *, stop_on_error: bool) -> int:
             write_state(batch, outcomes)
             if outcome.code in STOPPED:
                 stopped = outcome.code
-    summary.show(batch.folder, batch.parsed, batch.experiments, {one.name: one.said for one in outcomes})
+    summary.show(
+        batch.folder, batch.parsed, batch.experiments, {one.name: one.said for one in outcomes}
+    )
     return _end(batch, outcomes, stopped, time.monotonic() - began)
 
 
-def _end(batch: BatchRun, outcomes: Sequence[ExperimentOutcome], stopped: int, seconds: float) -> int:
+def _end(
+    batch: BatchRun, outcomes: Sequence[ExperimentOutcome], stopped: int, seconds: float
+) -> int:
     failed = [one for one in outcomes if one.code and one.code not in STOPPED]
     for one in failed:
         console.error(f"{one.name}: {one.said}")
     done = len([one for one in outcomes if not one.code])
-    again = shlex.join(["inv", "batch", *(["--file", str(batch.file)] if str(batch.file) != DEFAULT_FILE else [])])
+    again = shlex.join(
+        ["inv", "batch", *(["--file", str(batch.file)] if str(batch.file) != DEFAULT_FILE else [])]
+    )
     line = f"{done} of {len(batch.experiments)} experiments are done, {len(failed)} failed, in {show_duration(seconds)}"
     if stopped:
         console.warning(f"stopped: {line}")

@@ -37,7 +37,9 @@ class Experiment:
 
     @property
     def shape(self) -> str:
-        """Hash of the settings that decide what its rows look like: those with the same share their data folders."""
+        """Hash of the settings that decide what its rows look like: those with the same share their
+        data folders.
+        """
         kept = self.settings.model_dump(mode="json", include={"data", "style", "model"})
         kept["data"].pop("suffix")
         kept["data"].pop("workers")
@@ -59,9 +61,14 @@ def expand(batch: BatchFile, path: Path) -> list[Experiment]:
             try:
                 made.append(_experiment(batch, group, name, dataset, values, varied))
             except SftplayError as error:
-                problems.append(f"{name}: {error.what}" + (f" ({error.where})" if error.code != 78 else ""))
+                problems.append(
+                    f"{name}: {error.what}" + (f" ({error.where})" if error.code != 78 else "")
+                )
     names = [one.name for one in made]
-    problems += [f"two experiments would be called {name}" for name in sorted({n for n in names if names.count(n) > 1})]
+    problems += [
+        f"two experiments would be called {name}"
+        for name in sorted({n for n in names if names.count(n) > 1})
+    ]
     if problems:
         raise problems_in(path, list(dict.fromkeys(problems)))
     return _apart(made)
@@ -83,14 +90,20 @@ def _experiment(
 ) -> Experiment:
     base = group.config or batch.config
     changes = {**batch.datasets[dataset].values(dataset), **group.set, **values, "run.name": name}
-    if changes.get("data.fields") is None and not any(key.startswith("data.fields.") for key in changes):
+    if changes.get("data.fields") is None and not any(
+        key.startswith("data.fields.") for key in changes
+    ):
         changes.pop("data.fields", None)
-    settings = load_config(Path(base), [f"{key}={_as_yaml(value)}" for key, value in changes.items()])
+    settings = load_config(
+        Path(base), [f"{key}={_as_yaml(value)}" for key, value in changes.items()]
+    )
     return Experiment(name, dataset, base, varied, settings)
 
 
 def _apart(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """Experiments of one dataset whose rows differ (another model, another length) get data folders of their own."""
+    """Experiments of one dataset whose rows differ (another model, another length) get data folders
+    of their own.
+    """
     suffixes: dict[tuple[str, str], str] = {}
     result = []
     for one in experiments:

@@ -1,4 +1,7 @@
-"""The batch file: datasets, experiments, and what a matrix makes of them. Every problem in it is found before anything is written."""
+"""The batch file: datasets, experiments, and what a matrix makes of them.
+
+Every problem in it is found before anything is written.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,9 @@ class Dataset(BatchSection):
     def values(self, name: str) -> dict[str, Value]:
         """Its settings by key."""
         fields = {f"data.fields.{key}": value for key, value in (self.fields or {}).items()}
-        style: dict[str, Value] = {"style.prompt": self.style, "style.mode": self.style_mode} if self.style else {}
+        style: dict[str, Value] = (
+            {"style.prompt": self.style, "style.mode": self.style_mode} if self.style else {}
+        )
         raw = {"data.raw": self.raw, "data.format": self.format, "data.suffix": name}
         return {**raw, **fields, **style, **self.set}
 
@@ -114,7 +119,18 @@ class ExperimentGroup(BatchSection):
 class BatchFile(BatchSection):
     """The whole file."""
 
-    sort_by: Literal["loss", "perplexity", "exact_match", "token_f1", "rouge_l", "chrf", "ended", "val_loss", "train_loss", "name"] = "rouge_l"  # fmt: skip
+    sort_by: Literal[
+        "loss",
+        "perplexity",
+        "exact_match",
+        "token_f1",
+        "rouge_l",
+        "chrf",
+        "ended",
+        "val_loss",
+        "train_loss",
+        "name",
+    ] = "rouge_l"
     split: Literal["val", "test", "all", "none"] = "val"
     config: str = DEFAULT_CONFIG
     datasets: Annotated[dict[str, Dataset], Field(min_length=1)]
@@ -142,7 +158,9 @@ def read(path: Path) -> BatchFile:
     try:
         batch = BatchFile.model_validate(raw)
     except ValidationError as error:
-        raise problems_in(path, [_describe(dict(problem), marks) for problem in error.errors()]) from None
+        raise problems_in(
+            path, [_describe(dict(problem), marks) for problem in error.errors()]
+        ) from None
     found = list(_contradictions(batch))
     if found:
         raise problems_in(path, found)
@@ -172,7 +190,9 @@ def _describe(problem: Mapping[str, Any], marks: Marks) -> str:
     path = tuple(str(part) for part in problem["loc"])
     known = next((path[:end] for end in range(len(path), 0, -1) if path[:end] in marks), None)
     line = f"line {marks[known][0]}: " if known else ""
-    what = {"extra_forbidden": "unknown key", "missing": "this key is wanted"}.get(problem["type"], problem["msg"])
+    what = {"extra_forbidden": "unknown key", "missing": "this key is wanted"}.get(
+        problem["type"], problem["msg"]
+    )
     return f"{line}{'.'.join(path)}: {what}"
 
 
@@ -181,5 +201,7 @@ def problems_in(path: Path, lines: Sequence[str]) -> ConfigError:
     count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
     listing = "\n".join(f"  {line}" for line in [*lines[:20], *(["…"] if len(lines) > 20 else [])])
     return ConfigError(
-        f"{count} in the batch file\n{listing}", where=str(path), todo="fix the file; nothing was started"
+        f"{count} in the batch file\n{listing}",
+        where=str(path),
+        todo="fix the file; nothing was started",
     )

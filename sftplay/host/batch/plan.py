@@ -44,7 +44,9 @@ def decide(experiment: Experiment, splits: Sequence[str]) -> ExperimentStep:
     if obstacle:
         return ExperimentStep("refuse", obstacle)
     if view.state != "finished":
-        return ExperimentStep("resume", f"{view.state}{f' at step {view.steps}' if view.steps else ''}")
+        return ExperimentStep(
+            "resume", f"{view.state}{f' at step {view.steps}' if view.steps else ''}"
+        )
     lacking = [split for split in splits if not (view.run.eval(split) / "metrics.json").is_file()]
     if lacking:
         return ExperimentStep("evaluate", f"trained; not evaluated on {', '.join(lacking)}")
@@ -93,7 +95,9 @@ def _trained_on_other_data(view: RunView, settings: Settings) -> bool:
     """
     try:
         stamp = read_stamp(data_folder("tokenized", settings))
-        return stamp is not None and stamp.facts["values_hash"]["train"] != view.stamp.get("data_hash")
+        return stamp is not None and stamp.facts["values_hash"]["train"] != view.stamp.get(
+            "data_hash"
+        )
     except (SftplayError, KeyError, TypeError):
         return False
 
@@ -134,7 +138,10 @@ def _why(settings: Settings, before: str | None, now: str) -> str:
     for kind in ("processed", "rendered", "tokenized"):
         if not (data_folder(kind, settings) / "stamp.json").is_file():
             return f"{data_folder(kind, settings)} is not made yet"
-    if settings.style.prompt and not (data_folder("processed_with_style", settings) / "stamp.json").is_file():
+    if (
+        settings.style.prompt
+        and not (data_folder("processed_with_style", settings) / "stamp.json").is_file()
+    ):
         return f"{data_folder('processed_with_style', settings)} is not made yet"
     if before is None:
         return "not made by this batch"
@@ -142,9 +149,11 @@ def _why(settings: Settings, before: str | None, now: str) -> str:
 
 
 def data_key(settings: Settings) -> str:
-    """Hash of what decides a dataset's rows: its settings, and name, size and time of the raw files and of the template.
+    """Hash of what decides a dataset's rows: its settings, and name, size and time of the raw files
+    and of the template.
 
-    Cheap, and only to spare starting stages: training itself compares contents, and makes anew what is stale.
+    Cheap, and only to spare starting stages: training itself compares contents, and makes anew what
+    is stale.
     """
     kept = settings.model_dump(mode="json", include={"data", "style", "model"})
     named = [settings.data.raw] if isinstance(settings.data.raw, str) else settings.data.raw

@@ -17,7 +17,8 @@ IN_ORDER: tuple[str | None, ...] = (None,)
 def choose_slots(
     experiments: Sequence[Settings], environ: Mapping[str, str] = os.environ
 ) -> Decision[tuple[str | None, ...]]:
-    """Values of CUDA_VISIBLE_DEVICES, one for each experiment that may run at a time; None leaves it as it is.
+    """Values of CUDA_VISIBLE_DEVICES, one for each experiment that may run at a time; None leaves
+    it as it is.
 
     Raises:
         MachineError: a GPU is there and does not answer (69).

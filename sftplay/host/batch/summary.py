@@ -41,7 +41,9 @@ class SummaryRow:
         return found[2] if found else None
 
 
-def rows_of(parsed: BatchFile, experiments: Sequence[Experiment], said: Mapping[str, str]) -> list[SummaryRow]:
+def rows_of(
+    parsed: BatchFile, experiments: Sequence[Experiment], said: Mapping[str, str]
+) -> list[SummaryRow]:
     """Best first by the metric that the file names; experiments without it at the end, by name."""
     rows = [SummaryRow(one, read_run(Run(one.name)), said.get(one.name, "")) for one in experiments]
     sign = 1 if parsed.sort_by in LOWER_IS_BETTER else -1
@@ -53,12 +55,20 @@ def rows_of(parsed: BatchFile, experiments: Sequence[Experiment], said: Mapping[
     return sorted(rows, key=place)
 
 
-def show(folder: Path, parsed: BatchFile, experiments: Sequence[Experiment], said: Mapping[str, str]) -> None:
+def show(
+    folder: Path, parsed: BatchFile, experiments: Sequence[Experiment], said: Mapping[str, str]
+) -> None:
     """Print the table, and write summary.csv and summary.md."""
     rows = rows_of(parsed, experiments, said)
     columns, cells, numbers = screen_table(rows)
     varied = columns[2 : columns.index("state")]
-    print_table(columns, cells, numbers, short=("dataset", *varied), least=("time", "steps", "train loss", "dataset"))
+    print_table(
+        columns,
+        cells,
+        numbers,
+        short=("dataset", *varied),
+        least=("time", "steps", "train loss", "dataset"),
+    )
     header, lines = whole_table(rows)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *lines])
@@ -69,14 +79,22 @@ def show(folder: Path, parsed: BatchFile, experiments: Sequence[Experiment], sai
 
 def varied_keys(rows: Sequence[SummaryRow]) -> list[str]:
     """Return the keys that the experiments' groups vary, in the file's order."""
-    return list(dict.fromkeys(key for row in rows for key in row.experiment.changes if key != "dataset"))
+    return list(
+        dict.fromkeys(key for row in rows for key in row.experiment.changes if key != "dataset")
+    )
 
 
 def screen_table(rows: Sequence[SummaryRow]) -> tuple[list[str], list[list[str]], list[str]]:
     """(columns, cells, which of them are numbers): what fits a terminal."""
     keys = varied_keys(rows)
     numbers = ["steps", "train loss", "val loss", "eval loss", "ROUGE-L", "time"]
-    columns = ["experiment", "dataset", *(key.rpartition(".")[2] for key in keys), "state", *numbers]
+    columns = [
+        "experiment",
+        "dataset",
+        *(key.rpartition(".")[2] for key in keys),
+        "state",
+        *numbers,
+    ]
     cells = []
     for row in rows:
         changed = [str(row.experiment.changes.get(key, "")) for key in keys]
@@ -92,7 +110,17 @@ def screen_table(rows: Sequence[SummaryRow]) -> tuple[list[str], list[list[str]]
 def whole_table(rows: Sequence[SummaryRow]) -> tuple[list[str], list[list[str]]]:
     """Every figure, as numbers without rounding: for a spreadsheet."""
     keys = varied_keys(rows)
-    header = ["experiment", "dataset", *keys, "state", "outcome", "backend", "steps", "train_loss", "val_loss"]
+    header = [
+        "experiment",
+        "dataset",
+        *keys,
+        "state",
+        "outcome",
+        "backend",
+        "steps",
+        "train_loss",
+        "val_loss",
+    ]
     header += [f"{metric}_{side}" for metric in METRICS for side in ("base", "tuned")]
     header += ["tokens_per_second", "seconds", "bytes"]
     lines = []

@@ -1,4 +1,6 @@
-"""A batch at work: data folders brought up to date, experiments trained and evaluated, and what became of each."""
+"""A batch at work: data folders brought up to date, experiments trained and evaluated, and what
+became of each.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ def prepare_data(batch: BatchRun, workers: Workers) -> tuple[dict[str, Experimen
     """Bring every dataset up to date.
 
     Returns:
-        What became of experiments whose data could not be made; and the code of a stop, 0 without one.
+        What became of experiments whose data could not be made; and the code of a stop, 0 without
+        one.
     """
     record = batch.folder / "batch.json"
     known, failed = read_known(record), dict[str, ExperimentOutcome]()
@@ -84,9 +87,12 @@ def prepare_data(batch: BatchRun, workers: Workers) -> tuple[dict[str, Experimen
         if code in STOPPED:
             return failed, code
         if code:
-            console.error(f"data {step.suffix}: {stage} ended with {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
+            console.error(
+                f"data {step.suffix}: {stage} ended with {code} ({EXIT_MEANINGS.get(code, 'unknown')})"
+            )
             failed |= {
-                one.name: ExperimentOutcome(one.name, code, f"no data: {stage} ended with {code}") for one in users
+                one.name: ExperimentOutcome(one.name, code, f"no data: {stage} ended with {code}")
+                for one in users
             }
         else:
             known[step.suffix] = step.key
@@ -95,7 +101,9 @@ def prepare_data(batch: BatchRun, workers: Workers) -> tuple[dict[str, Experimen
 
 
 def _write_config(path: Path, step: DataStep) -> None:
-    settings = step.settings.model_copy(update={"run": step.settings.run.model_copy(update={"name": "data"})})
+    settings = step.settings.model_copy(
+        update={"run": step.settings.run.model_copy(update={"name": "data"})}
+    )
     write_text(path, f"# python3 tasks.py full-pipeline --config {path}\n{dump_config(settings)}")
 
 
@@ -105,7 +113,12 @@ def _data_stages(step: DataStep, config: str, workers: Workers) -> tuple[int, st
     if not step.settings.style.prompt and styled.is_dir():
         console.info(f"{styled} is removed: this dataset has no style any more")
         delete(styled)
-    for stage in ("process", *(("style",) if step.settings.style.prompt else ()), "render", "tokenize"):
+    for stage in (
+        "process",
+        *(("style",) if step.settings.style.prompt else ()),
+        "render",
+        "tokenize",
+    ):
         code = workers.run_stage(StageCall(BY_NAME[stage], config))
         if code:
             return code, stage
@@ -115,7 +128,9 @@ def _data_stages(step: DataStep, config: str, workers: Workers) -> tuple[int, st
 def run_experiments(
     batch: BatchRun, experiments: Sequence[Experiment], workers: Workers, *, stop_on_error: bool
 ) -> Iterator[ExperimentOutcome]:
-    """Outcomes as they come; ends early where a person stops it, or at a failure with `stop_on_error`."""
+    """Outcomes as they come; ends early where a person stops it, or at a failure with
+    `stop_on_error`.
+    """
     jobs = {one.name: (lambda where, one=one: _one(batch, one, where)) for one in experiments}
     for outcome in workers.run_jobs(jobs):
         yield outcome
@@ -132,20 +147,33 @@ def _one(batch: BatchRun, experiment: Experiment, workers: Workers) -> Experimen
         code = 76 if step.action == "refuse" else 0
         if code:
             console.error(f"{experiment.name}: {step.reason}")
-            console.info(f"next: use another name, or remove the run: inv runs.rm {experiment.name}")
-        return ExperimentOutcome(experiment.name, code, "refused: " + step.reason if code else "done before")
+            console.info(
+                f"next: use another name, or remove the run: inv runs.rm {experiment.name}"
+            )
+        return ExperimentOutcome(
+            experiment.name, code, "refused: " + step.reason if code else "done before"
+        )
     code, stage = _stages(batch, experiment, step, workers)
     if code and code not in STOPPED:
-        console.error(f"{experiment.name}: {stage} ended with {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
+        console.error(
+            f"{experiment.name}: {stage} ended with {code} ({EXIT_MEANINGS.get(code, 'unknown')})"
+        )
     said = "done" if not code else f"{stage} ended with {code}"
     return ExperimentOutcome(experiment.name, code, said, time.monotonic() - began)
 
 
-def _stages(batch: BatchRun, experiment: Experiment, step: ExperimentStep, workers: Workers) -> tuple[int, str]:
+def _stages(
+    batch: BatchRun, experiment: Experiment, step: ExperimentStep, workers: Workers
+) -> tuple[int, str]:
     config = batch.config_of(experiment.name)
     if step.action != "evaluate":
-        write_text(config, f"# python3 tasks.py train --config {config}\n{dump_config(experiment.settings)}")
-        code = workers.run_stage(StageCall(BY_NAME["train"], str(config), options={"resume": step.action == "resume"}))
+        write_text(
+            config,
+            f"# python3 tasks.py train --config {config}\n{dump_config(experiment.settings)}",
+        )
+        code = workers.run_stage(
+            StageCall(BY_NAME["train"], str(config), options={"resume": step.action == "resume"})
+        )
         if not code and Run(experiment.name).tuned() is None:
             console.error(f"{experiment.name}: train ended with 0 and left no trained weights")
             code = ProtocolError.code
@@ -154,7 +182,9 @@ def _stages(batch: BatchRun, experiment: Experiment, step: ExperimentStep, worke
     run = Run(experiment.name)
     for split in batch.splits:
         if not (run.eval(split) / "metrics.json").is_file() or step.action != "evaluate":
-            code = workers.run_stage(StageCall(BY_NAME["eval"], str(config), options={"split": split}))
+            code = workers.run_stage(
+                StageCall(BY_NAME["eval"], str(config), options={"split": split})
+            )
             if code:
                 return code, "eval"
     return 0, ""
@@ -163,13 +193,20 @@ def _stages(batch: BatchRun, experiment: Experiment, step: ExperimentStep, worke
 def write_state(batch: BatchRun, outcomes: Sequence[ExperimentOutcome]) -> None:
     """batch.json: what the data folders were made from, and what became of each experiment."""
     record = batch.folder / "batch.json"
-    values = {"file": str(batch.file), "data": read_known(record), "experiments": [asdict(one) for one in outcomes]}
+    values = {
+        "file": str(batch.file),
+        "data": read_known(record),
+        "experiments": [asdict(one) for one in outcomes],
+    }
     write_json(record, values)
 
 
 def states(folder: Path) -> Mapping[str, str]:
     """Return each experiment's outcome at the last start, by name."""
     try:
-        return {str(one["name"]): str(one["said"]) for one in read_json(folder / "batch.json")["experiments"]}
+        return {
+            str(one["name"]): str(one["said"])
+            for one in read_json(folder / "batch.json")["experiments"]
+        }
     except (SftplayError, KeyError, TypeError):
         return {}

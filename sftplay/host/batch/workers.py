@@ -1,7 +1,7 @@
 """Workers of a batch: this process, one stage after the other, or a process for each GPU.
 
-Both start stages as the single tasks do. Several at a time print into files of their own: mixed on one screen nobody
-could read them.
+Both start stages as the single tasks do. Several at a time print into files of their own: mixed on
+one screen nobody could read them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ class SequentialWorkers:
         self.runner, self._stopped = runner, False
 
     def run_stage(self, call: StageCall) -> int:
-        """Run a stage to its end. A failure before it starts is printed too, and its code returned."""
+        """Run a stage to its end.
+
+        A failure before it starts is printed too, and its code returned.
+        """
         with Boundary(call.stage.name) as end:
             end.code = start(LaunchRequest(call, self.runner))
         return end.code
@@ -72,7 +75,9 @@ class SequentialWorkers:
 
 
 class ParallelWorkers:
-    """A process for each slot; `slots` are values for CUDA_VISIBLE_DEVICES, which both runners go by."""
+    """A process for each slot; `slots` are values for CUDA_VISIBLE_DEVICES, which both runners go
+    by.
+    """
 
     def __init__(self, slots: Sequence[str | None], runner: str, logs: Path) -> None:
         self.slots, self.runner, self.logs = tuple(slots), runner, logs
@@ -84,7 +89,10 @@ class ParallelWorkers:
         return SequentialWorkers(self.runner).run_stage(call)
 
     def run_jobs(self, jobs: Mapping[str, Job[_Result]]) -> Iterator[_Result]:
-        """Let every slot take the next job when it is free. A stop by signal reaches all of them, and is waited for."""
+        """Let every slot take the next job when it is free.
+
+        A stop by signal reaches all of them, and is waited for.
+        """
         waiting: queue.SimpleQueue[tuple[str, Job[_Result]]] = queue.SimpleQueue()
         results: queue.SimpleQueue[_Result | BaseException | None] = queue.SimpleQueue()
         for item in jobs.items():
@@ -123,7 +131,11 @@ class ParallelWorkers:
     def start_task(self, argv: Sequence[str], slot: str | None, log: Path) -> int:
         """Run one task in a process of its own. Returns its exit code."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        env = {**os.environ, "PYTHONPATH": str(CHECKOUT), **({} if slot is None else {"CUDA_VISIBLE_DEVICES": slot})}
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(CHECKOUT),
+            **({} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}),
+        }
         with open(log, "ab") as output:
             child = subprocess.Popen(
                 [sys.executable, "-m", "sftplay.host.cli", *argv],
@@ -149,7 +161,10 @@ class _SlotWorkers:
         self.pool, self.slot, self.log = pool, slot, log
 
     def run_stage(self, call: StageCall) -> int:
-        """Run a stage in a process of its own, its output in the job's log. Returns its exit code."""
+        """Run a stage in a process of its own, its output in the job's log.
+
+        Returns its exit code.
+        """
         code = self.pool.start_task([*call.argv, "--runner", self.pool.runner], self.slot, self.log)
         if code:
             console.warning(f"{call.stage.name} ended with {code}: {self.log}")

@@ -1,7 +1,9 @@
-"""From Python alone to .venv with Invoke in it. Standard library only (so are the three kernel modules it imports).
+"""From Python alone to .venv with Invoke in it. Standard library only (so are the three kernel
+modules it imports).
 
-pip installs a hash-pinned uv, uv installs the rest from images/host.lock. A marker, written last, says that a set-up is done
-and from which lock; without it the set-up is made again, so an interrupted one is never used. What only the set-up needs is imported
+pip installs a hash-pinned uv, uv installs the rest from images/host.lock. A marker, written last,
+says that a set-up is done and from which lock; without it the set-up is made again, so an
+interrupted one is never used. What only the set-up needs is imported
 there: a start that finds it done is to take no time.
 """
 
@@ -67,7 +69,10 @@ def ensure() -> None:
 def is_done() -> bool:
     """Return whether .venv was finished from the current lock, and its Python still exists."""
     try:
-        return MARKER.read_text(encoding="utf-8") == _fingerprint() and (VENV / "bin" / "python").exists()
+        return (
+            MARKER.read_text(encoding="utf-8") == _fingerprint()
+            and (VENV / "bin" / "python").exists()
+        )
     except OSError:
         return False
 
@@ -82,16 +87,24 @@ def _check_machine() -> None:
         )
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         major, minor = sys.version_info[:2]
-        raise MachineError("this Python has no venv module", todo=f"sudo apt install python{major}.{minor}-venv")
+        raise MachineError(
+            "this Python has no venv module", todo=f"sudo apt install python{major}.{minor}-venv"
+        )
     config = VENV / "pyvenv.cfg"
     if config.is_file() and "sftplay" not in config.read_text(encoding="utf-8"):
-        raise MachineError("sftplay did not make this environment", where=str(VENV), todo="move it away or delete it")
+        raise MachineError(
+            "sftplay did not make this environment",
+            where=str(VENV),
+            todo="move it away or delete it",
+        )
 
 
 def _make() -> None:
     import venv
 
-    whole = MARKER.is_file()  # made to its end from an older lock: brought up to date in place, others may be using it
+    whole = (
+        MARKER.is_file()
+    )  # made to its end from an older lock: brought up to date in place, others may be using it
     MARKER.unlink(missing_ok=True)
     console.info(f"setting up .venv ({DOWNLOAD}; less if the caches have it)")
     env, _ = uv_environ(os.environ)
@@ -115,7 +128,8 @@ def _make() -> None:
             env,
         )
     uv = [str(VENV / "bin" / "uv"), "pip", "sync", "--quiet", "--require-hashes", "--no-build"]
-    # Compiled now: Invoke and pydantic start in a third of the time, also where Python may not write bytecode later.
+    # Compiled now: Invoke and pydantic start in a third of the time, also where Python may not
+    # write bytecode later.
     _run([*uv, "--compile-bytecode", "--python", python, str(HOST_LOCK)], env)
     write_text(MARKER, _fingerprint())
     console.info("set up; from now on `.venv/bin/inv NAME` or `python3 tasks.py NAME`")
@@ -126,7 +140,8 @@ def _run(argv: list[str], env: Mapping[str, str]) -> None:
 
     if subprocess.run(argv, env=env, check=False).returncode:
         raise MachineError(
-            "the packages could not be installed", todo="the reason is printed above; then run the same command again"
+            "the packages could not be installed",
+            todo="the reason is printed above; then run the same command again",
         )
 
 
@@ -150,5 +165,7 @@ def _go_on_in_venv(argv: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     python = str(VENV / "bin" / "python")
-    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
+    env = {
+        key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")
+    }
     os.execve(python, [python, str(CHECKOUT / "tasks.py"), *argv], env)  # noqa: S606 - no shell is wanted

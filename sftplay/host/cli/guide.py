@@ -18,7 +18,10 @@ def text(menu: Mapping[str, Sequence[Task[Any]]]) -> str:
     lines = [f"sftplay {__version__}: {PICTURE}"]
     for heading, group in menu.items():
         lines += ["", heading]
-        lines += [f"  {_name(task):<{width}}  {(task.__doc__ or '').strip().splitlines()[0]}" for task in group]
+        lines += [
+            f"  {_name(task):<{width}}  {(task.__doc__ or '').strip().splitlines()[0]}"
+            for task in group
+        ]
     lines += [
         "",
         "inv runs lists what was trained; runs.show RUN, runs.compare A B and runs.rm RUN look at it, compare it, remove it.",

@@ -22,11 +22,20 @@ def docs(c: Context, build_only: bool = False, port: str | None = None) -> int:
     """Build the documentation and serve it on 127.0.0.1 (developers)."""
     from sftplay.host.dev import docs as documentation
 
-    return documentation.run(MENU, namespace, build_only=build_only, port=whole_number("--port", port))
+    return documentation.run(
+        MENU, namespace, build_only=build_only, port=whole_number("--port", port)
+    )
 
 
 MENU = {
-    "Start here": (help_, start.quickstart, start.doctor, start.install, start.setup_dirs, start.check),
+    "Start here": (
+        help_,
+        start.quickstart,
+        start.doctor,
+        start.install,
+        start.setup_dirs,
+        start.check,
+    ),
     "Data": (stages.process, stages.style, stages.render, stages.full_pipeline, stages.tokenize),
     "Model": (
         *(stages.fetch, stages.train, stages.train_bnb, stages.train_bnb_tb),
@@ -46,7 +55,13 @@ def build() -> Collection:
     namespace.default = "help"
     namespace.add_collection(Collection("config", developers.schema, developers.show))
     namespace.add_collection(Collection("data", stages.data_show))
-    image = (images.image_build, images.image_check, images.image_verify, images.image_push, images.image_pull)
+    image = (
+        images.image_build,
+        images.image_check,
+        images.image_verify,
+        images.image_push,
+        images.image_pull,
+    )
     more = (images.image_ls, images.image_prune, images.image_sbom, images.lock)
     namespace.add_collection(Collection("image", *image, *more))
     of_runs = Collection("runs", runs.runs_show, runs.runs_compare, runs.runs_rm)

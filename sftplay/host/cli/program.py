@@ -16,7 +16,9 @@ from sftplay.host.cli.words import spell_out
 
 
 class Menu(Program):
-    """Invoke's program with our message and exit code for a wrong command line: 2, as everywhere else."""
+    """Invoke's program with our message and exit code for a wrong command line: 2, as everywhere
+    else.
+    """
 
     def parse_core_args(self) -> None:
         self._or_usage(super().parse_core_args)
@@ -38,7 +40,9 @@ class Menu(Program):
 
 
 def adopt() -> None:
-    """Make Invoke's own program a Menu, where that is what reads tasks.py (`inv`): the same messages and exit codes."""
+    """Make Invoke's own program a Menu, where that is what reads tasks.py (`inv`): the same
+    messages and exit codes.
+    """
     invoke_main = sys.modules.get("invoke.main")
     if invoke_main is not None:
         invoke_main.program.__class__ = Menu
@@ -47,8 +51,11 @@ def adopt() -> None:
 def main(argv: Sequence[str], namespace: Collection) -> int:
     """Run the task that `argv` names (its first word is the program). Returns the exit code."""
     try:
-        code = _run(Menu(name="sftplay", binary="tasks.py", version=__version__, namespace=namespace), argv)
-        sys.stdout.flush()  # here, where a closed pipe can still be caught; Python's own last flush would end in 120
+        code = _run(
+            Menu(name="sftplay", binary="tasks.py", version=__version__, namespace=namespace), argv
+        )
+        # here, where a closed pipe can still be caught; Python's own last flush would end in 120
+        sys.stdout.flush()
     except BrokenPipeError:  # tasks.py --list | head
         drop_stdout()
         return 141

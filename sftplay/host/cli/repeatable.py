@@ -1,4 +1,6 @@
-"""A task whose options can be read more than once: Invoke's own forgets their help after the first time."""
+"""A task whose options can be read more than once: Invoke's own forgets their help after the first
+time.
+"""
 
 from __future__ import annotations
 

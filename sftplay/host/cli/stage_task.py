@@ -46,7 +46,9 @@ def stage_task(
         tensorboard: start TensorBoard first and leave it running.
     """
     row = BY_NAME[stage]
-    offered = [option for option in row.options if not option.internal and option.key not in without]
+    offered = [
+        option for option in row.options if not option.internal and option.key not in without
+    ]
 
     def body(context: Context, **given: Any) -> int:
         from sftplay.host.launch.request import LaunchRequest
@@ -54,13 +56,23 @@ def stage_task(
 
         device = [f"train.device={given['device']}"] if given.get("device") else []
         chosen = (*given["set_"], *device, *overrides)
-        call = StageCall(row, given["config"], given["run"], chosen, {**(fixed or {}), **parse_options(offered, given)})
+        call = StageCall(
+            row,
+            given["config"],
+            given["run"],
+            chosen,
+            {**(fixed or {}), **parse_options(offered, given)},
+        )
         preflight = not given.get("no_preflight")
-        launch = prepare(LaunchRequest(call, given["runner"], preflight=preflight, pull=given["pull"]))
+        launch = prepare(
+            LaunchRequest(call, given["runner"], preflight=preflight, pull=given["pull"])
+        )
         if tensorboard:
             from sftplay.host.runs import tensorboard as board
 
-            board.start(port=launch.resolved.settings.tensorboard.port, runner=launch.resolved.runner.value)
+            board.start(
+                port=launch.resolved.settings.tensorboard.port, runner=launch.resolved.runner.value
+            )
         return launch.make_ready() or launch.run()
 
     parameters = [Parameter("context", Parameter.POSITIONAL_OR_KEYWORD)]
@@ -77,10 +89,15 @@ def stage_task(
         "pull": False,
         **({"no_preflight": False} if stage == "train" else {}),
     }
-    parameters += [Parameter(key, Parameter.POSITIONAL_OR_KEYWORD, default=value) for key, value in common.items()]
+    parameters += [
+        Parameter(key, Parameter.POSITIONAL_OR_KEYWORD, default=value)
+        for key, value in common.items()
+    ]
     body.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     body.__doc__ = doc
-    help_texts = {option.key: _help(option) for option in offered} | {key: _COMMON[key] for key in common}
+    help_texts = {option.key: _help(option) for option in offered} | {
+        key: _COMMON[key] for key in common
+    }
     return task(name=name or stage, help=help_texts, iterable=["set_"])(body)
 
 
@@ -90,7 +107,11 @@ def parse_options(options: Sequence[Option], given: Mapping[str, Any]) -> dict[s
     Raises:
         UsageError: not a number, or none of the choices (2).
     """
-    return {option.key: option.parse(given[option.key]) for option in options if given.get(option.key) is not None}
+    return {
+        option.key: option.parse(given[option.key])
+        for option in options
+        if given.get(option.key) is not None
+    }
 
 
 def _parameter(option: Option, *, required: bool) -> Parameter:

@@ -40,7 +40,8 @@ def task(
     """An Invoke task whose body returns an exit code (None: 0) and may raise SftplayError.
 
     Args:
-        words: name of the parameter (a list) whose values may also be given as plain words after the task's name.
+        words: name of the parameter (a list) whose values may also be given as plain words after
+            the task's name.
         short: options have one-letter forms too.
     """
 
@@ -48,7 +49,10 @@ def task(
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
             with Boundary(name or body.__name__, passes=(Exit, ParseError)) as end:
-                given = {key: _from_root(value) if key in _PATHS and value else value for key, value in given.items()}
+                given = {
+                    key: _from_root(value) if key in _PATHS and value else value
+                    for key, value in given.items()
+                }
                 os.chdir(CHECKOUT)
                 end.code = body(context, **given) or 0
             if end.code:
@@ -56,7 +60,9 @@ def task(
 
         lists = [*iterable, *([words] if words else [])]
         kind = WordsTask if words else RepeatableTask
-        made: Task[Any] = kind(run, name=name, help=dict(help or {}), iterable=lists, auto_shortflags=short)
+        made: Task[Any] = kind(
+            run, name=name, help=dict(help or {}), iterable=lists, auto_shortflags=short
+        )
         if isinstance(made, WordsTask):
             made.words = words or ""
         return made
@@ -72,7 +78,9 @@ def whole_number(flag: str, value: str | None) -> int | None:
     """
     if value is None or value.isdecimal():
         return None if value is None else int(value)
-    raise UsageError(f"{flag} requires a whole number, got {value!r}", todo=f"for example: {flag} 7007")
+    raise UsageError(
+        f"{flag} requires a whole number, got {value!r}", todo=f"for example: {flag} 7007"
+    )
 
 
 def only(words: Sequence[str]) -> str | None:
@@ -87,8 +95,12 @@ def only(words: Sequence[str]) -> str | None:
 
 
 def _from_root(value: str) -> str:
-    """A path as the person means it, from where they stand; one that is only there from the project's root stays."""
+    """A path as the person means it, from where they stand; one that is only there from the
+    project's root stays.
+    """
     here = Path.cwd()
     if here == CHECKOUT or Path(value).is_absolute():
         return value
-    return value if (CHECKOUT / value).exists() and not (here / value).exists() else str(here / value)
+    return (
+        value if (CHECKOUT / value).exists() and not (here / value).exists() else str(here / value)
+    )

@@ -1,4 +1,6 @@
-"""A command line that no task understands: said in the words of the menu, with what was probably meant."""
+"""A command line that no task understands: said in the words of the menu, with what was probably
+meant.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def explain(error: ParseError, tasks: Iterable[str]) -> UsageError:
         missing = [argument.name for argument in context.missing_positional_args]
         example = " ".join(one.upper() if one in _ONE_WORD else f"--{one} …" for one in missing)
         more = "; inv runs lists the runs" if "run" in missing else f"; inv {name} --help says more"
-        return UsageError(f"inv {name} requires {example.removesuffix(' …')}", todo=f"inv {name} {example}{more}")
+        return UsageError(
+            f"inv {name} requires {example.removesuffix(' …')}", todo=f"inv {name} {example}{more}"
+        )
     of_flag = _OF_A_FLAG.search(said)
     if name and of_flag:
         wants = "requires a value" if of_flag[2] == "needed value" else "takes no value"
@@ -47,7 +51,8 @@ def explain(error: ParseError, tasks: Iterable[str]) -> UsageError:
 def _no_option(option: str, task: str | None, known: list[str]) -> UsageError:
     if task is None:
         return UsageError(
-            f"there is no option {option}", todo="inv --list names the tasks, inv TASK --help their options"
+            f"there is no option {option}",
+            todo="inv --list names the tasks, inv TASK --help their options",
         )
     word = option.partition("=")[0]
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.7)

@@ -1,6 +1,8 @@
-"""Tasks that take any number of words: `inv runs.compare A B`, the same as `inv runs.compare --run A --run B`.
+"""Tasks that take any number of words: `inv runs.compare A B`, the same as `inv runs.compare --run
+A --run B`.
 
-Invoke itself knows positional arguments by number only, so the words are turned into options before it parses them.
+Invoke itself knows positional arguments by number only, so the words are turned into options before
+it parses them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ class WordsTask(RepeatableTask):
 
 
 def spell_out(argv: Sequence[str], collection: Collection) -> list[str]:
-    """Return a command line with the words after a WordsTask as its options; any other command line as it is.
+    """Return a command line with the words after a WordsTask as its options; any other command line
+    as it is.
 
     Args:
         argv: the task and what follows it.

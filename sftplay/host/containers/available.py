@@ -1,4 +1,7 @@
-"""Which of today's images the engine has: the runner is chosen by it. Nothing is pulled or built here."""
+"""Which of today's images the engine has: the runner is chosen by it.
+
+Nothing is pulled or built here.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,9 @@ def image_of(engine: Engine, stack: str) -> ContainerImage:
     digests = found.get("RepoDigests") or []
     digest = str(digests[0]).partition("@")[2] if digests else str(found["Id"])
     labels = (found.get("Config") or {}).get("Labels") or {}
-    return ContainerImage(stack, str(found["Id"]), digest, str(labels.get(image_names.LOCK_LABEL) or name.lock_hash))
+    return ContainerImage(
+        stack, str(found["Id"]), digest, str(labels.get(image_names.LOCK_LABEL) or name.lock_hash)
+    )
 
 
 def describe_missing(stack: str, state: ImageState) -> str:

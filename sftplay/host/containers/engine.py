@@ -22,7 +22,8 @@ class Engine:
     """An engine that answers.
 
     Attributes:
-        api: the SDK's low-level client: the high-level one can't set a stop timeout, and hides exit codes in exceptions.
+        api: the SDK's low-level client: the high-level one can't set a stop timeout, and hides exit
+            codes in exceptions.
         host: its address, as DOCKER_HOST would name it.
         rootless: it runs as the person, who is 0 inside its containers.
         podman: it is podman's docker-compatible service.
@@ -39,7 +40,8 @@ def connect() -> Engine:
     """The engine that the docker command would use.
 
     Raises:
-        MachineError: none, or none that can see this machine's folders (69). PermissionDeniedError: no rights on its socket (77).
+        MachineError: none, or none that can see this machine's folders (69). PermissionDeniedError:
+            no rights on its socket (77).
     """
     import docker
     import docker.errors
@@ -56,7 +58,8 @@ def connect() -> Engine:
     _require_here(host)
     options = [str(option) for option in info.get("SecurityOptions") or ()]
     podman = "podman" in str(info.get("ServerVersion", "")) or any(
-        "podman" in str(part.get("Name", "")).lower() for part in api.version().get("Components") or ()
+        "podman" in str(part.get("Name", "")).lower()
+        for part in api.version().get("Components") or ()
     )
     return Engine(
         api=api,
@@ -90,7 +93,9 @@ def _address(api: Any) -> str:
 
 def _require_here(host: str) -> None:
     """Folders are mounted from the engine's machine, so it has to be this one."""
-    if not host.startswith("unix://") and not any(name in host for name in ("localhost", "127.0.0.1")):
+    if not host.startswith("unix://") and not any(
+        name in host for name in ("localhost", "127.0.0.1")
+    ):
         raise MachineError(
             "the container engine is on another machine, and can't see this folder",
             where=host,

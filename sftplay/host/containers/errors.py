@@ -11,7 +11,8 @@ from typing import Any
 from sftplay.errors import MachineError, PermissionDeniedError, SftplayError, StorageError
 
 _DEFAULT = "unix:///var/run/docker.sock"
-# (words in the engine's message, class, what, what to do next). The texts are those of Docker 20.10 to 29 and of podman 4.
+# (words in the engine's message, class, what, what to do next). The texts are those of Docker 20.10
+# to 29 and of podman 4.
 _TEXTS: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
     (
         ("could not select device driver", "unresolvable CDI devices"),
@@ -43,7 +44,12 @@ _TEXTS: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
         "the port is taken",
         "inv tensorboard --port N uses another one",
     ),
-    (("no space left on device",), StorageError, "the engine's disk is full", "docker system df shows what takes it"),
+    (
+        ("no space left on device",),
+        StorageError,
+        "the engine's disk is full",
+        "docker system df shows what takes it",
+    ),
     (
         ("bind source path does not exist", "no such file or directory: "),
         MachineError,
@@ -56,7 +62,12 @@ _TEXTS: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
         "the engine and this version of the docker library do not understand each other",
         "bring the engine up to date (20.10 or newer)",
     ),
-    (("setting rlimit", "setting rlimits"), MachineError, "the engine may not set a container's limits", ""),
+    (
+        ("setting rlimit", "setting rlimits"),
+        MachineError,
+        "the engine may not set a container's limits",
+        "",
+    ),
     (
         ("catatonit", "docker-init"),
         MachineError,
@@ -107,7 +118,8 @@ def explain_engine_error(error: BaseException, doing: str = "") -> SftplayError:
                 todo=todo,
             )
     return MachineError(
-        f"the container engine refused{' to ' + doing if doing else ''}: {_said(error)}", todo="inv doctor checks it"
+        f"the container engine refused{' to ' + doing if doing else ''}: {_said(error)}",
+        todo="inv doctor checks it",
     )
 
 
@@ -126,7 +138,9 @@ def is_gone(error: BaseException) -> bool:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status of the engine's answer: 404 not there, 409 in conflict (podman says 500 for a name in use)."""
+    """The HTTP status of the engine's answer: 404 not there, 409 in conflict (podman says 500 for a
+    name in use).
+    """
     status = getattr(error, "status_code", None)
     if status == 500 and "already in use" in _text(error) and "name" in _text(error):
         return 409
@@ -140,7 +154,9 @@ def wanted_host() -> str:
     try:
         from docker.context import ContextAPI
 
-        host = str(ContextAPI.kwargs_from_context(environment=os.environ).get("base_url") or _DEFAULT)
+        host = str(
+            ContextAPI.kwargs_from_context(environment=os.environ).get("base_url") or _DEFAULT
+        )
         return host.removeprefix("http+")
     except Exception:  # noqa: BLE001 - a damaged ~/.docker is only a missing word in a message
         return _DEFAULT
@@ -166,7 +182,14 @@ def _unreachable(causes: list[BaseException]) -> bool:
     names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     return any(isinstance(cause, kinds) for cause in causes) or bool(
         names
-        & {"ConnectionError", "ReadTimeout", "ConnectTimeout", "NewConnectionError", "ProtocolError", "MaxRetryError"}
+        & {
+            "ConnectionError",
+            "ReadTimeout",
+            "ConnectTimeout",
+            "NewConnectionError",
+            "ProtocolError",
+            "MaxRetryError",
+        }
     )
 
 

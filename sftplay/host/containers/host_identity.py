@@ -13,7 +13,8 @@ from sftplay.host.containers.variables import NETWORK_VARIABLES, PASSED_VARIABLE
 from sftplay.host.system.machine import Machine
 from sftplay.places import cache_folder
 
-_MEMORY_SHARE = 0.95  # a stage that takes more is killed alone and reported so, instead of the host's next best process
+# a stage that takes more is killed alone and reported so, instead of the host's next best process
+_MEMORY_SHARE = 0.95
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -42,18 +43,27 @@ class HostIdentity:
 
 
 def identify_host(
-    facts: Machine, *, rootless: bool, writes: Path | None = None, environ: Mapping[str, str] = os.environ
+    facts: Machine,
+    *,
+    rootless: bool,
+    writes: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> HostIdentity:
     """The person who starts this process, in the working directory.
 
     Args:
-        writes: the folder that is written into (default: the working directory): for root its owner counts.
+        writes: the folder that is written into (default: the working directory): for root its owner
+            counts.
     """
     root = Path.cwd()
     owner = next(
-        folder for folder in ((writes or root).absolute(), *(writes or root).absolute().parents) if folder.exists()
+        folder
+        for folder in ((writes or root).absolute(), *(writes or root).absolute().parents)
+        if folder.exists()
     ).stat()
-    user = choose_user((os.geteuid(), os.getegid()), (owner.st_uid, owner.st_gid), rootless=rootless)
+    user = choose_user(
+        (os.geteuid(), os.getegid()), (owner.st_uid, owner.st_gid), rootless=rootless
+    )
     visible = environ.get("CUDA_VISIBLE_DEVICES", "")
     return HostIdentity(
         root=str(root),
@@ -65,11 +75,17 @@ def identify_host(
         gpus=tuple(word.strip() for word in visible.split(",") if word.strip()) or ("all",),
         columns=os.get_terminal_size(2).columns if os.isatty(2) else 0,
         terminal=environ.get("TERM", ""),
-        passed={name: environ[name] for name in (*PASSED_VARIABLES, *NETWORK_VARIABLES) if environ.get(name)},
+        passed={
+            name: environ[name]
+            for name in (*PASSED_VARIABLES, *NETWORK_VARIABLES)
+            if environ.get(name)
+        },
     )
 
 
-def choose_user(caller: tuple[int, int], owner: tuple[int, int], *, rootless: bool) -> Decision[str]:
+def choose_user(
+    caller: tuple[int, int], owner: tuple[int, int], *, rootless: bool
+) -> Decision[str]:
     """`uid:gid` for containers, so that what they write belongs to the person.
 
     Args:
@@ -82,7 +98,8 @@ def choose_user(caller: tuple[int, int], owner: tuple[int, int], *, rootless: bo
         return Decision(f"{caller[0]}:{caller[1]}", "your own")
     if owner[0]:
         return Decision(f"{owner[0]}:{owner[1]}", "the owner of the project's folder, not root")
-    # Root without capabilities writes what is root's own and nothing else: no worse than any other user.
+    # Root without capabilities writes what is root's own and nothing else: no worse than any other
+    # user.
     return Decision("0:0", "you are root and the project is root's; without any capability")
 
 
@@ -96,5 +113,7 @@ def memory_limit(asked: str | None, memory: int) -> int:
         return int(memory * _MEMORY_SHARE)
     number, unit = (asked[:-1], asked[-1].lower()) if not asked[-1].isdigit() else (asked, "")
     if not number.isdecimal() or unit not in _UNITS:
-        raise UsageError(f"SFTPLAY_MEMORY requires a size, got {asked!r}", todo="for example: SFTPLAY_MEMORY=8g")
+        raise UsageError(
+            f"SFTPLAY_MEMORY requires a size, got {asked!r}", todo="for example: SFTPLAY_MEMORY=8g"
+        )
     return int(number) * _UNITS[unit]

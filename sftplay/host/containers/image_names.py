@@ -26,7 +26,8 @@ class ImageName:
     """Today's image of a stack.
 
     Attributes:
-        tag: name with tag, as the engine knows it: `sftplay/<stack>:<first 12 of the context hash>`.
+        tag: name with tag, as the engine knows it: `sftplay/<stack>:<first 12 of the context
+            hash>`.
         context_hash: `sha256:…` over names and contents of every ingredient.
         lock_hash: `sha256:…` of requirements.lock, the same as an environment's.
     """
@@ -51,13 +52,19 @@ def current(stack: str, root: Path = CHECKOUT) -> ImageName:
     files = [root / path for path in ingredients(stack, root)]
     for path in files:
         if not path.is_file():
-            raise MachineError("an image is made from this file, and it is missing", where=str(path))
+            raise MachineError(
+                "an image is made from this file, and it is missing", where=str(path)
+            )
     context = hash_files(files, root)
-    return ImageName(stack, f"{REPOSITORY}/{stack}:{context[7:19]}", context, hash_file(root / lock_of(stack)))
+    return ImageName(
+        stack, f"{REPOSITORY}/{stack}:{context[7:19]}", context, hash_file(root / lock_of(stack))
+    )
 
 
 def alias(stack: str) -> str:
-    """A name that does not change: of the image that was last built and verified, or pulled. compose.yaml starts it by this one."""
+    """A name that does not change: of the image that was last built and verified, or pulled.
+    compose.yaml starts it by this one.
+    """
     return f"{REPOSITORY}/{stack}:current"
 
 
@@ -72,7 +79,9 @@ def lock_of(stack: str) -> Path:
 
 
 def ingredients(stack: str, root: Path = CHECKOUT) -> Iterator[Path]:
-    """Every file that goes into the image, relative to the checkout: the package without its host layer, which no stage uses."""
+    """Every file that goes into the image, relative to the checkout: the package without its host
+    layer, which no stage uses.
+    """
     yield from (DOCKERFILE, Path("images/uv.lock"), Path("images/build.lock"), lock_of(stack))
     package = root / "sftplay"
     for path in sorted(package.rglob("*")):

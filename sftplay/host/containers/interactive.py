@@ -1,4 +1,6 @@
-"""A container with the person's own terminal: raw mode, so that every key (Ctrl-C too) reaches the stage, and its size follows."""
+"""A container with the person's own terminal: raw mode, so that every key (Ctrl-C too) reaches the
+stage, and its size follows.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def run_interactive(engine: Engine, spec: ContainerSpec) -> int:
     """
     with containers.created(engine, spec) as container:
         with engine_errors("attach to the container"):
-            link = engine.api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+            link = engine.api.attach_socket(
+                container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            )
         sys.stdout.flush()
         containers.start(engine, container)
         with _raw_terminal(), _resizing(engine, container), _ending(engine, container):

@@ -1,4 +1,6 @@
-"""One container from create to remove: its output byte for byte, signals passed on, its end read, nothing left behind."""
+"""One container from create to remove: its output byte for byte, signals passed on, its end read,
+nothing left behind.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,16 @@ class ContainerEnd:
 
 
 def run_foreground(engine: Engine, spec: ContainerSpec) -> int:
-    """Run a stage's container with this terminal: stdout to stdout, stderr to stderr. Returns its exit code.
+    """Run a stage's container with this terminal: stdout to stdout, stderr to stderr. Returns its
+    exit code.
 
     Raises:
         SftplayError: the engine refused, or went away.
     """
     with created(engine, spec) as container, pass_signals_on(engine, container) as received:
-        output = Output(engine.api.attach(container, stream=True, logs=True, demux=True), to_stdout=True)
+        output = Output(
+            engine.api.attach(container, stream=True, logs=True, demux=True), to_stdout=True
+        )
         start(engine, container)
         while not output.over:
             wait_a_moment(engine, container, output)
@@ -57,7 +62,9 @@ def run_foreground(engine: Engine, spec: ContainerSpec) -> int:
 
 @contextmanager
 def created(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
-    """The container's id; it is removed whatever happens, except where the engine is gone: then it may still run."""
+    """The container's id; it is removed whatever happens, except where the engine is gone: then it
+    may still run.
+    """
     container = create(engine, spec)
     try:
         yield container
@@ -74,7 +81,9 @@ def created(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
 def create(engine: Engine, spec: ContainerSpec) -> str:
     """Make it; nothing of it runs yet. Returns its id."""
     with engine_errors(f"start {spec.command[0]}"):
-        return str(engine.api.create_container(**spec.create_arguments(engine.api.api_version))["Id"])
+        return str(
+            engine.api.create_container(**spec.create_arguments(engine.api.api_version))["Id"]
+        )
 
 
 def start(engine: Engine, container: str) -> None:
@@ -84,7 +93,9 @@ def start(engine: Engine, container: str) -> None:
 
 
 def remove(engine: Engine, container: str, *, force: bool) -> bool:
-    """Remove it. False where it runs (and `force` is off) or the engine does not answer; one that is gone already counts as removed."""
+    """Remove it. False where it runs (and `force` is off) or the engine does not answer; one that
+    is gone already counts as removed.
+    """
     import docker.errors
     import requests
 
@@ -100,7 +111,9 @@ def remove(engine: Engine, container: str, *, force: bool) -> bool:
 
 
 class Output:
-    """A container's output on its way to this terminal, in a thread of its own: it ends when the stream does."""
+    """A container's output on its way to this terminal, in a thread of its own: it ends when the
+    stream does.
+    """
 
     def __init__(self, stream: Any, *, to_stdout: bool = False) -> None:
         self.broken = False
@@ -137,7 +150,8 @@ def wait_a_moment(engine: Engine, container: str, output: Output) -> None:
 
 
 def read_end(engine: Engine, container: str, name: str, *, again: str) -> ContainerEnd:
-    """Wait for the container's end and read it from the engine. The end of its output may only mean that the engine stops.
+    """Wait for the container's end and read it from the engine. The end of its output may only mean
+    that the engine stops.
 
     Args:
         again: what a person does where the engine is gone.
@@ -185,7 +199,9 @@ def explain(name: str, end: ContainerEnd, *, asked: bool = False) -> None:
         console.error(f"{name}: its container was removed while it ran")
     elif end.oom:
         console.error(f"{name} ended with {end.code}: out of memory, killed by the kernel")
-        console.info("next: a smaller train.batch_size or model.max_length, or more memory (SFTPLAY_MEMORY=16g)")
+        console.info(
+            "next: a smaller train.batch_size or model.max_length, or more memory (SFTPLAY_MEMORY=16g)"
+        )
     elif end.code == 137 and not asked:
         console.error(
             f"{name} ended with 137: killed from outside, not for memory (docker kill, or the host was short of it)"
@@ -195,11 +211,19 @@ def explain(name: str, end: ContainerEnd, *, asked: bool = False) -> None:
 
 
 def sweep(engine: Engine, project: str) -> None:
-    """Remove containers whose launcher was killed before it could: ended for a minute, and not a training's, which is harvested."""
+    """Remove containers whose launcher was killed before it could: ended for a minute, and not a
+    training's, which is harvested.
+    """
     with engine_errors("look for leftovers"):
-        listed = engine.api.containers(all=True, filters={"label": f"sftplay.project={project}", "status": "exited"})
+        listed = engine.api.containers(
+            all=True, filters={"label": f"sftplay.project={project}", "status": "exited"}
+        )
     for found in listed:
-        state = None if found["Labels"].get("sftplay.stage") == "train" else inspect(engine, found["Id"])
+        state = (
+            None
+            if found["Labels"].get("sftplay.stage") == "train"
+            else inspect(engine, found["Id"])
+        )
         if state is not None and _seconds_since(str(state.get("FinishedAt", ""))) > _LEFT_BEHIND:
             remove(engine, found["Id"], force=False)
 

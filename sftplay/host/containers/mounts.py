@@ -1,4 +1,6 @@
-"""Paths on both sides of a container's wall: what a person names is mounted where the same words find it inside."""
+"""Paths on both sides of a container's wall: what a person names is mounted where the same words
+find it inside.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ ROOT = "/sft"  # the project: a stage's working directory
 HOME = "/tmp"  # noqa: S108 - the one writable place of a read-only root
 CACHE = "/cache"
 _MOUNTED = ("data", "outputs", "configs")
-# What a mount must not hide: the image's own system, environment and package, and what the engine puts in place.
+# What a mount must not hide: the image's own system, environment and package, and what the engine
+# puts in place.
 _KEPT = (
     "/bin",
     "/dev",
@@ -49,10 +52,11 @@ class Mount:
 
 
 def gather(call: StageCall, job: Job, root: Path) -> tuple[Mount, ...]:
-    """Mounts for what the call and its config name outside of data/, outputs/ and configs/: read-only, but for a place to write to.
+    """Mounts for what the call and its config name outside of data/, outputs/ and configs/:
+    read-only, but for a place to write to.
 
-    A name that leads nowhere gets no mount, so that the stage itself says so. Links inside a named folder are followed one step:
-    the hub's own cache is a folder of links.
+    A name that leads nowhere gets no mount, so that the stage itself says so. Links inside a named
+    folder are followed one step: the hub's own cache is a folder of links.
 
     Raises:
         UsageError: a mount there would hide the container's own files (2).
@@ -66,7 +70,10 @@ def gather(call: StageCall, job: Job, root: Path) -> tuple[Mount, ...]:
     for name in _writes(call, job):
         place = _host_path(name, root).parent
         if place.is_dir():
-            _add(binds, Mount(os.path.realpath(place), posixpath.dirname(inside(name)), read_only=False))
+            _add(
+                binds,
+                Mount(os.path.realpath(place), posixpath.dirname(inside(name)), read_only=False),
+            )
     _add_links(binds, root / "data" / "raw", f"{ROOT}/data/raw")
     return tuple(binds.values())
 
@@ -91,7 +98,9 @@ def _reads(call: StageCall, job: Job) -> Iterator[str]:
 
 
 def _settings(call: StageCall, job: Job) -> Iterator[Settings]:
-    """The call's own, and those that the rows it builds on were made with: whether they are stale is seen from the same files."""
+    """The call's own, and those that the rows it builds on were made with: whether they are stale
+    is seen from the same files.
+    """
     yield job.settings
     if call.stage.writes_data and call.stage.name != "process":
         for stage, kind in (("process", "processed"), ("render", "rendered")):
@@ -118,7 +127,10 @@ def _host_path(name: str, root: Path) -> Path:
 def _before_wildcard(name: str) -> str:
     """The folder above the first part of a pattern that holds a wildcard."""
     parts = Path(name).parts
-    plain = next((number for number, part in enumerate(parts) if any(mark in part for mark in "*?[")), len(parts))
+    plain = next(
+        (number for number, part in enumerate(parts) if any(mark in part for mark in "*?[")),
+        len(parts),
+    )
     return str(Path(*parts[:plain])) if plain else "."
 
 
@@ -140,7 +152,9 @@ def _add(binds: dict[str, Mount], bind: Mount) -> None:
     if any(target == f"{ROOT}/{name}" or target.startswith(f"{ROOT}/{name}/") for name in _MOUNTED):
         return  # mounted with the project, with the rights that the stage needs there
     hidden = next((kept for kept in _KEPT if target == kept or target.startswith(f"{kept}/")), None)
-    hidden = hidden or next((kept for kept in (*_KEPT, *_KEPT_EXACTLY) if _holds(target, kept)), None)
+    hidden = hidden or next(
+        (kept for kept in (*_KEPT, *_KEPT_EXACTLY) if _holds(target, kept)), None
+    )
     if hidden:
         raise UsageError(
             f"{bind.source} can't be mounted: in a container it would hide {hidden}",

@@ -1,4 +1,6 @@
-"""Folders that containers need on this side, and whose they are: root may work in the project of another user."""
+"""Folders that containers need on this side, and whose they are: root may work in the project of
+another user.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ FOLDERS = ("data/raw", "outputs", "configs")
 
 
 def make_folders(identity: HostIdentity) -> None:
-    """Make what will be mounted, as the user of the containers: the engine would make it as root, or refuse.
+    """Make what will be mounted, as the user of the containers: the engine would make it as root,
+    or refuse.
 
     Raises:
         SftplayError: it can't be made (77, 74).
@@ -38,7 +41,9 @@ def hand_to_user(identity: HostIdentity, *paths: Path) -> None:
 
 
 def hand_to_owner(folder: Path) -> None:
-    """Give what root wrote into a run (records, locks) to the project's owner, who could not go on with it otherwise."""
+    """Give what root wrote into a run (records, locks) to the project's owner, who could not go on
+    with it otherwise.
+    """
     owner = Path().stat()
     if os.geteuid() != 0 or owner.st_uid == 0 or not folder.is_dir():
         return

@@ -1,4 +1,6 @@
-"""The docker runner: what a stage's specification needs is looked up here, the container is run by its neighbors."""
+"""The docker runner: what a stage's specification needs is looked up here, the container is run by
+its neighbors.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from sftplay.places import cache_folder
 from sftplay.stages import Job
 
 
-def run_stage(engine: Engine, call: StageCall, job: Job, machine: Machine, stack: str, device: str) -> int:
+def run_stage(
+    engine: Engine, call: StageCall, job: Job, machine: Machine, stack: str, device: str
+) -> int:
     """Run a stage that is no training to its end, with this terminal. Returns its exit code."""
     image = available.image_of(engine, stack)
     identity = _identity(engine, call, machine)
@@ -51,11 +55,16 @@ def training_runner(
     """Return what starts a training in `stack`'s image."""
     identity = _identity(engine, call, machine)
     named = _named_mounts(call, job, identity)
-    return ContainerTrainingRunner(engine, available.image_of(engine, stack), identity, named, device)
+    return ContainerTrainingRunner(
+        engine, available.image_of(engine, stack), identity, named, device
+    )
 
 
 def _identity(engine: Engine, call: StageCall, machine: Machine) -> HostIdentity:
-    """Find out who containers run as. For fetch run by root, the owner of the cache counts: that is what it writes."""
+    """Find out who containers run as.
+
+    For fetch run by root, the owner of the cache counts: that is what it writes.
+    """
     writes = cache_folder() if call.stage.network or call.stage.writes_cache else Path()
     return host_identity.identify_host(machine, rootless=engine.rootless, writes=writes)
 
@@ -68,7 +77,11 @@ def _named_mounts(call: StageCall, job: Job, identity: HostIdentity) -> tuple[Mo
     files = {identity.passed[name] for name in CA_VARIABLES if name in identity.passed}
     return (
         *named,
-        *(Mount(os.path.realpath(file), file, read_only=True) for file in sorted(files) if Path(file).is_file()),
+        *(
+            Mount(os.path.realpath(file), file, read_only=True)
+            for file in sorted(files)
+            if Path(file).is_file()
+        ),
     )
 
 

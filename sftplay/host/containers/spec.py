@@ -1,9 +1,10 @@
 """The specification of our containers: one pure function from facts to frozen data, the only place
 that defines it.
 
-compose.yaml is compared with it by a test. What each line is for, and what happens without it, was tried on a real engine:
-a default tmpfs is noexec (no JIT-built library loads), 64 MiB of /dev/shm end in SIGBUS, an init is what makes signals arrive.
-It is long because the specification is, and who reviews a container's rights reads them in one place.
+compose.yaml is compared with it by a test. What each line is for, and what happens without it, was
+tried on a real engine: a default tmpfs is noexec (no JIT-built library loads), 64 MiB of /dev/shm
+end in SIGBUS, an init is what makes signals arrive. It is long because the specification is, and
+who reviews a container's rights reads them in one place.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class ContainerImage:
     """An image that is here, for a stack.
 
     Attributes:
-        name: tag or `repository@digest` to start it by; digest: its id or repository digest, stamped on runs.
+        name: tag or `repository@digest` to start it by; digest: its id or repository digest,
+            stamped on runs.
     """
 
     stack: str
@@ -71,7 +73,8 @@ class ContainerSpec:
     stdin: bool = False
     tty: bool = False
     working_dir: str = ROOT
-    hostname: str = "localhost"  # under network none no other name resolves, and torch's rendezvous looks its own up
+    # under network none no other name resolves, and torch's rendezvous looks its own up
+    hostname: str = "localhost"
     read_only: bool = True
     init: bool = True
     cap_drop: tuple[str, ...] = ("ALL",)
@@ -83,15 +86,19 @@ class ContainerSpec:
     log_options: Mapping[str, str] = field(default_factory=lambda: dict(LOG))
 
     def create_arguments(self, api_version: str) -> dict[str, Any]:
-        """Keyword arguments of the SDK's low-level `create_container`; the high-level one knows no `stop_timeout`."""
+        """Keyword arguments of the SDK's low-level `create_container`; the high-level one knows no
+        `stop_timeout`.
+        """
         from docker.types import HostConfig, LogConfig, Ulimit
         from docker.types import Mount as EngineMount
 
         host = HostConfig(
             version=api_version,
-            # Mounts, not binds: a source that is missing is an error, not a folder that the engine makes as root.
+            # Mounts, not binds: a source that is missing is an error, not a folder that the engine
+            # makes as root.
             mounts=[
-                EngineMount(bind.target, bind.source, type="bind", read_only=bind.read_only) for bind in self.binds
+                EngineMount(bind.target, bind.source, type="bind", read_only=bind.read_only)
+                for bind in self.binds
             ],
             network_mode=self.network,
             read_only=self.read_only,
@@ -102,10 +109,15 @@ class ContainerSpec:
             shm_size=self.shm_size,
             pids_limit=self.pids_limit,
             mem_limit=self.memory,
-            ulimits=[Ulimit(name="stack", soft=STACK_BYTES, hard=STACK_BYTES), Ulimit(name="core", soft=0, hard=0)],
+            ulimits=[
+                Ulimit(name="stack", soft=STACK_BYTES, hard=STACK_BYTES),
+                Ulimit(name="core", soft=0, hard=0),
+            ],
             device_requests=_device_requests(self.gpus),
             log_config=LogConfig(type=LogConfig.types.JSON, config=dict(self.log_options)),
-            port_bindings={inside: ("127.0.0.1", outside) for inside, outside in self.publish.items()},
+            port_bindings={
+                inside: ("127.0.0.1", outside) for inside, outside in self.publish.items()
+            },
         )
         return {
             "image": self.image,
@@ -144,7 +156,8 @@ def stage_spec(
 
     Args:
         nonce: random word of this start; a hand-over file has to name it.
-        named: what the command line and the config name outside of data/, outputs/ and configs/ (`container_paths.gather`).
+        named: what the command line and the config name outside of data/, outputs/ and configs/
+            (`container_paths.gather`).
         run: name of the run; start: number of a training's start, which has a folder of records.
         device: `cuda` asks for the GPUs; what is said here is asserted by the stage.
         token: the host's file with the hub's token, for stages with network.
@@ -159,7 +172,9 @@ def stage_spec(
         name="-".join(word for word in ("sftplay", project[:8], run, stage.name, suffix) if word),
         command=tuple(call.argv),
         user=identity.user,
-        environment=_environment(stage, image, identity, nonce, device, has_token=bool(secrets), terminal=terminal),
+        environment=_environment(
+            stage, image, identity, nonce, device, has_token=bool(secrets), terminal=terminal
+        ),
         binds=(*_binds(stage, identity, run if start is not None else ""), *named, *secrets),
         labels={
             "sftplay.project": project,
@@ -196,7 +211,10 @@ def _binds(stage: Stage, identity: HostIdentity, started_run: str) -> tuple[Moun
     found += [bind("outputs", read_only=False)]  # every stage: the traceback of a bug is kept there
     found += [bind(f"outputs/{started_run}/launch", read_only=True)] if started_run else []
     found += [bind("configs", read_only=True)]
-    return (*found, Mount(identity.cache, CACHE, read_only=not (stage.network or stage.writes_cache)))
+    return (
+        *found,
+        Mount(identity.cache, CACHE, read_only=not (stage.network or stage.writes_cache)),
+    )
 
 
 def _environment(
@@ -212,7 +230,11 @@ def _environment(
     env = {
         **ENVIRONMENT,
         "OMP_NUM_THREADS": str(identity.cores),
-        **{key: value for key, value in identity.passed.items() if stage.network or key not in NETWORK_VARIABLES},
+        **{
+            key: value
+            for key, value in identity.passed.items()
+            if stage.network or key not in NETWORK_VARIABLES
+        },
         "SFTPLAY_STACK": image.stack,
         "SFTPLAY_IMAGE_DIGEST": image.digest,
         "SFTPLAY_LOCK_HASH": image.lock_hash,
@@ -233,5 +255,6 @@ def _device_requests(gpus: tuple[str, ...] | None) -> list[Any] | None:
     from docker.types import DeviceRequest
 
     which = {"count": -1} if gpus == ("all",) else {"device_ids": list(gpus)}
-    # compute and utility said here: otherwise the image's own variable decides which driver libraries are brought in
+    # compute and utility said here: otherwise the image's own variable decides which driver
+    # libraries are brought in
     return [DeviceRequest(capabilities=[["gpu", "compute", "utility"]], **which)]

@@ -1,4 +1,6 @@
-"""Stops on their way into a container: each is sent from a thread, since the engine answers when it is over."""
+"""Stops on their way into a container: each is sent from a thread, since the engine answers when it
+is over.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from sftplay.host.protocol.signals import STOPS, handle_signals
 
 
 def stop_soon(engine: Engine, container: str, grace: int) -> threading.Thread:
-    """Ask it to save and leave, and end it after `grace` seconds; in a thread, since the engine answers when it is over."""
+    """Ask it to save and leave, and end it after `grace` seconds; in a thread, since the engine
+    answers when it is over.
+    """
     return _in_thread(lambda: engine.api.stop(container, timeout=grace))
 
 
@@ -41,7 +45,8 @@ def quietly(call: Callable[[], Any]) -> None:
 
 @contextmanager
 def pass_signals_on(engine: Engine, container: str) -> Iterator[list[int]]:
-    """Send the first stop to the stage as the signal that it was, and end the container at the second.
+    """Send the first stop to the stage as the signal that it was, and end the container at the
+    second.
 
     Yields:
         The signals received so far.

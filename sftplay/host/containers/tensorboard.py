@@ -55,7 +55,9 @@ def launch(engine: Engine, stack: str, folder: str, port: int) -> None:
     identity = host_identity.identify_host(machine.read_machine(), rootless=engine.rootless)
     make_folders(identity)
     image = available.image_of(engine, stack)
-    container = containers.create(engine, board_spec(folder, port, image, identity, nonce=secrets.token_hex(16)))
+    container = containers.create(
+        engine, board_spec(folder, port, image, identity, nonce=secrets.token_hex(16))
+    )
     try:
         containers.start(engine, container)
         _wait(engine, container, port)
@@ -74,7 +76,9 @@ def stop(engine: Engine) -> ContainerBoard | None:
     return found
 
 
-def board_spec(folder: str, port: int, image: ContainerImage, identity: HostIdentity, *, nonce: str) -> ContainerSpec:
+def board_spec(
+    folder: str, port: int, image: ContainerImage, identity: HostIdentity, *, nonce: str
+) -> ContainerSpec:
     """TensorBoard's container: reads outputs/, answers on 127.0.0.1 alone.
 
     Args:
@@ -85,7 +89,16 @@ def board_spec(folder: str, port: int, image: ContainerImage, identity: HostIden
         image=image.name,
         name=f"sftplay-{project[:8]}-tensorboard",
         entrypoint=("python", "-m", "tensorboard.main"),
-        command=("--logdir", folder, "--host", "0.0.0.0", "--port", str(BOARD_PORT), "--reload_interval", "15"),  # noqa: S104 - published on 127.0.0.1 only
+        command=(
+            "--logdir",
+            folder,
+            "--host",
+            "0.0.0.0",  # noqa: S104 - published on 127.0.0.1 only
+            "--port",
+            str(BOARD_PORT),
+            "--reload_interval",
+            "15",
+        ),
         user=identity.user,
         environment={**ENVIRONMENT, "SFTPLAY_STACK": image.stack, "TF_CPP_MIN_LOG_LEVEL": "2"},
         binds=(Mount(f"{identity.root}/outputs", f"{ROOT}/outputs", read_only=True),),
@@ -117,14 +130,18 @@ def _wait(engine: Engine, container: str, port: int) -> None:
             said = engine.api.logs(container, tail=3).decode(errors="replace").strip()
     except SftplayError:
         said = ""
-    raise MachineError(f"TensorBoard does not answer\n{said}", todo="see these lines, then start it again")
+    raise MachineError(
+        f"TensorBoard does not answer\n{said}", todo="see these lines, then start it again"
+    )
 
 
 def answers(port: int) -> bool:
     """Return whether a web server answers there. The engine's proxy accepts connections before
     TensorBoard does, so only an answer counts.
     """
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=2)  # no proxy, whatever the environment says
+    link = http.client.HTTPConnection(
+        "127.0.0.1", port, timeout=2
+    )  # no proxy, whatever the environment says
     try:
         link.request("GET", "/")
         return link.getresponse().status == 200
@@ -136,5 +153,7 @@ def answers(port: int) -> bool:
 
 def _port(container: dict[str, Any]) -> int:
     return next(
-        int(p["PublicPort"]) for p in container["Ports"] if p.get("PrivatePort") == BOARD_PORT and p.get("PublicPort")
+        int(p["PublicPort"])
+        for p in container["Ports"]
+        if p.get("PrivatePort") == BOARD_PORT and p.get("PublicPort")
     )

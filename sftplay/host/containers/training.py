@@ -1,4 +1,6 @@
-"""A training in a container: found again by its labels, watched, harvested; its end is on disk before the container goes."""
+"""A training in a container: found again by its labels, watched, harvested; its end is on disk
+before the container goes.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class ContainerTrainingRunner:
     """A stack's image, and what the training's container needs to know of this machine.
 
     Attributes:
-        named: mounts for what the command line and the config name outside of the project's folders.
+        named: mounts for what the command line and the config name outside of the project's
+            folders.
         device: `cuda` or `cpu`, asserted by the stage.
         grace: seconds between the first stop and the kill.
     """
@@ -60,7 +63,9 @@ class ContainerTrainingRunner:
     def start(self, run: Run, start: Start, lock: LaunchLock) -> ContainerTraining:
         """Create, attach to and start the training's container. The launcher keeps the lock."""
         make_folders(self.identity)
-        hand_to_user(self.identity, run.folder, *run.folder.rglob("*"))  # the records, and what preflight wrote
+        hand_to_user(
+            self.identity, run.folder, *run.folder.rglob("*")
+        )  # the records, and what preflight wrote
         container = lifecycle.create(self.engine, self.spec(run, start))
         try:
             stream = self.engine.api.attach(container, stream=True, logs=True, demux=True)
@@ -112,7 +117,14 @@ class ContainerTraining:
                 passed_on += 1
                 if passed_on == 1:
                     announce_stop()
-                request_stop(self.engine, self.run, self.start, self.container, kill=passed_on > 1, grace=self.grace)
+                request_stop(
+                    self.engine,
+                    self.run,
+                    self.start,
+                    self.container,
+                    kill=passed_on > 1,
+                    grace=self.grace,
+                )
             lifecycle.wait_a_moment(self.engine, self.container, self.output)
         end = lifecycle.read_end(self.engine, self.container, "the training", again=_AGAIN)
         if signals.hung_up:
@@ -124,7 +136,8 @@ class ContainerTraining:
 
 
 def running(engine: Engine, run: Run) -> Start | None:
-    """The start whose container runs now. Containers that never began are removed, ended ones are harvested first.
+    """The start whose container runs now. Containers that never began are removed, ended ones are
+    harvested first.
 
     Raises:
         ProtocolError: a container runs whose record is gone (70).
@@ -145,7 +158,13 @@ def running(engine: Engine, run: Run) -> Start | None:
                 )
             return start
         if start is not None:
-            _harvest(engine, run, start, found["Id"], ContainerEnd(int(state["ExitCode"]), bool(state["OOMKilled"])))
+            _harvest(
+                engine,
+                run,
+                start,
+                found["Id"],
+                ContainerEnd(int(state["ExitCode"]), bool(state["OOMKilled"])),
+            )
         lifecycle.remove(engine, found["Id"], force=True)
     return None
 
@@ -162,8 +181,13 @@ class EndedTraining:
 
 
 def adopt(engine: Engine, run: Run, start: Start) -> ContainerTraining | EndedTraining:
-    """Attach to a training that another launcher started, or return its end where its container is gone."""
-    found = next((one for one in of_run(engine, run) if one["Labels"].get("sftplay.nonce") == start.nonce), None)
+    """Attach to a training that another launcher started, or return its end where its container is
+    gone.
+    """
+    found = next(
+        (one for one in of_run(engine, run) if one["Labels"].get("sftplay.nonce") == start.nonce),
+        None,
+    )
     if found is None:
         return EndedTraining(records.read_exit(run.launch, start) or _vanished(run, start))
     with engine_errors("watch the training"):
@@ -171,7 +195,8 @@ def adopt(engine: Engine, run: Run, start: Start) -> ContainerTraining | EndedTr
         earlier = engine.api.logs(found["Id"], tail=_TAIL)
     console.info("its last lines:")
     copy(settled(earlier).encode())
-    # The engine lets a client attach to a container that has ended, and then waits for it to be started again.
+    # The engine lets a client attach to a container that has ended, and then waits for it to be
+    # started again.
     state = lifecycle.inspect(engine, found["Id"])
     if state is not None and state["Status"] in _ALIVE:
         return ContainerTraining(engine, run, start, found["Id"], Output(tail))
@@ -186,15 +211,28 @@ def adopt(engine: Engine, run: Run, start: Start) -> ContainerTraining | EndedTr
 
 def of_run(engine: Engine, run: Run) -> list[dict[str, Any]]:
     """Containers of this run's trainings, in any state, newest first, as the engine lists them."""
-    labels = [f"sftplay.project={project_of(str(Path.cwd()))}", f"sftplay.run={run.name}", "sftplay.stage=train"]
+    labels = [
+        f"sftplay.project={project_of(str(Path.cwd()))}",
+        f"sftplay.run={run.name}",
+        "sftplay.stage=train",
+    ]
     with engine_errors("look for the run's containers"):
         return list(engine.api.containers(all=True, filters={"label": labels}))
 
 
-def request_stop(engine: Engine, run: Run, start: Start, container: str, *, kill: bool, grace: int = GRACE) -> Any:
-    """Ask a training for its end. Written down first: whatever it leaves behind, it is never handed over then."""
+def request_stop(
+    engine: Engine, run: Run, start: Start, container: str, *, kill: bool, grace: int = GRACE
+) -> Any:
+    """Ask a training for its end.
+
+    Written down first: whatever it leaves behind, it is never handed over then.
+    """
     write_text(records.asked_file(run.launch, start.number), "kill" if kill else "stop")
-    return container_stop.kill_now(engine, container) if kill else container_stop.stop_soon(engine, container, grace)
+    return (
+        container_stop.kill_now(engine, container)
+        if kill
+        else container_stop.stop_soon(engine, container, grace)
+    )
 
 
 def _harvest(engine: Engine, run: Run, start: Start, container: str, end: ContainerEnd) -> Exit:
@@ -227,7 +265,9 @@ def _vanished(run: Run, start: Start) -> Exit:
 
 def _start_of(run: Run, container: dict[str, Any]) -> Start | None:
     """The record that a container belongs to, by its number and nonce."""
-    number, nonce = (str(container["Labels"].get(f"sftplay.{key}", "")) for key in ("start", "nonce"))
+    number, nonce = (
+        str(container["Labels"].get(f"sftplay.{key}", "")) for key in ("start", "nonce")
+    )
     path = records.start_file(run.launch, int(number)) if number.isdecimal() else None
     if path is None or not path.is_file():
         return None

@@ -1,4 +1,6 @@
-"""Environment variables of containers: those that every stage is told, and those of the person's own that reach it."""
+"""Environment variables of containers: those that every stage is told, and those of the person's
+own that reach it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from sftplay.host.containers.mounts import CACHE, HOME
 
 _JIT = f"{HOME}/cache"
 
-# Said to every stage. Without a passwd entry HOME is / and getpass raises, which torch's compiler calls.
+# Said to every stage. Without a passwd entry HOME is / and getpass raises, which torch's compiler
+# calls.
 ENVIRONMENT: Mapping[str, str] = {
     "SFTPLAY_RUNNER": "docker",
     "SFTPLAY_CACHE": CACHE,
@@ -29,7 +32,8 @@ ENVIRONMENT: Mapping[str, str] = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
-# Of the person's own environment these reach a container, the second list only a stage with network.
+# Of the person's own environment these reach a container, the second list only a stage with
+# network.
 PASSED_VARIABLES = (
     "NO_COLOR",
     "OMP_NUM_THREADS",
@@ -39,6 +43,14 @@ PASSED_VARIABLES = (
 )
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 NETWORK_VARIABLES = (
-    *("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    *(
+        "HF_ENDPOINT",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+    ),
     *CA_VARIABLES,
 )

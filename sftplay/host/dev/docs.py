@@ -17,7 +17,9 @@ PORT = 8000
 SITE = "site"  # git ignores it
 
 
-def run(menu: pages.Menu, collection: Collection, *, build_only: bool = False, port: int | None = None) -> int:
+def run(
+    menu: pages.Menu, collection: Collection, *, build_only: bool = False, port: int | None = None
+) -> int:
     """Build the site into site/ and serve it on 127.0.0.1 until Ctrl-C.
 
     Args:
@@ -45,7 +47,9 @@ def run(menu: pages.Menu, collection: Collection, *, build_only: bool = False, p
     return run_tool("mkdocs", "serve", "--strict", "--quiet", "--dev-addr", address, **_QUIET)
 
 
-_QUIET = {"NO_MKDOCS_2_WARNING": "1"}  # the theme's notice about a future MkDocs: the lock pins this one
+_QUIET = {
+    "NO_MKDOCS_2_WARNING": "1"
+}  # the theme's notice about a future MkDocs: the lock pins this one
 
 
 def _require_free(port: int) -> None:

@@ -1,8 +1,8 @@
 """The host part's tests on another Python: `inv test --python 3.13`.
 
-The training stacks run on exactly one Python; the host part runs on every Python from 3.10 on. Its tests get an
-environment of their own, without a stack. Tests that run stages use the cpu stack if it is installed, and are
-skipped with that reason if not.
+The training stacks run on exactly one Python; the host part runs on every Python from 3.10 on. Its
+tests get an environment of their own, without a stack. Tests that run stages use the cpu stack if
+it is installed, and are skipped with that reason if not.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def _ensure(python: str) -> Path:
     env, _ = uv_environ(os.environ)
     uv = str(find_uv())
     found = _ask([uv, "python", "find", "--no-project", "--system", python], env) or python
-    version = _ask([found, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], env) or python
+    version = (
+        _ask([found, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], env) or python
+    )
     name = f"host{version}-{hash_file(LOCK).removeprefix('sha256:')[:12]}".replace("/", "-")
     folder = envs_folder() / name
     if not (folder / "sftplay.json").is_file():

@@ -1,4 +1,6 @@
-"""`inv lint`: every check of style, types, layers, spelling and links, each with a tool of the dev environment."""
+"""`inv lint`: every check of style, types, layers, spelling and links, each with a tool of the dev
+environment.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ CHECKS: Mapping[str, Check] = {
 
 
 def run(names: Sequence[str] = (), *, fix: bool = False) -> int:
-    """Run the named checks (default: all), the rest too if one fails; return the first failure's exit code.
+    """Run the named checks (default: all), the rest too if one fails; return the first failure's
+    exit code.
 
     Args:
         fix: repair what the tools can repair; else nothing is written.

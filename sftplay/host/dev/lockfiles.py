@@ -1,4 +1,6 @@
-"""Locks: each environment's packages with versions and hashes, made by uv from a short list with reasons."""
+"""Locks: each environment's packages with versions and hashes, made by uv from a short list with
+reasons.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from sftplay.errors import MachineError, UsageError
 from sftplay.host.system.checkout import CHECKOUT
 from sftplay.host.system.uv import find_uv, uv_environ
 
-# The stacks run on exactly this Python, on this platform; the host's own packages on any Python from 3.10 on.
+# The stacks run on exactly this Python, on this platform; the host's own packages on any Python
+# from 3.10 on.
 _STACK = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28")
 _ANYWHERE = ("--universal", "--python-version", "3.10")
 _NO_LLM = ("--override", "images/cpu/overrides.txt")
@@ -27,7 +30,8 @@ class LockSpec:
     """A list of wanted packages (`source`) and the hashed versions that uv found for it (`target`).
 
     Attributes:
-        torch: which build of torch it holds, if any: cpu (PyTorch's own index or a wheel folder) or cuda (PyPI).
+        torch: which build of torch it holds, if any: cpu (PyTorch's own index or a wheel folder) or
+            cuda (PyPI).
     """
 
     source: str
@@ -41,13 +45,20 @@ LOCKS: Mapping[str, LockSpec] = {
     "build": LockSpec("images/build.in", "images/build.lock", _ANYWHERE),
     "host": LockSpec("images/host.in", "images/host.lock", _ANYWHERE),
     "host-test": LockSpec("images/host-test.in", "images/host-test.lock", _ANYWHERE),
-    "cpu": LockSpec("images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "cpu": LockSpec(
+        "images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"
+    ),
     "bnb": LockSpec("images/bnb/requirements.in", "images/bnb/requirements.lock", _STACK, "cuda"),
     "unsloth": LockSpec(
-        "images/unsloth/requirements.in", "images/unsloth/requirements.lock", (*_STACK, *_NO_XFORMERS), "cuda"
+        "images/unsloth/requirements.in",
+        "images/unsloth/requirements.lock",
+        (*_STACK, *_NO_XFORMERS),
+        "cuda",
     ),
     "dev": LockSpec("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
-    "llamafactory": LockSpec("bench/llamafactory.in", "bench/llamafactory.lock", (*_STACK, *_NO_VISION), "cpu"),
+    "llamafactory": LockSpec(
+        "bench/llamafactory.in", "bench/llamafactory.lock", (*_STACK, *_NO_VISION), "cpu"
+    ),
 }
 
 
@@ -55,7 +66,8 @@ def make(name: str, *, upgrade: bool = False) -> None:
     """Make one lock, or `all` in the order in which they build on each other.
 
     Args:
-        upgrade: take the newest versions; else versions in the present lock are kept where they still fit.
+        upgrade: take the newest versions; else versions in the present lock are kept where they
+            still fit.
 
     Raises:
         UsageError: no such lock (2). MachineError: uv found no solution or no network (69).
@@ -70,12 +82,28 @@ def _compile(name: str, lock: LockSpec, upgrade: bool) -> None:
     console.info(f"{lock.source} → {lock.target}")
     env, backend = uv_environ(os.environ, cuda=lock.torch == "cuda")
     argv = [
-        *(str(find_uv()), "pip", "compile", lock.source, "--output-file", lock.target, *lock.options),
-        *("--generate-hashes", "--no-emit-index-url", "--quiet", "--custom-compile-command", f"inv image.lock {name}"),
+        *(
+            str(find_uv()),
+            "pip",
+            "compile",
+            lock.source,
+            "--output-file",
+            lock.target,
+            *lock.options,
+        ),
+        *(
+            "--generate-hashes",
+            "--no-emit-index-url",
+            "--quiet",
+            "--custom-compile-command",
+            f"inv image.lock {name}",
+        ),
         *(backend if lock.torch else ()),
         *(("--upgrade",) if upgrade else ()),
     ]
     if subprocess.run(argv, cwd=CHECKOUT, env=env, check=False).returncode:
         raise MachineError(f"uv could not make {lock.target}", todo="its reason is printed above")
     lines = Path(CHECKOUT / lock.target).read_text(encoding="utf-8").splitlines()
-    console.success(f"{lock.target}: {sum('==' in line and line[:1].isalnum() for line in lines)} packages")
+    console.success(
+        f"{lock.target}: {sum('==' in line and line[:1].isalnum() for line in lines)} packages"
+    )

@@ -30,7 +30,10 @@ _GROUPS = {"data": "Data", "config": "Config", "image": "Images", "runs": "Runs"
 def parts(menu: Menu, collection: Collection) -> dict[str, dict[str, Callable[[], str]]]:
     """Return each page's path with its generated parts by name."""
     return {
-        "docs/tasks.md": {"workflows": as_markdown, "tasks": lambda: task_reference(menu, collection)},
+        "docs/tasks.md": {
+            "workflows": as_markdown,
+            "tasks": lambda: task_reference(menu, collection),
+        },
         "docs/config.md": {"config": config_reference},
         "docs/troubleshooting.md": {"codes": exit_codes},
     }
@@ -65,7 +68,11 @@ def task_reference(menu: Menu, collection: Collection) -> str:
     seen = Counter(_option(one) for context in contexts.values() for one in _options(context))
     shared = {option for option, count in seen.items() if count >= _SHARED}
     lines = ["## Options that stages share", ""]
-    lines += [_table(("option", "what it does"), sorted(f"| {flag} | {help_} |" for flag, help_ in shared))]
+    lines += [
+        _table(
+            ("option", "what it does"), sorted(f"| {flag} | {help_} |" for flag, help_ in shared)
+        )
+    ]
     for heading, names in _groups(menu, collection).items():
         lines += [f"## {heading}", ""]
         for name in names:
@@ -80,8 +87,13 @@ def config_reference() -> str:
         sections.setdefault(key.section, []).append(key)
     made = []
     for section, members in sections.items():
-        rows = [f"| `{key.path}` | {_default(key)} | {_cell(key.help)} Takes: {_cell(key.takes)}. |" for key in members]
-        made.append(f"## {section or 'top level'}\n\n" + _table(("key", "default", "what it does"), rows))
+        rows = [
+            f"| `{key.path}` | {_default(key)} | {_cell(key.help)} Takes: {_cell(key.takes)}. |"
+            for key in members
+        ]
+        made.append(
+            f"## {section or 'top level'}\n\n" + _table(("key", "default", "what it does"), rows)
+        )
     return "\n".join(made)
 
 
@@ -104,8 +116,13 @@ def _name(task: Task[Any]) -> str:
     return str(task.name).replace("_", "-")
 
 
-def _task(name: str, doc: str, context: ParserContext, shared: set[tuple[str, str]]) -> Iterator[str]:
-    words = {f"{(one.name or '').upper()}{'…' if one.kind is list else ''}": one for one in _words(context)}
+def _task(
+    name: str, doc: str, context: ParserContext, shared: set[tuple[str, str]]
+) -> Iterator[str]:
+    words = {
+        f"{(one.name or '').upper()}{'…' if one.kind is list else ''}": one
+        for one in _words(context)
+    }
     yield f"### `{' '.join(['inv', name, *words])}` {{ #{name} }}\n"
     yield _cell(doc.strip().splitlines()[0]) + "\n"
     options = [_option(one) for one in _options(context)]
@@ -134,7 +151,13 @@ def _is_word(one: Argument) -> bool:
 def _option(one: Argument) -> tuple[str, str]:
     """The option as it is typed, and its help."""
     name = (one.name or "").replace("_", "-").strip("-")
-    value = "" if one.kind is bool else " KEY=VALUE" if name == "set" else f" {name.split('-')[-1].upper()}"
+    value = (
+        ""
+        if one.kind is bool
+        else " KEY=VALUE"
+        if name == "set"
+        else f" {name.split('-')[-1].upper()}"
+    )
     return f"`--{name}{value}`", _cell(one.help or "")
 
 
@@ -149,4 +172,6 @@ def _table(head: tuple[str, ...], rows: Iterable[str]) -> str:
 def _cell(text: str) -> str:
     """Escape text for a table's cell: Markdown takes `<` as it is inside backticks only."""
     pieces = " ".join(text.split()).replace("|", "\\|").split("`")
-    return "`".join(piece if number % 2 else piece.replace("<", "&lt;") for number, piece in enumerate(pieces))
+    return "`".join(
+        piece if number % 2 else piece.replace("<", "&lt;") for number, piece in enumerate(pieces)
+    )

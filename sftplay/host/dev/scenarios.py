@@ -94,6 +94,11 @@ def as_markdown() -> str:
     parts = []
     for scenario in SCENARIOS:
         width = max((len(command) for command, remark in scenario.commands if remark), default=0)
-        lines = [f"{command:{width}}   # {remark}" if remark else command for command, remark in scenario.commands]
-        parts.append(f"**{scenario.name}.** {scenario.about}\n\n```sh\n" + "\n".join(lines) + "\n```\n")
+        lines = [
+            f"{command:{width}}   # {remark}" if remark else command
+            for command, remark in scenario.commands
+        ]
+        parts.append(
+            f"**{scenario.name}.** {scenario.about}\n\n```sh\n" + "\n".join(lines) + "\n```\n"
+        )
     return "\n".join(parts)

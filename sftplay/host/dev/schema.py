@@ -1,4 +1,6 @@
-"""The config's schema for people and for editors, read from the pydantic models so that it can't go out of date."""
+"""The config's schema for people and for editors, read from the pydantic models so that it can't go
+out of date.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from sftplay.settings import Settings
 
 @dataclass(frozen=True)
 class ConfigKey:
-    """One key of a config: its dotted path, what it takes ("whole number, at least 1"), default and help."""
+    """One key of a config: its dotted path, what it takes ("whole number, at least 1"), default and
+    help.
+    """
 
     path: str
     takes: str
@@ -33,28 +37,37 @@ class ConfigKey:
 
 def write(output: str | None = None) -> None:
     """The JSON schema (draft 2020-12) of a config file, to stdout or into `output`."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Settings.model_json_schema(),
+    }
     text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     if output is None:
         console.result(text, end="")
         return
     write_text(Path(output), text)
     console.success(f"written: {output}")
-    console.info(f"VS Code and others read it from a config's first line: # yaml-language-server: $schema={output}")
+    console.info(
+        f"VS Code and others read it from a config's first line: # yaml-language-server: $schema={output}"
+    )
 
 
 def show(config: str | None = None, overrides: Sequence[str] = ()) -> None:
-    """Every key with its help and its default (with `config`: its value there), as YAML that can be run.
+    """Every key with its help and its default (with `config`: its value there), as YAML that can be
+    run.
 
     Raises:
-        ConfigError: `config` has problems, all of them listed (78). NotFoundError: no such file (66).
+        ConfigError: `config` has problems, all of them listed (78). NotFoundError: no such file
+            (66).
     """
     values = load_config(Path(config), overrides).model_dump(mode="json") if config else {}
     console.result(as_yaml(values), end="")
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:
-    """Every key with its help as a comment; `values` (nested) replace defaults. Sections that are off stay comments."""
+    """Every key with its help as a comment; `values` (nested) replace defaults. Sections that are
+    off stay comments.
+    """
     lines: list[str] = []
     opened: set[str] = set()
     for key in every_key():
@@ -64,10 +77,14 @@ def as_yaml(values: Mapping[str, Any]) -> str:
             path = ".".join(sections[: depth + 1])
             if path not in opened:
                 opened.add(path)
-                lines.append(f"{'  ' * depth}{section}:{' null' if off and path == key.section else ''}")
+                lines.append(
+                    f"{'  ' * depth}{section}:{' null' if off and path == key.section else ''}"
+                )
         indent = "  " * len(sections) + ("# " if off else "")
         comment = f"{'  ' * len(sections)}# "
-        lines += textwrap.wrap(f"{key.help} ({key.takes})", 100, initial_indent=comment, subsequent_indent=comment)
+        lines += textwrap.wrap(
+            f"{key.help} ({key.takes})", 100, initial_indent=comment, subsequent_indent=comment
+        )
         value = _at(values, [*sections, name], key.default)
         lines.append(f"{indent}{name}: {json.dumps(value, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
@@ -79,14 +96,22 @@ def every_key() -> Iterator[ConfigKey]:
     yield from _walk(schema, schema.get("$defs", {}), "")
 
 
-def _walk(node: Mapping[str, Any], defs: Mapping[str, Any], prefix: str, optional: bool = False) -> Iterator[ConfigKey]:
+def _walk(
+    node: Mapping[str, Any], defs: Mapping[str, Any], prefix: str, optional: bool = False
+) -> Iterator[ConfigKey]:
     for name, field in node["properties"].items():
         section = _section(field, defs)
         if section is not None:
-            yield from _walk(section, defs, f"{prefix}{name}.", optional or field.get("default", 0) is None)
+            yield from _walk(
+                section, defs, f"{prefix}{name}.", optional or field.get("default", 0) is None
+            )
         else:
             yield ConfigKey(
-                f"{prefix}{name}", _takes(field), field.get("default"), field.get("description", ""), optional
+                f"{prefix}{name}",
+                _takes(field),
+                field.get("default"),
+                field.get("description", ""),
+                optional,
             )
 
 

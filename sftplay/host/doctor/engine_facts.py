@@ -28,7 +28,8 @@ class EngineAnswers:
 
     Attributes:
         images: present, stale or missing, for each stack.
-        ports: port on this machine → (the container that has it, whether it is a TensorBoard of this project).
+        ports: port on this machine → (the container that has it, whether it is a TensorBoard of
+            this project).
     """
 
     engine: EngineFacts | None = None
@@ -38,10 +39,12 @@ class EngineAnswers:
 
 
 def query_engine(root: Path, *, has_gpu: bool) -> EngineAnswers:
-    """Ask the engine that the docker command would use. Without any sign of one: empty answers, and no trouble.
+    """Ask the engine that the docker command would use. Without any sign of one: empty answers, and
+    no trouble.
 
     Args:
-        has_gpu: start a container that asks for the GPU, if one of sftplay's images is here; it is removed at once.
+        has_gpu: start a container that asks for the GPU, if one of sftplay's images is here; it is
+            removed at once.
     """
     if not engines.may_be_here():
         return EngineAnswers()
@@ -77,9 +80,18 @@ def _ports(containers: list[dict[str, Any]], project: str) -> dict[int, tuple[st
     found = {}
     for one in containers:
         labels = one.get("Labels") or {}
-        ours = (labels.get("sftplay.stage"), labels.get("sftplay.project")) == ("tensorboard", project)
+        ours = (labels.get("sftplay.stage"), labels.get("sftplay.project")) == (
+            "tensorboard",
+            project,
+        )
         name = (one.get("Names") or ["?"])[0].lstrip("/")
-        found.update({port["PublicPort"]: (name, ours) for port in one.get("Ports") or () if "PublicPort" in port})
+        found.update(
+            {
+                port["PublicPort"]: (name, ours)
+                for port in one.get("Ports") or ()
+                if "PublicPort" in port
+            }
+        )
     return found
 
 
@@ -95,7 +107,9 @@ def _storage(root: str) -> FolderFacts:
 
 
 def _try_gpu(api: Any, image: str | None) -> tuple[bool, SftplayError | None]:
-    """Start a container that asks for the GPU and looks for its device file: the engine's list of runtimes tells too little."""
+    """Start a container that asks for the GPU and looks for its device file: the engine's list of
+    runtimes tells too little.
+    """
     if image is None:
         return False, None
     from docker.types import DeviceRequest
@@ -104,9 +118,13 @@ def _try_gpu(api: Any, image: str | None) -> tuple[bool, SftplayError | None]:
     made = None
     try:
         with engine_errors():
-            host = api.create_host_config(device_requests=[request], network_mode="none", cap_drop=["ALL"])
+            host = api.create_host_config(
+                device_requests=[request], network_mode="none", cap_drop=["ALL"]
+            )
             labels = {"sftplay.stage": "doctor"}
-            made = api.create_container(image, ["-c", _LOOK], entrypoint=["/bin/sh"], labels=labels, host_config=host)
+            made = api.create_container(
+                image, ["-c", _LOOK], entrypoint=["/bin/sh"], labels=labels, host_config=host
+            )
             api.start(made["Id"])
             code = api.wait(made["Id"], timeout=_PATIENCE)["StatusCode"]
     except SftplayError as trouble:
@@ -117,5 +135,7 @@ def _try_gpu(api: Any, image: str | None) -> tuple[bool, SftplayError | None]:
                 api.remove_container(made["Id"], force=True)
     if code:
         said = "the engine took the request for a GPU, and the container has none"
-        return True, MachineError(said, todo="install the NVIDIA container toolkit, or use --runner local")
+        return True, MachineError(
+            said, todo="install the NVIDIA container toolkit, or use --runner local"
+        )
     return True, None

@@ -1,4 +1,6 @@
-"""Rules about the container engine: whether it answers, its images, its disk, and whether containers get the GPU."""
+"""Rules about the container engine: whether it answers, its images, its disk, and whether
+containers get the GPU.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +13,34 @@ from sftplay.host.system import requirements
 
 
 def engine(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
-    """The engine and the rights to use it. Without one, runs go on in the local runner unless docker was asked for."""
+    """The engine and the rights to use it.
+
+    Without one, runs go on in the local runner unless docker was asked for.
+    """
     trouble, found = facts.engine_trouble, facts.engine
     if trouble is not None:
         yield MachineFinding(_weight(asked), "engine", str(trouble), trouble.todo)
     elif found is None and facts.machine.docker_socket is None:
         todo = "install one: sudo apt install docker.io"
         yield MachineFinding(
-            _weight(asked) if asked == "docker" else "note", "engine", "no container engine here", todo
+            _weight(asked) if asked == "docker" else "note",
+            "engine",
+            "no container engine here",
+            todo,
         )
     elif found is not None:
-        how = f"{found.kind} {found.version}{', rootless' if found.rootless else ''}, API {found.api}"
+        how = (
+            f"{found.kind} {found.version}{', rootless' if found.rootless else ''}, API {found.api}"
+        )
         yield MachineFinding("ok", "engine", f"{how}, at {found.host}")
         if found.rootless:
             said = "rootless: containers run as their own root, which is you on this machine; files stay yours"
-            yield MachineFinding("note", "engine", said, "for docker compose: SFTPLAY_UID=0 and SFTPLAY_GID=0 in .env")
+            yield MachineFinding(
+                "note",
+                "engine",
+                said,
+                "for docker compose: SFTPLAY_UID=0 and SFTPLAY_GID=0 in .env",
+            )
 
 
 def images(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
@@ -42,7 +57,9 @@ def images(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
         elif wanted(facts, stack.name):
             todo = f"inv image.build {stack.name}, or inv image.pull {stack.name}"
             level = "error" if asked == "docker" else "note"
-            yield MachineFinding(level, "image", f"{stack.name}: not here; the local runner does without", todo)
+            yield MachineFinding(
+                level, "image", f"{stack.name}: not here; the local runner does without", todo
+            )
 
 
 def gpu_in_containers(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
@@ -57,12 +74,21 @@ def gpu_in_containers(facts: MachineFacts, asked: str) -> Iterator[MachineFindin
     elif found.gpu_tried:
         yield MachineFinding("ok", "gpu", "containers get it")
     else:
-        hint = "its nvidia runtime is set up" if "nvidia" in found.runtimes else "the engine lists no nvidia runtime"
-        yield MachineFinding("note", "gpu", f"whether containers get it is tried once an image is here ({hint})")
+        hint = (
+            "its nvidia runtime is set up"
+            if "nvidia" in found.runtimes
+            else "the engine lists no nvidia runtime"
+        )
+        yield MachineFinding(
+            "note", "gpu", f"whether containers get it is tried once an image is here ({hint})"
+        )
 
 
 def disks(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
-    """Room for what is not made yet (images or environments) and for a run. Needs on the same disk add up."""
+    """Room for what is not made yet (images or environments) and for a run.
+
+    Needs on the same disk add up.
+    """
     rooms: dict[int, tuple[int, list[str], int]] = {}
     for disk, free, need, what in _needs(facts, asked):
         _, whats, sum_ = rooms.get(disk, (0, [], 0))
@@ -89,11 +115,25 @@ def _needs(facts: MachineFacts, asked: str) -> Iterator[tuple[int, int, int, str
         if not wanted(facts, stack.name) or not stack.locked:
             continue
         store = facts.engine.storage if facts.engine else None
-        if store is not None and (asked == "docker" or stack.image == "stale") and stack.image != "present":
+        if (
+            store is not None
+            and (asked == "docker" or stack.image == "stale")
+            and stack.image != "present"
+        ):
             if store.free is not None:
-                yield store.disk, store.free, requirements.IMAGE_SIZE[stack.name], f"the {stack.name} image"
+                yield (
+                    store.disk,
+                    store.free,
+                    requirements.IMAGE_SIZE[stack.name],
+                    f"the {stack.name} image",
+                )
         elif stack.image != "present" and not stack.environment and project.free is not None:
-            yield project.disk, project.free, requirements.ENVIRONMENT_SIZE[stack.name], f"the {stack.name} environment"
+            yield (
+                project.disk,
+                project.free,
+                requirements.ENVIRONMENT_SIZE[stack.name],
+                f"the {stack.name} environment",
+            )
 
 
 def wanted(facts: MachineFacts, stack: str) -> bool:

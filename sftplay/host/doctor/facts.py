@@ -34,11 +34,13 @@ class FolderFacts:
     """A folder that sftplay writes into, or the engine's.
 
     Attributes:
-        free: bytes free on its disk. None: not known from here (the engine is in a virtual machine, or elsewhere).
+        free: bytes free on its disk. None: not known from here (the engine is in a virtual machine,
+            or elsewhere).
         disk: number of its disk: needs on one disk add up.
         trouble: why it can't be written to, in the system's words; empty where it can.
         noexec: mounted so that no library in it can be loaded.
-        foreign: a file in it that belongs to somebody else and that this user may not change, if one was found.
+        foreign: a file in it that belongs to somebody else and that this user may not change, if
+            one was found.
     """
 
     path: Path
@@ -72,8 +74,10 @@ class EngineFacts:
     Attributes:
         kind: docker or podman.
         rootless: it runs without root; containers then run as its own root, which is the user.
-        runtimes: names of its OCI runtimes; a hint at best: some give containers the GPU without one of that name.
-        gpu_tried: a container that asks for the GPU was started; gpu_trouble: what came of it, where it was not the GPU.
+        runtimes: names of its OCI runtimes; a hint at best: some give containers the GPU without
+            one of that name.
+        gpu_tried: a container that asks for the GPU was started; gpu_trouble: what came of it,
+            where it was not the GPU.
     """
 
     host: str

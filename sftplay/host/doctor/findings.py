@@ -13,7 +13,8 @@ class MachineFinding:
     """One line of the report.
 
     Attributes:
-        level: ok; note (good to know); warning (works, not everything or not for long); error (the runs that were asked
+        level: ok; note (good to know); warning (works, not everything or not for long); error (the
+            runs that were asked
             about can't work).
         topic: what was looked at: engine, gpu, disk …
         todo: what to type or change; every warning and error has one.

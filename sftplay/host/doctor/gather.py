@@ -48,7 +48,11 @@ def gather(
     """
     here = machine.read_machine(root, dev)
     cards, gpu_trouble = _cards(here)
-    answers = engine_facts.query_engine(root, has_gpu=here.has_gpu) if engine else engine_facts.EngineAnswers()
+    answers = (
+        engine_facts.query_engine(root, has_gpu=here.has_gpu)
+        if engine
+        else engine_facts.EngineAnswers()
+    )
     return MachineFacts(
         machine=here,
         tools=_tools(),
@@ -56,7 +60,9 @@ def gather(
         cache=place(cache_folder()),
         shm=_size(shm),
         port=port(answers.ports),
-        stacks=tuple(_stack(name, answers.images.get(name, "missing")) for name in image_names.STACKS),
+        stacks=tuple(
+            _stack(name, answers.images.get(name, "missing")) for name in image_names.STACKS
+        ),
         gpus=cards,
         gpu_trouble=gpu_trouble,
         engine=answers.engine,
@@ -71,7 +77,9 @@ def place(path: Path, inside: tuple[str, ...] = ("",)) -> FolderFacts:
     Args:
         inside: its parts that are looked through for files of other users.
     """
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
+    there = next(
+        folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir()
+    )
     try:
         with tempfile.TemporaryFile(dir=there):
             trouble = ""
@@ -84,7 +92,9 @@ def place(path: Path, inside: tuple[str, ...] = ("",)) -> FolderFacts:
         disk=there.stat().st_dev,
         trouble=trouble,
         noexec=bool(disk.f_flag & os.ST_NOEXEC),
-        foreign=None if trouble or there != path.absolute() else _foreign([path / part for part in inside]),
+        foreign=None
+        if trouble or there != path.absolute()
+        else _foreign([path / part for part in inside]),
     )
 
 
@@ -92,7 +102,8 @@ def port(published: Mapping[int, tuple[str, bool]], number: int | None = None) -
     """TensorBoard's port, and who has it.
 
     Args:
-        published: ports that containers have: the name of each, and whether it is this project's TensorBoard.
+        published: ports that containers have: the name of each, and whether it is this project's
+            TensorBoard.
         number: default: the config's.
     """
     wanted = number or _configured_port()
@@ -148,7 +159,9 @@ def _finds_python311(uv: str | None) -> bool:
 def _stack(name: str, image: ImageState) -> StackFacts:
     lock = CHECKOUT / environments.STACKS[name].lock
     tag = image_names.current(name).tag if lock.is_file() else ""
-    return StackFacts(name, tag, image, name in environments.present(), lock.is_file(), requirements.cuda_of(lock))
+    return StackFacts(
+        name, tag, image, name in environments.present(), lock.is_file(), requirements.cuda_of(lock)
+    )
 
 
 def _tables(cards: tuple[nvidia.Gpu, ...]) -> Iterator[Table]:
@@ -161,17 +174,23 @@ def _tables(cards: tuple[nvidia.Gpu, ...]) -> Iterator[Table]:
 
 
 def _foreign(folders: list[Path]) -> Path | None:
-    """The first among the first thousands of files that is another user's and that this one can't change."""
+    """The first among the first thousands of files that is another user's and that this one can't
+    change.
+    """
     me = os.geteuid()
     files = islice(_walk(folders), _LOOKED_AT)
-    return next((path for path in files if path.lstat().st_uid != me and not os.access(path, os.W_OK)), None)
+    return next(
+        (path for path in files if path.lstat().st_uid != me and not os.access(path, os.W_OK)), None
+    )
 
 
 def _walk(folders: list[Path]) -> Iterator[Path]:
     for folder in folders:
         for parent, _, names in os.walk(folder):
             yield Path(parent)
-            yield from (path for path in (Path(parent) / name for name in names) if not path.is_symlink())
+            yield from (
+                path for path in (Path(parent) / name for name in names) if not path.is_symlink()
+            )
 
 
 def _size(folder: Path) -> int:

@@ -11,7 +11,11 @@ from sftplay.host.select import choose
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
 
-_TASKS = (("process", "process", "bnb"), ("train-bnb", "train", "bnb"), ("train-unsloth", "train", "unsloth"))
+_TASKS = (
+    ("process", "process", "bnb"),
+    ("train-bnb", "train", "bnb"),
+    ("train-unsloth", "train", "unsloth"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,10 @@ def outlook(facts: MachineFacts, asked: str) -> list[StackChoice]:
 
 def _plan(facts: MachineFacts, asked: str, task: str, stage: str, backend: str) -> StackChoice:
     settings = Settings.model_validate({"backend": backend})
-    shelf, made = _shelf(facts), frozenset(stack.name for stack in facts.stacks if stack.environment)
+    shelf, made = (
+        _shelf(facts),
+        frozenset(stack.name for stack in facts.stacks if stack.environment),
+    )
     try:
         stack = choose.choose_stack(
             BY_NAME[stage], settings, facts.machine, made if asked == "local" else shelf.present
@@ -50,4 +57,6 @@ def _shelf(facts: MachineFacts) -> AvailableImages:
     trouble = facts.engine_trouble
     if facts.engine is None and trouble is None:
         trouble = MachineError("no container engine here", todo="sudo apt install docker.io")
-    return AvailableImages(problem=trouble, states={stack.name: stack.image for stack in facts.stacks})
+    return AvailableImages(
+        problem=trouble, states={stack.name: stack.image for stack in facts.stacks}
+    )

@@ -25,20 +25,29 @@ def run(*, runner: str = "auto", as_json: bool = False) -> int:
     """Gather, judge, show. 0, or 69 where something keeps the asked-for runs from working.
 
     Args:
-        runner: which runner the person wants to use: `docker` makes trouble with the engine an error.
+        runner: which runner the person wants to use: `docker` makes trouble with the engine an
+            error.
 
     Raises:
         UsageError: no such runner (2).
     """
     if runner not in RUNNERS:
-        raise UsageError(f"--runner requires one of {', '.join(RUNNERS)}, got {runner!r}", todo="leave it out: auto")
+        raise UsageError(
+            f"--runner requires one of {', '.join(RUNNERS)}, got {runner!r}",
+            todo="leave it out: auto",
+        )
     facts = gather(engine=runner != "local")
     findings, plans = judge(facts, runner), outlook(facts, runner)
     code = MachineError.code if any(finding.level == "error" for finding in findings) else 0
     if as_json:
         console.result(
             json.dumps(
-                {"code": code, "findings": [asdict(f) for f in findings], "plan": [asdict(p) for p in plans]}, indent=2
+                {
+                    "code": code,
+                    "findings": [asdict(f) for f in findings],
+                    "plan": [asdict(p) for p in plans],
+                },
+                indent=2,
             )
         )
     else:
@@ -54,7 +63,11 @@ def judge(facts: MachineFacts, asked: str) -> list[MachineFinding]:
     if asked != "local":
         found += [*engine_rules.engine(facts, asked), *engine_rules.images(facts, asked)]
         found += engine_rules.gpu_in_containers(facts, asked)
-    found += [*engine_rules.disks(facts, asked), *machine_rules.shm(facts), *machine_rules.folders(facts)]
+    found += [
+        *engine_rules.disks(facts, asked),
+        *machine_rules.shm(facts),
+        *machine_rules.folders(facts),
+    ]
     return [*found, *machine_rules.port(facts)]
 
 
@@ -75,5 +88,7 @@ def lines(findings: Sequence[MachineFinding], plans: Sequence[StackChoice]) -> l
 
 
 def _coloured(text: str, colour: str) -> str:
-    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    plain = (
+        not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    )
     return text if plain else f"\x1b[{colour}m{text}\x1b[0m"

@@ -1,6 +1,8 @@
-"""The task `check`: will it fit, and how long. Looks at config, data, model, run and machine, and reports all problems at once.
+"""The task `check`: will it fit, and how long. Looks at config, data, model, run and machine, and
+reports all problems at once.
 
-Nothing is written and nothing is started. `forecast` calculates; this module gathers what it needs and judges.
+Nothing is written and nothing is started. `forecast` calculates; this module gathers what it needs
+and judges.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from sftplay.runs import Run
 from sftplay.settings import Settings
 
 LONG_HOURS = 24.0  # an estimate above this asks before training on a CPU (design section 2)
-# What has to be mended first decides the exit code: config, data, model, rights, run, machine, disk, memory.
+# What has to be mended first decides the exit code: config, data, model, rights, run, machine,
+# disk, memory.
 _ORDER: tuple[type[SftplayError], ...] = (
     UsageError,
     ConfigError,
@@ -47,7 +50,11 @@ _ORDER: tuple[type[SftplayError], ...] = (
 
 
 def check(
-    config: str | None = None, overrides: Sequence[str] = (), *, run: str | None = None, resume: bool = False
+    config: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    run: str | None = None,
+    resume: bool = False,
 ) -> int:
     """Report on everything that training will need.
 
@@ -75,24 +82,39 @@ def check(
     for problem in problems:
         console.failure(problem)
     if not problems:
-        console.success("ready to train" + (f": inv train --config {job.config_file}" if job else ""))
+        console.success(
+            "ready to train" + (f": inv train --config {job.config_file}" if job else "")
+        )
         return 0
-    worst = min(problems, key=lambda p: next((i for i, kind in enumerate(_ORDER) if isinstance(p, kind)), len(_ORDER)))
+    worst = min(
+        problems,
+        key=lambda p: next(
+            (i for i, kind in enumerate(_ORDER) if isinstance(p, kind)), len(_ORDER)
+        ),
+    )
     return worst.code
 
 
-def _cards(facts: machine.Machine, settings: Settings, problems: list[SftplayError]) -> list[nvidia.Gpu]:
+def _cards(
+    facts: machine.Machine, settings: Settings, problems: list[SftplayError]
+) -> list[nvidia.Gpu]:
     """The GPUs that answer, where the host has any and the CPU was not asked for."""
     if not facts.has_gpu or settings.train.device == "cpu":
         return []
     return or_problem(nvidia.query_gpus, problems) or []
 
 
-def _report(plan: EstimateInputs, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> Iterator[str]:
+def _report(
+    plan: EstimateInputs, facts: machine.Machine, cards: Sequence[nvidia.Gpu]
+) -> Iterator[str]:
     """Yield what was found and what it will take, a line each."""
     train = plan.settings.train
     if plan.device:
-        where = cards[0].name if cards and plan.device.kind == "cuda" else f"the CPU, {plan.device.cores} cores"
+        where = (
+            cards[0].name
+            if cards and plan.device.kind == "cuda"
+            else f"the CPU, {plan.device.cores} cores"
+        )
         yield f"device   {where}"
     if plan.shape:
         size = f"{plan.shape.weights / 1e6:,.0f} million weights"
@@ -129,17 +151,23 @@ def _needs(
         yield "disk", forecast.disk(plan.settings, plan.shape, plan.rows), facts.free_disk
 
 
-def _judge(plan: EstimateInputs, facts: machine.Machine, cards: Sequence[nvidia.Gpu]) -> Iterator[SftplayError]:
+def _judge(
+    plan: EstimateInputs, facts: machine.Machine, cards: Sequence[nvidia.Gpu]
+) -> Iterator[SftplayError]:
     """Yield what is not enough. A need that only its upper end exceeds is a warning, printed
     here.
     """
     for name, amount, have in _needs(plan, facts, cards):
         if amount.likely <= have < amount.high:
-            console.warning(f"{name} may become short: {show_amount(amount, human_size)} of {human_size(have)}")
+            console.warning(
+                f"{name} may become short: {show_amount(amount, human_size)} of {human_size(have)}"
+            )
         if amount.likely > have:
             said = f"too little {name}: {show_amount(amount, human_size)} wanted, {human_size(have)} free"
             if name == "disk":
-                yield StorageError(said, todo="inv clean, a smaller train.save_total_limit, or another disk")
+                yield StorageError(
+                    said, todo="inv clean, a smaller train.save_total_limit, or another disk"
+                )
             else:
                 kind = OutOfMemoryError if cards else MachineError
                 yield kind(

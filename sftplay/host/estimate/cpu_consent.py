@@ -1,4 +1,6 @@
-"""Training on a CPU because there is no GPU: how long it will take, and a question where that is more than a day."""
+"""Training on a CPU because there is no GPU: how long it will take, and a question where that is
+more than a day.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Forecast of a training: memory, disk, steps, time. Pure functions; each figure comes with its
 uncertainty.
 
-The constants were fitted to runs of SmolLM2-135M (LoRA, QLoRA and full, 60 to 230 tokens a row, two cores); a finished run
-of one's own on the same machine is a far better measure, and `estimate` uses it where there is one.
+The constants were fitted to runs of SmolLM2-135M (LoRA, QLoRA and full, 60 to 230 tokens a row, two
+cores); a finished run of one's own on the same machine is a far better measure, and `estimate` uses
+it where there is one.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ from sftplay.host.estimate.model_shape import ModelShape
 from sftplay.settings import Settings, TrainSettings
 
 GIB = 1 << 30
-NF4 = 0.516  # bytes a weight: 4 bits and 0.127 bits of doubly quantized scales (arXiv:2305.14314, section 3)
-ADAM = 16  # bytes a trained weight: fp32 weight and gradient, two Adam moments (arXiv:1910.02054, section 3.1)
+# bytes a weight: 4 bits and 0.127 bits of doubly quantized scales (arXiv:2305.14314, section 3)
+NF4 = 0.516
+# bytes a trained weight: fp32 weight and gradient, two Adam moments (arXiv:1910.02054, section 3.1)
+ADAM = 16
 SAVED = 12  # bytes a trained weight in a checkpoint: the weight and two moments
-RUNTIME = {"cpu": 1.15 * GIB, "cuda": 0.8 * GIB}  # the libraries in memory; the CUDA context and its workspaces
+RUNTIME = {
+    "cpu": 1.15 * GIB,
+    "cuda": 0.8 * GIB,
+}  # the libraries in memory; the CUDA context and its workspaces
 CPU_FLOPS = 25e9  # fp32, a core of a small cloud machine, in a training step
 GPU_FLOPS = {
     7: 20e12,
@@ -32,7 +38,9 @@ START = 40.0  # seconds: imports and loading
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate: the true value lies between likely / factor and likely · factor, as far as we know."""
+    """An estimate: the true value lies between likely / factor and likely · factor, as far as we
+    know.
+    """
 
     likely: float
     factor: float
@@ -48,7 +56,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The training split: rows, and tokens a row (all, trained, the longest). `source` says where this was read."""
+    """The training split: rows, and tokens a row (all, trained, the longest).
+
+    `source` says where this was read.
+    """
 
     count: int
     tokens: float
@@ -78,16 +89,23 @@ def steps(train: TrainSettings, rows: int) -> int:
 
 
 def trained_weights(settings: Settings, shape: ModelShape) -> int:
-    """Weights that are trained: all of them, or rank · (inputs + outputs) of every adapted layer (arXiv:2106.09685)."""
-    return shape.weights if settings.train.method == "full" else settings.lora.r * shape.adapted_ends
+    """Weights that are trained: all of them, or rank · (inputs + outputs) of every adapted layer
+    (arXiv:2106.09685).
+    """
+    return (
+        shape.weights if settings.train.method == "full" else settings.lora.r * shape.adapted_ends
+    )
 
 
-def memory(settings: Settings, shape: ModelShape, rows: TrainingRows, device: TrainingDevice) -> Estimate:
+def memory(
+    settings: Settings, shape: ModelShape, rows: TrainingRows, device: TrainingDevice
+) -> Estimate:
     """Peak bytes on the device while training.
 
-    Weights and optimizer, activations (every linear layer's input and output for every token of a batch: for the
-    usual block this is the 34 · hidden bytes of arXiv:2205.05198, equation 1, without the attention matrix, which sdpa does
-    not keep), and the logits of the trained tokens in three copies.
+    Weights and optimizer, activations (every linear layer's input and output for every token of a
+    batch: for the usual block this is the 34 · hidden bytes of arXiv:2205.05198, equation 1,
+    without the attention matrix, which sdpa does not keep), and the logits of the trained tokens in
+    three copies.
     """
     train = settings.train
     base = {
@@ -104,37 +122,54 @@ def memory(settings: Settings, shape: ModelShape, rows: TrainingRows, device: Tr
         per_token = per_token / shape.layers + shape.layers * shape.hidden * device.width
     logits = train.guessed_rows * max(rows.trained, 1) * shape.vocab * 12
     return Estimate(
-        RUNTIME[device.kind] + kept + tokens * per_token + logits, 1.4 if shape.exact and rows.exact else 2.0
+        RUNTIME[device.kind] + kept + tokens * per_token + logits,
+        1.4 if shape.exact and rows.exact else 2.0,
     )
 
 
 def checkpoints_activations(train: TrainSettings, device: str) -> bool:
     """Return whether activations are computed twice to save memory."""
-    return device == "cuda" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
+    return (
+        device == "cuda" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
+    )
 
 
 def disk(settings: Settings, shape: ModelShape, rows: TrainingRows) -> Estimate:
-    """Bytes that tokenized rows and the run will take: kept checkpoints, the best one, one in writing, the result."""
+    """Bytes that tokenized rows and the run will take: kept checkpoints, the best one, one in
+    writing, the result.
+    """
     checkpoints = settings.train.save_total_limit + 2
     weights = trained_weights(settings, shape)
     return Estimate(rows.count * rows.tokens * 8 + weights * (SAVED * checkpoints + 4) + 20e6, 1.3)
 
 
-def duration(settings: Settings, shape: ModelShape, rows: TrainingRows, device: TrainingDevice) -> Estimate:
+def duration(
+    settings: Settings, shape: ModelShape, rows: TrainingRows, device: TrainingDevice
+) -> Estimate:
     """Seconds from start to end.
 
-    Forward and backward take 2 operations a weight and token each, plus 2 where the weights themselves get a gradient and 2
-    where activations are computed twice (arXiv:2001.08361, section 2.1); the output layer works at trained tokens only.
+    Forward and backward take 2 operations a weight and token each, plus 2 where the weights
+    themselves get a gradient and 2 where activations are computed twice (arXiv:2001.08361, section
+    2.1); the output layer works at trained tokens only.
     """
     train = settings.train
     passes = 4 + 2 * (train.method == "full") + 2 * checkpoints_activations(train, device.kind)
-    work = passes * (shape.linear * rows.tokens + shape.hidden * shape.vocab * rows.trained)  # a row
+    work = passes * (
+        shape.linear * rows.tokens + shape.hidden * shape.vocab * rows.trained
+    )  # a row
     batch = train.rows_per_step
     count = steps(train, rows.count)
     if device.kind == "cpu":
         faster = 1.5 if device.width == 2 else 1.0
-        return Estimate(START + count * batch * work / (CPU_FLOPS * device.cores * faster), 2.5 if shape.exact else 4.0)
-    rate = GPU_FLOPS.get(device.capability, GPU_FLOPS[max(c for c in GPU_FLOPS if c <= max(device.capability, 7))])
+        return Estimate(
+            START + count * batch * work / (CPU_FLOPS * device.cores * faster),
+            2.5 if shape.exact else 4.0,
+        )
+    rate = GPU_FLOPS.get(
+        device.capability, GPU_FLOPS[max(c for c in GPU_FLOPS if c <= max(device.capability, 7))]
+    )
     return Estimate(
-        START + count * max(batch * work / rate, STEP_ON_GPU * train.rows_per_step / train.guessed_rows), 3.0
+        START
+        + count * max(batch * work / rate, STEP_ON_GPU * train.rows_per_step / train.guessed_rows),
+        3.0,
     )

@@ -39,14 +39,20 @@ class EstimateInputs:
         if self.device is None or self.rows is None:
             return None
         if self.measured is None:
-            return forecast.duration(self.settings, self.shape, self.rows, self.device) if self.shape else None
+            return (
+                forecast.duration(self.settings, self.shape, self.rows, self.device)
+                if self.shape
+                else None
+            )
         train = self.settings.train
         batch = train.rows_per_step
         tokens = forecast.steps(train, self.rows.count) * batch * self.rows.tokens
         return Estimate(forecast.START + tokens / self.measured, 1.3)
 
 
-def gather(settings: Settings, facts: Machine, cards: Sequence[Gpu], problems: list[SftplayError]) -> EstimateInputs:
+def gather(
+    settings: Settings, facts: Machine, cards: Sequence[Gpu], problems: list[SftplayError]
+) -> EstimateInputs:
     """Gather what the forecast needs from stamps, headers and past runs. Problems are added to
     `problems`.
 
@@ -62,13 +68,17 @@ def gather(settings: Settings, facts: Machine, cards: Sequence[Gpu], problems: l
 
 
 def cpu_training_time(settings: Settings, facts: Machine) -> Estimate | None:
-    """Seconds that training will take on this machine's CPU; None where that can't be told. For the launcher's question."""
+    """Seconds that training will take on this machine's CPU; None where that can't be told. For the
+    launcher's question.
+    """
     on_cpu = settings.train.model_copy(update={"device": "cpu"})
     return gather(settings.model_copy(update={"train": on_cpu}), facts, [], []).duration()
 
 
 def find_shape(settings: Settings) -> ModelShape | None:
-    """The model's sizes, from its files, else guessed from its name; None where the name says nothing."""
+    """The model's sizes, from its files, else guessed from its name; None where the name says
+    nothing.
+    """
     try:
         return read_shape(find_model(settings), settings.lora.target_modules)
     except NotFoundError:
@@ -78,7 +88,9 @@ def find_shape(settings: Settings) -> ModelShape | None:
 
 
 def _measured(settings: Settings, device: str) -> float | None:
-    """Tokens a second of the newest finished run here with the same model, method and kind of device."""
+    """Tokens a second of the newest finished run here with the same model, method and kind of
+    device.
+    """
     found: list[tuple[str, float]] = []
     for record in OUTPUTS.glob("*/run.json"):
         try:
@@ -96,7 +108,9 @@ def _measured(settings: Settings, device: str) -> float | None:
 
 
 def _width(settings: Settings, kind: str) -> int:
-    """Bytes a number in the precision that the run will have: `auto` is 2 on a GPU, and where the processor knows bf16."""
+    """Bytes a number in the precision that the run will have: `auto` is 2 on a GPU, and where the
+    processor knows bf16.
+    """
     asked = settings.train.asked_precision
     if asked != "auto":
         return 4 if asked == "fp32" else 2
@@ -104,7 +118,9 @@ def _width(settings: Settings, kind: str) -> int:
 
 
 def free_memory(machine: Machine) -> int:
-    """Return the bytes that a new process may use now: what is available, at most what this process may have."""
+    """Return the bytes that a new process may use now: what is available, at most what this process
+    may have.
+    """
     return min(int(psutil.virtual_memory().available), machine.memory)
 
 

@@ -1,8 +1,9 @@
 """Sizes of a model, read from the headers of its safetensors files: no torch, no weights, a few
 milliseconds.
 
-A safetensors file begins with the header's length (8 bytes, little-endian) and the header itself: JSON with each tensor's
-name, dtype and shape (https://github.com/huggingface/safetensors, "Format").
+A safetensors file begins with the header's length (8 bytes, little-endian) and the header itself:
+JSON with each tensor's name, dtype and shape (https://github.com/huggingface/safetensors,
+"Format").
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ class ModelShape:
 
     Attributes:
         weights: all of them.
-        linear: those in linear layers but the output layer: what QLoRA quantizes and `all-linear` adapts.
-        linear_ends: inputs plus outputs of those layers, summed: what a token's activations and an adapter's rank cost.
+        linear: those in linear layers but the output layer: what QLoRA quantizes and `all-linear`
+            adapts.
+        linear_ends: inputs plus outputs of those layers, summed: what a token's activations and an
+            adapter's rank cost.
         adapted_ends: the same over the layers that get an adapter.
         layers, hidden, vocab: blocks, width, tokens known.
         exact: from the files; False: guessed from the model's name.
@@ -56,11 +59,23 @@ def read_shape(folder: Path, targets: str | Sequence[str]) -> ModelShape:
     Raises:
         StorageError: a damaged file (74).
     """
-    tensors = {name: shape for file in sorted(folder.glob("*.safetensors")) for name, shape in _header(file)}
-    linear = {n: s for n, s in tensors.items() if len(s) == 2 and n.endswith(".weight") and not _NOT_LINEAR.search(n)}
-    adapted = [s for n, s in linear.items() if targets == "all-linear" or n.split(".")[-2] in targets]
+    tensors = {
+        name: shape
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, shape in _header(file)
+    }
+    linear = {
+        n: s
+        for n, s in tensors.items()
+        if len(s) == 2 and n.endswith(".weight") and not _NOT_LINEAR.search(n)
+    }
+    adapted = [
+        s for n, s in linear.items() if targets == "all-linear" or n.split(".")[-2] in targets
+    ]
     config = read_json(folder / "config.json")
-    config = config.get("text_config") or config  # models with a picture part keep the language model's numbers there
+    config = (
+        config.get("text_config") or config
+    )  # models with a picture part keep the language model's numbers there
     return ModelShape(
         weights=sum(math.prod(shape) for shape in tensors.values()),
         linear=sum(math.prod(shape) for shape in linear.values()),
@@ -73,10 +88,11 @@ def read_shape(folder: Path, targets: str | Sequence[str]) -> ModelShape:
 
 
 def guess_shape(name: str) -> ModelShape | None:
-    """A shape from the size that stands in a model's name (`smollm2-135m`, `Qwen3-0.6B`); None where none stands there.
+    """A shape from the size that stands in a model's name (`smollm2-135m`, `Qwen3-0.6B`); None
+    where none stands there.
 
-    A transformer block holds about 12 · hidden² weights (arXiv:2001.08361, table 1), and models of a billion weights
-    have about as many layers as hidden / 85.
+    A transformer block holds about 12 · hidden² weights (arXiv:2001.08361, table 1), and models of
+    a billion weights have about as many layers as hidden / 85.
     """
     found = _SIZE_IN_NAME.findall(name)
     if not found:
@@ -86,7 +102,9 @@ def guess_shape(name: str) -> ModelShape | None:
     hidden = (weights * 85 / 12) ** (1 / 3)
     layers = max(round(hidden / 85), 1)
     ends = int(layers * 17.7 * hidden)
-    return ModelShape(int(weights), int(weights * 0.85), ends, ends, layers, int(hidden), 100_000, exact=False)
+    return ModelShape(
+        int(weights), int(weights * 0.85), ends, ends, layers, int(hidden), 100_000, exact=False
+    )
 
 
 def _header(file: Path) -> Iterator[tuple[str, list[int]]]:
@@ -94,12 +112,18 @@ def _header(file: Path) -> Iterator[tuple[str, list[int]]]:
         with open(file, "rb") as source:
             length = int.from_bytes(source.read(8), "little")
             if not 2 <= length <= _MAX_HEADER:
-                raise StorageError("not a safetensors file", where=str(file), todo="fetch the model again: inv fetch")
+                raise StorageError(
+                    "not a safetensors file",
+                    where=str(file),
+                    todo="fetch the model again: inv fetch",
+                )
             value: dict[str, Any] = json.loads(source.read(length))
     except OSError as error:
         raise explain_os_error(error, file) from error
     except ValueError as error:
-        raise StorageError("damaged header", where=str(file), todo="fetch the model again: inv fetch") from error
+        raise StorageError(
+            "damaged header", where=str(file), todo="fetch the model again: inv fetch"
+        ) from error
     for name, tensor in value.items():
         if name != "__metadata__":
             yield name, tensor["shape"]

@@ -25,10 +25,12 @@ _LINES = {".jsonl", ".ndjson", ".csv", ".tsv"}
 
 
 def find_rows(settings: Settings) -> TrainingRows | None:
-    """The train split: from data/tokenized where that is made, else guessed from the raw files; None for a hub dataset that is not fetched yet.
+    """The train split: from data/tokenized where that is made, else guessed from the raw files;
+    None for a hub dataset that is not fetched yet.
 
     Raises:
-        DataError: an empty train split, or no raw data (65). NotFoundError: a raw file that is not there (66).
+        DataError: an empty train split, or no raw data (65). NotFoundError: a raw file that is not
+            there (66).
     """
     folder = data_folder("tokenized", settings)
     stamp = read_stamp(folder)
@@ -36,13 +38,20 @@ def find_rows(settings: Settings) -> TrainingRows | None:
         return guess_rows(settings)
     count = stamp.facts["rows"]["train"]
     if not count:
-        raise DataError("the train split is empty", where=str(folder), todo="see data/processed/report.json")
-    tokens, trained = stamp.facts["tokens"]["train"] / count, stamp.facts["trained_tokens"]["train"] / count
+        raise DataError(
+            "the train split is empty", where=str(folder), todo="see data/processed/report.json"
+        )
+    tokens, trained = (
+        stamp.facts["tokens"]["train"] / count,
+        stamp.facts["trained_tokens"]["train"] / count,
+    )
     return TrainingRows(count, tokens, trained, stamp.facts["max_tokens"], str(folder), exact=True)
 
 
 def guess_rows(settings: Settings) -> TrainingRows | None:
-    """Rows and tokens by file sizes, about four characters a token; None for a hub dataset that is not fetched yet."""
+    """Rows and tokens by file sizes, about four characters a token; None for a hub dataset that is
+    not fetched yet.
+    """
     files = list(raw_files(settings))
     if not files:
         return None
@@ -54,11 +63,14 @@ def guess_rows(settings: Settings) -> TrainingRows | None:
     count = max(round(rows * (1 - settings.data.val_share - settings.data.test_share)), 1)
     tokens = text / max(rows, 1) / CHARACTERS_A_TOKEN + TEMPLATE_TOKENS
     names = files[0].name if len(files) == 1 else f"{len(files)} files"
-    return TrainingRows(count, tokens, tokens * ANSWER_SHARE, round(3 * tokens), f"{names}, by size", exact=False)
+    return TrainingRows(
+        count, tokens, tokens * ANSWER_SHARE, round(3 * tokens), f"{names}, by size", exact=False
+    )
 
 
 def raw_files(settings: Settings) -> Iterator[Path]:
-    """The files that data.raw names: folders (their data files), globs, single files. Hub datasets that are not fetched yet give none.
+    """The files that data.raw names: folders (their data files), globs, single files. Hub datasets
+    that are not fetched yet give none.
 
     Raises:
         DataError: an empty folder (65). NotFoundError: nothing there (66).
@@ -67,7 +79,11 @@ def raw_files(settings: Settings) -> Iterator[Path]:
     for name in [raw] if isinstance(raw, str) else raw:
         path = Path(name).expanduser()
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if kind_of(p) and p.is_file() and not p.name.startswith("."))
+            found = sorted(
+                p
+                for p in path.rglob("*")
+                if kind_of(p) and p.is_file() and not p.name.startswith(".")
+            )
             if not found:
                 raise DataError(
                     "no data there",

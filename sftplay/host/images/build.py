@@ -1,4 +1,6 @@
-"""`inv image.build`: BuildKit makes the image, verification runs it, and only then does it get its tag."""
+"""`inv image.build`: BuildKit makes the image, verification runs it, and only then does it get its
+tag.
+"""
 
 from __future__ import annotations
 
@@ -39,19 +41,34 @@ _CAUSES: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
         "if the lock was edited: git checkout -- images; otherwise your package index serves another file under that name",
     ),
     (
-        ("certificate verify failed", "certificate_verify_failed", "unknownissuer", "invalid peer certificate"),
+        (
+            "certificate verify failed",
+            "certificate_verify_failed",
+            "unknownissuer",
+            "invalid peer certificate",
+        ),
         MachineError,
         "the network's certificates are not trusted inside the build",
         "export SSL_CERT_FILE=… names your company's file of certificates; the build gets it as a secret",
     ),
     (
-        ("failed to resolve source metadata", "failed to do request", "pull access denied", "manifest unknown"),
+        (
+            "failed to resolve source metadata",
+            "failed to do request",
+            "pull access denied",
+            "manifest unknown",
+        ),
         MachineError,
         "the base image can't be had",
         "is the network there? --base NAME builds on an image that is here (docker images shows them)",
     ),
     (
-        ("temporary failure in name resolution", "temporary failure resolving", "failed to fetch", "dns error"),
+        (
+            "temporary failure in name resolution",
+            "temporary failure resolving",
+            "failed to fetch",
+            "dns error",
+        ),
         MachineError,
         "the build has no network",
         "packages come from Debian and PyPI; behind a proxy: export HTTPS_PROXY=…",
@@ -59,7 +76,9 @@ _CAUSES: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
 )
 
 
-def run(stacks: Sequence[str], *, base: str | None = None, again: bool = False, verify: bool = True) -> int:
+def run(
+    stacks: Sequence[str], *, base: str | None = None, again: bool = False, verify: bool = True
+) -> int:
     """Build the images of these stacks, one after the other.
 
     Args:
@@ -69,7 +88,8 @@ def run(stacks: Sequence[str], *, base: str | None = None, again: bool = False, 
         verify: run it before it gets its tag; else it stays under the tag `unverified-…`.
 
     Raises:
-        MachineError: no engine, no client that can build, or the build failed (69). PermissionDeniedError: no rights on the
+        MachineError: no engine, no client that can build, or the build failed (69).
+            PermissionDeniedError: no rights on the
             engine (77). StorageError: its disk is full (74). UsageError: no such stack (2).
     """
     names = [image_names.current(one) for one in image_names.chosen(stacks)]
@@ -96,7 +116,16 @@ def make(engine: Engine, tool: client.BuildClient, name: ImageName, base: BaseIm
     """One build. Returns the tag of the image, which is not verified yet."""
     console.info(f"building {name.tag} on {base.name}, with docker {tool.version} ({tool.path})")
     tag = state.candidate_tag(name)
-    words = ["--file", str(DOCKERFILE), "--tag", tag, "--progress", "plain", *recipe.arguments(name, base), "."]
+    words = [
+        "--file",
+        str(DOCKERFILE),
+        "--tag",
+        tag,
+        "--progress",
+        "plain",
+        *recipe.arguments(name, base),
+        ".",
+    ]
     _stream(tool.build(*words), name)
     return tag
 
@@ -118,7 +147,12 @@ def _stream(argv: list[str], name: ImageName) -> None:
 def _follow(argv: list[str], progress: BuildProgress, lines: list[str]) -> int:
     pipe = subprocess.PIPE
     child = subprocess.Popen(
-        argv, cwd=CHECKOUT, env=client.environ(), stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT
+        argv,
+        cwd=CHECKOUT,
+        env=client.environ(),
+        stdin=subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
     )
     assert child.stdout is not None
     done = threading.Event()
@@ -162,11 +196,16 @@ def explain(output: str, log: Path) -> SftplayError:
     for words, kind, what, todo in _CAUSES:
         if any(word in text for word in words):
             return kind(what, where=str(log), todo=todo)
-    return MachineError("the image could not be built", where=str(log), todo="the last lines are printed above")
+    return MachineError(
+        "the image could not be built", where=str(log), todo="the last lines are printed above"
+    )
 
 
 def _base(engine: Engine, asked: str | None) -> BaseImage:
-    """The pinned base, or an image that is here. Its content is then what counts, so it goes by its id."""
+    """The pinned base, or an image that is here.
+
+    Its content is then what counts, so it goes by its id.
+    """
     if not asked:
         return recipe.pinned_base()
     try:
@@ -174,7 +213,9 @@ def _base(engine: Engine, asked: str | None) -> BaseImage:
     except MachineError as problem:
         todo = "docker images shows those that are; without --base the pinned one is pulled"
         raise MachineError(f"the base image {asked} is missing", todo=todo) from problem
-    console.warning(f"on {asked} instead of the pinned base: an image to try things with, not to publish")
+    console.warning(
+        f"on {asked} instead of the pinned base: an image to try things with, not to publish"
+    )
     return BaseImage(asked, found.id, pinned=False)
 
 

@@ -25,7 +25,11 @@ class BuildClient:
 
     def build(self, *words: str) -> list[str]:
         """The command line of a build whose result the engine keeps; `environ` belongs to it."""
-        return [str(self.path), *(("buildx", "build", "--load") if self.buildx else ("build",)), *words]
+        return [
+            str(self.path),
+            *(("buildx", "build", "--load") if self.buildx else ("build",)),
+            *words,
+        ]
 
 
 def find(path: str | None = None) -> BuildClient:
@@ -44,23 +48,32 @@ def find(path: str | None = None) -> BuildClient:
             return client
         without.append(f"{command} ({client})")
     if without:
-        said = "the docker command here can't build: it has no BuildKit" if len(without) == 1 else "no BuildKit here"
+        said = (
+            "the docker command here can't build: it has no BuildKit"
+            if len(without) == 1
+            else "no BuildKit here"
+        )
         todo = "install its plugin buildx (docker-buildx-plugin of Docker's own packages), or Debian's docker.io"
         raise MachineError(said, where=", ".join(without), todo=todo)
     raise MachineError(
-        "no docker command on the PATH: images are built with it", todo="install one: sudo apt install docker.io"
+        "no docker command on the PATH: images are built with it",
+        todo="install one: sudo apt install docker.io",
     )
 
 
 def environ() -> dict[str, str]:
-    """Environment of a build: BuildKit, also where the docker command would still take the old builder."""
+    """Environment of a build: BuildKit, also where the docker command would still take the old
+    builder.
+    """
     return {**os.environ, "DOCKER_BUILDKIT": "1"}
 
 
 def _on_path(path: str | None) -> Iterator[Path]:
     """Every docker command, the same file only once."""
     seen = set()
-    for folder in (path if path is not None else os.environ.get("PATH", os.defpath)).split(os.pathsep):
+    for folder in (path if path is not None else os.environ.get("PATH", os.defpath)).split(
+        os.pathsep
+    ):
         found = shutil.which("docker", path=folder) if folder else None
         if found and os.path.realpath(found) not in seen:
             seen.add(os.path.realpath(found))
@@ -86,7 +99,9 @@ def _look(command: Path) -> BuildClient | str:
 def _output(argv: list[str]) -> str:
     """Return what a command prints; empty if it fails."""
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=20, check=False)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, errors="replace", timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""

@@ -41,7 +41,9 @@ class BuildProgress:
         failed: the last lines of the step that failed, once one has.
     """
 
-    def __init__(self, titles: Mapping[str, str], show: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, titles: Mapping[str, str], show: Callable[[str], None] | None = None
+    ) -> None:
         self.failed: list[str] = []
         self._titles = titles
         self._show = show
@@ -63,7 +65,8 @@ class BuildProgress:
     def tick(self) -> None:
         """A moment has passed: what runs, and for how long."""
         running = ", ".join(
-            f"{step.title} ({time.monotonic() - step.started:.0f} s)" for step in self._running.values()
+            f"{step.title} ({time.monotonic() - step.started:.0f} s)"
+            for step in self._running.values()
         )
         if running and self._show:
             self._show(running)

@@ -1,4 +1,5 @@
-"""images/published.lock: where the image of each stack was published, and the digest by which it is pulled.
+"""images/published.lock: where the image of each stack was published, and the digest by which it is
+pulled.
 
 schema: 1
 images:
@@ -33,7 +34,8 @@ from sftplay.yamlfile import read_yaml
 PATH = Path("images/published.lock")
 _HEAD = "# The digest of every published image. `inv image.push` writes this file, `inv image.pull` reads it.\n"
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-# host[:port]/path, as the distribution spec writes names; a host without a dot or port would mean Docker Hub
+# host[:port]/path, as the distribution spec writes names; a host without a dot or port would mean
+# Docker Hub
 Repository = Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$")]
 
 
@@ -71,7 +73,8 @@ def read(root: Path = CHECKOUT) -> Mapping[str, PublishedImage]:
     """The published image of each stack that has one.
 
     Raises:
-        ConfigError: the file can't be read, or an entry lacks its digest (78). NotFoundError: no such file (66).
+        ConfigError: the file can't be read, or an entry lacks its digest (78). NotFoundError: no
+            such file (66).
     """
     try:
         lock = _Lock.model_validate(read_yaml(root / PATH)[0])
@@ -79,7 +82,9 @@ def read(root: Path = CHECKOUT) -> Mapping[str, PublishedImage]:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise ConfigError(
-            f"{key}: {first['msg']}", where=str(root / PATH), todo=f"git checkout -- {PATH}; inv image.push writes it"
+            f"{key}: {first['msg']}",
+            where=str(root / PATH),
+            todo=f"git checkout -- {PATH}; inv image.push writes it",
         ) from error
     return {str(stack): entry for stack, entry in lock.images.items()}
 

@@ -31,7 +31,8 @@ class BaseImage:
     """The image that a build starts from.
 
     Attributes:
-        name: as the Dockerfile or the person names it; digest: of the registry, or the id of an image that is only here.
+        name: as the Dockerfile or the person names it; digest: of the registry, or the id of an
+            image that is only here.
         pinned: the Dockerfile's own.
     """
 
@@ -45,18 +46,30 @@ def pinned_base(root: Path = CHECKOUT) -> BaseImage:
     found = _BASE.search((root / DOCKERFILE).read_text(encoding="utf-8"))
     if found is None or "@sha256:" not in found[1]:
         raise MachineError(
-            "the Dockerfile names no base by digest", where=str(DOCKERFILE), todo="ARG BASE=name@sha256:…"
+            "the Dockerfile names no base by digest",
+            where=str(DOCKERFILE),
+            todo="ARG BASE=name@sha256:…",
         )
     name, _, digest = found[1].partition("@")
     return BaseImage(name, digest, pinned=True)
 
 
-def arguments(name: ImageName, base: BaseImage, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Options of `docker build` for a stack. Nothing in them is secret: files of secrets are named, not read."""
+def arguments(
+    name: ImageName, base: BaseImage, environ: Mapping[str, str] = os.environ
+) -> list[str]:
+    """Options of `docker build` for a stack.
+
+    Nothing in them is secret: files of secrets are named, not read.
+    """
     torch = "cuda" if cuda_of(CHECKOUT / image_names.lock_of(name.stack)) else "cpu"
-    words = ["--build-arg", f"BASE={base.name}@{base.digest}" if base.pinned else f"BASE={base.name}"]
+    words = [
+        "--build-arg",
+        f"BASE={base.name}@{base.digest}" if base.pinned else f"BASE={base.name}",
+    ]
     words += ["--build-arg", f"STACK={name.stack}", "--build-arg", f"TORCH={torch}"]
-    for variable in _PROXIES:  # known to every Dockerfile, kept out of layers and history; read from our environment
+    for variable in (
+        _PROXIES
+    ):  # known to every Dockerfile, kept out of layers and history; read from our environment
         words += ["--build-arg", variable] if environ.get(variable) else []
     authority = certificate_authority(environ)
     words += ["--secret", f"id=ca,src={authority}"] if authority else []
@@ -67,11 +80,20 @@ def arguments(name: ImageName, base: BaseImage, environ: Mapping[str, str] = os.
 
 def certificate_authority(environ: Mapping[str, str] = os.environ) -> Path | None:
     """The file of certificates that this machine's tools are told to trust, where they are told."""
-    return next((Path(path) for key in _CA_VARIABLES if (path := environ.get(key)) and Path(path).is_file()), None)
+    return next(
+        (
+            Path(path)
+            for key in _CA_VARIABLES
+            if (path := environ.get(key)) and Path(path).is_file()
+        ),
+        None,
+    )
 
 
 def labels(name: ImageName, base: BaseImage) -> dict[str, str]:
-    """Labels given on the command line: in the Dockerfile a date would build everything after it anew."""
+    """Labels given on the command line: in the Dockerfile a date would build everything after it
+    anew.
+    """
     cuda = cuda_of(CHECKOUT / image_names.lock_of(name.stack))
     found = {
         f"{OCI}.title": f"sftplay {name.stack}",
@@ -94,7 +116,9 @@ def labels(name: ImageName, base: BaseImage) -> dict[str, str]:
 
 def parts(stack: str, root: Path = CHECKOUT) -> dict[str, str]:
     """Hashes of the parts beside the lock, so that a stale image can say which of them has changed."""
-    code = [root / path for path in image_names.ingredients(stack, root) if path.parts[0] == "sftplay"]
+    code = [
+        root / path for path in image_names.ingredients(stack, root) if path.parts[0] == "sftplay"
+    ]
     return {
         DOCKERFILE_LABEL: hash_file(root / DOCKERFILE),
         TOOLS_LABEL: hash_files([root / "images/uv.lock", root / "images/build.lock"], root),
@@ -116,7 +140,16 @@ def what_changed(labels: Mapping[str, str], name: ImageName) -> Iterator[str]:
 
 def _revision() -> str:
     """The commit of this checkout, marked where files differ from it; `unknown` without git."""
-    argv = ["git", "-C", str(CHECKOUT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    argv = [
+        "git",
+        "-C",
+        str(CHECKOUT),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--dirty",
+        "--exclude=*",
+    ]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

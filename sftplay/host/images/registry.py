@@ -1,4 +1,6 @@
-"""`inv image.push` and `inv image.pull`: by digest, written down in images/published.lock, verified on arrival."""
+"""`inv image.push` and `inv image.pull`: by digest, written down in images/published.lock, verified
+on arrival.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,17 @@ from sftplay.host.images.state import EngineImage
 
 
 def push(stacks: Sequence[str], *, registry: str | None = None, unpinned: bool = False) -> int:
-    """Publish today's verified images and write their digests, as the registry answers them, into published.lock.
+    """Publish today's verified images and write their digests, as the registry answers them, into
+    published.lock.
 
     Args:
-        registry: host (and path) to push to (default: SFTPLAY_REGISTRY, else where the stack was published before).
+        registry: host (and path) to push to (default: SFTPLAY_REGISTRY, else where the stack was
+            published before).
         unpinned: also an image on another base than the Dockerfile's.
 
     Raises:
-        RefusedError: not here, stale, never verified, on another base, or the registry holds another digest (76).
+        RefusedError: not here, stale, never verified, on another base, or the registry holds
+            another digest (76).
         MachineError: no engine, no registry (69). PermissionDeniedError: it wants a login (77).
     """
     before = published.read()
@@ -34,7 +39,9 @@ def push(stacks: Sequence[str], *, registry: str | None = None, unpinned: bool =
     for stack in image_names.chosen(stacks):
         name = image_names.current(stack)
         found = _publishable(engine, name, unpinned=unpinned)
-        repository = _repository(stack, registry or os.environ.get("SFTPLAY_REGISTRY"), before.get(stack))
+        repository = _repository(
+            stack, registry or os.environ.get("SFTPLAY_REGISTRY"), before.get(stack)
+        )
         digest = _push(engine, name, repository)
         published.record(stack, _entry(name, found, repository, digest))
         console.success(f"{stack}: {repository}@{digest}; {published.PATH} says so (commit it)")
@@ -42,10 +49,12 @@ def push(stacks: Sequence[str], *, registry: str | None = None, unpinned: bool =
 
 
 def pull(stacks: Sequence[str]) -> int:
-    """Bring published images by digest, compare them with published.lock and this checkout, and give them their tags.
+    """Bring published images by digest, compare them with published.lock and this checkout, and
+    give them their tags.
 
     Raises:
-        NotFoundError: never published, or not in the registry any more (66). RefusedError: not the image it should be (76).
+        NotFoundError: never published, or not in the registry any more (66). RefusedError: not the
+            image it should be (76).
         MachineError: no engine, no registry (69).
     """
     entries = published.read()
@@ -53,7 +62,9 @@ def pull(stacks: Sequence[str]) -> int:
     wanted = image_names.chosen(stacks) if stacks else tuple(entries)
     if not wanted:
         raise NotFoundError(
-            "no image is published yet", where=str(published.PATH), todo="inv image.build makes them here"
+            "no image is published yet",
+            where=str(published.PATH),
+            todo="inv image.build makes them here",
         )
     for stack in wanted:
         name = image_names.current(stack)
@@ -69,7 +80,9 @@ def _publishable(engine: Engine, name: ImageName, *, unpinned: bool) -> EngineIm
     found = state.find(engine, name)
     if found is None:
         raise RefusedError(
-            f"today's verified image of {name.stack} is missing", where=name.tag, todo=f"inv image.build {name.stack}"
+            f"today's verified image of {name.stack} is missing",
+            where=name.tag,
+            todo=f"inv image.build {name.stack}",
         )
     base = recipe.pinned_base()
     if found.labels.get(f"{recipe.OCI}.base.digest") != base.digest and not unpinned:
@@ -95,7 +108,11 @@ def _push(engine: Engine, name: ImageName, repository: str) -> str:
     with transfer.registry_errors(f"pushing {repository}"):
         engine.api.tag(name.tag, repository, tag)
         events = engine.api.push(repository, tag, stream=True, decode=True)
-        sent = [str(one["Digest"]) for one in transfer.follow(events, f"pushing {repository}") if "Digest" in one]
+        sent = [
+            str(one["Digest"])
+            for one in transfer.follow(events, f"pushing {repository}")
+            if "Digest" in one
+        ]
         answer = engine.api.inspect_distribution(f"{repository}:{tag}")["Descriptor"]["digest"]
     if sent and sent[-1] != answer:
         raise RefusedError(
@@ -126,7 +143,9 @@ def _published(name: ImageName, entry: PublishedImage | None) -> PublishedImage:
     """The entry, where it is of today's checkout."""
     if entry is None:
         todo = f"inv image.build {name.stack} makes it here"
-        raise NotFoundError(f"no image of {name.stack} is published", where=str(published.PATH), todo=todo)
+        raise NotFoundError(
+            f"no image of {name.stack} is published", where=str(published.PATH), todo=todo
+        )
     if entry.context != name.context_hash:
         raise NotFoundError(
             f"the published image of {name.stack} is of another state of this checkout ({entry.revision[:12]})",
@@ -163,7 +182,9 @@ def _digests(engine: Engine) -> set[str]:
 
 
 def _is_it(found: EngineImage, entry: PublishedImage) -> bool:
-    """By digest, or by id: `docker save` and `load` lose digests; an id is the config's on classic stores, else the manifest's."""
+    """By digest, or by id: `docker save` and `load` lose digests; an id is the config's on classic
+    stores, else the manifest's.
+    """
     return entry.reference in found.digests or found.id in (entry.config, entry.digest)
 
 

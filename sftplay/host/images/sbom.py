@@ -1,4 +1,7 @@
-"""`inv image.sbom`: a CycloneDX bill of materials of a stack, made from its lock by cyclonedx-py. The same lock, the same bytes."""
+"""`inv image.sbom`: a CycloneDX bill of materials of a stack, made from its lock by cyclonedx-py.
+
+The same lock, the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +43,15 @@ def write(stack: str, output: str | None = None) -> None:
 
 
 def bill(stack: str, lock: Path) -> str:
-    """The bill of a lock: each package with version, package URL and hashes, and nothing of the moment or the machine."""
+    """The bill of a lock: each package with version, package URL and hashes, and nothing of the
+    moment or the machine.
+    """
     tool = environments.ensure("dev").folder / "bin" / "cyclonedx-py"
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "SOURCE_DATE"))}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PYTHON", "SOURCE_DATE"))
+    }
     with tempfile.TemporaryDirectory() as folder:
         about = (
             Path(folder) / "pyproject.toml"
@@ -60,5 +69,8 @@ def bill(stack: str, lock: Path) -> str:
         ]
         done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise MachineError(f"cyclonedx-py ended with {done.returncode}: {done.stderr.strip()[-300:]}", where=str(lock))
+        raise MachineError(
+            f"cyclonedx-py ended with {done.returncode}: {done.stderr.strip()[-300:]}",
+            where=str(lock),
+        )
     return done.stdout if done.stdout.endswith("\n") else f"{done.stdout}\n"

@@ -1,4 +1,6 @@
-"""Images that are here: today's, stale ones and those that were never verified; listed, explained and removed."""
+"""Images that are here: today's, stale ones and those that were never verified; listed, explained
+and removed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from sftplay.host.containers import engine as engines
 from sftplay.host.containers import image_names
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.errors import engine_errors
-from sftplay.host.containers.image_names import CONTEXT_LABEL, STACK_LABEL, VERIFIED_LABEL, ImageName
+from sftplay.host.containers.image_names import (
+    CONTEXT_LABEL,
+    STACK_LABEL,
+    VERIFIED_LABEL,
+    ImageName,
+)
 from sftplay.host.images import recipe
 from sftplay.host.ui import prompt
 
@@ -56,7 +63,9 @@ def find(engine: Engine, name: ImageName) -> EngineImage | None:
         found = inspect(engine, name.tag)
     except MachineError:
         return None
-    return found if found.verified and found.labels.get(CONTEXT_LABEL) == name.context_hash else None
+    return (
+        found if found.verified and found.labels.get(CONTEXT_LABEL) == name.context_hash else None
+    )
 
 
 def inspect(engine: Engine, name: str) -> EngineImage:
@@ -95,7 +104,9 @@ def ours(engine: Engine) -> list[EngineImage]:
 
 
 def _names(listed: Sequence[str] | None) -> tuple[str, ...]:
-    """An image without a name is listed under `<none>:<none>` or `<none>@<none>`, which no other command takes."""
+    """An image without a name is listed under `<none>:<none>` or `<none>@<none>`, which no other
+    command takes.
+    """
     return tuple(name for name in listed or () if not name.startswith("<none>"))
 
 
@@ -107,11 +118,17 @@ def judge(found: EngineImage) -> str:
     changed = list(recipe.what_changed(found.labels, name))
     if changed:
         return f"stale: {', '.join(changed)} changed since"
-    return f"fresh, verified: {found.verified}" if found.verified else "fresh, not verified: inv image.verify"
+    return (
+        f"fresh, verified: {found.verified}"
+        if found.verified
+        else "fresh, not verified: inv image.verify"
+    )
 
 
 def check(stacks: Sequence[str]) -> int:
-    """`inv image.check`: is today's image of each stack here, and if not, why. 0 where all asked for are fresh, else 76."""
+    """`inv image.check`: is today's image of each stack here, and if not, why. 0 where all asked
+    for are fresh, else 76.
+    """
     engine = engines.connect()
     stale = 0
     for one in image_names.chosen(stacks):
@@ -136,21 +153,29 @@ def show() -> None:
         console.info("no image of sftplay is here; inv image.build cpu makes the smallest one")
     for one in found:
         names = ", ".join((*one.tags, *one.digests)) or "(no name)"
-        console.result(f"{one.stack:8} {one.id[7:19]}  {human_size(one.size):>8}  {names}  {judge(one)}")
+        console.result(
+            f"{one.stack:8} {one.id[7:19]}  {human_size(one.size):>8}  {names}  {judge(one)}"
+        )
 
 
 def prune(*, everything: bool = False, yes: bool = False) -> int:
-    """`inv image.prune`: remove images that today's checkout does not use; `everything`: today's too. Asks first."""
+    """`inv image.prune`: remove images that today's checkout does not use; `everything`: today's
+    too. Asks first.
+    """
     engine = engines.connect()
     todays = {image_names.current(stack).context_hash for stack in image_names.STACKS}
     going = [
-        one for one in ours(engine) if everything or not (one.verified and one.labels.get(CONTEXT_LABEL) in todays)
+        one
+        for one in ours(engine)
+        if everything or not (one.verified and one.labels.get(CONTEXT_LABEL) in todays)
     ]
     if not going:
         console.success("nothing to remove")
         return 0
     for one in going:
-        console.info(f"{one.stack}: {', '.join(one.tags) or one.id[7:19]}, {human_size(one.size)}, {judge(one)}")
+        console.info(
+            f"{one.stack}: {', '.join(one.tags) or one.id[7:19]}, {human_size(one.size)}, {judge(one)}"
+        )
     if not yes and not _agreed():
         console.info("nothing was removed")
         return 0
@@ -159,7 +184,10 @@ def prune(*, everything: bool = False, yes: bool = False) -> int:
 
 def _agreed() -> bool:
     if not prompt.can_ask():
-        raise UsageError("nothing was removed: there is no terminal to ask on", todo="the same command with --yes")
+        raise UsageError(
+            "nothing was removed: there is no terminal to ask on",
+            todo="the same command with --yes",
+        )
     return prompt.ask_yes_no("Remove these?", default=False)
 
 
@@ -178,7 +206,10 @@ def remove(engine: Engine, images: Sequence[EngineImage]) -> int:
 
 
 def forget(engine: Engine, name: str) -> None:
-    """One of an image's names; with the last one the image goes. Names that went with another are no failure."""
+    """One of an image's names; with the last one the image goes.
+
+    Names that went with another are no failure.
+    """
     import docker.errors
 
     with engine_errors(f"remove {name}"):

@@ -1,4 +1,6 @@
-"""One container of an image on trial, from its creation to its end; its output is kept, and shown where it fails."""
+"""One container of an image on trial, from its creation to its end; its output is kept, and shown
+where it fails.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,11 @@ def run(engine: Engine, spec: ContainerSpec) -> TrialOutcome:
     """
     spec = dataclasses.replace(spec, name=f"{spec.name}-trial-{secrets.token_hex(4)}")
     begun = time.monotonic()
-    with stops("the trial"), containers.created(engine, spec) as container, engine_errors(f"run {spec.image}"):
+    with (
+        stops("the trial"),
+        containers.created(engine, spec) as container,
+        engine_errors(f"run {spec.image}"),
+    ):
         containers.start(engine, container)
         code = int(engine.api.wait(container, timeout=None)["StatusCode"])
         state = engine.api.inspect_container(container)["State"]
@@ -50,7 +56,10 @@ def run(engine: Engine, spec: ContainerSpec) -> TrialOutcome:
 
 
 def require(
-    engine: Engine, spec: ContainerSpec, what: str, good: Callable[[TrialOutcome], bool] | None = None
+    engine: Engine,
+    spec: ContainerSpec,
+    what: str,
+    good: Callable[[TrialOutcome], bool] | None = None,
 ) -> TrialOutcome:
     """Run it, say so, and refuse an outcome other than 0 (or one that is not `good`).
 

@@ -1,5 +1,6 @@
-"""`inv image.verify`: the image runs before it gets its name. Imports and libraries, then a training in small: two steps,
-a resume, a merge and an answer, each in a container as every stage runs in one.
+"""`inv image.verify`: the image runs before it gets its name. Imports and libraries, then a
+training in small: two steps, a resume, a merge and an answer, each in a container as every stage
+runs in one.
 """
 
 from __future__ import annotations
@@ -52,9 +53,13 @@ def run(stack: str) -> int:
     """
     name = image_names.current(stack)
     engine = engines.connect()
-    tag = next((tag for tag in (state.candidate_tag(name), name.tag) if _is_here(engine, tag)), None)
+    tag = next(
+        (tag for tag in (state.candidate_tag(name), name.tag) if _is_here(engine, tag)), None
+    )
     if tag is None:
-        raise MachineError(f"there is no image {name.tag} to verify", todo=f"inv image.build {stack}")
+        raise MachineError(
+            f"there is no image {name.tag} to verify", todo=f"inv image.build {stack}"
+        )
     verify(engine, client.find(), name, tag)
     return 0
 
@@ -99,11 +104,15 @@ def exercise(engine: Engine, name: ImageName, tag: str) -> str:
 
 
 def _train_in_small(engine: Engine, image: ContainerImage, who: HostIdentity, device: str) -> None:
-    """Two steps, one more after a resume, merge, an answer. The model comes from the cache, in the cpu stack from its package."""
+    """Two steps, one more after a resume, merge, an answer.
+
+    The model comes from the cache, in the cpu stack from its package.
+    """
     if not model_record(DEFAULT_MODEL, None).is_file():
         if image.stack != "cpu":
             raise MachineError(
-                "the default model is not in the cache, and this image does not bring it", todo="inv fetch"
+                "the default model is not in the cache, and this image does not bring it",
+                todo="inv fetch",
             )
         trial.require(engine, _stage("fetch", image, who, "cpu"), "fetch")
     settings = (
@@ -131,7 +140,14 @@ def _stage(
     options: Mapping[str, Any] | None = None,
 ) -> ContainerSpec:
     call = StageCall(BY_NAME[name], "configs/verify.yaml", _RUN, overrides, options or {})
-    return stage_spec(call, image, who, nonce=secrets.token_hex(16), device=device if call.stage.gpu else "", run=_RUN)
+    return stage_spec(
+        call,
+        image,
+        who,
+        nonce=secrets.token_hex(16),
+        device=device if call.stage.gpu else "",
+        run=_RUN,
+    )
 
 
 def _probe(spec: ContainerSpec) -> ContainerSpec:
@@ -154,7 +170,9 @@ def _has_said_something(outcome: trial.TrialOutcome) -> bool:
 
 @contextmanager
 def _project(user: str) -> Iterator[Path]:
-    """A project of a few rows, in outputs/: the engine sees it there, and the file system is the one that runs will use."""
+    """A project of a few rows, in outputs/: the engine sees it there, and the file system is the
+    one that runs will use.
+    """
     root = (OUTPUTS / f"{TMP_PREFIX}verify-{secrets.token_hex(4)}").absolute()
     rows = [{"user": f"What is {n} and {n}?", "assistant": f"It is {n + n}."} for n in range(8)]
     try:
@@ -174,10 +192,13 @@ def _stamp(tool: client.BuildClient, name: ImageName, candidate: str, said: str)
     """The same layers under the final tag, with a label more."""
     argv = tool.build("--quiet", "--tag", name.tag, "--label", f"{VERIFIED_LABEL}={said}", "-")
     env = client.environ()
-    done = subprocess.run(argv, input=f"FROM {candidate}\n", env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        argv, input=f"FROM {candidate}\n", env=env, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise MachineError(
-            f"the verified image could not be named: {done.stderr.strip()[-300:]}", todo="inv image.verify tries again"
+            f"the verified image could not be named: {done.stderr.strip()[-300:]}",
+            todo="inv image.verify tries again",
         )
 
 

@@ -24,7 +24,8 @@ class LaunchState:
         newest: the start with the highest number, with its end (None: no start yet).
         request: what its Unsloth attempt asked for, or why that can't be believed.
         ours: this launcher watched that end; told: a person has been told of it.
-        handed_from: the attempt whose hand-over was accepted, while no attempt after it is stamped; else empty.
+        handed_from: the attempt whose hand-over was accepted, while no attempt after it is stamped;
+            else empty.
         begun: backend of the newest attempt that is stamped, else empty.
     """
 
@@ -45,7 +46,8 @@ class Finish:
     """Nothing more is started.
 
     Attributes:
-        late: the hand-over came after too many steps. final: hand-overs are switched off. bad: what was wrong with it.
+        late: the hand-over came after too many steps. final: hand-overs are switched off. bad: what
+            was wrong with it.
         waiting: it was stopped after it had asked to be handed over; the next start does that.
     """
 
@@ -61,7 +63,8 @@ class Begin:
     """The next start.
 
     Attributes:
-        handed_from: name of the attempt that it takes over from; empty: it starts, or goes on, in `backend`.
+        handed_from: name of the attempt that it takes over from; empty: it starts, or goes on, in
+            `backend`.
         lost: nobody saw how the one before ended.
     """
 
@@ -109,7 +112,9 @@ def _hand_over(state: LaunchState, start: Start, end: Exit) -> Finish | Begin | 
         return _broken(state, start, end)
     if end.code in _KEPT or end.oom:  # killed for memory: BnB needs no less
         return Finish(137) if end.code == 79 else None
-    if not counts(end) and state.ours:  # a person wanted the end: nothing is started now, and the request waits
+    if (
+        not counts(end) and state.ours
+    ):  # a person wanted the end: nothing is started now, and the request waits
         return Finish(143 if end.code in (79, None) else end.code, waiting=True)
     if request.step > state.max_lost_steps:
         return Finish(79, late=True)
@@ -133,12 +138,16 @@ def _broken(state: LaunchState, start: Start, end: Exit) -> Finish | None:
 
 
 def _begin(state: LaunchState, backend: str, *, lost: bool = False) -> Begin:
-    """A start anew, or on with what was begun: a run that was handed over goes on in the backend that it ended in.
+    """A start anew, or on with what was begun: a run that was handed over goes on in the backend
+    that it ended in.
 
-    A hand-over whose attempt has not got as far as its stamp is done again, with `--resume` or without: it begins at step 0.
+    A hand-over whose attempt has not got as far as its stamp is done again, with `--resume` or
+    without: it begins at step 0.
     """
     if state.handed_from and backend == "unsloth":
-        return Begin("bnb", _handed(state.call, state.handed_from), handed_from=state.handed_from, lost=lost)
+        return Begin(
+            "bnb", _handed(state.call, state.handed_from), handed_from=state.handed_from, lost=lost
+        )
     if state.call.options.get("resume") and state.begun:
         return Begin(state.begun, state.call, lost=lost)
     return Begin(backend, state.call, lost=lost)

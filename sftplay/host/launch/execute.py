@@ -18,5 +18,7 @@ def execute(launch: ResolvedLaunch, runner: str, stack: str) -> int:
     """
     device = launch.device() or ""
     if runner == "docker":
-        return container_runner.run_stage(launch.engine(), launch.call, launch.job, launch.machine, stack, device)
+        return container_runner.run_stage(
+            launch.engine(), launch.call, launch.job, launch.machine, stack, device
+        )
     return local_runner.run_stage(launch.call, stack, cores=launch.machine.cores, device=device)

@@ -25,7 +25,9 @@ def finish(launch: ResolvedLaunch, state: LaunchState, move: Finish, signals: St
     assert end is not None
     if not state.ours:
         _show_tail(launch, start)
-        console.info(f"the training started {start.created} ended meanwhile ({end.ended}) with code {end.code}")
+        console.info(
+            f"the training started {start.created} ended meanwhile ({end.ended}) with code {end.code}"
+        )
     records.seen_file(run.launch, start.number).touch()
     if move.late or move.final:
         _say_final(launch, state, late=move.late)
@@ -33,17 +35,25 @@ def finish(launch: ResolvedLaunch, state: LaunchState, move: Finish, signals: St
         console.failure(move.bad)
         return move.code
     if move.waiting:
-        console.info("it had asked to be handed over to BnB before it was ended: the same command does that")
+        console.info(
+            "it had asked to be handed over to BnB before it was ended: the same command does that"
+        )
     if end.asked == "kill":
-        console.warning("killed; earlier checkpoints are complete: --resume continues from the newest")
+        console.warning(
+            "killed; earlier checkpoints are complete: --resume continues from the newest"
+        )
         return 130
     if move.code == 143 and signals.stops and signals.stops[0] == signal.SIGINT:
         return 130
     if end.lost:
-        console.error("the training is gone: its container was removed, or its supervisor was killed")
+        console.error(
+            "the training is gone: its container was removed, or its supervisor was killed"
+        )
         console.info("next: the same command reports what is left; with --resume it continues")
     elif move.code == 74:  # the stage's own words may have found no room
-        console.error(f"train ended with 74: {EXIT_MEANINGS[74]}; {free_space(run.folder)} left in {run.folder}")
+        console.error(
+            f"train ended with 74: {EXIT_MEANINGS[74]}; {free_space(run.folder)} left in {run.folder}"
+        )
         console.info(
             "next: free some space; the same command with --resume continues, without it if nothing was trained yet"
         )
@@ -69,7 +79,9 @@ def _say_final(launch: ResolvedLaunch, state: LaunchState, *, late: bool) -> Non
             f"Unsloth failed after {request.step} steps ({request}): past backend_fallback.max_lost_steps "
             f"({state.max_lost_steps}) no trained steps are discarded automatically"
         )
-        console.info(f"next: continue in Unsloth from its last checkpoint: inv train-unsloth --run {run.name} --resume")
+        console.info(
+            f"next: continue in Unsloth from its last checkpoint: inv train-unsloth --run {run.name} --resume"
+        )
         console.info(f"next: or start again in BnB: inv train-bnb --run {run.free_name()}")
     else:
         console.error(f"Unsloth can't train here, {request}; and backend_fallback.enabled is off")
@@ -82,9 +94,13 @@ def report_earlier_end(launch: ResolvedLaunch, start: Start, end: Exit, *, hande
     if handed:
         console.info(f"the attempt started {start.created} asked to be handed over: doing that now")
     elif end.lost:
-        console.warning(f"the training started {start.created} was cut off; its last whole checkpoint is good")
+        console.warning(
+            f"the training started {start.created} was cut off; its last whole checkpoint is good"
+        )
     else:
-        console.info(f"the training started {start.created} ended meanwhile ({end.ended}) with code {end.code}")
+        console.info(
+            f"the training started {start.created} ended meanwhile ({end.ended}) with code {end.code}"
+        )
     if not handed:
         records.seen_file(launch.run.launch, start.number).touch()
 

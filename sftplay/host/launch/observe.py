@@ -49,7 +49,10 @@ def _end_of(launch: ResolvedLaunch, start: Start) -> Exit:
     if start.runner == "local":
         local_training.wait_for_trainer(launch.run)
     return records.write_exit(
-        launch.run.launch, start, code=None, asked=records.read_asked(launch.run.launch, start.number)
+        launch.run.launch,
+        start,
+        code=None,
+        asked=records.read_asked(launch.run.launch, start.number),
     )
 
 
@@ -59,7 +62,9 @@ def _request(launch: ResolvedLaunch, start: Start) -> HandOver | ProtocolError |
     """
     path = launch.run.folder / "attempts" / start.attempt / handover.FILE
     try:
-        return handover.read_untrusted(path, run=launch.run.name, attempt=start.attempt, nonce=start.nonce)
+        return handover.read_untrusted(
+            path, run=launch.run.name, attempt=start.attempt, nonce=start.nonce
+        )
     except ProtocolError as problem:
         return problem
 

@@ -21,19 +21,26 @@ from sftplay.stages import BY_NAME, Stage
 
 
 def fetch_missing(launch: ResolvedLaunch) -> int:
-    """Run `fetch` for the model and the hub datasets that are missing. Returns its exit code, 0 where nothing was."""
+    """Run `fetch` for the model and the hub datasets that are missing.
+
+    Returns its exit code, 0 where nothing was.
+    """
     call = launch.call
     for only, name in missing(call.stage, launch.settings):
         console.info(f"{name} is not in the cache: fetching it first")
         fetch = StageCall(BY_NAME["fetch"], call.config, call.run, call.overrides, {"only": only})
-        code = _fetch(replace(launch, request=replace(launch.request, call=fetch), job=resolve_job(fetch)))
+        code = _fetch(
+            replace(launch, request=replace(launch.request, call=fetch), job=resolve_job(fetch))
+        )
         if code:
             return code
     return 0
 
 
 def _fetch(launch: ResolvedLaunch) -> int:
-    """Use the stage's runner where it has an image for it, else an environment: the cache serves both."""
+    """Use the stage's runner where it has an image for it, else an environment: the cache serves
+    both.
+    """
     stack = launch.stack(launch.images.present)
     wanted = launch.runner.value if launch.request.runner == "docker" else launch.request.runner
     runner = choose.choose_runner(wanted, stack.value, launch.images)
@@ -44,7 +51,9 @@ def _fetch(launch: ResolvedLaunch) -> int:
 
 
 def missing(stage: Stage, settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield (what `fetch --only` takes, the name) for what the stage needs and the cache does not have."""
+    """Yield (what `fetch --only` takes, the name) for what the stage needs and the cache does not
+    have.
+    """
     if stage.raw and not (stage.name == "train" and _was_processed(settings)):
         absent = [dataset.name for dataset in hub_datasets(settings.data) if not dataset.is_cached]
         if absent:
@@ -54,7 +63,9 @@ def missing(stage: Stage, settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _was_processed(settings: Settings) -> bool:
-    """Return whether rows were made of this data.raw before (or by hand): training then goes without the raw files."""
+    """Return whether rows were made of this data.raw before (or by hand): training then goes
+    without the raw files.
+    """
     folder = data_folder("processed", settings)
     stamp = read_stamp(folder)
     if stamp is None:

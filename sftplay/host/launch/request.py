@@ -47,7 +47,8 @@ class LaunchRequest:
 
 @dataclass(frozen=True)
 class ResolvedLaunch:
-    """A request that may start: its command line and config are right, and this machine has a runner for it.
+    """A request that may start: its command line and config are right, and this machine has a
+    runner for it.
 
     Attributes:
         images: the engine with its images; without one where nothing is to run in a container.
@@ -84,7 +85,9 @@ class ResolvedLaunch:
 
     def device(self) -> DeviceName | None:
         """Decide where a stage that computes does so; None for the others."""
-        return choose.choose_device(self.settings, self.machine).value if self.call.stage.gpu else None
+        return (
+            choose.choose_device(self.settings, self.machine).value if self.call.stage.gpu else None
+        )
 
     def stack(self, present: frozenset[str]) -> Decision[StackName]:
         """Decide the stage's stack.
@@ -95,18 +98,24 @@ class ResolvedLaunch:
         return _choose_stack(self.request, self.job, self.machine, present)
 
     def engine(self) -> Engine:
-        """Return the container engine. Asked for only where a start of this run is or was in a container."""
+        """Return the container engine.
+
+        Asked for only where a start of this run is or was in a container.
+        """
         return self.images.engine or engine.connect()
 
     def training_runner(self, backend: str) -> TrainingRunner:
-        """Return what starts an attempt of `backend`; after a hand-over it may differ from the attempt before.
+        """Return what starts an attempt of `backend`; after a hand-over it may differ from the
+        attempt before.
 
         May make an environment.
 
         Raises:
             MachineError: no image, or no environment (69).
         """
-        stack = choose.choose_training_stack(self.settings, self.machine, backend, preflight=self.request.preflight)
+        stack = choose.choose_training_stack(
+            self.settings, self.machine, backend, preflight=self.request.preflight
+        )
         runner = choose.choose_runner(self.request.runner, stack.value, self.images)
         announce(self.call, runner, stack)
         device = choose.choose_device(self.settings, self.machine).value
@@ -115,7 +124,9 @@ class ResolvedLaunch:
                 self.engine(), self.call, self.job, self.machine, stack.value, device
             )
         environment = environments.ensure(stack.value)
-        env = stage_environ(self.call.stage, environment, os.environ, cores=self.machine.cores, device=device)
+        env = stage_environ(
+            self.call.stage, environment, os.environ, cores=self.machine.cores, device=device
+        )
         return LocalTrainingRunner(environment, env)
 
 
@@ -134,19 +145,27 @@ def resolve(request: LaunchRequest) -> ResolvedLaunch:
     if request.pull and images.engine is not None and stack.value not in images.present:
         registry.pull([stack.value])
         images = available.find()
-    return ResolvedLaunch(request, job, here, images, choose.choose_runner(request.runner, stack.value, images))
+    return ResolvedLaunch(
+        request, job, here, images, choose.choose_runner(request.runner, stack.value, images)
+    )
 
 
 def announce(call: StageCall, runner: Decision[RunnerName], stack: Decision[StackName]) -> None:
     """Print where a stage runs, and why there."""
-    console.info(f"{call.stage.name}: {runner.value} runner ({runner.reason}), {stack.value} stack ({stack.reason})")
+    console.info(
+        f"{call.stage.name}: {runner.value} runner ({runner.reason}), {stack.value} stack ({stack.reason})"
+    )
 
 
-def _choose_stack(request: LaunchRequest, job: Job, here: Machine, present: frozenset[str]) -> Decision[StackName]:
+def _choose_stack(
+    request: LaunchRequest, job: Job, here: Machine, present: frozenset[str]
+) -> Decision[StackName]:
     stage, settings = request.call.stage, job.settings
     backend = _backend_of(Run(job.run_name)) if stage.run else ""
     if stage.name == "train":
-        return choose.choose_training_stack(settings, here, backend or settings.backend, preflight=request.preflight)
+        return choose.choose_training_stack(
+            settings, here, backend or settings.backend, preflight=request.preflight
+        )
     return choose.choose_stack(stage, settings, here, present, backend)
 
 

@@ -29,16 +29,20 @@ class StageLaunch:
         """Run it to its end. Returns its exit code."""
         runner = self.resolved.runner
         docker = runner.value == "docker"
-        stack = self.resolved.stack(self.resolved.images.present if docker else environments.present())
+        stack = self.resolved.stack(
+            self.resolved.images.present if docker else environments.present()
+        )
         announce(self.resolved.call, runner, stack)
         return execute(self.resolved, runner.value, stack.value)
 
 
 def prepare(request: LaunchRequest) -> StageLaunch | TrainingLaunch:
-    """Return the finished launch: nothing is installed, fetched or written yet. `make_ready`, then `run`.
+    """Return the finished launch: nothing is installed, fetched or written yet. `make_ready`, then
+    `run`.
 
     Raises:
-        SftplayError: what is wrong before the stage could start: usage (2), config (78), machine (69).
+        SftplayError: what is wrong before the stage could start: usage (2), config (78), machine
+            (69).
     """
     resolved = resolve(request)
     return TrainingLaunch(resolved) if request.call.stage.name == "train" else StageLaunch(resolved)
@@ -58,7 +62,8 @@ def start(request: LaunchRequest) -> int:
 
 
 def start_pipeline(request: LaunchRequest, style: str | None = None) -> int:
-    """Run process, style (skipped where there is no style prompt) and render; the first code that is not 0 ends it.
+    """Run process, style (skipped where there is no style prompt) and render; the first code that
+    is not 0 ends it.
 
     Args:
         request: for `process`.
@@ -66,9 +71,13 @@ def start_pipeline(request: LaunchRequest, style: str | None = None) -> int:
     call = request.call
     calls = [call, StageCall(BY_NAME["render"], call.config, call.run, call.overrides)]
     if style is not None or resolve_job(call).settings.style.prompt:
-        calls.insert(1, StageCall(BY_NAME["style"], call.config, call.run, call.overrides, {"style": style}))
+        calls.insert(
+            1, StageCall(BY_NAME["style"], call.config, call.run, call.overrides, {"style": style})
+        )
     else:
-        console.info("style: skipped, there is no style prompt (--style, or style.prompt in the config)")
+        console.info(
+            "style: skipped, there is no style prompt (--style, or style.prompt in the config)"
+        )
     for one in calls:
         code = start(replace(request, call=one))
         if code:

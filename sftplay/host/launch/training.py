@@ -1,8 +1,12 @@
-"""One training, in whatever runner: started, watched, found again, handed over once. It survives being killed.
+"""One training, in whatever runner: started, watched, found again, handed over once. It survives
+being killed.
 
-Everything is read from locks, labels and records, nothing is kept in memory alone, so a launcher that is killed at any moment
-and started again goes on: it watches the training that still runs, harvests one that ended, does the hand-over that was due, and
-never starts a second training. Each turn of the loop looks again; `decide` says what follows from what it saw.
+Everything is read from locks, labels and records, nothing is kept in memory alone, so a launcher
+that is killed at any moment
+and started again goes on: it watches the training that still runs, harvests one that ended, does
+the hand-over that was due, and
+never starts a second training. Each turn of the loop looks again; `decide` says what follows from
+what it saw.
 """
 
 from __future__ import annotations
@@ -44,7 +48,8 @@ class TrainingLaunch:
     resolved: ResolvedLaunch
 
     def make_ready(self) -> int:
-        """Fetch what is missing, and get consent where a GPU is. Returns the exit code of the fetch.
+        """Fetch what is missing, and get consent where a GPU is. Returns the exit code of the
+        fetch.
 
         Raises:
             MachineError: training on this CPU would take too long, and nobody agreed (69).
@@ -88,16 +93,22 @@ class TrainingLaunch:
                         if attempt is not None and launch.no_gpu and not launch.resume:
                             watched = preflight.refuse(launch, attempt).number
                             continue
-                        runner = launch.training_runner(move.backend)  # fails before anything is written
+                        runner = launch.training_runner(
+                            move.backend
+                        )  # fails before anything is written
                         start = self._record(state, move, attempt, runner)
                         stack.enter_context(_recording_failure(run, start))
                         training = runner.start(run, start, lock)
                     end = training.watch(signals)
                 if end is None:
-                    console.info(f"terminal closed; training continues in the {start.runner} runner: inv ps shows it")
+                    console.info(
+                        f"terminal closed; training continues in the {start.runner} runner: inv ps shows it"
+                    )
                     return _HUNG_UP
                 watched = start.number
-        raise ProtocolError("the launcher goes round in circles", where=str(run.launch), todo="please report it")
+        raise ProtocolError(
+            "the launcher goes round in circles", where=str(run.launch), todo="please report it"
+        )
 
     def _require_possible(self) -> None:
         launch, run = self.resolved, self.resolved.run
@@ -112,7 +123,9 @@ class TrainingLaunch:
 
     @contextlib.contextmanager
     def _terminal(self) -> Iterator[None]:
-        """Be the run's only launcher; what root wrote in the docker runner is given to the project's owner in the end."""
+        """Be the run's only launcher; what root wrote in the docker runner is given to the
+        project's owner in the end.
+        """
         run = self.resolved.run
         todo = "that terminal shows it; or use another run name"
         try:
@@ -123,7 +136,9 @@ class TrainingLaunch:
                 hand_to_owner(run.folder)
 
     def _falls_back_to_cpu(self) -> bool:
-        """Return whether this training begins on the CPU only because there is no GPU, and nobody asked for the CPU."""
+        """Return whether this training begins on the CPU only because there is no GPU, and nobody
+        asked for the CPU.
+        """
         launch, run = self.resolved, self.resolved.run
         return (
             launch.settings.train.device == "auto"
@@ -143,20 +158,25 @@ class TrainingLaunch:
                 where=str(run.folder),
                 todo="wait for it, or repeat its own command to watch it; or use another run name: --run NAME",
             )
-        console.info(f"this training runs already (started {start.created}, {start.runner} runner): watching it")
+        console.info(
+            f"this training runs already (started {start.created}, {start.runner} runner): watching it"
+        )
         if start.runner == "docker":
             return start, container_training.adopt(self.resolved.engine(), run, start)
         return start, LocalTraining(run, start)
 
     def _open_attempt(self, state: LaunchState, move: Begin) -> Attempt | None:
-        """Return the Unsloth attempt that is started or gone on with: only such may ask to be handed over.
+        """Return the Unsloth attempt that is started or gone on with: only such may ask to be
+        handed over.
 
         Raises:
             RefusedError: the run has begun already and `--resume` was not given (76).
         """
         launch, run = self.resolved, self.resolved.run
         if state.newest is not None and state.end is not None and not state.ours and not state.told:
-            messages.report_earlier_end(launch, state.newest, state.end, handed=bool(move.handed_from))
+            messages.report_earlier_end(
+                launch, state.newest, state.end, handed=bool(move.handed_from)
+            )
         if not launch.resume and not move.handed_from:
             run.refuse_second_start()
         if move.backend != "unsloth":
@@ -171,7 +191,9 @@ class TrainingLaunch:
             attempt.handover.unlink()
         return attempt
 
-    def _record(self, state: LaunchState, move: Begin, attempt: Attempt | None, runner: TrainingRunner) -> Start:
+    def _record(
+        self, state: LaunchState, move: Begin, attempt: Attempt | None, runner: TrainingRunner
+    ) -> Start:
         """Write the record of the start that comes now."""
         if move.handed_from and isinstance(state.request, HandOver):
             messages.report_hand_over(state.request, runner.stack, runner.name)
@@ -191,7 +213,10 @@ class TrainingLaunch:
 
 @contextlib.contextmanager
 def _recording_failure(run: Run, start: Start) -> Iterator[None]:
-    """Write down that a start has failed. Where the engine is gone nobody knows, and the next launcher looks."""
+    """Write down that a start has failed.
+
+    Where the engine is gone nobody knows, and the next launcher looks.
+    """
     try:
         yield
     except SftplayError as problem:

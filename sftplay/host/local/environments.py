@@ -1,4 +1,6 @@
-"""Environments of the local runner: `.envs/<stack>-<lock hash>/`, made by uv from the file that the stack's image is made from."""
+"""Environments of the local runner: `.envs/<stack>-<lock hash>/`, made by uv from the file that the
+stack's image is made from.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,17 @@ class StackSource:
 
 STACKS: Mapping[str, StackSource] = {
     "cpu": StackSource(
-        "images/cpu/requirements.lock", "about 530 MB: torch for the CPU, transformers, the default model"
+        "images/cpu/requirements.lock",
+        "about 530 MB: torch for the CPU, transformers, the default model",
     ),
     "bnb": StackSource("images/bnb/requirements.lock", "about 3 GB: torch with CUDA", cuda=True),
-    "unsloth": StackSource("images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True),
+    "unsloth": StackSource(
+        "images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True
+    ),
     "dev": StackSource("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
-    "llamafactory": StackSource("bench/llamafactory.lock", "about 480 MB: LLaMA-Factory, for `inv bench train`"),
+    "llamafactory": StackSource(
+        "bench/llamafactory.lock", "about 480 MB: LLaMA-Factory, for `inv bench train`"
+    ),
 }
 
 
@@ -71,12 +78,15 @@ def ensure(stack: str) -> Environment:
     """The stack's environment, made where it is missing. Seen to be there in milliseconds.
 
     Raises:
-        MachineError: no lock for this stack, no Python 3.11, or the packages can't be installed (69).
+        MachineError: no lock for this stack, no Python 3.11, or the packages can't be installed
+            (69).
     """
     lock = CHECKOUT / STACKS[stack].lock
     if not lock.is_file():
         raise MachineError(
-            f"the {stack} stack's lock is missing", where=str(lock), todo=f"git checkout -- {STACKS[stack].lock}"
+            f"the {stack} stack's lock is missing",
+            where=str(lock),
+            todo=f"git checkout -- {STACKS[stack].lock}",
         )
     lock_hash = hash_file(lock)
     folder = _folder(stack, lock_hash)
@@ -89,17 +99,23 @@ def ensure(stack: str) -> Environment:
 
 
 def install(*, dev: bool = False) -> None:
-    """Make the environments of this machine: the cpu stack, the bnb stack beside it where a GPU and its lock are here.
+    """Make the environments of this machine: the cpu stack, the bnb stack beside it where a GPU and
+    its lock are here.
 
     Args:
         dev: the developer tools as well.
     """
-    wanted = ["cpu", *(["bnb"] if read_machine().has_gpu and (CHECKOUT / STACKS["bnb"].lock).is_file() else [])]
+    wanted = [
+        "cpu",
+        *(["bnb"] if read_machine().has_gpu and (CHECKOUT / STACKS["bnb"].lock).is_file() else []),
+    ]
     for stack in [*wanted, *(["dev"] if dev else [])]:
         console.success(f"{stack}: {ensure(stack).folder}")
     for folder, current in listing():
         if not current:
-            console.info(f"an older environment is still there: {folder.name} (`inv clean --envs` removes such)")
+            console.info(
+                f"an older environment is still there: {folder.name} (`inv clean --envs` removes such)"
+            )
 
 
 def present() -> frozenset[str]:
@@ -107,12 +123,15 @@ def present() -> frozenset[str]:
     return frozenset(
         name
         for name, stack in STACKS.items()
-        if (CHECKOUT / stack.lock).is_file() and _read(name, _folder(name, hash_file(CHECKOUT / stack.lock)))
+        if (CHECKOUT / stack.lock).is_file()
+        and _read(name, _folder(name, hash_file(CHECKOUT / stack.lock)))
     )
 
 
 def listing() -> list[tuple[Path, bool]]:
-    """Every environment here, and whether it is one of today's locks (the others are kept until `inv clean --envs`)."""
+    """Every environment here, and whether it is one of today's locks (the others are kept until
+    `inv clean --envs`).
+    """
     locks = [CHECKOUT / name for name in (*(stack.lock for stack in STACKS.values()), HOST_TESTS)]
     todays = {_short(hash_file(lock)) for lock in locks if lock.is_file()}
     made = [path for path in sorted(envs_folder().glob("*-*")) if (path / _MARKER).is_file()]
@@ -147,12 +166,21 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     shutil.rmtree(tmp, ignore_errors=True)
     tmp.parent.mkdir(parents=True, exist_ok=True)
     python = str(tmp / "bin" / "python")
-    _run([uv, "venv", "--quiet", "--relocatable", "--python", _base_python(), str(tmp)], env, _NO_PYTHON)
-    # Not compiled here: all 12,900 files take 78 s on two cores, the 3,500 that a stage imports 22 s at its first start.
+    _run(
+        [uv, "venv", "--quiet", "--relocatable", "--python", _base_python(), str(tmp)],
+        env,
+        _NO_PYTHON,
+    )
+    # Not compiled here: all 12,900 files take 78 s on two cores, the 3,500 that a stage imports 22
+    # s at its first start.
     install = [uv, "pip", "sync", "--python", python, "--require-hashes", *_less_talk(), *backend]
     sources = ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY]
     sources += ["--build-constraints", str(CHECKOUT / "images" / "build.lock")]
-    _run([*install, *sources, str(lock)], env, "uv's reason is printed above; then run the same command again")
+    _run(
+        [*install, *sources, str(lock)],
+        env,
+        "uv's reason is printed above; then run the same command again",
+    )
     version = subprocess.run(
         [python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True
     )
@@ -175,7 +203,9 @@ _NO_PYTHON = "the stacks run on Python 3.11: sudo apt install python3.11 python3
 
 
 def _base_python() -> str:
-    """This very Python where it is 3.11, else `3.11`: uv looks for one, and fetches one where it may."""
+    """This very Python where it is 3.11, else `3.11`: uv looks for one, and fetches one where it
+    may.
+    """
     if sys.version_info[:2] == PYTHON:
         return str(getattr(sys, "_base_executable", sys.executable))
     return f"{PYTHON[0]}.{PYTHON[1]}"

@@ -1,4 +1,6 @@
-"""The local runner: a stage as a child process in a stack's environment, with the argv it would get in a container."""
+"""The local runner: a stage as a child process in a stack's environment, with the argv it would get
+in a container.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,16 @@ _UNWANTED = ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE")
 def stage_environ(
     stage: Stage, environment: Environment, base: Mapping[str, str], *, cores: int, device: str = ""
 ) -> dict[str, str]:
-    """Return a stage's variables: the person's own, without tokens, offline unless the stage needs the network."""
+    """Return a stage's variables: the person's own, without tokens, offline unless the stage needs
+    the network.
+    """
     env = {key: value for key, value in base.items() if key not in (*TOKENS, *_UNWANTED)}
     env |= {
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",
-        "TOKENIZERS_PARALLELISM": "true",  # train tokenizes too, after its workers have been forked and have ended
+        # train tokenizes too, after its workers have been forked and have ended
+        "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "SFTPLAY_RUNNER": "local",
         "SFTPLAY_STACK": environment.stack,
@@ -39,7 +44,9 @@ def stage_environ(
         "SFTPLAY_LOCK_HASH": environment.lock_hash,
     }
     env.setdefault("OMP_NUM_THREADS", str(cores))
-    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: half the CPU time where cores are shared
+    env.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # waiting threads sleep: half the CPU time where cores are shared
     if device:
         env["SFTPLAY_DEVICE"] = device
     if not stage.network:
@@ -48,7 +55,8 @@ def stage_environ(
 
 
 def run_stage(call: StageCall, stack: str, *, cores: int, device: str = "") -> int:
-    """Run a stage that is no training to its end, with this terminal. Makes the environment where it is missing.
+    """Run a stage that is no training to its end, with this terminal. Makes the environment where
+    it is missing.
 
     Args:
         device: what the stage is to assert; empty for one that needs none.
@@ -59,7 +67,9 @@ def run_stage(call: StageCall, stack: str, *, cores: int, device: str = "") -> i
     environment = environments.ensure(stack)
     env = stage_environ(call.stage, environment, os.environ, cores=cores, device=device)
     with token_file(os.environ if call.stage.network else {}) as token:
-        code = run_foreground([str(environment.python), "-m", "sftplay", *call.argv], {**env, **token})
+        code = run_foreground(
+            [str(environment.python), "-m", "sftplay", *call.argv], {**env, **token}
+        )
     explain_end(call.stage.name, code)
     return code
 
@@ -67,8 +77,8 @@ def run_stage(call: StageCall, stack: str, *, cores: int, device: str = "") -> i
 def run_foreground(argv: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> int:
     """Run a child with this terminal and return its exit code, 128 + signal where one ended it.
 
-    Ctrl-C reaches the child through the terminal, so it is not sent a second time; signals that somebody sends to this
-    process alone (SIGTERM, SIGHUP) are passed on.
+    Ctrl-C reaches the child through the terminal, so it is not sent a second time; signals that
+    somebody sends to this process alone (SIGTERM, SIGHUP) are passed on.
     """
     child: subprocess.Popen[bytes] | None = None
 

@@ -1,7 +1,9 @@
-"""`python -m sftplay.host.local.supervisor START_FILE LOCK_FD GRACE COMMAND…`: keeps one training, in a session of its own.
+"""`python -m sftplay.host.local.supervisor START_FILE LOCK_FD GRACE COMMAND…`: keeps one training,
+in a session of its own.
 
-A closed terminal or a killed launcher does not reach it. It holds the run's launch lock from before the stage begins until
-after its end is written down, so whoever comes next reads the state from lock and record alone.
+A closed terminal or a killed launcher does not reach it. It holds the run's launch lock from before
+the stage begins until after its end is written down, so whoever comes next reads the state from
+lock and record alone.
 """
 
 from __future__ import annotations
@@ -45,13 +47,16 @@ class Supervisor:
         for signum in (STOP, KILL):
             signal.signal(signum, self._on_signal)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        # The launcher started this process with both held back, so that none was lost before these handlers stood.
+        # The launcher started this process with both held back, so that none was lost before these
+        # handlers stood.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {STOP, KILL})
         libc = ctypes.CDLL(None)
 
         def in_child() -> None:
             os.setpgid(0, 0)
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # a killed supervisor: the stage saves and leaves
+            libc.prctl(
+                _PR_SET_PDEATHSIG, signal.SIGTERM
+            )  # a killed supervisor: the stage saves and leaves
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
         with open(self.output, "ab") as out:

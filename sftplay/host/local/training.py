@@ -1,4 +1,6 @@
-"""A training on this machine: under a supervisor in a session of its own, found again by lock and log."""
+"""A training on this machine: under a supervisor in a session of its own, found again by lock and
+log.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ class LocalTrainingRunner:
     def start(self, run: Run, start: Start, lock: LaunchLock) -> LocalTraining:
         """Start the supervisor, which takes the lock over without a gap."""
         command = [str(self.environment.python), "-m", "sftplay", *start.argv]
-        terminal = {"SFTPLAY_TERMINAL": str(os.get_terminal_size(2).columns)} if os.isatty(2) else {}
+        terminal = (
+            {"SFTPLAY_TERMINAL": str(os.get_terminal_size(2).columns)} if os.isatty(2) else {}
+        )
         argv = [sys.executable, "-m", "sftplay.host.local.supervisor"]
         argv += [str(records.start_file(run.launch, start.number)), str(lock.fd), str(self.grace)]
         # Blocked, which children inherit: no stop is lost before the supervisor can receive it.
@@ -62,7 +66,12 @@ class LocalTrainingRunner:
             with open(records.output_file(run.launch, start.number), "ab") as output:
                 process = subprocess.Popen(
                     [*argv, *command],
-                    env={**self.env, **terminal, "SFTPLAY_NONCE": start.nonce, "PYTHONPATH": str(CHECKOUT)},
+                    env={
+                        **self.env,
+                        **terminal,
+                        "SFTPLAY_NONCE": start.nonce,
+                        "PYTHONPATH": str(CHECKOUT),
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -80,7 +89,8 @@ class LocalTraining:
     """A training that runs under a supervisor.
 
     Attributes:
-        process: the supervisor, where this launcher started it; an adopted training has none, and its last lines are shown.
+        process: the supervisor, where this launcher started it; an adopted training has none, and
+            its last lines are shown.
     """
 
     run: Run
@@ -102,7 +112,9 @@ class LocalTraining:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL))
                 copy(settled(log.read()).encode())
             while True:
-                over = not is_held(self.run.launch_lock)  # asked before the last look at the log: nothing is missed
+                over = not is_held(
+                    self.run.launch_lock
+                )  # asked before the last look at the log: nothing is missed
                 while piece := log.read(1 << 16):
                     copy(piece)
                 if over:
@@ -120,7 +132,9 @@ class LocalTraining:
     def _pass_on(self, count: int) -> None:
         if count == 1:
             announce_stop()
-        request_stop(self.run, kill=count > 1, pid=self.process.pid if self.process is not None else None)
+        request_stop(
+            self.run, kill=count > 1, pid=self.process.pid if self.process is not None else None
+        )
 
     def _read_end(self) -> Exit:
         end = records.read_exit(self.run.launch, self.start)
@@ -137,7 +151,9 @@ def wait_for_trainer(run: Run, grace: float = GRACE) -> None:
     """A stage whose supervisor was killed is saving its checkpoint: let it."""
     deadline = time.monotonic() + grace
     if is_held(run.run_lock):
-        console.info("the training's supervisor was killed; the stage saves a checkpoint: waiting for it")
+        console.info(
+            "the training's supervisor was killed; the stage saves a checkpoint: waiting for it"
+        )
     while is_held(run.run_lock) and time.monotonic() < deadline:
         time.sleep(_POLL)
 
@@ -145,7 +161,9 @@ def wait_for_trainer(run: Run, grace: float = GRACE) -> None:
 def request_stop(run: Run, *, kill: bool, pid: int | None = None) -> None:
     """Tell a training to save and leave, or end it now."""
     pid = pid if pid is not None else _holder(run.launch_lock)
-    if pid is not None and is_held(run.launch_lock):  # who holds the lock lives, so the number is still its own
+    if pid is not None and is_held(
+        run.launch_lock
+    ):  # who holds the lock lives, so the number is still its own
         os.kill(pid, supervisor.KILL if kill else supervisor.STOP)
 
 

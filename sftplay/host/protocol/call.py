@@ -8,7 +8,8 @@ from sftplay.call import StageCall
 from sftplay.cli import parse_call
 from sftplay.errors import UsageError
 
-# Options that change how a training is started, not which one it is; the launcher itself adds the last two.
+# Options that change how a training is started, not which one it is; the launcher itself adds the
+# last two.
 _OF_A_START = {"resume": False, "attempt": None, "handed_over_from": None}
 
 
@@ -18,7 +19,9 @@ def training_of(call: StageCall) -> StageCall:
 
 
 def same_training(argv: Sequence[str], call: StageCall) -> bool:
-    """Compare a recorded command line with a call: begun, resumed or handed over, it is the same training."""
+    """Compare a recorded command line with a call: begun, resumed or handed over, it is the same
+    training.
+    """
     try:
         return training_of(parse_call(argv)) == training_of(call)
     except UsageError:  # the record of another version, or of something else

@@ -13,7 +13,9 @@ OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 @contextmanager
 def token_file(base: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """HF_TOKEN_PATH for a stage with network, where the person has only HF_TOKEN: a private file, gone afterwards."""
+    """HF_TOKEN_PATH for a stage with network, where the person has only HF_TOKEN: a private file,
+    gone afterwards.
+    """
     token = next((base[name] for name in TOKENS if base.get(name)), None)
     if token is None or base.get("HF_TOKEN_PATH"):
         yield {}

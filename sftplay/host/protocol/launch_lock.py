@@ -1,4 +1,6 @@
-"""The lock of a run's launch: held from the decision to start a training until its end is written down."""
+"""The lock of a run's launch: held from the decision to start a training until its end is written
+down.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ from sftplay.runs import Run
 
 
 class LaunchLock:
-    """The lock's descriptor. A supervisor inherits it, and the launcher then lets go of its own copy."""
+    """The lock's descriptor.
+
+    A supervisor inherits it, and the launcher then lets go of its own copy.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -35,6 +40,9 @@ class LaunchLock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.release()

@@ -1,8 +1,9 @@
-"""outputs/<run>/launch/: what was started and how it ended, one numbered set of files for each start.
+"""outputs/<run>/launch/: what was started and how it ended, one numbered set of files for each
+start.
 
-start-NNN.json is written before the start, exit-NNN.json once and last; output-NNN.log holds what the stage printed; seen-NNN says
-that a person has been told the end; asked-NNN that one asked for it, written before the stop is sent, so that a launcher which comes
-later knows it too.
+start-NNN.json is written before the start, exit-NNN.json once and last; output-NNN.log holds what
+the stage printed; seen-NNN says that a person has been told the end; asked-NNN that one asked for
+it, written before the stop is sent, so that a launcher which comes later knows it too.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ class Start:
     Attributes:
         nonce: known to the launcher and this start's stage only; a hand-over file has to name it.
         argv: what stood after `python -m sftplay`.
-        runner: docker, local, or preflight: nothing was started, the launcher itself saw that it can't run.
-        environment_hash: of the local runner's environment; image: digest of the docker runner's image.
-        attempt: name of the Unsloth attempt that may ask to be handed over; empty for other backends.
+        runner: docker, local, or preflight: nothing was started, the launcher itself saw that it
+            can't run.
+        environment_hash: of the local runner's environment; image: digest of the docker runner's
+            image.
+        attempt: name of the Unsloth attempt that may ask to be handed over; empty for other
+            backends.
     """
 
     number: int
@@ -55,7 +59,8 @@ class Exit:
     """The end of a start.
 
     Attributes:
-        code: the stage's exit code, 128 + signal where one ended it; None where nobody saw the end (`lost`).
+        code: the stage's exit code, 128 + signal where one ended it; None where nobody saw the end
+            (`lost`).
         asked: what a person had asked for by then: nothing, `stop` or `kill`.
         oom: the engine says that the kernel killed it for memory.
     """
@@ -133,11 +138,15 @@ def read_exit(folder: Path, start: Start) -> Exit | None:
         return None
     end = _read(path, read_json(path), Exit)
     if end.nonce != start.nonce:
-        raise ProtocolError("this record belongs to another start", where=str(path), todo="delete it")
+        raise ProtocolError(
+            "this record belongs to another start", where=str(path), todo="delete it"
+        )
     return end
 
 
-def write_exit(folder: Path, start: Start, *, code: int | None, asked: str, oom: bool = False) -> Exit:
+def write_exit(
+    folder: Path, start: Start, *, code: int | None, asked: str, oom: bool = False
+) -> Exit:
     """Write how `start` ended, also where the disk has been full since: some room was kept for it."""
     _room(folder, start.number).unlink(missing_ok=True)
     end = Exit(start.number, start.nonce, code, asked, now(), oom)
@@ -146,7 +155,9 @@ def write_exit(folder: Path, start: Start, *, code: int | None, asked: str, oom:
 
 
 def keep_room(folder: Path, number: int) -> None:
-    """Hold a little of the disk until the end is written down: a training that ends for want of room can still say so."""
+    """Hold a little of the disk until the end is written down: a training that ends for want of
+    room can still say so.
+    """
     with contextlib.suppress(OSError), open(_room(folder, number), "wb") as room:
         os.posix_fallocate(room.fileno(), 0, 1 << 14)
 
@@ -199,7 +210,10 @@ def _read(path: Path, value: object, kind: type[_Record]) -> _Record:
         if "argv" in value:
             value["argv"] = tuple(value["argv"])
         record = kind(**value)
-        assert all(isinstance(getattr(record, field.name), _KINDS[str(field.type)]) for field in fields(kind))
+        assert all(
+            isinstance(getattr(record, field.name), _KINDS[str(field.type)])
+            for field in fields(kind)
+        )
         assert all(isinstance(word, str) for word in getattr(record, "argv", ()))
         assert re.findall(r"\d+", path.name) == [f"{record.number:03d}"]
         return record

@@ -16,10 +16,11 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def handle_signals(handler: Callable[[int], None], *signums: signal.Signals) -> Iterator[None]:
-    """Call `handler` with the number of each of these signals while the block runs, then restore what was there.
+    """Call `handler` with the number of each of these signals while the block runs, then restore
+    what was there.
 
-    A signal that is ignored stays ignored (nohup, a shell's background job). A handler and not SIG_IGN is installed, since
-    children inherit an ignored signal.
+    A signal that is ignored stays ignored (nohup, a shell's background job). A handler and not
+    SIG_IGN is installed, since children inherit an ignored signal.
     """
 
     def receive(signum: int, frame: FrameType | None) -> None:

@@ -1,7 +1,9 @@
-"""The guided first run: from an empty folder to a tuned model, each step with the command that does it alone.
+"""The guided first run: from an empty folder to a tuned model, each step with the command that does
+it alone.
 
-Asks only where somebody can answer, and every question has a default. A step that fails ends it with that step's code;
-started again, it looks at what is there: an interrupted run goes on, a finished one on the same data is shown again.
+Asks only where somebody can answer, and every question has a default. A step that fails ends it
+with that step's code; started again, it looks at what is there: an interrupted run goes on, a
+finished one on the same data is shown again.
 """
 
 from __future__ import annotations
@@ -20,7 +22,13 @@ from sftplay.host.containers import available, folders
 from sftplay.host.local import environments
 from sftplay.host.quickstart import sample_data
 from sftplay.host.quickstart.doubts import learned_too_little
-from sftplay.host.quickstart.session import GuidedSession, SessionEnded, command_for, print_heading, run_step
+from sftplay.host.quickstart.session import (
+    GuidedSession,
+    SessionEnded,
+    command_for,
+    print_heading,
+    run_step,
+)
 from sftplay.host.runs import samples
 from sftplay.host.runs.history import MatchingRun, find_run
 from sftplay.host.select import choose
@@ -33,25 +41,33 @@ from sftplay.settings import DataSettings
 from sftplay.stages import BY_NAME
 
 CONFIG = "configs/quickstart.yaml"
-NEEDED_DISK = 500_000_000  # bytes besides the environment: the model in the cache, the data, the run
+# bytes besides the environment: the model in the cache, the data, the run
+NEEDED_DISK = 500_000_000
 
 
 @dataclass(frozen=True)
 class StyleChoice:
-    """The style prompt (empty: none), and render's options: `no_style` where older styled data must not count."""
+    """The style prompt (empty: none), and render's options: `no_style` where older styled data must
+    not count.
+    """
 
     prompt: str
     options: Mapping[str, bool] = field(default_factory=dict)
 
 
 def run(
-    *, yes: bool = False, config: str | None = None, style: str | None = None, overrides: Sequence[str] = ()
+    *,
+    yes: bool = False,
+    config: str | None = None,
+    style: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> int:
     """Walk through all steps.
 
     Args:
         yes: ask nothing, take the defaults.
-        style: style prompt; default: what the person says, else the one that the data has, else the config's.
+        style: style prompt; default: what the person says, else the one that the data has, else the
+            config's.
 
     Returns:
         0, or the exit code of the step that failed.
@@ -62,7 +78,9 @@ def run(
         session = _folder(config or CONFIG, tuple(overrides), style, asking=asking)
         _environment(session)
         _data(session)
-        run_step(session.call("process"), 4, "read the data, check it, split it into train, val and test")
+        run_step(
+            session.call("process"), 4, "read the data, check it, split it into train, val and test"
+        )
         styled = _style(session)
         _render(session, styled)
         target = _train(session)
@@ -72,12 +90,16 @@ def run(
     samples.show(target, session.settings)
     for doubt in learned_too_little(target, only_sample=_only_sample(session)):
         console.warning(doubt)
-    console.success(f"done in {show_duration(time.monotonic() - began)}: the run is in {target.folder}")
+    console.success(
+        f"done in {show_duration(time.monotonic() - began)}: the run is in {target.folder}"
+    )
     _next_steps(target, styled.prompt)
     return 0
 
 
-def _folder(config: str, overrides: tuple[str, ...], style: str | None, *, asking: bool) -> GuidedSession:
+def _folder(
+    config: str, overrides: tuple[str, ...], style: str | None, *, asking: bool
+) -> GuidedSession:
     """Step 1: config, machine, free space, folders."""
     print_heading(1, "check the folder", "inv setup-dirs")
     console.info("`inv NAME` is .venv/bin/inv; `python3 tasks.py NAME` does the same")
@@ -85,7 +107,9 @@ def _folder(config: str, overrides: tuple[str, ...], style: str | None, *, askin
     facts = machine.read_machine()
     machine.require_supported(facts)
     gpu = facts.nvidia[0] if facts.has_gpu else "no GPU"
-    console.info(f"{facts.cores} cores, {human_size(facts.memory)} memory, {gpu}, {human_size(facts.free_disk)} free")
+    console.info(
+        f"{facts.cores} cores, {human_size(facts.memory)} memory, {gpu}, {human_size(facts.free_disk)} free"
+    )
     if facts.free_disk < NEEDED_DISK:
         raise StorageError(
             f"the disk is nearly full: {human_size(facts.free_disk)} free, {human_size(NEEDED_DISK)} wanted",
@@ -104,7 +128,9 @@ def _environment(session: GuidedSession) -> None:
     if runner.value != "local":
         console.success(f"stages run in containers: {runner.reason}")
         return
-    stack = choose.choose_stack(BY_NAME["train"], session.settings, session.machine, environments.present())
+    stack = choose.choose_stack(
+        BY_NAME["train"], session.settings, session.machine, environments.present()
+    )
     if stack.value not in environments.present() and session.asking:
         console.info(
             f"the {stack.value} stack ({stack.reason}) is not installed: {environments.STACKS[stack.value].download}"
@@ -112,7 +138,9 @@ def _environment(session: GuidedSession) -> None:
         if not prompt.ask_yes_no("Install it now?", default=True):
             console.info("nothing was installed; next: inv install, then quickstart again")
             raise SessionEnded(0)
-    console.success(f"the {stack.value} stack is there: {environments.ensure(stack.value).folder.name}")
+    console.success(
+        f"the {stack.value} stack is there: {environments.ensure(stack.value).folder.name}"
+    )
 
 
 def _data(session: GuidedSession) -> None:
@@ -145,7 +173,9 @@ def _style(session: GuidedSession) -> StyleChoice:
     wanted = default if session.style is None else session.style
     if session.asking and session.style is None:
         keep = f"Enter keeps “{default}”, a dash: none" if default else "Enter: none"
-        wanted = prompt.ask_text(f"Style prompt, for example: Answer in one short sentence. ({keep})", default)
+        wanted = prompt.ask_text(
+            f"Style prompt, for example: Answer in one short sentence. ({keep})", default
+        )
     if wanted in ("", "-"):
         console.info("no style prompt")
         return StyleChoice("", {"no_style": True} if stamp else {})
@@ -207,11 +237,17 @@ def _evaluate(session: GuidedSession, target: Run) -> None:
 
 
 def _only_sample(session: GuidedSession) -> bool:
-    return session.settings.data.raw == DataSettings().raw and sample_data.FILE.exists() and not sample_data.own_files()
+    return (
+        session.settings.data.raw == DataSettings().raw
+        and sample_data.FILE.exists()
+        and not sample_data.own_files()
+    )
 
 
 def _next_steps(target: Run, style: str) -> None:
-    system = shlex.join(["--system", style]) if style else ""  # it answers in the style that it was trained with
+    system = (
+        shlex.join(["--system", style]) if style else ""
+    )  # it answers in the style that it was trained with
     lines = {
         f"inv infer-interactive --run {target.name} {system}".rstrip(): "talk to it (--base: to the model before)",
         f"inv eval --run {target.name}": f"evaluate it again; report: {target.eval('val') / 'report.md'}",
@@ -225,4 +261,6 @@ def _next_steps(target: Run, style: str) -> None:
     for command, what in lines.items():
         console.info(f"  {command:{min(max(map(len, lines)), 40)}}  {what}")
     if sample_data.FILE.exists():
-        console.info(f"your own data: put files into data/raw, rm {sample_data.FILE}, and start quickstart again")
+        console.info(
+            f"your own data: put files into data/raw, rm {sample_data.FILE}, and start quickstart again"
+        )

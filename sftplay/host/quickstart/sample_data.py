@@ -1,7 +1,8 @@
-"""Sample data for a first run: a help desk with one voice, so that a small model visibly changes within forty steps.
+"""Sample data for a first run: a help desk with one voice, so that a small model visibly changes
+within forty steps.
 
-Every row is a device with a trouble; the answer follows from both and always has the same shape and closing. Made from
-the word lists below, the same rows every time.
+Every row is a device with a trouble; the answer follows from both and always has the same shape and
+closing. Made from the word lists below, the same rows every time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from sftplay.files import write_text
 
 RAW = Path("data/raw")
 FILE = RAW / "sample.jsonl"
-_STRIDE = 89  # has no factor in common with the number of rows: a fixed order that mixes devices and troubles
+# has no factor in common with the number of rows: a fixed order that mixes devices and troubles
+_STRIDE = 89
 
 _DEVICES = (  # the device, and the part of it that is looked at
     ("kettle", "the lid"),
@@ -62,9 +64,7 @@ _QUESTIONS = (
     "The {device} at work {trouble}. Any idea?",
 )
 
-_ANSWER = (
-    "Pip here! Mostly {cause}.\n1. {step}.\n2. Check {part} of the {device}.\nStill stuck? Write again. Yours, Pip"
-)
+_ANSWER = "Pip here! Mostly {cause}.\n1. {step}.\n2. Check {part} of the {device}.\nStill stuck? Write again. Yours, Pip"
 
 
 def rows() -> Iterator[dict[str, str]]:

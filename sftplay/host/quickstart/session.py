@@ -1,4 +1,6 @@
-"""Steps of the guided run: a heading, the command a person would type for it, the stage, and its end."""
+"""Steps of the guided run: a heading, the command a person would type for it, the stage, and its
+end.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class GuidedSession:
     asking: bool
     style: str | None
 
-    def call(self, stage: str, options: Mapping[str, Any] | None = None, target: Run | None = None) -> StageCall:
+    def call(
+        self, stage: str, options: Mapping[str, Any] | None = None, target: Run | None = None
+    ) -> StageCall:
         """Return the call of a stage in this session.
 
         Args:
@@ -64,8 +68,12 @@ def run_step(call: StageCall, number: int | None = None, title: str = "") -> Non
         console.warning(f"stopped in {name}; the same command continues from there")
         raise SessionEnded(code)
     if code:
-        console.error(f"quickstart ends here: {name} ended with {code} ({EXIT_MEANINGS.get(code, 'unknown')})")
-        console.info("next: fix the problem above, then start quickstart again; what is done is not done twice")
+        console.error(
+            f"quickstart ends here: {name} ended with {code} ({EXIT_MEANINGS.get(code, 'unknown')})"
+        )
+        console.info(
+            "next: fix the problem above, then start quickstart again; what is done is not done twice"
+        )
         raise SessionEnded(code)
 
 

@@ -1,4 +1,6 @@
-"""The report of a batch: its table, the curves of all experiments, what differs, and each run's figures. One file."""
+"""The report of a batch: its table, the curves of all experiments, what differs, and each run's
+figures. One file.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,21 @@ def of_batch(file: Path) -> tuple[Path, str]:
     """Return the page's file, and the page.
 
     Raises:
-        NotFoundError: no such file, or none of its experiments was ever begun (66). ConfigError: the file is wrong (78).
+        NotFoundError: no such file, or none of its experiments was ever begun (66). ConfigError:
+            the file is wrong (78).
     """
     if not file.is_file():
-        raise NotFoundError("no such batch file", where=str(file), todo="inv batch writes one to begin with")
+        raise NotFoundError(
+            "no such batch file", where=str(file), todo="inv batch writes one to begin with"
+        )
     parsed = read(file)
     folder = work.folder_of(file)
     rows = rows_of(parsed, expand(parsed, file), work.states(folder))
     begun = [row for row in rows if row.view.run.folder.is_dir()]
     if not begun:
-        raise NotFoundError("none of its experiments has started", where=str(file), todo=f"inv batch --file {file}")
+        raise NotFoundError(
+            "none of its experiments has started", where=str(file), todo=f"inv batch --file {file}"
+        )
     columns, cells, _ = screen_table(rows)
     page = html.page(
         f"Batch {file.stem}",
@@ -46,14 +53,22 @@ def of_batch(file: Path) -> tuple[Path, str]:
 
 
 def _ranking(metric: str, rows: list[SummaryRow]) -> html.Markup:
-    values = [(row.experiment.name, value) for row in rows if (value := row.value(metric)) is not None]
-    return bars(f"{metric} after training", values) if values and metric != "name" else html.Markup("")
+    values = [
+        (row.experiment.name, value) for row in rows if (value := row.value(metric)) is not None
+    ]
+    return (
+        bars(f"{metric} after training", values) if values and metric != "name" else html.Markup("")
+    )
 
 
 def _curves(begun: list[SummaryRow]) -> list[html.Markup]:
     found = [compare.pictures([row.view for row in begun[:_CURVES]])]
     if len(begun) > _CURVES:
-        found.append(html.paragraph(f"The first {_CURVES} of the table; inv runs.compare draws others.", soft=True))
+        found.append(
+            html.paragraph(
+                f"The first {_CURVES} of the table; inv runs.compare draws others.", soft=True
+            )
+        )
     return found
 
 
@@ -68,9 +83,17 @@ def _differences(begun: list[SummaryRow]) -> list[html.Markup]:
 
 def _one(row: SummaryRow) -> html.Markup:
     view = row.view
-    inside = [*parts.notices(view), parts.figures(view), parts.training_curves(view), *parts.evaluation(view)]
+    inside = [
+        *parts.notices(view),
+        parts.figures(view),
+        parts.training_curves(view),
+        *parts.evaluation(view),
+    ]
     return html.details(
-        row.experiment.name, html.paragraph(parts.lead(view)), *inside, *parts.answers_side_by_side(view)
+        row.experiment.name,
+        html.paragraph(parts.lead(view)),
+        *inside,
+        *parts.answers_side_by_side(view),
     )
 
 

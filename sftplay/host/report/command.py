@@ -1,4 +1,6 @@
-"""`inv report RUN` and `inv report --batch FILE`: one HTML file with everything a person wants to see, or to show."""
+"""`inv report RUN` and `inv report --batch FILE`: one HTML file with everything a person wants to
+see, or to show.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,14 @@ def write(run: str | None, *, batch: str | None = None, output: str | None = Non
         output: the file; default: report.html in the folder of the run or batch.
 
     Raises:
-        UsageError: none or both of them (2). NotFoundError: no such run, or the batch was never run (66).
+        UsageError: none or both of them (2). NotFoundError: no such run, or the batch was never run
+            (66).
     """
     if (run is None) == (batch is None):
-        raise UsageError("a report is of one run or of one batch", todo="inv report RUN, or inv report --batch FILE")
+        raise UsageError(
+            "a report is of one run or of one batch",
+            todo="inv report RUN, or inv report --batch FILE",
+        )
     if run is not None:
         view = require_run(run)
         path, text = view.run.folder / "report.html", of_run(view)

@@ -1,4 +1,7 @@
-"""The report's part about data: what came in, what was left out and why, how long the rows are. From the run's own data.json."""
+"""The report's part about data: what came in, what was left out and why, how long the rows are.
+
+From the run's own data.json.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,22 @@ def data_page(view: RunView) -> Iterator[html.Markup]:
         record = json.loads(view.run.data_record.read_bytes())
         assert isinstance(record, dict)
     except FileNotFoundError:
-        yield html.paragraph("This run has no data.json: it began before sftplay kept one, or never began.", soft=True)
+        yield html.paragraph(
+            "This run has no data.json: it began before sftplay kept one, or never began.",
+            soft=True,
+        )
         return
     except (OSError, ValueError, AssertionError):
         yield html.notice("bad", "data.json can't be read.")
         return
-    report, tokenized = _mapping(record, "report"), _mapping(_mapping(_mapping(record, "stages"), "tokenize"), "facts")
+    report, tokenized = (
+        _mapping(record, "report"),
+        _mapping(_mapping(_mapping(record, "stages"), "tokenize"), "facts"),
+    )
     if not report:
-        yield html.paragraph("The rows were made by hand: there is no report of what they were made from.", soft=True)
+        yield html.paragraph(
+            "The rows were made by hand: there is no report of what they were made from.", soft=True
+        )
     yield html.tiles(_tiles(report, tokenized))
     lengths = _lengths(record)
     limit = number_in(tokenized, "max_length")
@@ -44,12 +55,18 @@ def data_page(view: RunView) -> Iterator[html.Markup]:
     ]
     rejected = _mapping(report, "rejected")
     tables = (
-        [html.table(["why rows were set aside", "rows"], [[k, f"{v:,}"] for k, v in rejected.items()])]
+        [
+            html.table(
+                ["why rows were set aside", "rows"], [[k, f"{v:,}"] for k, v in rejected.items()]
+            )
+        ]
         if rejected
         else []
     )
     tables += _characters(report)
-    yield html.side_by_side(*charts, html.element("div", *tables, html.facts(_settings(record, report, tokenized))))
+    yield html.side_by_side(
+        *charts, html.element("div", *tables, html.facts(_settings(record, report, tokenized)))
+    )
     files = report.get("files")
     if isinstance(files, list) and files:
         rows = [
@@ -59,21 +76,38 @@ def data_page(view: RunView) -> Iterator[html.Markup]:
         ]  # fmt: skip
         more = f", the first {_FILES} of {len(files):,}" if len(files) > _FILES else ""
         yield html.details(
-            f"Files ({len(files):,}{more})", html.table(["file", "rows", "rejected", "duplicates", "format"], rows)
+            f"Files ({len(files):,}{more})",
+            html.table(["file", "rows", "rejected", "duplicates", "format"], rows),
         )
 
 
-def _tiles(report: Mapping[str, Any], tokenized: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _tiles(
+    report: Mapping[str, Any], tokenized: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
     rows = _mapping(report, "rows")
-    for key, title in (("in", "rows read"), ("rejected", "set aside"), ("duplicates", "exact duplicates")):
+    for key, title in (
+        ("in", "rows read"),
+        ("rejected", "set aside"),
+        ("duplicates", "exact duplicates"),
+    ):
         value = number_in(rows, key)
         total = number_in(rows, "in")
         if value is not None:
-            yield title, f"{value:,.0f}", f"{100 * value / total:.1f}%" if total and key != "in" else ""
+            yield (
+                title,
+                f"{value:,.0f}",
+                f"{100 * value / total:.1f}%" if total and key != "in" else "",
+            )
     splits = _mapping(tokenized, "rows") or _mapping(report, "splits")
-    for split, count in sorted(splits.items(), key=lambda item: SPLITS.index(item[0]) if item[0] in SPLITS else 9):
+    for split, count in sorted(
+        splits.items(), key=lambda item: SPLITS.index(item[0]) if item[0] in SPLITS else 9
+    ):
         yield f"{split} rows", f"{count:,}" if isinstance(count, int) else str(count), ""
-    for key, title in (("too_long", "too long"), ("truncated", "cut"), ("dropped", "dropped for length")):
+    for key, title in (
+        ("too_long", "too long"),
+        ("truncated", "cut"),
+        ("dropped", "dropped for length"),
+    ):
         value = number_in(tokenized, key)
         if value is not None:
             yield title, f"{value:,.0f}", ""
@@ -101,7 +135,13 @@ def _characters(report: Mapping[str, Any]) -> list[html.Markup]:
     measured = _mapping(report, "characters")
     names = ("min", "p50", "p90", "p99", "max")
     rows = [
-        [which, *("" if (value := number_in(quantiles, name)) is None else f"{value:,.0f}" for name in names)]
+        [
+            which,
+            *(
+                "" if (value := number_in(quantiles, name)) is None else f"{value:,.0f}"
+                for name in names
+            ),
+        ]
         for which, quantiles in measured.items()
     ]
     return [html.table(["characters", *names], rows)] if rows else []

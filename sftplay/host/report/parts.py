@@ -1,4 +1,7 @@
-"""The parts of a run's report. Each takes the run as it was found, and says so where something is missing."""
+"""The parts of a run's report.
+
+Each takes the run as it was found, and says so where something is missing.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +48,19 @@ __all__ = [
 def lead(view: RunView) -> html.Markup:
     """Return a sentence about what was trained."""
     stamp = view.stamp
-    what = [f"{stamp.get('base_model', 'an unknown model')}, {stamp.get('tuning_method', 'method unknown')}"]
+    what = [
+        f"{stamp.get('base_model', 'an unknown model')}, {stamp.get('tuning_method', 'method unknown')}"
+    ]
     what += [f"backend {view.backend}"] if view.backend else []
     what += [f"on {stamp['device']}"] if stamp.get("device") else []
     what += [f"begun {view.began:%Y-%m-%d %H:%M} UTC"] if view.began else []
-    return html.join([html.mark("good" if view.state == "finished" else "warn", view.state), ": ", "; ".join(what)])
+    return html.join(
+        [
+            html.mark("good" if view.state == "finished" else "warn", view.state),
+            ": ",
+            "; ".join(what),
+        ]
+    )
 
 
 def notices(view: RunView) -> Iterator[html.Markup]:
@@ -57,9 +68,13 @@ def notices(view: RunView) -> Iterator[html.Markup]:
     fallback = view.stamp.get("fallback")
     if isinstance(fallback, Mapping):
         said = f"Asked for {view.stamp.get('requested_backend')}, trained with {view.stamp.get('backend')}: "
-        yield html.notice("warn", said, html.code(fallback.get("reason")), f" ({fallback.get('message')})")
+        yield html.notice(
+            "warn", said, html.code(fallback.get("reason")), f" ({fallback.get('message')})"
+        )
     if view.state in ("interrupted", "cut off"):
-        yield html.notice("warn", "Not finished. To go on: ", html.code(f"inv train --run {view.name} --resume"))
+        yield html.notice(
+            "warn", "Not finished. To go on: ", html.code(f"inv train --run {view.name} --resume")
+        )
     if view.state in ("failed", "damaged"):
         yield html.notice("bad", f"This run is {view.state}.")
     if view.problems:
@@ -73,7 +88,9 @@ def figures(view: RunView) -> html.Markup:
         items.append(("loss on val", f"{view.val_loss:.3f}", "while training, the best"))
     first = number_in(record, "first_loss")
     if view.loss is not None:
-        items.append(("training loss", f"{view.loss:.3f}", "" if first is None else f"from {first:.3f}"))
+        items.append(
+            ("training loss", f"{view.loss:.3f}", "" if first is None else f"from {first:.3f}")
+        )
     rouge = view.metric("rouge_l")
     if rouge:
         items.append(("ROUGE-L", f"{rouge[2]:.1f}", f"{rouge[1]:.1f} before training ({rouge[0]})"))
@@ -95,9 +112,15 @@ def training_curves(view: RunView) -> html.Markup:
     counted = found[-1]
     loss = counted.of("loss")
     smooth = 0.9 if len(loss) >= _SMOOTHED_FROM else 0.0
-    charts = [line_chart("Training loss", [Series("training", loss)], y="nats per token", smooth=smooth)]
+    charts = [
+        line_chart("Training loss", [Series("training", loss)], y="nats per token", smooth=smooth)
+    ]
     val = counted.of("eval_loss")
-    charts += [line_chart("Loss on the val split", [Series("val", val)], y="nats per token")] if len(val) > 1 else []
+    charts += (
+        [line_chart("Loss on the val split", [Series("val", val)], y="nats per token")]
+        if len(val) > 1
+        else []
+    )
     for name, title, unit, scale in (
         ("learning_rate", "Learning rate", "", 1.0),
         ("grad_norm", "Norm of the gradient before clipping", "", 1.0),
@@ -106,10 +129,18 @@ def training_curves(view: RunView) -> html.Markup:
     ):
         points = [(step, value * scale) for step, value in counted.of(name)]
         if points:
-            charts.append(line_chart(title, [Series(title, points)], y=unit, zero=name != "grad_norm"))
+            charts.append(
+                line_chart(title, [Series(title, points)], y=unit, zero=name != "grad_norm")
+            )
     notes = [f"Attempt {counted.attempt.name}."] if len(view.run.attempts()) > 1 else []
-    notes += [f"{counted.unreadable} torn lines in steps.jsonl are left out."] if counted.unreadable else []
-    return html.join([html.side_by_side(*charts), html.paragraph(" ".join(notes), soft=True) if notes else ""])
+    notes += (
+        [f"{counted.unreadable} torn lines in steps.jsonl are left out."]
+        if counted.unreadable
+        else []
+    )
+    return html.join(
+        [html.side_by_side(*charts), html.paragraph(" ".join(notes), soft=True) if notes else ""]
+    )
 
 
 def evaluation(view: RunView) -> Iterator[html.Markup]:
@@ -118,15 +149,27 @@ def evaluation(view: RunView) -> Iterator[html.Markup]:
         yield html.paragraph("Not evaluated yet: ", html.code(f"inv eval --run {view.name}"))
     for split, record in sorted(view.metrics.items()):
         order = [*_TITLES]
-        found = sorted(metric_rows(record), key=lambda row: order.index(row[0]) if row[0] in order else len(order))
-        rows = [[_TITLES.get(name, name), base, tuned, _judged(name, change)] for name, base, tuned, change in found]
+        found = sorted(
+            metric_rows(record),
+            key=lambda row: order.index(row[0]) if row[0] in order else len(order),
+        )
+        rows = [
+            [_TITLES.get(name, name), base, tuned, _judged(name, change)]
+            for name, base, tuned, change in found
+        ]
         counted = record.get("rows")
-        number = sum(n for n in counted.values() if isinstance(n, int)) if isinstance(counted, Mapping) else None
+        number = (
+            sum(n for n in counted.values() if isinstance(n, int))
+            if isinstance(counted, Mapping)
+            else None
+        )
         caption = f"{split} split" + (f", {number:,} rows" if number else "")
         yield html.table(["metric", "base", "tuned", "difference"], rows, caption=caption)
         changed = record.get("data_changed_since_training")
         if changed:
-            yield html.notice("warn", "The data is not that of the training:", html.bullets(changed))
+            yield html.notice(
+                "warn", "The data is not that of the training:", html.bullets(changed)
+            )
 
 
 def _judged(name: str, difference: str) -> html.Markup:
@@ -135,20 +178,31 @@ def _judged(name: str, difference: str) -> html.Markup:
         better = float(difference) * (-1 if name in _LOWER_IS_BETTER else 1)
     except ValueError:
         return html.text(difference)
-    return html.text(difference) if not better else html.mark("good" if better > 0 else "bad", difference)
+    return (
+        html.text(difference)
+        if not better
+        else html.mark("good" if better > 0 else "bad", difference)
+    )
 
 
 def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
     """Ten prompts, the answer of the base, of the tuned model, and the wanted one."""
     split = next(
-        (name for name in ("val", "test", *view.metrics) if (view.run.eval(name) / "samples.jsonl").is_file()), None
+        (
+            name
+            for name in ("val", "test", *view.metrics)
+            if (view.run.eval(name) / "samples.jsonl").is_file()
+        ),
+        None,
     )
     if split is None:
         yield html.paragraph("None yet: they come with an evaluation.", soft=True)
         return
     torn = 0
     samples: list[dict[str, str]] = []
-    with open(view.run.eval(split) / "samples.jsonl", encoding="utf-8", errors="replace", newline="\n") as lines:
+    with open(
+        view.run.eval(split) / "samples.jsonl", encoding="utf-8", errors="replace", newline="\n"
+    ) as lines:
         for line in islice(lines, 4 * ANSWERS):
             sample = _sample(line)
             torn += sample is None
@@ -162,7 +216,9 @@ def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
         yield html.side_by_side(
             *(
                 html.element(
-                    "div", html.paragraph(title, soft=True), html.preformatted(_shortened(sample[key], LONGEST))
+                    "div",
+                    html.paragraph(title, soft=True),
+                    html.preformatted(_shortened(sample[key], LONGEST)),
                 )
                 for title, key in (("Before training", "base"), ("After training", "tuned"))
             )
@@ -185,14 +241,18 @@ def provenance(view: RunView) -> Iterator[html.Markup]:
         shown: list[tuple[Any, Any]] = [(key, value) for key, value in pairs if value]
         if shown:
             yield html.details(
-                heading[:1].upper() + heading[1:], html.facts(shown), opened=heading == "what trained it"
+                heading[:1].upper() + heading[1:],
+                html.facts(shown),
+                opened=heading == "what trained it",
             )
     if view.run.config.is_file():
         config = view.run.config.read_bytes().decode("utf-8", "replace")
         yield html.details("Config, as it was resolved", html.preformatted(config))
     if view.events:
         lines = [event_line(event) for event in view.events[-200:]]
-        yield html.details(f"History ({len(view.events)} events)", html.preformatted("\n".join(lines)))
+        yield html.details(
+            f"History ({len(view.events)} events)", html.preformatted("\n".join(lines))
+        )
 
 
 def made_by() -> str:

@@ -1,4 +1,7 @@
-"""Remove what sftplay made: generated data, with `--runs` the runs, with `--envs` the environments. Never data/raw."""
+"""Remove what sftplay made: generated data, with `--runs` the runs, with `--envs` the environments.
+
+Never data/raw.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
     """Show what would go with its size, ask, remove.
 
     Args:
-        runs: the run folders in outputs/ too. A run that a process holds is left alone, with a line.
+        runs: the run folders in outputs/ too. A run that a process holds is left alone, with a
+            line.
         envs: the environments in .envs/ too.
         yes: do not ask.
 
@@ -53,7 +57,8 @@ def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
         0: what is in use and therefore left is no failure.
 
     Raises:
-        UsageError: nobody can be asked and `yes` was not given (2). PermissionDeniedError: not ours (77).
+        UsageError: nobody can be asked and `yes` was not given (2). PermissionDeniedError: not ours
+            (77).
     """
     found = list(_find(runs=runs, envs=envs))
     if not found:
@@ -61,9 +66,15 @@ def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
         return 0
     width = max(len(str(item.path)) for item in found)
     for item in found:
-        note = f"   (link: only the link goes, not {item.path.readlink()})" if item.path.is_symlink() else ""
+        note = (
+            f"   (link: only the link goes, not {item.path.readlink()})"
+            if item.path.is_symlink()
+            else ""
+        )
         console.info(f"{item.path!s:{width}}  {human_size(item.size):>9}{note}")
-    console.info(f"together {human_size(sum(item.size for item in found))}; data/raw stays{_not_asked_for(runs, envs)}")
+    console.info(
+        f"together {human_size(sum(item.size for item in found))}; data/raw stays{_not_asked_for(runs, envs)}"
+    )
     if not yes and not _agreed():
         console.info("nothing was removed")
         return 0
@@ -72,13 +83,20 @@ def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
 
 
 def _not_asked_for(runs: bool, envs: bool) -> str:
-    left = [what for what, asked in (("--runs: the runs", runs), ("--envs: the environments", envs)) if not asked]
+    left = [
+        what
+        for what, asked in (("--runs: the runs", runs), ("--envs: the environments", envs))
+        if not asked
+    ]
     return f" ({', '.join(left)} too)" if left else ""
 
 
 def _agreed() -> bool:
     if not prompt.can_ask():
-        raise UsageError("nothing was removed: there is no terminal to ask on", todo="the same command with --yes")
+        raise UsageError(
+            "nothing was removed: there is no terminal to ask on",
+            todo="the same command with --yes",
+        )
     return prompt.ask_yes_no("Remove these?", default=False)
 
 
@@ -87,8 +105,13 @@ def _find(*, runs: bool, envs: bool) -> Iterator[Removal]:
     for path in _inside(DATA):
         if path.name in DATA_FOLDERS and not path.is_symlink():
             parts = _inside(path)
-            yield from [_doomed(path, path / ".lock", parts=parts, readers=readers)] if parts else []
-        elif path.name.startswith(tuple(f"{kind}_" for kind in DATA_FOLDERS)) or path.name in DATA_FOLDERS:
+            yield from (
+                [_doomed(path, path / ".lock", parts=parts, readers=readers)] if parts else []
+            )
+        elif (
+            path.name.startswith(tuple(f"{kind}_" for kind in DATA_FOLDERS))
+            or path.name in DATA_FOLDERS
+        ):
             yield _doomed(path, path / ".lock", readers=readers)
     for path in _inside(OUTPUTS) if runs else ():
         run = Run(path.name)
@@ -104,10 +127,14 @@ def _inside(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") or p.name.startswith(TMP_PREFIX))
+    return sorted(
+        p for p in folder.iterdir() if not p.name.startswith(".") or p.name.startswith(TMP_PREFIX)
+    )
 
 
-def _doomed(path: Path, *locks: Path, parts: Sequence[Path] = (), readers: tuple[Run, ...] = ()) -> Removal:
+def _doomed(
+    path: Path, *locks: Path, parts: Sequence[Path] = (), readers: tuple[Run, ...] = ()
+) -> Removal:
     """A lock file that is not there was never held, and one behind a link is not ours to touch."""
     usable = tuple(lock for lock in locks if lock.is_file() and not path.is_symlink())
     what = tuple(parts) or (path,)
@@ -140,7 +167,10 @@ def remove(item: Removal) -> int:
 
 
 def delete(path: Path) -> None:
-    """Remove a file, a link or a folder. A folder gets another name first, so that a half-removed run is never taken for a run."""
+    """Remove a file, a link or a folder.
+
+    A folder gets another name first, so that a half-removed run is never taken for a run.
+    """
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return

@@ -1,4 +1,6 @@
-"""`inv runs.compare A B …`: what differs between runs in config and stamp, their metrics side by side, their curves in one picture."""
+"""`inv runs.compare A B …`: what differs between runs in config and stamp, their metrics side by
+side, their curves in one picture.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def compare(names: Sequence[str], output: str | None = None) -> None:
         UsageError: fewer than two runs, or one twice (2).
     """
     if len(names) < 2 or len(set(names)) < len(names):
-        raise UsageError("name two or more different runs", todo="inv runs.compare A B; inv runs lists them")
+        raise UsageError(
+            "name two or more different runs", todo="inv runs.compare A B; inv runs lists them"
+        )
     views = [require_run(name) for name in names]
     out = Console(highlight=False)
     for heading, rows in (("outcome", outcome(views)), ("different", differences(views))):
@@ -70,12 +74,17 @@ def outcome(views: Sequence[RunView]) -> list[list[str]]:
         ["tokens/s", *(decimals(view.record.get("tokens_per_second"), ",.0f") for view in views)],
         ["time", *("" if view.seconds is None else show_duration(view.seconds) for view in views)],
     ]
-    rows += [[title, *(before_after(view, name, ".2f") for view in views)] for name, title in METRICS.items()]
+    rows += [
+        [title, *(before_after(view, name, ".2f") for view in views)]
+        for name, title in METRICS.items()
+    ]
     return [row for row in rows if any(row[1:])]
 
 
 def differences(views: Sequence[RunView]) -> list[list[str]]:
-    """Every key of config and stamp that is not the same in all runs; what the config says is not said again by the stamp."""
+    """Every key of config and stamp that is not the same in all runs; what the config says is not
+    said again by the stamp.
+    """
     configs = [flat(read_config(view)) | _style(view) for view in views]
     stamps = [flat(view.stamp) for view in views]
     rows = _unlike([{key: v for key, v in one.items() if key != "run.name"} for one in configs])
@@ -87,7 +96,9 @@ def differences(views: Sequence[RunView]) -> list[list[str]]:
 
 
 def _style(view: RunView) -> dict[str, str]:
-    """The style that the data has, also where an option of the style stage gave it and the config knows nothing of it."""
+    """The style that the data has, also where an option of the style stage gave it and the config
+    knows nothing of it.
+    """
     if "style" not in view.record:
         return {}
     style = view.record["style"]
@@ -101,7 +112,9 @@ def _unlike(sides: Sequence[Mapping[str, str]]) -> list[list[str]]:
 
 
 def read_config(view: RunView) -> dict[str, Any]:
-    """The run's resolved config as plain values; {} where it can't be read (the list of problems says so)."""
+    """The run's resolved config as plain values; {} where it can't be read (the list of problems
+    says so).
+    """
     try:
         value = yaml.safe_load(view.run.config.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -113,7 +126,11 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested values as `section.key` → text."""
     found: dict[str, str] = {}
     for key, value in values.items():
-        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": shown(value)})
+        found.update(
+            flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": shown(value)}
+        )
     return found
 
 
@@ -125,7 +142,11 @@ def pictures(views: Sequence[RunView]) -> html.Markup:
         drawn = [one for one in series if one.points]
         if drawn:
             charts.append(line_chart(title, drawn, y="nats per token"))
-    return html.side_by_side(*charts) if charts else html.paragraph("No run has logged a point yet.", soft=True)
+    return (
+        html.side_by_side(*charts)
+        if charts
+        else html.paragraph("No run has logged a point yet.", soft=True)
+    )
 
 
 def page(views: Sequence[RunView]) -> str:

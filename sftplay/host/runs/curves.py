@@ -13,7 +13,8 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class AttemptCurves:
-    """Points of one attempt, by rising step; a resumed run repeated some steps, their last value counts.
+    """Points of one attempt, by rising step; a resumed run repeated some steps, their last value
+    counts.
 
     Attributes:
         values: step → what was logged there.
@@ -36,7 +37,11 @@ def read(run: Run) -> list[AttemptCurves]:
 
 
 def read_attempt(attempt: Attempt) -> AttemptCurves:
-    """One attempt's curves. A step that was trained again takes the place of what came after it, too: those steps are undone."""
+    """One attempt's curves.
+
+    A step that was trained again takes the place of what came after it, too: those steps are
+    undone.
+    """
     values: dict[int, dict[str, float]] = {}
     unreadable, last = 0, -1
     try:
@@ -59,7 +64,9 @@ def read_attempt(attempt: Attempt) -> AttemptCurves:
 def _point(line: bytes) -> dict[str, float] | None:
     try:
         value = json.loads(line)
-        numbers = {key: float(item) for key, item in value.items() if isinstance(item, (int, float))}
+        numbers = {
+            key: float(item) for key, item in value.items() if isinstance(item, (int, float))
+        }
     except (ValueError, AttributeError):
         return None
     return numbers if "step" in numbers else None

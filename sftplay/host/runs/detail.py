@@ -35,7 +35,9 @@ def show(name: str) -> None:
     for split, record in sorted(view.metrics.items()):
         out.print(Text(f"\nevaluation on {split}", style="bold"))
         print_table(
-            ("metric", "base", "tuned", "difference"), list(metric_rows(record)), ("base", "tuned", "difference")
+            ("metric", "base", "tuned", "difference"),
+            list(metric_rows(record)),
+            ("base", "tuned", "difference"),
         )
     if view.events:
         out.print(Text("\nhistory", style="bold"))
@@ -59,9 +61,18 @@ def sections(view: RunView) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         [
             ("backend", view.backend),
             ("handed over", _fallback(fallback) if isinstance(fallback, Mapping) else ""),
-            *((key, shown(stamp.get(key))) for key in ("base_model", "revision", "tuning_method", "quantization")),
-            ("precision", f"{stamp.get('precision', '')} {_in_brackets(stamp.get('precision_reason'))}".strip()),
-            *((key, shown(stamp.get(key))) for key in ("attention", "device", "stack", "image_digest", "lora")),
+            *(
+                (key, shown(stamp.get(key)))
+                for key in ("base_model", "revision", "tuning_method", "quantization")
+            ),
+            (
+                "precision",
+                f"{stamp.get('precision', '')} {_in_brackets(stamp.get('precision_reason'))}".strip(),
+            ),
+            *(
+                (key, shown(stamp.get(key)))
+                for key in ("attention", "device", "stack", "image_digest", "lora")
+            ),
             ("init_adapter", shown(stamp.get("init_adapter"))),
             ("optimization", shown(stamp.get("optimization"))),
         ],
@@ -69,14 +80,24 @@ def sections(view: RunView) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield (
         "settings that were in force",
         [
-            (key, shown(value).removeprefix("OptimizerNames.").lower() if key == "optimizer" else shown(value))
+            (
+                key,
+                shown(value).removeprefix("OptimizerNames.").lower()
+                if key == "optimizer"
+                else shown(value),
+            )
             for key, value in (effective or {}).items()
         ],
     )
     hashes = ("weights_hash", "data_hash", "template_hash", "lock_hash", "environment_hash")
     yield "what it was made from", [(key, shown(stamp.get(key))) for key in hashes]
     versions = stamp.get("versions")
-    yield "versions", [(key, str(value)) for key, value in versions.items()] if isinstance(versions, Mapping) else []
+    yield (
+        "versions",
+        [(key, str(value)) for key, value in versions.items()]
+        if isinstance(versions, Mapping)
+        else [],
+    )
 
 
 def _outcome(view: RunView) -> Iterator[tuple[str, str]]:
@@ -115,7 +136,12 @@ def metric_rows(record: Mapping[str, Any]) -> Iterator[list[str]]:
     metrics = record.get("metrics")
     for name, values in metrics.items() if isinstance(metrics, Mapping) else ():
         try:
-            yield [name, f"{values['base']:.3f}", f"{values['tuned']:.3f}", f"{values['difference']:+.3f}"]
+            yield [
+                name,
+                f"{values['base']:.3f}",
+                f"{values['tuned']:.3f}",
+                f"{values['difference']:+.3f}",
+            ]
         except (KeyError, TypeError, ValueError):
             yield [name, "?", "?", "?"]
 
@@ -124,7 +150,11 @@ def event_line(event: Mapping[str, Any]) -> str:
     """An event for people: time, kind, and what it says."""
     if event.get("event") == "unreadable":
         return f"not readable: {event.get('line', '')}"
-    rest = {key: value for key, value in event.items() if key not in ("time", "event") and value is not None}
+    rest = {
+        key: value
+        for key, value in event.items()
+        if key not in ("time", "event") and value is not None
+    }
     said = "  ".join(f"{key} {value}" for key, value in rest.items())
     return f"{str(event.get('time', ''))[:19].replace('T', ' ')}  {event.get('event', '?')!s:12}  {said}"
 
@@ -142,11 +172,19 @@ def shown(value: Any) -> str:
     """A value of a stamp as text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return (
+        ""
+        if value is None
+        else value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _fallback(fallback: Mapping[str, Any]) -> str:
-    return f"from {fallback.get('from_attempt')}: {fallback.get('reason')} ({fallback.get('message')})"
+    return (
+        f"from {fallback.get('from_attempt')}: {fallback.get('reason')} ({fallback.get('message')})"
+    )
 
 
 def _fall(first: Any, last: float | None) -> str:

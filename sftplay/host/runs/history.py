@@ -1,4 +1,6 @@
-"""Which run a repeated start means: one that goes on, one that has ended on the same data, or the next free name."""
+"""Which run a repeated start means: one that goes on, one that has ended on the same data, or the
+next free name.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ class MatchingRun:
     """A run and how to go on with it.
 
     Attributes:
-        state: `new` has nothing yet, `running` is being trained now, `interrupted` can be resumed, `finished` holds weights.
+        state: `new` has nothing yet, `running` is being trained now, `interrupted` can be resumed,
+            `finished` holds weights.
         resume: train it with --resume; a running one as it was started, so that it is watched.
     """
 
@@ -33,7 +36,8 @@ class MatchingRun:
 def find_run(settings: Settings, data_hash: str) -> MatchingRun:
     """The run that these settings on this data have made, else the first name that is free.
 
-    Looks at <name>, <name>-2, <name>-3 … A run whose files can't be read is passed over, never touched.
+    Looks at <name>, <name>-2, <name>-3 … A run whose files can't be read is passed over, never
+    touched.
 
     Args:
         data_hash: hash of the tokenized train split, as backend.json has it.
@@ -52,7 +56,11 @@ def _state(run: Run) -> MatchingRun:
     if is_held(run.launch_lock):
         start = records.newest(run.launch)
         return MatchingRun(run, "running", resume=bool(start and "--resume" in start.argv))
-    return MatchingRun(run, "finished") if run.tuned() else MatchingRun(run, "interrupted", resume=True)
+    return (
+        MatchingRun(run, "finished")
+        if run.tuned()
+        else MatchingRun(run, "interrupted", resume=True)
+    )
 
 
 def _is_of(run: Run, settings: Settings, data_hash: str) -> bool:

@@ -1,4 +1,7 @@
-"""`inv status` and `inv logs RUN`: what runs now, from any terminal. Read from the run folders alone; nothing is disturbed."""
+"""`inv status` and `inv logs RUN`: what runs now, from any terminal.
+
+Read from the run folders alone; nothing is disturbed.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,9 @@ def _training(view: RunView) -> list[str | Text]:
 
 def time_left(progress: dict[str, Any], now: float) -> str:
     """Remaining steps at the speed of the last ones, less the time since the last look. Pure."""
-    step, steps, pace, at = (number_in(progress, key) for key in ("step", "steps", "seconds_per_step", "time"))
+    step, steps, pace, at = (
+        number_in(progress, key) for key in ("step", "steps", "seconds_per_step", "time")
+    )
     if step is None or steps is None or pace is None or at is None:
         return ""
     return show_duration(max(0.0, (steps - step) * pace - (now - at)))
@@ -99,11 +104,17 @@ def _other_stages() -> Iterator[list[str | Text]]:
 
 
 def _source(run: Run) -> Path | None:
-    """The log of the newest attempt; before there is one, what the launcher's newest start has printed."""
+    """The log of the newest attempt; before there is one, what the launcher's newest start has
+    printed.
+    """
     start = _newest_start(run)
     output = records.output_file(run.launch, start) if start else None
     logs = [attempt.log for attempt in run.attempts() if attempt.log.is_file()]
-    if logs and (output is None or not output.is_file() or output.stat().st_mtime <= logs[-1].stat().st_mtime + 1):
+    if logs and (
+        output is None
+        or not output.is_file()
+        or output.stat().st_mtime <= logs[-1].stat().st_mtime + 1
+    ):
         return logs[-1]
     return output if output is not None and output.is_file() else logs[-1] if logs else None
 
@@ -128,7 +139,8 @@ def last_line(path: Path) -> str:
 
 
 def logs(name: str, *, follow: bool = False) -> int:
-    """Print a run's log on stdout; with `follow` its end, and then what comes, until the training ends.
+    """Print a run's log on stdout; with `follow` its end, and then what comes, until the training
+    ends.
 
     Raises:
         NotFoundError: no such run, or nothing was logged yet (66).
@@ -136,7 +148,9 @@ def logs(name: str, *, follow: bool = False) -> int:
     view = require_run(name)
     source = _source(view.run)
     if source is None and not (follow and view.state == "running"):
-        raise NotFoundError("this run has no log yet", where=str(view.run.folder), todo=f"inv runs.show {name}")
+        raise NotFoundError(
+            "this run has no log yet", where=str(view.run.folder), todo=f"inv runs.show {name}"
+        )
     if not follow:
         assert source is not None
         console.result(settled(source.read_bytes()), end="")

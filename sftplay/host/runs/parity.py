@@ -26,19 +26,25 @@ def compare_stacks(
     """Train `steps` steps in each stack, compare them, and write parity.json.
 
     Args:
-        stacks: two names with a comma between them; the same one twice shows how much one stack differs from itself.
-        runners: `local` (environments of this machine) or `docker` (images), for both; or one for each, with a comma.
+        stacks: two names with a comma between them; the same one twice shows how much one stack
+            differs from itself.
+        runners: `local` (environments of this machine) or `docker` (images), for both; or one for
+            each, with a comma.
 
     Returns:
         0, or the code of the training that failed.
 
     Raises:
-        UsageError: not two known stacks, or no such runner (2). MachineError: no engine, or no image (69).
+        UsageError: not two known stacks, or no such runner (2). MachineError: no engine, or no
+            image (69).
         RefusedError: they do not train alike (76).
     """
     names = [name.strip() for name in stacks.split(",")]
     if len(names) != 2 or not set(names) <= set(STACKS):
-        raise UsageError(f"--stacks requires two of {', '.join(STACKS)}, got {stacks!r}", todo="--stacks bnb,unsloth")
+        raise UsageError(
+            f"--stacks requires two of {', '.join(STACKS)}, got {stacks!r}",
+            todo="--stacks bnb,unsloth",
+        )
     places = [name.strip() for name in runners.split(",")]
     places = places * 2 if len(places) == 1 else places
     if len(places) != 2 or not set(places) <= set(RUNNERS):
@@ -70,13 +76,17 @@ def compare_stacks(
     return code
 
 
-def _train(stack: str, runner: str, run: Run, steps: int, config: str | None, overrides: Sequence[str]) -> int:
+def _train(
+    stack: str, runner: str, run: Run, steps: int, config: str | None, overrides: Sequence[str]
+) -> int:
     backend = "unsloth" if stack == "unsloth" else "bnb"
     fixed = (
         f"backend={backend}", f"train.max_steps={steps}", "train.logging_steps=1", f"train.save_steps={steps}",
         "backend_fallback.enabled=false",
     )  # fmt: skip
-    return _run_stage(StageCall(BY_NAME["train"], config, run.name, (*overrides, *fixed)), stack, runner)
+    return _run_stage(
+        StageCall(BY_NAME["train"], config, run.name, (*overrides, *fixed)), stack, runner
+    )
 
 
 def _run_stage(call: StageCall, stack: str, runner: str) -> int:

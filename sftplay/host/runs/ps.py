@@ -66,10 +66,15 @@ def show() -> None:
         console.info("nothing of this project runs")
         return
     rows = [("what", "run", "runner", "stack", "since", "state", "where")]
-    rows += [(f.stage, f.run or "-", f.runner, f.stack or "-", f.since, _state(f), f.where) for f in found]
+    rows += [
+        (f.stage, f.run or "-", f.runner, f.stack or "-", f.since, _state(f), f.where)
+        for f in found
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        console.result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        console.result(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
     if any(f.watched is False for f in found):
         console.info(
             "next: the same inv train command watches a training again; inv stop RUN ends it with a checkpoint"
@@ -77,7 +82,8 @@ def show() -> None:
 
 
 def stop(runs: Sequence[str], *, everything: bool) -> int:
-    """Stop what works on these runs (a training with a checkpoint), or all that runs here. Returns the exit code.
+    """Stop what works on these runs (a training with a checkpoint), or all that runs here. Returns
+    the exit code.
 
     Raises:
         UsageError: which of several (2). NotFoundError: that run does not run (66).
@@ -99,7 +105,15 @@ def find_running(engine: Engine | None) -> Iterator[RunningItem]:
     yield from _local()
     board = tensorboard.ours()
     if board is not None:
-        yield RunningItem(BOARD, "", "local", "cpu", "", "running", f"process {board.process.pid}, port {board.port}")
+        yield RunningItem(
+            BOARD,
+            "",
+            "local",
+            "cpu",
+            "",
+            "running",
+            f"process {board.process.pid}, port {board.port}",
+        )
     if engine is not None:
         yield from _contained(engine)
 
@@ -110,7 +124,14 @@ def _local() -> Iterator[RunningItem]:
         start = records.newest(run.launch)
         if start is not None and start.runner == "local" and is_held(run.launch_lock):
             yield RunningItem(
-                "train", run.name, "local", start.stack, start.created, "running", "a supervised process", _watched(run)
+                "train",
+                run.name,
+                "local",
+                start.stack,
+                start.created,
+                "running",
+                "a supervised process",
+                _watched(run),
             )
 
 
@@ -134,17 +155,23 @@ def _contained(engine: Engine) -> Iterator[RunningItem]:
         )
 
 
-def _chosen(found: list[RunningItem], runs: Sequence[str], *, everything: bool) -> list[RunningItem]:
+def _chosen(
+    found: list[RunningItem], runs: Sequence[str], *, everything: bool
+) -> list[RunningItem]:
     if everything:
         return found
     stages = [one for one in found if one.stage != BOARD]
     if not runs and len(stages) > 1:
         names = ", ".join(one.name for one in stages)
-        raise UsageError(f"{len(stages)} things run here: {names}", todo="inv stop RUN, or inv stop --all")
+        raise UsageError(
+            f"{len(stages)} things run here: {names}", todo="inv stop RUN, or inv stop --all"
+        )
     for run in runs:
         if run not in [one.run for one in stages]:
             todo = "inv ps shows what does"
-            raise NotFoundError(f"nothing of the run {run} is running", where=str(Run(run).folder), todo=todo)
+            raise NotFoundError(
+                f"nothing of the run {run} is running", where=str(Run(run).folder), todo=todo
+            )
     return [one for one in stages if not runs or one.run in runs]
 
 
@@ -171,7 +198,9 @@ def _stop_container(engine: Engine, one: RunningItem) -> None:
     """A training is left for its launcher, or the next one, to harvest; anything else is removed."""
     start = records.newest(Run(one.run).launch) if one.stage == "train" and one.run else None
     if start is not None and one.state != "exited":
-        container_training.request_stop(engine, Run(one.run), start, one.container, kill=False).join()
+        container_training.request_stop(
+            engine, Run(one.run), start, one.container, kill=False
+        ).join()
     elif one.state == "running":
         container_stop.stop_soon(engine, one.container, 10).join()
     if start is None:
@@ -186,7 +215,11 @@ def _how(one: RunningItem) -> str:
     end = records.read_exit(run.launch, start) if run and start else None
     if end is None or end.code is None:
         return ""
-    return ", its checkpoint is written: inv train with --resume continues" if end.code == 85 else f" (code {end.code})"
+    return (
+        ", its checkpoint is written: inv train with --resume continues"
+        if end.code == 85
+        else f" (code {end.code})"
+    )
 
 
 def _state(one: RunningItem) -> str:

@@ -1,4 +1,7 @@
-"""`inv runs.rm RUN …`: remove runs, after a look and a question. A link is removed as a link; what it points to stays."""
+"""`inv runs.rm RUN …`: remove runs, after a look and a question.
+
+A link is removed as a link; what it points to stays.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ def run(names: Sequence[str], *, yes: bool = False) -> int:
         75 where a run was left because a process holds it.
 
     Raises:
-        UsageError: no names; or nobody can be asked and `yes` was not given (2). NotFoundError: no such run (66).
+        UsageError: no names; or nobody can be asked and `yes` was not given (2). NotFoundError: no
+            such run (66).
     """
     if not names:
         raise UsageError("which runs?", todo="inv runs.rm NAME …; inv runs lists them")
@@ -32,7 +36,11 @@ def run(names: Sequence[str], *, yes: bool = False) -> int:
         link = folder.is_symlink()
         note = f"link: only the link goes, not {folder.readlink()}" if link else view.state
         console.info(f"{folder}  {human_size(disk_size(folder))}  {note}")
-        locks = [lock for lock in (view.run.launch_lock, view.run.run_lock) if lock.is_file() and not link]
+        locks = [
+            lock
+            for lock in (view.run.launch_lock, view.run.run_lock)
+            if lock.is_file() and not link
+        ]
         doomed.append(Removal(folder, disk_size(folder), (folder,), tuple(locks)))
     if not yes and not _agreed(len(doomed)):
         console.info("nothing was removed")
@@ -48,7 +56,11 @@ def run(names: Sequence[str], *, yes: bool = False) -> int:
 
 def _agreed(count: int) -> bool:
     if not prompt.can_ask():
-        raise UsageError("nothing was removed: there is no terminal to ask on", todo="the same command with --yes")
+        raise UsageError(
+            "nothing was removed: there is no terminal to ask on",
+            todo="the same command with --yes",
+        )
     return prompt.ask_yes_no(
-        f"Remove {'this run' if count == 1 else f'these {count} runs'} with everything in it?", default=False
+        f"Remove {'this run' if count == 1 else f'these {count} runs'} with everything in it?",
+        default=False,
     )

@@ -1,7 +1,9 @@
-"""`inv replay RUN`: the same training again, from the run folder alone, and the proof that it came out the same.
+"""`inv replay RUN`: the same training again, from the run folder alone, and the proof that it came
+out the same.
 
-What the run stood on is checked first: config, template, data, model, lock. A changed byte is refused with the name of what changed.
-Then it is trained anew beside the old one, in the same runner, offline; the losses are compared, and on the CPU the weights.
+What the run stood on is checked first: config, template, data, model, lock. A changed byte is
+refused with the name of what changed. Then it is trained anew beside the old one, in the same
+runner, offline; the losses are compared, and on the CPU the weights.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ class ReplayComparison:
             return False
         if exact:
             return self.largest == 0 and all(self.files.values())
-        return all(abs(now - then) <= GPU_TOLERANCE * max(abs(then), 0.1) for _, then, now in self.points)
+        return all(
+            abs(now - then) <= GPU_TOLERANCE * max(abs(then), 0.1) for _, then, now in self.points
+        )
 
 
 def run(name: str, *, first: int | None = None) -> int:
@@ -83,7 +87,8 @@ def run(name: str, *, first: int | None = None) -> int:
         0 where it came out the same.
 
     Raises:
-        RefusedError: something that it stood on was changed (76). MachineError: this machine is of another kind (69).
+        RefusedError: something that it stood on was changed (76). MachineError: this machine is of
+            another kind (69).
     """
     view = require_run(name)
     stamp = read_stamp(view.run.stamp)
@@ -134,7 +139,10 @@ def _free_name(run: Run) -> str:
 
 
 def _train(view: RunView, target: Run, first: int | None) -> int:
-    """Train with the run's own config, runner, starting adapter and number of threads. Returns the exit code."""
+    """Train with the run's own config, runner, starting adapter and number of threads.
+
+    Returns the exit code.
+    """
     starts = list(_starts(view.run))
     runner = starts[-1].runner if starts and starts[-1].runner in ("docker", "local") else "auto"
     adapter = parse_call(starts[0].argv).options.get("init_adapter") if starts else None
@@ -200,7 +208,9 @@ def _same_ground(stamp: Stamp, target: Run) -> None:
         if getattr(stamp, key) != getattr(now, key)
     ]
     if found:
-        raise RefusedError(f"the replay ran on other ground:\n{_listing(found)}", where=str(target.folder))
+        raise RefusedError(
+            f"the replay ran on other ground:\n{_listing(found)}", where=str(target.folder)
+        )
 
 
 def compare(old: Run, new: Run, *, whole: bool) -> ReplayComparison:
@@ -213,19 +223,31 @@ def compare(old: Run, new: Run, *, whole: bool) -> ReplayComparison:
 def _files(old: Run, new: Run) -> dict[str, bool]:
     folders = [run.require_tuned() for run in (old, new)]
     listed = [read_json(folder / MANIFEST)["files"] for folder in folders]
-    names = [name for name in listed[0] if name.endswith(".safetensors") or name == "adapter_config.json"]
+    names = [
+        name for name in listed[0] if name.endswith(".safetensors") or name == "adapter_config.json"
+    ]
     return {name: listed[0][name]["hash"] == listed[1].get(name, {}).get("hash") for name in names}
 
 
 def _say(compared: ReplayComparison, old: Run, new: Run, *, exact: bool, same: bool) -> None:
     for step, then, now in compared.points[:SHOWN]:
-        console.info(f"step {step}: loss {then:.6f} then, {now:.6f} now{'' if then == now else '   ← differs'}")
+        console.info(
+            f"step {step}: loss {then:.6f} then, {now:.6f} now{'' if then == now else '   ← differs'}"
+        )
     if len(compared.points) > SHOWN:
-        console.info(f"… {len(compared.points)} losses in all, the largest difference is {compared.largest:.3g}")
+        console.info(
+            f"… {len(compared.points)} losses in all, the largest difference is {compared.largest:.3g}"
+        )
     for name, alike in compared.files.items():
-        (console.success if alike else console.warning)(f"{name}: {'the same bytes' if alike else 'other bytes'}")
+        (console.success if alike else console.warning)(
+            f"{name}: {'the same bytes' if alike else 'other bytes'}"
+        )
     how = "to the byte" if exact and compared.files else "in its losses"
     if same:
-        console.success(f"{old.name} came out the same {how}; the replay is {new.name} (inv runs.rm {new.name})")
+        console.success(
+            f"{old.name} came out the same {how}; the replay is {new.name} (inv runs.rm {new.name})"
+        )
     else:
-        console.error(f"{old.name} did not come out the same; look: inv runs.compare {old.name} {new.name}")
+        console.error(
+            f"{old.name} did not come out the same; look: inv runs.compare {old.name} {new.name}"
+        )

@@ -48,7 +48,9 @@ def changed(run: Run, stamp: Stamp) -> list[RecordedDifference]:
 
 
 def _config(run: Run, stamp: Stamp, settings: Settings) -> Iterator[RecordedDifference]:
-    now: dict[str, Any] = settings.train.model_dump(mode="json") | {"max_length": settings.model.max_length}
+    now: dict[str, Any] = settings.train.model_dump(mode="json") | {
+        "max_length": settings.model.max_length
+    }
     pairs = [(key, value, now.get(key)) for key, value in stamp.optimization.items()]
     pairs += [
         ("method", stamp.tuning_method, settings.train.method),
@@ -60,7 +62,9 @@ def _config(run: Run, stamp: Stamp, settings: Settings) -> Iterator[RecordedDiff
         pairs += [(f"lora.{key}", value, lora.get(key)) for key, value in stamp.lora.items()]
     for key, before, value in pairs:
         if before != value:
-            yield RecordedDifference(f"{run.config}, {key}", f"{before} when it was trained, now {value}")
+            yield RecordedDifference(
+                f"{run.config}, {key}", f"{before} when it was trained, now {value}"
+            )
 
 
 def _template(run: Run, stamp: Stamp) -> Iterator[RecordedDifference]:
@@ -103,7 +107,9 @@ def _model(stamp: Stamp, settings: Settings) -> Iterator[RecordedDifference]:
         yield RecordedDifference(f"the model {stamp.base_model}", error.what)
         return
     if now != stamp.weights_hash:
-        yield RecordedDifference(f"the model {stamp.base_model}", "other weights than it was trained on")
+        yield RecordedDifference(
+            f"the model {stamp.base_model}", "other weights than it was trained on"
+        )
 
 
 def _lock(stamp: Stamp) -> Iterator[RecordedDifference]:
@@ -136,22 +142,31 @@ def unmatched(
     if device != stamp.device:
         found.append(
             RecordedDifference(
-                "device", f"{stamp.device} then, {device} here: other kernels, other rounding, other losses"
+                "device",
+                f"{stamp.device} then, {device} here: other kernels, other rounding, other losses",
             )
         )
     asked = settings.train.asked_precision
     if asked == "auto" and stamp.device == device == "cpu":
         here = "bf16" if cpu_has_bf16() else "fp32"
         if here != stamp.precision:
-            found.append(RecordedDifference("precision", f"{stamp.precision} then, this processor has {here}"))
+            found.append(
+                RecordedDifference(
+                    "precision", f"{stamp.precision} then, this processor has {here}"
+                )
+            )
     if record.get("code_hash") not in (None, code_hash()):
         found.append(
-            RecordedDifference("code", "sftplay's own stages are another version: sums may come out differently")
+            RecordedDifference(
+                "code", "sftplay's own stages are another version: sums may come out differently"
+            )
         )
     effective = record.get("effective")
     there = effective.get("processor") if isinstance(effective, dict) else None
     if there and there != processor_name() and device == "cpu":
         found.append(
-            RecordedDifference("processor", f"{there} then, {processor_name()} here: sums may come out differently")
+            RecordedDifference(
+                "processor", f"{there} then, {processor_name()} here: sums may come out differently"
+            )
         )
     return found

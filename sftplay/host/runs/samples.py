@@ -33,7 +33,8 @@ class SampleAnswers:
 
 
 def read(run: Run, settings: Settings, split: str = "val") -> list[SampleAnswers]:
-    """The samples that `eval` wrote. Prompts are the user's words where data/processed has them, else as the model reads them.
+    """The samples that `eval` wrote. Prompts are the user's words where data/processed has them,
+    else as the model reads them.
 
     Raises:
         NotFoundError: not evaluated yet (66).
@@ -42,14 +43,21 @@ def read(run: Run, settings: Settings, split: str = "val") -> list[SampleAnswers
     if not path.is_file():
         raise NotFoundError("no evaluation yet", where=str(path), todo=f"inv eval --run {run.name}")
     rows = list(_rows(path))[:SHOWN]
-    asked = _questions(data_folder("processed", settings) / f"{split}.jsonl", {row["id"] for row in rows})
+    asked = _questions(
+        data_folder("processed", settings) / f"{split}.jsonl", {row["id"] for row in rows}
+    )
     return [
-        SampleAnswers(asked.get(row["id"], row["prompt"]), row["base"], row["tuned"], row["reference"]) for row in rows
+        SampleAnswers(
+            asked.get(row["id"], row["prompt"]), row["base"], row["tuned"], row["reference"]
+        )
+        for row in rows
     ]
 
 
 def user_words(run: Run, split: str, ids: set[str]) -> dict[str, str]:
-    """Row id → the user's last words, as far as today's data/processed still has these rows; {} where the config is gone."""
+    """Row id → the user's last words, as far as today's data/processed still has these rows; {}
+    where the config is gone.
+    """
     try:
         settings = load_config(run.config)
         return _questions(data_folder("processed", settings) / f"{split}.jsonl", ids)
@@ -67,7 +75,9 @@ def _questions(path: Path, ids: set[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in _rows(path) if path.is_file() else ():
         if row["id"] in ids:
-            found[row["id"]] = next(m["content"] for m in reversed(row["messages"]) if m["role"] == "user")
+            found[row["id"]] = next(
+                m["content"] for m in reversed(row["messages"]) if m["role"] == "user"
+            )
             if len(found) == len(ids):
                 break
     return found
@@ -92,7 +102,9 @@ def block(label: str, text: str, width: int) -> str:
     """`text` under a label of eight columns, each of its lines wrapped to `width`."""
     cut = text if len(text) <= LONGEST else text[:LONGEST] + " …"
     lines = [
-        wrapped for line in cut.strip().splitlines() for wrapped in textwrap.wrap(line, max(width - 9, 20)) or [""]
+        wrapped
+        for line in cut.strip().splitlines()
+        for wrapped in textwrap.wrap(line, max(width - 9, 20)) or [""]
     ]
     first, *rest = lines or [""]
     return "\n".join([f"{label:8} {first}", *(" " * 9 + line for line in rest)])

@@ -13,10 +13,35 @@ from sftplay.host.runs.view import RunView, read_runs
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 
-STYLES = {"running": "blue", "finished": "green", "interrupted": "yellow", "cut off": "yellow", "not begun": "dim"}
-COLUMNS = ("run", "state", "backend", "model", "method", "steps", "loss", "val loss", "ROUGE-L", "time", "size")
+STYLES = {
+    "running": "blue",
+    "finished": "green",
+    "interrupted": "yellow",
+    "cut off": "yellow",
+    "not begun": "dim",
+}
+COLUMNS = (
+    "run",
+    "state",
+    "backend",
+    "model",
+    "method",
+    "steps",
+    "loss",
+    "val loss",
+    "ROUGE-L",
+    "time",
+    "size",
+)
 _NUMBERS = COLUMNS[5:]
-_LEAST = ("size", "time", "method", "backend", "ROUGE-L", "steps")  # what a narrow terminal does without, in this order
+_LEAST = (
+    "size",
+    "time",
+    "method",
+    "backend",
+    "ROUGE-L",
+    "steps",
+)  # what a narrow terminal does without, in this order
 
 
 def show(*, as_json: bool = False) -> None:

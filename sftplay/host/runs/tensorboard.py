@@ -1,4 +1,7 @@
-"""TensorBoard in the background on 127.0.0.1. What was started is recorded, and only that is ever stopped."""
+"""TensorBoard in the background on 127.0.0.1.
+
+What was started is recorded, and only that is ever stopped.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,14 @@ from sftplay.host.containers import tensorboard as container_tensorboard
 from sftplay.host.containers.available import AvailableImages
 from sftplay.host.local import environments
 from sftplay.host.select import choose
-from sftplay.host.system.processes import ProcessIdentity, identify, is_free, listener, name_of, next_free
+from sftplay.host.system.processes import (
+    ProcessIdentity,
+    identify,
+    is_free,
+    listener,
+    name_of,
+    next_free,
+)
 from sftplay.locks import hold
 from sftplay.places import OUTPUTS
 
@@ -51,11 +61,14 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
         runner: auto, docker or local.
 
     Raises:
-        MachineError: the port is another's, or TensorBoard does not start (69). NotFoundError: no such run (66).
+        MachineError: the port is another's, or TensorBoard does not start (69). NotFoundError: no
+            such run (66).
     """
     folder = OUTPUTS / run if run else OUTPUTS
     if run and not folder.is_dir():
-        raise NotFoundError(f"there is no run {run}", where=str(folder), todo="inv tensorboard shows every run")
+        raise NotFoundError(
+            f"there is no run {run}", where=str(folder), todo="inv tensorboard shows every run"
+        )
     choose.check_runner(runner)
     shelf = AvailableImages() if runner == "local" else available.find()
     with hold(LOCK, who="the start of TensorBoard", todo="wait a moment"):
@@ -67,7 +80,9 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
         chosen = choose.choose_runner(runner, stack, shelf)
         wanted = port or make_job(None, None, (), {}).settings.tensorboard.port
         _require_free(wanted)
-        console.info(f"starting TensorBoard for {folder} on port {wanted}: {chosen.value} runner ({chosen.reason})")
+        console.info(
+            f"starting TensorBoard for {folder} on port {wanted}: {chosen.value} runner ({chosen.reason})"
+        )
         began = time.monotonic()
         if chosen.value == "docker":
             assert shelf.engine is not None
@@ -75,7 +90,9 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
         else:
             _launch(folder, wanted)
         seconds = time.monotonic() - began
-        console.success(f"TensorBoard: http://127.0.0.1:{wanted} (after {seconds:.0f} s; stop it: inv stop-tb)")
+        console.success(
+            f"TensorBoard: http://127.0.0.1:{wanted} (after {seconds:.0f} s; stop it: inv stop-tb)"
+        )
 
 
 def stop() -> None:
@@ -98,7 +115,9 @@ def ours() -> BoardProcess | None:
     """The TensorBoard that was started here and still runs; None where its process has ended."""
     try:
         value = read_json(RECORD)
-        board = BoardProcess(ProcessIdentity(**value["process"]), int(value["port"]), str(value["folder"]))
+        board = BoardProcess(
+            ProcessIdentity(**value["process"]), int(value["port"]), str(value["folder"])
+        )
     except (SftplayError, KeyError, TypeError, ValueError):
         return None
     return board if board.process.is_running() else None
@@ -125,7 +144,16 @@ def _require_free(port: int) -> None:
 
 def _launch(folder: Path, port: int) -> None:
     environment = environments.ensure("cpu")
-    words = ["--logdir", str(folder), "--host", "127.0.0.1", "--port", str(port), "--reload_interval", "15"]
+    words = [
+        "--logdir",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--reload_interval",
+        "15",
+    ]
     with open(LOG, "wb") as log:
         child = subprocess.Popen(
             [str(environment.python), "-m", "tensorboard.main", *words],
@@ -158,12 +186,20 @@ def _wait(child: subprocess.Popen[bytes], port: int) -> None:
             return
         time.sleep(0.2)
     tail = "\n".join(LOG.read_text(errors="replace").strip().splitlines()[-3:])
-    ended = f"ended with {child.returncode}" if child.returncode is not None else f"is silent for {PATIENCE:.0f} s"
-    raise MachineError(f"TensorBoard {ended}\n{tail}", where=str(LOG), todo="see the log, then start it again")
+    ended = (
+        f"ended with {child.returncode}"
+        if child.returncode is not None
+        else f"is silent for {PATIENCE:.0f} s"
+    )
+    raise MachineError(
+        f"TensorBoard {ended}\n{tail}", where=str(LOG), todo="see the log, then start it again"
+    )
 
 
 def _end(board: BoardProcess) -> None:
-    """SIGTERM to its session, SIGKILL where that does not help; only while the process is the recorded one."""
+    """SIGTERM to its session, SIGKILL where that does not help; only while the process is the
+    recorded one.
+    """
     for signum in (signal.SIGTERM, signal.SIGKILL):
         if not board.process.is_running():
             return

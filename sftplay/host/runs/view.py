@@ -1,4 +1,7 @@
-"""A run folder as it is found: half deleted, of an older schema, with torn files. What can be read is read, what can't is said."""
+"""A run folder as it is found: half deleted, of an older schema, with torn files.
+
+What can be read is read, what can't is said.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,11 @@ from sftplay.runs import Attempt, Run
 from sftplay.stamp import SCHEMA, read_stamp
 
 State = Literal["running", "finished", "interrupted", "failed", "cut off", "not begun", "damaged"]
-_ENDS: Mapping[str, State] = {"failed": "failed", "interrupted": "interrupted", "finished": "finished"}
+_ENDS: Mapping[str, State] = {
+    "failed": "failed",
+    "interrupted": "interrupted",
+    "finished": "finished",
+}
 _BEGINS = ("started", "resumed")
 
 
@@ -114,7 +121,10 @@ class RunView:
 
 
 def read_runs() -> Iterator[RunView]:
-    """Every folder in outputs/, by name. Links to folders are looked at, files and hidden folders are not."""
+    """Every folder in outputs/, by name.
+
+    Links to folders are looked at, files and hidden folders are not.
+    """
     if OUTPUTS.is_dir():
         names = sorted(path.name for path in OUTPUTS.iterdir() if _is_run(path))
         yield from (read_run(Run(name)) for name in names)
@@ -132,11 +142,15 @@ def require_run(name: str) -> RunView:
         UsageError: not a name (2). NotFoundError: there is none (66).
     """
     if not name or "/" in name or name.startswith("."):
-        raise UsageError(f"a run is named as in `inv runs`, not by a path: {name!r}", todo="inv runs lists them")
+        raise UsageError(
+            f"a run is named as in `inv runs`, not by a path: {name!r}", todo="inv runs lists them"
+        )
     run = Run(name)
     if not run.folder.is_dir():
         names = ", ".join(view.name for view in read_runs()) or "none"
-        raise NotFoundError(f"there is no run {name} (runs here: {names})", where=str(run.folder), todo="inv runs")
+        raise NotFoundError(
+            f"there is no run {name} (runs here: {names})", where=str(run.folder), todo="inv runs"
+        )
     return read_run(run)
 
 
@@ -149,9 +163,14 @@ def read_run(run: Run) -> RunView:
         record = _mapping(run.record, problems)
         events = tuple(run.history())
         unreadable = sum(event.get("event") == "unreadable" for event in events)
-        problems += [f"events.jsonl: {count_of(unreadable, 'line')} not readable"] if unreadable else []
+        problems += (
+            [f"events.jsonl: {count_of(unreadable, 'line')} not readable"] if unreadable else []
+        )
         progress = _mapping(attempts[-1].progress, problems) if attempts else {}
-        metrics = {path.parent.name: _mapping(path, problems) for path in run.folder.glob("eval/*/metrics.json")}
+        metrics = {
+            path.parent.name: _mapping(path, problems)
+            for path in run.folder.glob("eval/*/metrics.json")
+        }
         problems += _missing(run, attempts, stamp, record)
         state = _state(run, events, begun=bool(attempts or stamp or record), damaged=bool(problems))
     except OSError as error:
@@ -173,7 +192,9 @@ def _state(run: Run, events: tuple[Mapping[str, Any], ...], *, begun: bool, dama
     return "cut off" if begun else "not begun"
 
 
-def _missing(run: Run, attempts: list[Attempt], stamp: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+def _missing(
+    run: Run, attempts: list[Attempt], stamp: Mapping[str, Any], record: Mapping[str, Any]
+) -> list[str]:
     """Files that a run which got this far has, and this one has not."""
     lost = []
     if record and not stamp and not run.stamp.exists():
@@ -184,7 +205,11 @@ def _missing(run: Run, attempts: list[Attempt], stamp: Mapping[str, Any], record
         lost.append("its weights are gone")
     if stamp and not attempts:
         lost.append("attempts/ is gone")
-    lost += [f"{folder.name}/{MANIFEST} is gone" for folder in (run.adapter, run.model) if _unsealed(folder)]
+    lost += [
+        f"{folder.name}/{MANIFEST} is gone"
+        for folder in (run.adapter, run.model)
+        if _unsealed(folder)
+    ]
     return lost
 
 
@@ -199,7 +224,9 @@ def _stamp(path: Path, problems: list[str]) -> dict[str, Any]:
         return {}
     schema = value.get("schema_version")
     if schema != SCHEMA:
-        problems.append(f"{path.name} has schema {schema}, this sftplay knows {SCHEMA}: shown as far as it is the same")
+        problems.append(
+            f"{path.name} has schema {schema}, this sftplay knows {SCHEMA}: shown as far as it is the same"
+        )
     else:
         try:
             read_stamp(path)

@@ -21,17 +21,22 @@ RUNNERS = ("auto", "docker", "local")
 def check_runner(asked: str) -> None:
     """UsageError (2) where there is no such runner."""
     if asked not in RUNNERS:
-        raise UsageError(f"--runner requires one of {', '.join(RUNNERS)}, got {asked!r}", todo="leave it out: auto")
+        raise UsageError(
+            f"--runner requires one of {', '.join(RUNNERS)}, got {asked!r}",
+            todo="leave it out: auto",
+        )
 
 
 def choose_runner(asked: str, stack: str, shelf: AvailableImages) -> Decision[RunnerName]:
-    """A container where an engine and the stack's image are there, else an environment on this machine.
+    """A container where an engine and the stack's image are there, else an environment on this
+    machine.
 
     Args:
         stack: the one that the stage wants in a container.
 
     Raises:
-        UsageError: no such runner (2). SftplayError: docker was asked for and can't be had (69, 77).
+        UsageError: no such runner (2). SftplayError: docker was asked for and can't be had (69,
+            77).
     """
     check_runner(asked)
     if asked == "local":
@@ -42,10 +47,13 @@ def choose_runner(asked: str, stack: str, shelf: AvailableImages) -> Decision[Ru
         return Decision("local", shelf.problem.what)
     state = shelf.states.get(stack, "missing")
     if state == "present":
-        return Decision("docker", "asked for" if asked == "docker" else f"the {stack} image is here")
+        return Decision(
+            "docker", "asked for" if asked == "docker" else f"the {stack} image is here"
+        )
     if asked == "docker":
         raise MachineError(
-            f"--runner docker: {describe_missing(stack, state)}", todo=f"{command_to_get(stack)}; or use --runner local"
+            f"--runner docker: {describe_missing(stack, state)}",
+            todo=f"{command_to_get(stack)}; or use --runner local",
         )
     return Decision("local", f"{describe_missing(stack, state)}: {command_to_get(stack)}")
 
@@ -53,7 +61,10 @@ def choose_runner(asked: str, stack: str, shelf: AvailableImages) -> Decision[Ru
 def choose_training_stack(
     settings: Settings, machine: Machine, backend: str, *, preflight: bool
 ) -> Decision[StackName]:
-    """The stack of a training. Without preflight the Unsloth stack starts on a machine without a GPU as well."""
+    """The stack of a training.
+
+    Without preflight the Unsloth stack starts on a machine without a GPU as well.
+    """
     if backend == "unsloth" and not preflight:
         return Decision("unsloth", "--no-preflight")
     return choose_stack(BY_NAME["train"], settings, machine, frozenset(), backend)
@@ -70,7 +81,9 @@ def choose_device(settings: Settings, machine: Machine) -> Decision[DeviceName]:
     if asked == "cpu":
         return Decision("cpu", "train.device: cpu")
     if machine.has_gpu:
-        return Decision("cuda", f"{machine.nvidia[0]} is here" if asked == "auto" else "train.device: cuda")
+        return Decision(
+            "cuda", f"{machine.nvidia[0]} is here" if asked == "auto" else "train.device: cuda"
+        )
     if asked == "cuda":
         raise MachineError(
             "train.device is cuda, and this machine has no NVIDIA GPU (no /dev/nvidia*, no /dev/dxg)",
@@ -86,7 +99,8 @@ def choose_stack(
 
     Args:
         present: stacks whose environment is made already, or whose image is here.
-        backend: the run's, where it has one: a run that was handed over goes on in the backend that it ended in.
+        backend: the run's, where it has one: a run that was handed over goes on in the backend that
+            it ended in.
     """
     if stage.network:
         return _fetching(settings, present)
@@ -95,7 +109,9 @@ def choose_stack(
         if device.value == "cpu":
             return Decision("cpu", device.reason)
         chosen: StackName = "unsloth" if (backend or settings.backend) == "unsloth" else "bnb"
-        return Decision(chosen, f"{device.reason}, {'the run’s backend' if backend else 'backend'}: {chosen}")
+        return Decision(
+            chosen, f"{device.reason}, {'the run’s backend' if backend else 'backend'}: {chosen}"
+        )
     if "bnb" in present and (machine.has_gpu or "cpu" not in present):
         return Decision("bnb", "present, and the data libraries are locked alike")
     return Decision("cpu", "no GPU needed")

@@ -1,4 +1,7 @@
-"""The folder that sftplay runs from, and its environment. Standard library only: an old Python reads it too."""
+"""The folder that sftplay runs from, and its environment.
+
+Standard library only: an old Python reads it too.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def disk_size(path: Path) -> int:
-    """Bytes of a file, or of all files under a folder. Links count as themselves and are never followed."""
+    """Bytes of a file, or of all files under a folder.
+
+    Links count as themselves and are never followed.
+    """
     if path.is_symlink() or not path.is_dir():
         return path.lstat().st_size
     total, folders = 0, [str(path)]

@@ -21,7 +21,8 @@ class Machine:
         nvidia: device files of NVIDIA GPUs (/dev/nvidia0 …), or /dev/dxg under WSL 2.
         memory: bytes of memory this process may use (a container's limit counts).
         free_disk: bytes free on the project's disk.
-        docker_socket: the local engine's socket, where one lies; whether it answers is another question.
+        docker_socket: the local engine's socket, where one lies; whether it answers is another
+            question.
     """
 
     system: str
@@ -52,7 +53,9 @@ def read_machine(root: Path | None = None, dev: Path = Path("/dev")) -> Machine:
         system=platform.system(),
         arch=platform.machine(),
         nvidia=_nvidia_devices(dev),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
         memory=_memory(),
         free_disk=disk.f_bavail * disk.f_frsize,
         docker_socket=_docker_socket(),

@@ -32,15 +32,20 @@ def query_gpus(timeout: float = 10.0) -> list[Gpu]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except FileNotFoundError:
-        raise MachineError("a GPU is there, but nvidia-smi is not", todo="install the NVIDIA driver's tools") from None
+        raise MachineError(
+            "a GPU is there, but nvidia-smi is not", todo="install the NVIDIA driver's tools"
+        ) from None
     except subprocess.TimeoutExpired:
         raise MachineError(
-            f"nvidia-smi did not answer in {timeout:.0f} s", todo="restart the machine; the driver hangs"
+            f"nvidia-smi did not answer in {timeout:.0f} s",
+            todo="restart the machine; the driver hangs",
         ) from None
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()
         reason = said[0][:200] if said else f"exit code {done.returncode}"
-        raise MachineError(f"the GPU does not answer: {reason}", todo="check nvidia-smi, then restart the machine")
+        raise MachineError(
+            f"the GPU does not answer: {reason}", todo="check nvidia-smi, then restart the machine"
+        )
     return [parse(line) for line in done.stdout.splitlines() if line.strip()]
 
 
@@ -51,4 +56,6 @@ def parse(line: str) -> Gpu:
         major, minor = capability.split(".")
         return Gpu(name, int(total) * _MIB, int(free) * _MIB, (int(major), int(minor)), driver)
     except ValueError:
-        raise MachineError(f"nvidia-smi says something unknown: {line[:200]}", todo="update the driver") from None
+        raise MachineError(
+            f"nvidia-smi says something unknown: {line[:200]}", todo="update the driver"
+        ) from None

@@ -1,4 +1,6 @@
-"""Other processes: whether one is still the one that we started, who listens on a port, who runs from a folder."""
+"""Other processes: whether one is still the one that we started, who listens on a port, who runs
+from a folder.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-_SAME_START = 5.0  # seconds: the start is counted from the boot, whose time moves when the clock is set
+# seconds: the start is counted from the boot, whose time moves when the clock is set
+_SAME_START = 5.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class ProcessIdentity:
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """Return the process of that number now; None if there is none, or if it has ended and only waits to be collected."""
+    """Return the process of that number now; None if there is none, or if it has ended and only
+    waits to be collected.
+    """
     try:
         process = psutil.Process(pid)
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
@@ -50,9 +55,13 @@ def name_of(pid: int) -> str:
 
 
 def listener(port: int) -> int | None:
-    """Return the process that listens on a TCP port; None if nobody does, or if it belongs to somebody else."""
+    """Return the process that listens on a TCP port; None if nobody does, or if it belongs to
+    somebody else.
+    """
     found = psutil.net_connections(kind="tcp")
-    owners = (one.pid for one in found if one.status == psutil.CONN_LISTEN and one.laddr.port == port)
+    owners = (
+        one.pid for one in found if one.status == psutil.CONN_LISTEN and one.laddr.port == port
+    )
     return next((pid for pid in owners if pid), None)
 
 
@@ -76,5 +85,7 @@ def next_free(port: int) -> int | None:
 def users_of(folder: Path) -> list[int]:
     """Return the processes whose program lies in `folder` (the first word of their command line)."""
     roots = (f"{folder}{os.sep}", f"{folder.absolute()}{os.sep}")
-    commands = ((process.pid, process.info["cmdline"]) for process in psutil.process_iter(["cmdline"]))
+    commands = (
+        (process.pid, process.info["cmdline"]) for process in psutil.process_iter(["cmdline"])
+    )
     return [pid for pid, words in commands if words and words[0].startswith(roots)]

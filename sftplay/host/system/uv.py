@@ -26,17 +26,22 @@ def find_uv() -> Path:
 def uv_environ(base: Mapping[str, str], *, cuda: bool = False) -> tuple[dict[str, str], list[str]]:
     """Environment and options with which uv finds packages where pip does.
 
-    uv does not read PIP_FIND_LINKS. CPU torch comes from a folder that is named there, else from PyTorch's own CPU index.
+    uv does not read PIP_FIND_LINKS. CPU torch comes from a folder that is named there, else from
+    PyTorch's own CPU index.
 
     Args:
-        cuda: for a stack whose torch comes from PyPI. To uv `torch==2.13.0` means 2.13.0+cpu too where a folder has one,
+        cuda: for a stack whose torch comes from PyPI. To uv `torch==2.13.0` means 2.13.0+cpu too
+            where a folder has one,
             so a folder that has one is left out.
 
     Returns:
         (environment variables, options that commands about the torch stacks need).
     """
     env = dict(base)
-    folders = base.get("UV_FIND_LINKS", "").replace(",", " ").split() or base.get("PIP_FIND_LINKS", "").split()
+    folders = (
+        base.get("UV_FIND_LINKS", "").replace(",", " ").split()
+        or base.get("PIP_FIND_LINKS", "").split()
+    )
     with_torch = [folder for folder in folders if any(Path(folder).glob("torch-*+cpu-*.whl"))]
     taken = [folder for folder in folders if not (cuda and folder in with_torch)]
     env.pop("UV_FIND_LINKS", None)

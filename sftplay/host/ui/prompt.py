@@ -1,4 +1,7 @@
-"""Questions to the person at the terminal. A caller finds out first whether there is anybody to ask."""
+"""Questions to the person at the terminal.
+
+A caller finds out first whether there is anybody to ask.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ def ask_text(question: str, default: str = "") -> str:
 def ask_yes_no(question: str, *, default: bool) -> bool:
     """Yes or no; asked again until it is one of them, and Enter gives the default."""
     while True:
-        answer = ask_text(f"{question} [{'Y/n' if default else 'y/N'}]", "y" if default else "n").lower()
+        answer = ask_text(
+            f"{question} [{'Y/n' if default else 'y/N'}]", "y" if default else "n"
+        ).lower()
         if answer in ("y", "yes", "n", "no"):
             return answer.startswith("y")
         console.info("please answer y or n, or Enter for the one in capitals")

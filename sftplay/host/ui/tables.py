@@ -28,33 +28,52 @@ def print_table(
     short: Sequence[str] = (),
     least: Sequence[str] = (),
 ) -> None:
-    """A table on stdout. Where it goes into a file or a pipe, and where it is long, one whole line a row.
+    """A table on stdout. Where it goes into a file or a pipe, and where it is long, one whole line
+    a row.
 
     Args:
-        short, least: for a table of one line a row on a terminal too: the columns whose cells may be cut short with `…` where it is
-            narrow, and those that may be left out, first the least important. Without them long cells are folded.
+        short, least: for a table of one line a row on a terminal too: the columns whose cells may
+        be cut short with `…` where it is
+            narrow, and those that may be left out, first the least important. Without them long
+            cells are folded.
     """
     if not sys.stdout.isatty():
         widths = _widths(columns, rows)
         _print_lines(columns, rows, numbers, dict(zip(columns, widths, strict=True)))
     elif short or least:
-        widths_of = fit(columns, _widths(columns, rows), shutil.get_terminal_size().columns, short=short, least=least)
+        widths_of = fit(
+            columns,
+            _widths(columns, rows),
+            shutil.get_terminal_size().columns,
+            short=short,
+            least=least,
+        )
         _print_lines(columns, rows, numbers, widths_of)
         left_out = [column for column in columns if column not in widths_of]
         if left_out:
-            console.info(f"hidden: terminal too narrow: {', '.join(left_out)}; `| cat` shows all columns")
+            console.info(
+                f"hidden: terminal too narrow: {', '.join(left_out)}; `| cat` shows all columns"
+            )
     elif len(rows) > _FITTED:
-        _print_lines(columns, rows, numbers, dict(zip(columns, _widths(columns, rows), strict=True)))
+        _print_lines(
+            columns, rows, numbers, dict(zip(columns, _widths(columns, rows), strict=True))
+        )
     else:
         _print_folded(columns, rows, numbers)
 
 
 def fit(
-    columns: Sequence[str], widths: Sequence[int], room: int, *, short: Sequence[str], least: Sequence[str]
+    columns: Sequence[str],
+    widths: Sequence[int],
+    room: int,
+    *,
+    short: Sequence[str],
+    least: Sequence[str],
 ) -> dict[str, int]:
     """The columns that have room, each with its width. Pure.
 
-    Columns of `least` go in their order until the rest fits with the cells of `short` cut. What can't fit even so is as wide as it is.
+    Columns of `least` go in their order until the rest fits with the cells of `short` cut. What
+    can't fit even so is as wide as it is.
     """
     kept = dict(zip(columns, widths, strict=True))
     going = [column for column in least if column in kept]
@@ -76,12 +95,18 @@ def _widths(columns: Sequence[str], rows: Rows) -> list[int]:
     return [max(len(str(line[place])) for line in lines) for place in range(len(columns))]
 
 
-def _print_lines(columns: Sequence[str], rows: Rows, numbers: Sequence[str], widths: dict[str, int]) -> None:
+def _print_lines(
+    columns: Sequence[str], rows: Rows, numbers: Sequence[str], widths: dict[str, int]
+) -> None:
     """The table as lines: rich's own takes seconds for hundreds of rows."""
     out = Console(highlight=False, soft_wrap=True) if sys.stdout.isatty() else None
     for line in (columns, ["─" * widths.get(column, 0) for column in columns], *rows):
-        named = [(column, cell) for column, cell in zip(columns, line, strict=True) if column in widths]
-        cells = [_cell(str(cell), widths[column], right=column in numbers) for column, cell in named]
+        named = [
+            (column, cell) for column, cell in zip(columns, line, strict=True) if column in widths
+        ]
+        cells = [
+            _cell(str(cell), widths[column], right=column in numbers) for column, cell in named
+        ]
         if out is None:
             console.result((" " * _GAP).join(cells).rstrip())
         else:
@@ -104,7 +129,9 @@ def _print_folded(columns: Sequence[str], rows: Rows, numbers: Sequence[str]) ->
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     for column in columns:
         right = column in numbers
-        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+        table.add_column(
+            column, justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
     for row in rows:
         table.add_row(*row)
     out.print(table)

@@ -1,4 +1,6 @@
-"""Output of stages on this terminal: byte for byte while it comes, settled where it is looked at later."""
+"""Output of stages on this terminal: byte for byte while it comes, settled where it is looked at
+later.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,8 @@ def copy(piece: bytes, to: int = 2) -> bool:
 
 
 def settled(content: bytes) -> str:
-    """Earlier output as text, for whoever looks at it later: without colours, and of a progress bar its last state."""
+    """Earlier output as text, for whoever looks at it later: without colours, and of a progress bar
+    its last state.
+    """
     lines = _CONTROL.sub("", content.decode("utf-8", "replace")).split("\n")
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)

@@ -1,4 +1,7 @@
-"""The table of backends. A backend is a plain module with the functions of `Backend`; importing it imports its libraries."""
+"""The table of backends.
+
+A backend is a plain module with the functions of `Backend`; importing it imports its libraries.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ class Backend(Protocol):
         """The base model from a local folder, quantized where the method says so."""
 
     def prepare(self, model: Any, settings: Settings, init_adapter: Path | None) -> Any:
-        """The model with what is to be trained: a new adapter, a given one, or every weight. Trainable weights in fp32."""
+        """The model with what is to be trained: a new adapter, a given one, or every weight.
+
+        Trainable weights in fp32.
+        """
 
 
 def load_backend(name: str) -> Backend:

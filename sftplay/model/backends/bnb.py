@@ -1,4 +1,6 @@
-"""BitsAndBytes with PEFT: NF4 base and LoRA, LoRA on a 16/32-bit base, or every weight. The same code on GPU and CPU."""
+"""BitsAndBytes with PEFT: NF4 base and LoRA, LoRA on a 16/32-bit base, or every weight. The same
+code on GPU and CPU.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,15 @@ def load(settings: Settings, folder: Path, device: str, precision: str) -> Any:
     """The base. Full training keeps fp32 master weights; autocast computes in `precision`."""
     method = settings.train.method
     dtype = "fp32" if method == "full" else None
-    return load_weights(folder, settings, device, precision, quantize=method == "qlora", dtype=dtype)
+    return load_weights(
+        folder, settings, device, precision, quantize=method == "qlora", dtype=dtype
+    )
 
 
 def prepare(model: Any, settings: Settings, init_adapter: Path | None) -> Any:
-    """Add the adapter (or unfreeze all), trainable weights in fp32: what is saved is what was trained, bit for bit."""
+    """Add the adapter (or unfreeze all), trainable weights in fp32: what is saved is what was
+    trained, bit for bit.
+    """
     from peft import get_peft_model
 
     if settings.train.method == "full":
@@ -54,23 +60,37 @@ def _check_shape(settings: Settings, folder: Path) -> None:
     """
     if not (folder / "adapter_config.json").is_file():
         raise NotFoundError(
-            "no adapter there", where=str(folder), todo="--init-adapter wants a folder with adapter_config.json"
+            "no adapter there",
+            where=str(folder),
+            todo="--init-adapter wants a folder with adapter_config.json",
         )
     problem = problem_with(folder) if (folder / MANIFEST).is_file() else None
     found = read_json(folder / "adapter_config.json")
     if problem or not isinstance(found, dict):
         raise RefusedError(
-            f"the adapter was changed: {problem or 'no object'}", where=str(folder), todo="restore the file"
+            f"the adapter was changed: {problem or 'no object'}",
+            where=str(folder),
+            todo="restore the file",
         )
     lora = settings.lora
-    wanted = {"r": lora.r, "lora_alpha": lora.alpha, "use_dora": lora.dora, "use_rslora": lora.rslora}
+    wanted = {
+        "r": lora.r,
+        "lora_alpha": lora.alpha,
+        "use_dora": lora.dora,
+        "use_rslora": lora.rslora,
+    }
     keys = {"r": "r", "lora_alpha": "alpha", "use_dora": "dora", "use_rslora": "rslora"}
-    other = {keys[name]: found.get(name) for name, value in wanted.items() if (found.get(name) or False) != value}
+    other = {
+        keys[name]: found.get(name)
+        for name, value in wanted.items()
+        if (found.get(name) or False) != value
+    }
     if other:
         raise RefusedError(
             f"the adapter has another shape than the config: {', '.join(f'{key} {value}' for key, value in other.items())}",
             where=str(folder),
-            todo="take its shape: " + " ".join(f"--set lora.{key}={json.dumps(value)}" for key, value in other.items()),
+            todo="take its shape: "
+            + " ".join(f"--set lora.{key}={json.dumps(value)}" for key, value in other.items()),
         )
 
 
@@ -108,7 +128,9 @@ def lora_config(settings: Settings) -> Any:
     from peft import LoraConfig
 
     lora = settings.lora
-    targets = lora.target_modules if isinstance(lora.target_modules, str) else sorted(lora.target_modules)
+    targets = (
+        lora.target_modules if isinstance(lora.target_modules, str) else sorted(lora.target_modules)
+    )
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,

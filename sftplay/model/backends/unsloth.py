@@ -1,12 +1,15 @@
-"""Unsloth: the same base, adapter and files as BnB, through Unsloth's kernels. The one file that imports it."""
+"""Unsloth: the same base, adapter and files as BnB, through Unsloth's kernels.
+
+The one file that imports it.
+"""
 
 from __future__ import annotations
 
 from sftplay.model.backends import unsloth_environ
 
 unsloth_environ.prepare()
-# Before transformers, TRL and PEFT: Unsloth replaces parts of them while they are being loaded, and what was loaded earlier stays
-# as it was. It raises NotImplementedError without a GPU.
+# Before transformers, TRL and PEFT: Unsloth replaces parts of them while they are being loaded, and
+# what was loaded earlier stays as it was. It raises NotImplementedError without a GPU.
 import unsloth  # noqa: E402, F401, I001
 from unsloth import FastLanguageModel  # noqa: E402
 
@@ -22,12 +25,16 @@ from sftplay.model.quiet import quiet_libraries  # noqa: E402
 from sftplay.model.precision import torch_dtype  # noqa: E402
 from sftplay.settings import Settings  # noqa: E402
 
-# Unsloth wants names. These are the linear layers of the families that it has kernels for; PEFT takes those that are there.
+# Unsloth wants names. These are the linear layers of the families that it has kernels for; PEFT
+# takes those that are there.
 ALL_LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 
 
 def load(settings: Settings, folder: Path, device: str, precision: str) -> Any:
-    """The base through Unsloth. Full training keeps fp32 master weights; autocast computes in `precision`."""
+    """The base through Unsloth.
+
+    Full training keeps fp32 master weights; autocast computes in `precision`.
+    """
     quiet_libraries()
     method = settings.train.method
     model, _ = FastLanguageModel.from_pretrained(
@@ -60,7 +67,9 @@ def prepare(model: Any, settings: Settings, init_adapter: Path | None) -> Any:
     if settings.train.method == "full":
         return bnb.prepare(model, settings, None)
     if init_adapter is not None:
-        model = FastLanguageModel.patch_peft_model(bnb.prepare(model, settings, init_adapter), False)
+        model = FastLanguageModel.patch_peft_model(
+            bnb.prepare(model, settings, init_adapter), False
+        )
     else:
         lora = settings.lora
         model = FastLanguageModel.get_peft_model(
@@ -88,16 +97,23 @@ def _placed(device: str) -> dict[str, Any]:
 
 
 def _length(settings: Settings, folder: Path) -> int:
-    """The longest row. Beyond the model's own window Unsloth would stretch its positions, and BnB would not."""
+    """The longest row.
+
+    Beyond the model's own window Unsloth would stretch its positions, and BnB would not.
+    """
     asked = settings.model.max_length
     window = read_json(folder / "config.json").get("max_position_embeddings") or asked
     if asked > window:
-        console.warning(f"model.max_length is {asked}, the model's window {window} tokens: Unsloth works with {window}")
+        console.warning(
+            f"model.max_length is {asked}, the model's window {window} tokens: Unsloth works with {window}"
+        )
     return int(min(asked, window))
 
 
 def _keep_vocabulary(model: Any, folder: Path) -> None:
-    """Unsloth may add a padding token of its own; sftplay pads by position and keeps the model's shape."""
+    """Unsloth may add a padding token of its own; sftplay pads by position and keeps the model's
+    shape.
+    """
     rows = read_json(folder / "config.json").get("vocab_size")
     if rows and model.get_input_embeddings().weight.shape[0] != rows:
         model.resize_token_embeddings(rows)
@@ -108,10 +124,16 @@ def _targets(model: Any, settings: Settings) -> list[str]:
     import torch
 
     asked = settings.lora.target_modules
-    present = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    present = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
     if isinstance(asked, str):
         return sorted(present & set(ALL_LINEAR)) or sorted(present - {"lm_head"})
-    if missing := sorted(set(asked) - {name.rpartition(".")[2] for name, _ in model.named_modules()}):
+    if missing := sorted(
+        set(asked) - {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    ):
         raise ConfigError(
             f"lora.target_modules fits no module of this model: {', '.join(missing)}",
             todo="use all-linear, or names that the model has",

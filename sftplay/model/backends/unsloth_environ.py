@@ -1,4 +1,7 @@
-"""What the Unsloth stack has to find in its environment before its first import. Sets variables and imports nothing."""
+"""What the Unsloth stack has to find in its environment before its first import.
+
+Sets variables and imports nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 VARIABLES: Mapping[str, str] = {
-    # xFormers is kept out of the lock: that is what switches it off. Unsloth reads none of these; other libraries do.
+    # xFormers is kept out of the lock: that is what switches it off. Unsloth reads none of these;
+    # other libraries do.
     "XFORMERS_DISABLED": "1",
     "XFORMERS_FORCE_DISABLE_TRITON": "1",
     # Unsloth counts its users by downloading a file for each environment.
@@ -19,9 +23,13 @@ VARIABLES: Mapping[str, str] = {
 
 
 def prepare(environ: dict[str, str] | os._Environ[str] = os.environ) -> None:
-    """Set the variables; generated code goes to a private temporary folder instead of the project's."""
+    """Set the variables; generated code goes to a private temporary folder instead of the
+    project's.
+    """
     environ.update(VARIABLES)
-    environ.pop("UNSLOTH_ALLOW_CPU", None)  # Unsloth's own tests: it would claim a GPU where there is none
+    environ.pop(
+        "UNSLOTH_ALLOW_CPU", None
+    )  # Unsloth's own tests: it would claim a GPU where there is none
     if "UNSLOTH_COMPILE_LOCATION" not in environ:
         private = Path(tempfile.mkdtemp(prefix="sftplay-"))
         environ["UNSLOTH_COMPILE_LOCATION"] = str(private / "unsloth_compiled_cache")

@@ -1,9 +1,10 @@
-"""The same arithmetic in less time: for training with fewer passes over memory and fewer roundings, for answers see `few_rows`.
+"""The same arithmetic in less time: for training with fewer passes over memory and fewer roundings,
+for answers see `few_rows`.
 
-Half of a plain training step on a CPU is not matrix products but the small operations around them, each of which reads and
-writes whole activations. Here some of them are done in one go, with their derivative written by hand. Every replacement is
-tried on random numbers next to what it replaces, and used only where both agree: an architecture that computes something
-else keeps its own code.
+Half of a plain training step on a CPU is not matrix products but the small operations around them,
+each of which reads and writes whole activations. Here some of them are done in one go, with their
+derivative written by hand. Every replacement is tried on random numbers next to what it replaces,
+and used only where both agree: an architecture that computes something else keeps its own code.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from sftplay.model.lean import attention, lowrank, norm, rotary
 
 
 def slim(model: Any, precision: str) -> Decision[list[str]]:
-    """Replace what can be replaced, in place; gives the names of what was, and why the rest was not.
+    """Replace what can be replaced, in place; gives the names of what was, and why the rest was
+    not.
 
-    Each change is an instance's `forward`, its weights' place in memory, or a function in the model's own module or in
-    transformers' registry: nothing that is saved changes.
+    Each change is an instance's `forward`, its weights' place in memory, or a function in the
+    model's own module or in transformers' registry: nothing that is saved changes.
 
     Args:
         precision: what a training pass computes in.
     """
     weights = [weight for weight in model.parameters() if weight.is_floating_point()]
-    devices, numbers = {weight.device.type for weight in weights}, {weight.dtype for weight in weights}
+    devices, numbers = (
+        {weight.device.type for weight in weights},
+        {weight.dtype for weight in weights},
+    )
     if precision == "fp16" or not numbers <= {torch.float32, torch.bfloat16}:
         return Decision([], "only in fp32 and bf16")
     if devices == {"cpu"}:
@@ -42,12 +47,20 @@ def slim(model: Any, precision: str) -> Decision[list[str]]:
 
 
 def needs_autocast(model: Any) -> bool:
-    """Whether a pass in 16 bits needs autocast: not where all that computes on a CPU does so in bf16 by itself."""
+    """Whether a pass in 16 bits needs autocast: not where all that computes on a CPU does so in
+    bf16 by itself.
+    """
     from peft.tuners.lora import LoraLayer
 
     adapters = [module for module in model.modules() if isinstance(module, LoraLayer)]
     if not all(map(lowrank.is_replaced, adapters)):
         return True
-    known = {id(weight) for layer in adapters for weight in layer.parameters() if weight.requires_grad}
-    others = [weight for weight in model.parameters() if weight.is_floating_point() and id(weight) not in known]
+    known = {
+        id(weight) for layer in adapters for weight in layer.parameters() if weight.requires_grad
+    }
+    others = [
+        weight
+        for weight in model.parameters()
+        if weight.is_floating_point() and id(weight) not in known
+    ]
     return any((weight.device.type, weight.dtype) != ("cpu", torch.bfloat16) for weight in others)

@@ -1,8 +1,10 @@
-"""Causal attention of whole rows in bf16 on the CPU: matrix products over groups of heads, block by block.
+"""Causal attention of whole rows in bf16 on the CPU: matrix products over groups of heads, block by
+block.
 
-PyTorch's fused kernel works head by head on small tiles, at a fifth of the speed of this processor's matrix products. Here the
-query heads that share keys are multiplied together, and a block of queries only with the keys that it sees. Scores are fp32. Their
-probabilities are kept for the backward pass; those of long rows, whose size grows with the square, are computed again.
+PyTorch's fused kernel works head by head on small tiles, at a fifth of the speed of this
+processor's matrix products. Here the query heads that share keys are multiplied together, and a
+block of queries only with the keys that it sees. Scores are fp32. Their probabilities are kept for
+the backward pass; those of long rows, whose size grows with the square, are computed again.
 """
 
 from __future__ import annotations
@@ -15,17 +17,27 @@ from torch.nn.functional import scaled_dot_product_attention
 
 NAME = "attention"
 KERNEL = "sftplay_blocks"  # in transformers' registry of attention functions
-BLOCK = 64  # queries: smaller blocks cost more calls, larger ones more products with keys that no query sees
+# queries: smaller blocks cost more calls, larger ones more products with keys that no query sees
+BLOCK = 64
 KEPT = 512  # positions of the longest rows whose probabilities are kept
-_OTHER_SCORES = ("position_bias", "softcap", "s_aux", "cache")  # arguments that change scores or keys
+_OTHER_SCORES = (
+    "position_bias",
+    "softcap",
+    "s_aux",
+    "cache",
+)  # arguments that change scores or keys
 
 
 class _Attention(torch.autograd.Function):
-    """q (batch, heads, positions, size); k, v with fewer heads where they are shared → (batch, positions, heads, size)."""
+    """q (batch, heads, positions, size); k, v with fewer heads where they are shared → (batch,
+    positions, heads, size).
+    """
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
-    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    def forward(
+        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
+    ) -> torch.Tensor:
         k, v = k.contiguous(), v.contiguous()
         keys = _scaled(k, scale)
         out, grouped = _empty(q, k.shape[1])
@@ -64,19 +76,25 @@ def _blocks(length: int) -> Iterator[slice]:
 
 
 def _group(x: torch.Tensor, groups: int, block: slice) -> torch.Tensor:
-    """(batch, heads, positions, size) → (batch, groups, heads of a group × positions of the block, size)."""
+    """(batch, heads, positions, size) → (batch, groups, heads of a group × positions of the block,
+    size).
+    """
     grouped: torch.Tensor = x.unflatten(1, (groups, -1))
     return grouped[..., block, :].flatten(2, 3)
 
 
 def _ungroup(x: torch.Tensor, block: slice) -> torch.Tensor:
-    """(batch, groups, heads of a group × positions of the block, …) → with heads and positions apart."""
+    """(batch, groups, heads of a group × positions of the block, …) → with heads and positions
+    apart.
+    """
     apart: torch.Tensor = x.unflatten(2, (-1, block.stop - block.start))
     return apart
 
 
 def _empty(q: torch.Tensor, groups: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return room for a result, (batch, positions, heads, size), and a view of it, (batch, groups, heads, positions, size)."""
+    """Return room for a result, (batch, positions, heads, size), and a view of it, (batch, groups,
+    heads, positions, size).
+    """
     batch, heads, length, size = q.shape
     out = q.new_empty(batch, length, heads, size)
     return out, out.transpose(1, 2).unflatten(1, (groups, -1))
@@ -105,7 +123,8 @@ def attend(
     scaling: float | None = None,
     **other: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Compute attention as transformers' functions of this signature do. What is not causal, whole and in bf16 goes to SDPA.
+    """Compute attention as transformers' functions of this signature do. What is not causal, whole
+    and in bf16 goes to SDPA.
 
     Args:
         query, key, value: (batch, heads, positions, size).
@@ -126,16 +145,26 @@ def attend(
         or not (getattr(module, "is_causal", True) if causal is None else causal)
         or any(other.get(name) is not None for name in _OTHER_SCORES)
     ):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **other)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, **other
+        )
     attention: Any = _Attention.apply
-    return attention(query, key, value, query.shape[3] ** -0.5 if scaling is None else scaling), None
+    return attention(
+        query, key, value, query.shape[3] ** -0.5 if scaling is None else scaling
+    ), None
 
 
 def replace(model: Any) -> int:
-    """Let a model that computes its attention by SDPA use these products; return the number of its layers."""
+    """Let a model that computes its attention by SDPA use these products; return the number of its
+    layers.
+    """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     layers = [module for module in base.modules() if type(module).__name__.endswith("Attention")]
-    if getattr(base.config, "_attn_implementation", None) != "sdpa" or not layers or not _agrees(layers[0]):
+    if (
+        getattr(base.config, "_attn_implementation", None) != "sdpa"
+        or not layers
+        or not _agrees(layers[0])
+    ):
         return 0
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
@@ -156,7 +185,9 @@ def _agrees(layer: Any) -> bool:
     theirs = [each.float().requires_grad_() for each in numbers]
     (q, k, v), (wide_q, wide_k, wide_v) = ours, theirs
     out = attend(layer, q, k, v, None)[0]
-    wanted = scaled_dot_product_attention(wide_q, wide_k, wide_v, is_causal=True, enable_gqa=True).transpose(1, 2)
+    wanted = scaled_dot_product_attention(
+        wide_q, wide_k, wide_v, is_causal=True, enable_gqa=True
+    ).transpose(1, 2)
     grad = torch.randn(out.shape, generator=random)
     results = [out, *torch.autograd.grad(out, ours, grad.bfloat16())]
     expected = [wanted, *torch.autograd.grad(wanted, theirs, grad)]

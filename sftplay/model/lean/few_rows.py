@@ -1,7 +1,7 @@
 """Products of a weight with 12 to 48 rows, as decoding has them: W · xᵀ instead of x · Wᵀ.
 
-Both are the same sums, but MKL is one and a half to two times as fast with the first. With fewer rows, reading the weight
-is all that counts, and from 64 rows on its other kernel is as good.
+Both are the same sums, but MKL is one and a half to two times as fast with the first. With fewer
+rows, reading the weight is all that counts, and from 64 rows on its other kernel is as good.
 """
 
 from __future__ import annotations

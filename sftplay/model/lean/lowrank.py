@@ -1,9 +1,11 @@
-"""A linear layer with its low-rank adapter (LoRA, arXiv:2106.09685): x Wᵀ + s (x Aᵀ) Bᵀ, added up inside the matrix products.
+"""A linear layer with its low-rank adapter (LoRA, arXiv:2106.09685): x Wᵀ + s (x Aᵀ) Bᵀ, added up
+inside the matrix products.
 
-In bf16 it is one product, [x | x Aᵀ] · [W | s B]ᵀ, whose sums are rounded once. PEFT rounds x Wᵀ first: 8 bits of mantissa then
-lose most of what a young adapter adds, and in 20 steps the loss falls behind that of fp32 by about 2 %. This holds on every
-device. The bf16 numbers of A and B are written in each pass: a copy that is kept until weights change goes stale, because the
-fused optimizers don't count their changes.
+In bf16 it is one product, [x | x Aᵀ] · [W | s B]ᵀ, whose sums are rounded once. PEFT rounds x Wᵀ
+first: 8 bits of mantissa then lose most of what a young adapter adds, and in 20 steps the loss
+falls behind that of fp32 by about 2 %. This holds on every device. The bf16 numbers of A and B are
+written in each pass: a copy that is kept until weights change goes stale, because the fused
+optimizers don't count their changes.
 """
 
 from __future__ import annotations
@@ -28,7 +30,14 @@ class _LowRank(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, dropped: Any, base: Any, wide: Any, a: torch.Tensor, b: torch.Tensor, scale: float
+        ctx: Any,
+        x: torch.Tensor,
+        dropped: Any,
+        base: Any,
+        wide: Any,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scale: float,
     ) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1])
         narrowed = rows if dropped is None else dropped.reshape(rows.shape)
@@ -52,10 +61,20 @@ class _LowRank(torch.autograd.Function):
         elif grad_x is not None:
             grad_x.addmm_(narrow, a)
         grad_a, grad_b = (narrow.t() @ narrowed).float(), (grad.t() @ low).float().mul_(ctx.scale)
-        return None if grad_x is None else grad_x.view(ctx.shape), grad_dropped, None, None, grad_a, grad_b, None
+        return (
+            None if grad_x is None else grad_x.view(ctx.shape),
+            grad_dropped,
+            None,
+            None,
+            grad_a,
+            grad_b,
+            None,
+        )
 
 
-def _product(rows: torch.Tensor, low: torch.Tensor, base: Any, wide: Any, b: torch.Tensor) -> torch.Tensor:
+def _product(
+    rows: torch.Tensor, low: torch.Tensor, base: Any, wide: Any, b: torch.Tensor
+) -> torch.Tensor:
     """Return rows Wᵀ + low bᵀ + bias, each sum rounded once."""
     if rows.dtype == torch.float32:
         return linear(rows, _dense(base, rows.dtype), base.bias).addmm_(low, b.t())
@@ -109,18 +128,24 @@ def _widened(layer: Any) -> torch.Tensor | None:
 
 
 def _keep_scales(base: Any) -> None:
-    """Double quantization stores the scales of NF4 blocks in 8 bits: unpack them once (4 bytes for 64 weights), not each time."""
+    """Double quantization stores the scales of NF4 blocks in 8 bits: unpack them once (4 bytes for
+    64 weights), not each time.
+    """
     state = getattr(base.weight, "quant_state", None)
     if state is None or not state.nested:
         return
     from bitsandbytes.functional import dequantize_blockwise
 
-    state.absmax = (dequantize_blockwise(state.absmax, state.state2) + state.offset).to(torch.float32)
+    state.absmax = (dequantize_blockwise(state.absmax, state.state2) + state.offset).to(
+        torch.float32
+    )
     state.nested, state.state2, state.offset = False, None, None
 
 
 def _is_plain(module: Any) -> bool:
-    """One adapter, nothing but A, B and dropout: no DoRA, no bias of its own, numbers that are known here."""
+    """One adapter, nothing but A, B and dropout: no DoRA, no bias of its own, numbers that are
+    known here.
+    """
     from peft.tuners.lora import LoraLayer
 
     if not isinstance(module, LoraLayer) or len(module.active_adapters) != 1:
@@ -141,19 +166,37 @@ def _is_plain(module: Any) -> bool:
 
 def _number(base: Any) -> torch.dtype:
     """Return the number format that a layer computes in."""
-    number: torch.dtype = base.weight.dtype if getattr(base.weight, "quant_state", None) is None else base.compute_dtype
+    number: torch.dtype = (
+        base.weight.dtype
+        if getattr(base.weight, "quant_state", None) is None
+        else base.compute_dtype
+    )
     return number
 
 
-def _forward(layer: Any, plain: Any, wide: torch.Tensor | None, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+def _forward(
+    layer: Any, plain: Any, wide: torch.Tensor | None, x: torch.Tensor, *args: Any, **kwargs: Any
+) -> Any:
     base = layer.get_base_layer()
     if layer.disable_adapters or layer.merged or args or kwargs or x.dtype != _number(base):
         return plain(x, *args, **kwargs)
     (name,) = layer.active_adapters
     dropout = layer.lora_dropout[name]
-    dropped = dropout(x) if isinstance(dropout, torch.nn.Dropout) and dropout.training and dropout.p else None
+    dropped = (
+        dropout(x)
+        if isinstance(dropout, torch.nn.Dropout) and dropout.training and dropout.p
+        else None
+    )
     low_rank: Any = _LowRank.apply
-    return low_rank(x, dropped, base, wide, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name])
+    return low_rank(
+        x,
+        dropped,
+        base,
+        wide,
+        layer.lora_A[name].weight,
+        layer.lora_B[name].weight,
+        layer.scaling[name],
+    )
 
 
 @torch.no_grad()

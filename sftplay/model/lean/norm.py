@@ -1,4 +1,6 @@
-"""Root-mean-square normalization (arXiv:1910.07467): w · x / √(mean(x²) + ε), with two saved tensors instead of five."""
+"""Root-mean-square normalization (arXiv:1910.07467): w · x / √(mean(x²) + ε), with two saved
+tensors instead of five.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ class _RmsNorm(torch.autograd.Function):
 
 def replace(model: Any) -> int:
     """Every module that is called an RMS norm and computes one; gives their number."""
-    modules = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm") and _agrees(module)]
+    modules = [
+        module
+        for module in model.modules()
+        if type(module).__name__.endswith("RMSNorm") and _agrees(module)
+    ]
     for module in modules:
         module.forward = partial(_forward, module)
     return len(modules)
@@ -49,6 +55,8 @@ def _agrees(module: Any) -> bool:
     if not hasattr(module, "variance_epsilon") or getattr(module, "weight", None) is None:
         return False
     number = module.weight.dtype
-    x = torch.randn(2, module.weight.shape[0], generator=torch.Generator().manual_seed(0)).to(number)
+    x = torch.randn(2, module.weight.shape[0], generator=torch.Generator().manual_seed(0)).to(
+        number
+    )
     relative, absolute = (1e-4, 1e-5) if number == torch.float32 else (1e-2, 1e-3)
     return torch.allclose(_forward(module, x), module(x), rtol=relative, atol=absolute)

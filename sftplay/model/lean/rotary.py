@@ -1,4 +1,6 @@
-"""Rotary position embedding (arXiv:2104.09864) in the halves layout: written into its result, without rotated copies."""
+"""Rotary position embedding (arXiv:2104.09864) in the halves layout: written into its result,
+without rotated copies.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ _FUNCTION = "apply_rotary_pos_emb"
 
 
 class _Rotate(torch.autograd.Function):
-    """x, (…, size), turned by angles whose cosines and sines are given; both halves of a row have the same angles."""
+    """x, (…, size), turned by angles whose cosines and sines are given; both halves of a row have
+    the same angles.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -40,8 +44,14 @@ def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> t
 
 def replace(model: Any) -> int:
     """In the modules where the model's attention is written; gives their number."""
-    names = {type(module).__module__ for module in model.modules() if type(module).__name__.endswith("Attention")}
-    homes = [home for home in (sys.modules.get(name) for name in sorted(names)) if home and _agrees(home)]
+    names = {
+        type(module).__module__
+        for module in model.modules()
+        if type(module).__name__.endswith("Attention")
+    }
+    homes = [
+        home for home in (sys.modules.get(name) for name in sorted(names)) if home and _agrees(home)
+    ]
     for home in homes:
         plain = getattr(home, _FUNCTION)
         if not isinstance(plain, partial):  # else it was replaced for another model of this process
@@ -50,12 +60,20 @@ def replace(model: Any) -> int:
 
 
 def _apply(
-    plain: Any, q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, unsqueeze_dim: int = 1
+    plain: Any,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    unsqueeze_dim: int = 1,
 ) -> Any:
     """Queries and keys in their positions; the signature is that of transformers' models."""
     half = cos.shape[-1] // 2
     halves_agree = all(torch.equal(each[..., :half], each[..., half:]) for each in (cos, sin))
-    same = q.dtype == k.dtype == cos.dtype == sin.dtype and q.dtype in (torch.float32, torch.bfloat16)
+    same = q.dtype == k.dtype == cos.dtype == sin.dtype and q.dtype in (
+        torch.float32,
+        torch.bfloat16,
+    )
     if not same or cos.shape[-1] != q.shape[-1] or not halves_agree:
         return plain(q, k, cos, sin, unsqueeze_dim=unsqueeze_dim)
     cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
@@ -76,4 +94,6 @@ def _agrees(home: Any) -> bool:
     except (TypeError, ValueError, RuntimeError):
         return False  # a function of the same name that takes something else
     ours = _apply(plain, q, k, angles.cos(), angles.sin())
-    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
+    return all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(ours, theirs, strict=True)
+    )

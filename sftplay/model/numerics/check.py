@@ -1,4 +1,6 @@
-"""Stage `numerics`: each method and precision of this stack, two steps of a tiny model next to plain PyTorch in fp32."""
+"""Stage `numerics`: each method and precision of this stack, two steps of a tiny model next to
+plain PyTorch in fp32.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ from sftplay.stages import Job
 from sftplay.stamp import surroundings
 
 STEPS, RATE = 2, 1e-3
-# Relative, by precision: loss, norm of the gradient, what was added to the weights. Adam divides each number of the gradient by its
-# size, so a tiny one that rounding turns around moves its weight the other way: of the weights, only the most must agree.
+# Relative, by precision: loss, norm of the gradient, what was added to the weights. Adam divides
+# each number of the gradient by its size, so a tiny one that rounding turns around moves its weight
+# the other way: of the weights, only the most must agree.
 LIMITS = {"fp32": (1e-4, 1e-3, 0.01), "bf16": (1e-2, 5e-2, 0.4), "fp16": (1e-2, 3e-2, 0.4)}
 
 
@@ -74,12 +77,18 @@ def offered(device: str) -> tuple[str, ...]:
     """Return the precisions that a training on this device can ask for."""
     if device == "cpu":
         return ("fp32", "bf16")
-    return ("fp32", "bf16", "fp16") if torch.cuda.is_bf16_supported(including_emulation=False) else ("fp32", "fp16")
+    return (
+        ("fp32", "bf16", "fp16")
+        if torch.cuda.is_bf16_supported(including_emulation=False)
+        else ("fp32", "fp16")
+    )
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Losses and gradient norms of the steps, and the weights after them less those before, all in fp32."""
+    """Losses and gradient norms of the steps, and the weights after them less those before, all in
+    fp32.
+    """
 
     losses: list[float]
     norms: list[float]
@@ -87,25 +96,36 @@ class Steps:
 
 
 def _row(backend: str, method: str, precision: str, device: str, folder: Path) -> Row:
-    """Train both ways. Whatever is raised is this combination's failure, not the end of the table."""
+    """Train both ways.
+
+    Whatever is raised is this combination's failure, not the end of the table.
+    """
     try:
         ours, reference = _both(backend, method, precision, device, folder)
     except Exception as error:  # noqa: BLE001 - the table says it
         return Row(
-            method, precision, error=f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}"
+            method,
+            precision,
+            error=f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}",
         )
     finally:
         gc.collect()
     loss = max(abs(a - b) / abs(b) for a, b in zip(ours.losses, reference.losses, strict=True))
     gradient = max(abs(a - b) / b for a, b in zip(ours.norms, reference.norms, strict=True))
-    apart = torch.stack([(a - b).norm() for a, b in zip(ours.added, reference.added, strict=True)]).norm()
+    apart = torch.stack(
+        [(a - b).norm() for a, b in zip(ours.added, reference.added, strict=True)]
+    ).norm()
     weights = float(apart / torch.stack([added.norm() for added in reference.added]).norm())
     limits = LIMITS[precision]
-    good = all(value <= limit for value, limit in zip((loss, gradient, weights), limits, strict=True))
+    good = all(
+        value <= limit for value, limit in zip((loss, gradient, weights), limits, strict=True)
+    )
     return Row(method, precision, loss, gradient, weights, good)
 
 
-def _both(backend: str, method: str, precision: str, device: str, folder: Path) -> tuple[Steps, Steps]:
+def _both(
+    backend: str, method: str, precision: str, device: str, folder: Path
+) -> tuple[Steps, Steps]:
     settings = Settings.model_validate(
         {
             "backend": backend,
@@ -130,7 +150,9 @@ def _plain_copy(model: Any, settings: Settings, folder: Path, device: str, metho
 
     from sftplay.model.backends.bnb import lora_config
 
-    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    plain = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
     plain = plain.to(torch.device(device))  # type: ignore[arg-type]
     if method != "full":
         plain = get_peft_model(plain, lora_config(settings))
@@ -139,7 +161,11 @@ def _plain_copy(model: Any, settings: Settings, folder: Path, device: str, metho
             theirs = model.get_submodule(name) if name else model
             for part, parameter in module.named_parameters(recurse=False):
                 source = getattr(theirs, part)
-                dense = dense_weight(theirs) if getattr(source, "quant_state", None) is not None else source
+                dense = (
+                    dense_weight(theirs)
+                    if getattr(source, "quant_state", None) is not None
+                    else source
+                )
                 parameter.copy_(dense.float())
     return plain
 
@@ -175,7 +201,9 @@ def _train(model: Any, device: str, precision: str) -> Steps:
         with autocast(device, precision, model):
             mean_target_loss(model, batch["rows"], Collator(0), 2)
             model.train()
-            total, count = target_loss(model, on_device(Collator(0)(batch["rows"]), model.device), plain_head=head)
+            total, count = target_loss(
+                model, on_device(Collator(0)(batch["rows"]), model.device), plain_head=head
+            )
         scaler.scale(total / count).backward()
         scaler.unscale_(optimizer)
         norms.append(_norm(parameters))
@@ -198,7 +226,11 @@ def _train_plainly(model: Any, device: str) -> Steps:
         for row in batch["rows"]:
             ids = torch.tensor([row["input_ids"]], device=device)
             labels = torch.tensor(row["labels"][1:], device=device)
-            sums.append(cross_entropy(model(input_ids=ids, use_cache=False).logits[0, :-1], labels, reduction="sum"))
+            sums.append(
+                cross_entropy(
+                    model(input_ids=ids, use_cache=False).logits[0, :-1], labels, reduction="sum"
+                )
+            )
             count += int((labels != -100).sum())
         loss = torch.stack(sums).sum() / count
         loss.backward()

@@ -1,4 +1,7 @@
-"""One batch, two ways: the gradient as training computes it, and that of the plain pass. What differs is named."""
+"""One batch, two ways: the gradient as training computes it, and that of the plain pass.
+
+What differs is named.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,20 @@ import torch
 
 Loss = Callable[[], tuple[torch.Tensor, int]]  # summed loss, trained tokens
 
-# Relative differences that rounding explains, by the precision that training computes in. Random models of 14 families showed
-# at most 2e-6 in fp32 and 0.031 in bf16 for the gradient (0.13 with routed experts), SmolLM2-135M with its 30 layers 0.08 in bf16;
-# a gradient that stops at 4-bit layers differs by 0.8 to 1. In 16 bits the loss may differ by a few per cent where the plain
-# pass rounds more often: PEFT rounds the base's output before it adds the adapter's (2 % on SmolLM2-135M after two steps).
+# Relative differences that rounding explains, by the precision that training computes in. Random
+# models of 14 families showed at most 2e-6 in fp32 and 0.031 in bf16 for the gradient (0.13 with
+# routed experts), SmolLM2-135M with its 30 layers 0.08 in bf16; a gradient that stops at 4-bit
+# layers differs by 0.8 to 1. In 16 bits the loss may differ by a few per cent where the plain
+# pass rounds more often: PEFT rounds the base's output before it adds the adapter's (2 % on
+# SmolLM2-135M after two steps).
 TOLERANCES: Mapping[str, Mapping[str, float]] = {
     "fp32": {"loss": 1e-3, "gradient": 1e-2, "parameter": 0.1},
     "bf16": {"loss": 0.1, "gradient": 0.3, "parameter": 0.6},
     "fp16": {"loss": 0.05, "gradient": 0.2, "parameter": 0.6},
 }
 SMALL = 1e-3  # of the largest gradient of a parameter: below that, rounding may be all there is
-ROUTED = 2.0  # times the tolerance in 16 bits where a router picks experts: rounding sends a token to another one
+# times the tolerance in 16 bits where a router picks experts: rounding sends a token to another one
+ROUTED = 2.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Comparison:
         loss, plain_loss: nats per trained token.
         norm, plain_norm: of the whole gradient.
         difference: norm of the difference of the two gradients, relative to the plain norm.
-        parameters: how many were compared; unreached: those that the plain pass reaches as little as training's.
+        parameters: how many were compared; unreached: those that the plain pass reaches as little
+            as training's.
         problems: sentences about what is wrong; empty where training is right.
     """
 
@@ -50,12 +57,20 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, rounded to what they mean."""
-        short = {key: float(f"{value:.6g}") for key, value in asdict(self).items() if isinstance(value, float)}
+        short = {
+            key: float(f"{value:.6g}")
+            for key, value in asdict(self).items()
+            if isinstance(value, float)
+        }
         return {**asdict(self), **short, "unreached": self.unreached[:20]}
 
 
 def compare(
-    named: Iterable[tuple[str, Any]], training: Loss, reference: Loss, limits: Mapping[str, float], scale: float = 1.0
+    named: Iterable[tuple[str, Any]],
+    training: Loss,
+    reference: Loss,
+    limits: Mapping[str, float],
+    scale: float = 1.0,
 ) -> Comparison:
     """Run both passes and compare them. Gradients that the parameters hold are dropped.
 
@@ -66,7 +81,8 @@ def compare(
         scale: of the loss before the backward pass, for fp16.
 
     Returns:
-        Never more than one set of gradients is in memory: the reference's are added to training's negated ones.
+        Never more than one set of gradients is in memory: the reference's are added to training's
+        negated ones.
     """
     parameters = dict(named)
     loss, norms = backward(parameters, training, scale)
@@ -80,12 +96,18 @@ def compare(
     return judge(loss, plain_loss, norms, plain_norms, rest, limits)
 
 
-def backward(parameters: Mapping[str, Any], passes: Loss, scale: float) -> tuple[float, dict[str, float]]:
-    """Add the scaled gradient of the mean loss to what is there; return the loss and the norms of the new gradients."""
+def backward(
+    parameters: Mapping[str, Any], passes: Loss, scale: float
+) -> tuple[float, dict[str, float]]:
+    """Add the scaled gradient of the mean loss to what is there; return the loss and the norms of
+    the new gradients.
+    """
     with _watched(parameters) as norms:
         total, count = passes()
         (total * (scale / max(count, 1))).backward()
-    return float(total.detach()) / max(count, 1), {name: norms.get(name, 0.0) / scale for name in parameters}
+    return float(total.detach()) / max(count, 1), {
+        name: norms.get(name, 0.0) / scale for name in parameters
+    }
 
 
 @contextmanager
@@ -127,7 +149,9 @@ def judge(
     """
     norm, plain_norm = _whole(norms), _whole(plain_norms)
     difference = _whole(rest) / plain_norm if plain_norm else math.inf if norm else 0.0
-    problems = [f"{name}: gradient not finite" for name, value in norms.items() if not math.isfinite(value)]
+    problems = [
+        f"{name}: gradient not finite" for name, value in norms.items() if not math.isfinite(value)
+    ]
     largest = max(plain_norms.values(), default=0.0)
     for name, expected in plain_norms.items():
         if norms[name] == 0 and expected > SMALL * SMALL * largest:
@@ -143,7 +167,14 @@ def judge(
         problems.append(f"the loss: {loss:.5g}, expected {plain_loss:.5g}")
     unreached = [name for name, value in norms.items() if value == 0 and plain_norms[name] == 0]
     return Comparison(
-        loss, plain_loss, norm, plain_norm, difference, len(norms), unreached=unreached, problems=problems
+        loss,
+        plain_loss,
+        norm,
+        plain_norm,
+        difference,
+        len(norms),
+        unreached=unreached,
+        problems=problems,
     )
 
 

@@ -1,4 +1,6 @@
-"""What was proved on this machine is remembered in the cache: one file for each combination that a kernel depends on."""
+"""What was proved on this machine is remembered in the cache: one file for each combination that a
+kernel depends on.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,14 @@ _SWITCHES = (
 
 
 def where_it_ran(device: str) -> dict[str, Any]:
-    """Return what a kernel's choice depends on: GPU with driver, or processor with its flags; and the switches that are set."""
+    """Return what a kernel's choice depends on: GPU with driver, or processor with its flags; and
+    the switches that are set.
+    """
     import torch
 
-    switches = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SWITCHES)}
+    switches = {
+        name: value for name, value in sorted(os.environ.items()) if name.startswith(_SWITCHES)
+    }
     if device == "cuda":
         return {
             "gpu": torch.cuda.get_device_name(),
@@ -60,7 +66,9 @@ def _driver() -> str:
 
 
 def place_for(facts: Mapping[str, Any], versions: Mapping[str, str], device: str) -> Path:
-    """Return the file for a training of this kind on this machine, in this environment, by this code."""
+    """Return the file for a training of this kind on this machine, in this environment, by this
+    code.
+    """
     place = surroundings()
     key = {
         "facts": dict(facts),
@@ -82,7 +90,10 @@ def recall(path: Path) -> dict[str, Any] | None:
 
 
 def remember(path: Path, found: Mapping[str, Any]) -> None:
-    """Write what was proved. A cache that can't be written (read-only in a container) only costs time."""
+    """Write what was proved.
+
+    A cache that can't be written (read-only in a container) only costs time.
+    """
     try:
         write_json(path, dict(found))
     except (SftplayError, OSError) as problem:

@@ -1,4 +1,6 @@
-"""The same model computed the plain way: dequantized weights, eager attention, transformers' and PEFT's own code."""
+"""The same model computed the plain way: dequantized weights, eager attention, transformers' and
+PEFT's own code.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,18 @@ from torch.utils.checkpoint import checkpoint
 
 from sftplay.model.collate import IGNORED
 
-_DROPOUT_RATES = ("attention_dropout", "attn_pdrop", "dropout_p")  # numbers that attention modules keep
+_DROPOUT_RATES = (
+    "attention_dropout",
+    "attn_pdrop",
+    "dropout_p",
+)  # numbers that attention modules keep
 
 
 @contextmanager
 def plain(model: Any) -> Iterator[None]:
-    """Let the model compute without our replacements and without packed 4-bit kernels; everything is put back."""
+    """Let the model compute without our replacements and without packed 4-bit kernels; everything
+    is put back.
+    """
     with ExitStack() as stack:
         stack.enter_context(_without_replacements(model))
         stack.enter_context(_dequantized(model))
@@ -32,7 +40,9 @@ def plain(model: Any) -> Iterator[None]:
 
 
 def plain_loss(model: Any, rows: list[dict[str, Any]]) -> tuple[torch.Tensor, int]:
-    """Summed cross entropy of each row alone over its full logits, and the number of trained tokens."""
+    """Summed cross entropy of each row alone over its full logits, and the number of trained
+    tokens.
+    """
     total: torch.Tensor = torch.zeros((), device=model.device)
     count = 0
     for row in rows:
@@ -46,9 +56,13 @@ def plain_loss(model: Any, rows: list[dict[str, Any]]) -> tuple[torch.Tensor, in
 
 @contextmanager
 def no_dropout(model: Any) -> Iterator[None]:
-    """Switch dropout off, so that two passes compute the same function; modes and rates are put back."""
+    """Switch dropout off, so that two passes compute the same function; modes and rates are put
+    back.
+    """
     layers = [m for m in model.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)]
-    rates = [(layer, "p", layer.p) for layer in layers]  # attention functions are handed the rate, not the layer
+    rates = [
+        (layer, "p", layer.p) for layer in layers
+    ]  # attention functions are handed the rate, not the layer
     rates += [
         (module, name, getattr(module, name))
         for module in model.modules()
@@ -67,13 +81,22 @@ def no_dropout(model: Any) -> Iterator[None]:
 @contextmanager
 def _without_replacements(model: Any) -> Iterator[None]:
     """Take away what `lean` has put into modules and into the models' own source modules."""
-    forwards = [(m, m.__dict__["forward"]) for m in model.modules() if _is_ours(m.__dict__.get("forward"))]
+    forwards = [
+        (m, m.__dict__["forward"]) for m in model.modules() if _is_ours(m.__dict__.get("forward"))
+    ]
     homes = {sys.modules.get(type(m).__module__) for m in model.modules()} - {None}
-    functions = [(home, name, value) for home in homes for name, value in vars(home).items() if _is_ours(value)]
+    functions = [
+        (home, name, value)
+        for home in homes
+        for name, value in vars(home).items()
+        if _is_ours(value)
+    ]
     for module, _ in forwards:
         del module.__dict__["forward"]
     for home, name, value in functions:
-        setattr(home, name, value.args[0])  # a replaced function takes the one that it replaces first
+        setattr(
+            home, name, value.args[0]
+        )  # a replaced function takes the one that it replaces first
     try:
         yield
     finally:

@@ -1,4 +1,6 @@
-"""Before the first step, and after the second: does training's gradient agree with the plain pass? Else nothing is trained."""
+"""Before the first step, and after the second: does training's gradient agree with the plain pass?
+Else nothing is trained.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ from sftplay.model.numerics.slope import LIMITS, compare_slope
 from sftplay.model.precision import autocast
 
 TOKENS = 48  # of each row: a fraction of a training step, and still several blocks of every kernel
-_SECOND = 32  # of the second row: another length, so that padding, or rows end to end, are part of the proof
+# of the second row: another length, so that padding, or rows end to end, are part of the proof
+_SECOND = 32
 _SEED = 7
-_FP16_SCALE = 1024.0  # of the loss: far from both ends of fp16 for gradients of a mean over a few rows
+# of the loss: far from both ends of fp16 for gradients of a mean over a few rows
+_FP16_SCALE = 1024.0
 _CANNOT = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError)
 
 
@@ -29,8 +33,13 @@ def sample_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Args:
         rows: tokenized rows; of a single one, two beginnings are taken.
     """
-    found = [rows[number] for number in range(min(len(rows), 64)) if len(rows[number]["input_ids"]) > 1][:2]
-    return [_beginning(row, length) for row, length in zip((found * 2)[:2], (TOKENS, _SECOND), strict=False)]
+    found = [
+        rows[number] for number in range(min(len(rows), 64)) if len(rows[number]["input_ids"]) > 1
+    ][:2]
+    return [
+        _beginning(row, length)
+        for row, length in zip((found * 2)[:2], (TOKENS, _SECOND), strict=False)
+    ]
 
 
 def _beginning(row: Mapping[str, Any], length: int) -> dict[str, Any]:
@@ -51,9 +60,11 @@ def prove(
     refresh: Callable[[], None] = lambda: None,
     adapter_off_zero: bool = True,
 ) -> Comparison:
-    """Compare training's pass with the plain one. Weights, gradients, modes and random state are left as they were.
+    """Compare training's pass with the plain one. Weights, gradients, modes and random state are
+    left as they were.
 
-    An evaluation's pass runs first: some libraries switch to kernels without a derivative in it, and stay there.
+    An evaluation's pass runs first: some libraries switch to kernels without a derivative in it,
+    and stay there.
 
     Args:
         model: as training computes with it, checkpointing included.
@@ -62,9 +73,12 @@ def prove(
         plain_head: what `has_plain_head` returned.
         has_plain_pass: False where a library has replaced the models of the whole process.
         refresh: called after weights were changed in place.
-        adapter_off_zero: give adapters that are still all zeros random values meanwhile; else A would have no gradient.
+        adapter_off_zero: give adapters that are still all zeros random values meanwhile; else A
+            would have no gradient.
     """
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    named = [
+        (name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
+    ]
     batch = on_device(collate([dict(row) for row in rows]), model.device)
     devices = [model.device] if model.device.type == "cuda" else []
     with ExitStack() as stack:
@@ -87,7 +101,13 @@ def prove(
 
         try:
             if has_plain_pass:
-                return compare(named, training, lambda: _reference(model, rows), limits_for(model, precision), scale)
+                return compare(
+                    named,
+                    training,
+                    lambda: _reference(model, rows),
+                    limits_for(model, precision),
+                    scale,
+                )
         except _CANNOT as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -99,10 +119,16 @@ def prove(
 
 
 def limits_for(model: Any, precision: str) -> Mapping[str, float]:
-    """Return the tolerances for a precision, wider in 16 bits for a model that routes tokens to experts."""
+    """Return the tolerances for a precision, wider in 16 bits for a model that routes tokens to
+    experts.
+    """
     limits = TOLERANCES[precision]
     routes = any(key.startswith("num_") and "expert" in key for key in model.config.to_dict())
-    return {key: value * ROUTED for key, value in limits.items()} if routes and precision != "fp32" else limits
+    return (
+        {key: value * ROUTED for key, value in limits.items()}
+        if routes and precision != "fp32"
+        else limits
+    )
 
 
 def _reference(model: Any, rows: list[dict[str, Any]]) -> tuple[torch.Tensor, int]:
@@ -128,9 +154,15 @@ def _gradients_aside(named: Sequence[tuple[str, Any]]) -> Iterator[None]:
 
 
 @contextmanager
-def _random_where_zero(named: Sequence[tuple[str, Any]], refresh: Callable[[], None]) -> Iterator[None]:
-    """Fill the B matrices that are all zeros, as LoRA starts, with small random numbers; put the zeros back."""
-    zeros = [parameter for name, parameter in named if ".lora_B." in name and not bool(parameter.any())]
+def _random_where_zero(
+    named: Sequence[tuple[str, Any]], refresh: Callable[[], None]
+) -> Iterator[None]:
+    """Fill the B matrices that are all zeros, as LoRA starts, with small random numbers; put the
+    zeros back.
+    """
+    zeros = [
+        parameter for name, parameter in named if ".lora_B." in name and not bool(parameter.any())
+    ]
     generator = torch.Generator().manual_seed(_SEED)
     with torch.no_grad():
         for parameter in zeros:

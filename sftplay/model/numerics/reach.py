@@ -1,4 +1,6 @@
-"""Can the settings change the model at all? A bound on how far Adam moves weights, and adapters that can't leave zero."""
+"""Can the settings change the model at all? A bound on how far Adam moves weights, and adapters
+that can't leave zero.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ FAINT = 1e-5  # of the weights: reached at most by the last step, and hardly any
 def check_reach(model: Any, settings: Settings, steps: int) -> float:
     """Refuse a training whose every step together changes no weight beyond rounding.
 
-    Adam moves a weight by about the learning rate in each step (arXiv:1412.6980, section 2.1). With an adapter, a weight of the
-    base changes by scaling × B·A, and B starts at zero.
+    Adam moves a weight by about the learning rate in each step (arXiv:1412.6980, section 2.1). With
+    an adapter, a weight of the base changes by scaling × B·A, and B starts at zero.
 
     Returns:
         The largest change by the last step, relative to the weights.
@@ -27,7 +29,9 @@ def check_reach(model: Any, settings: Settings, steps: int) -> float:
         ConfigError: it is below rounding (78).
     """
     farthest = settings.train.learning_rate * steps
-    sizes = [_relative_reach(module, farthest) for module in model.modules() if hasattr(module, "lora_A")]
+    sizes = [
+        _relative_reach(module, farthest) for module in model.modules() if hasattr(module, "lora_A")
+    ]
     if settings.train.method == "full":
         weights = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
         # Each step is added to the weight itself, so one step alone has to be above rounding.
@@ -51,7 +55,9 @@ def check_reach(model: Any, settings: Settings, steps: int) -> float:
 
 
 def _relative_reach(layer: Any, farthest: float) -> float | None:
-    """Return how far B·A can move a base weight, relative to it; None where the layer holds no plain LoRA."""
+    """Return how far B·A can move a base weight, relative to it; None where the layer holds no
+    plain LoRA.
+    """
     found = []
     for name, a in layer.lora_A.items():
         weight = getattr(a, "weight", None)
@@ -62,7 +68,13 @@ def _relative_reach(layer: Any, farthest: float) -> float | None:
         # Of a 4-bit weight, the scales of its blocks tell the size; a few per cent are enough here.
         size = _size(base) if state is None else 0.05
         b = _size(layer.lora_B[name].weight) + farthest
-        found.append(abs(layer.scaling[name]) * weight.shape[0] * b * (_size(weight) + farthest) / max(size, 1e-12))
+        found.append(
+            abs(layer.scaling[name])
+            * weight.shape[0]
+            * b
+            * (_size(weight) + farthest)
+            / max(size, 1e-12)
+        )
     return max(found, default=None)
 
 
@@ -79,11 +91,19 @@ def check_adapters(model: Any, init_adapter: str | None) -> None:
     Raises:
         RefusedError: every adapter is so (76). A few are warned about.
     """
-    layers = [(name, module) for name, module in model.named_modules() if hasattr(module, "lora_A") and module.lora_A]
+    layers = [
+        (name, module)
+        for name, module in model.named_modules()
+        if hasattr(module, "lora_A") and module.lora_A
+    ]
     dead = [
         name
         for name, module in layers
-        if not any(bool(weights[key].weight.any()) for weights in (module.lora_A, module.lora_B) for key in weights)
+        if not any(
+            bool(weights[key].weight.any())
+            for weights in (module.lora_A, module.lora_B)
+            for key in weights
+        )
     ]
     if dead and len(dead) == len(layers):
         raise RefusedError(
@@ -92,4 +112,6 @@ def check_adapters(model: Any, init_adapter: str | None) -> None:
             todo="start without --init-adapter, or from an adapter that was trained",
         )
     if dead:
-        console.warning(f"{len(dead)} of {len(layers)} adapters are all zeros and can't learn, the first is {dead[0]}")
+        console.warning(
+            f"{len(dead)} of {len(layers)} adapters are all zeros and can't learn, the first is {dead[0]}"
+        )

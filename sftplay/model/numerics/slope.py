@@ -1,8 +1,10 @@
-"""The gradient against the slope of the loss itself: an oracle for stacks whose plain pass can't be had.
+"""The gradient against the slope of the loss itself: an oracle for stacks whose plain pass can't be
+had.
 
-Unsloth replaces transformers' models for the whole process. There, the loss is measured a small step up and down a direction,
-and the difference is compared with what the gradient predicts. That shows a gradient of the wrong size, and parameters that none reaches; a
-gradient that is right but for a missing path may pass.
+Unsloth replaces transformers' models for the whole process. There, the loss is measured a small
+step up and down a direction, and the difference is compared with what the gradient predicts. That
+shows a gradient of the wrong size, and parameters that none reaches; a gradient that is right but
+for a missing path may pass.
 """
 
 from __future__ import annotations
@@ -40,25 +42,41 @@ def compare_slope(
     loss, norms = backward(parameters, training, scale)
     reached = [name for name, norm in norms.items() if norm > 0 and math.isfinite(norm)]
     unreached = [name for name, norm in norms.items() if norm == 0]
-    problems = [f"{name}: gradient not finite" for name, norm in norms.items() if not math.isfinite(norm)]
+    problems = [
+        f"{name}: gradient not finite" for name, norm in norms.items() if not math.isfinite(norm)
+    ]
     problems += [f"{name}: no gradient reaches it" for name in unreached if "expert" not in name]
     whole = math.sqrt(sum(norm * norm for norm in norms.values()))
     if not reached or problems:
         _drop(parameters)
         return Comparison(
-            loss, loss, whole, 0.0, math.inf, len(norms), ORACLE, unreached, problems or ["no gradient at all"]
+            loss,
+            loss,
+            whole,
+            0.0,
+            math.inf,
+            len(norms),
+            ORACLE,
+            unreached,
+            problems or ["no gradient at all"],
         )
     predicted = sum(norms[name] for name in reached) / math.sqrt(len(reached))
     sizes = sorted(float(torch.linalg.vector_norm(parameters[name].detach())) for name in reached)
-    step = min(STEP * max(abs(loss), 0.1) / predicted, MOVE * sizes[len(sizes) // 2] * math.sqrt(len(reached)))
+    step = min(
+        STEP * max(abs(loss), 0.1) / predicted,
+        MOVE * sizes[len(sizes) // 2] * math.sqrt(len(reached)),
+    )
     with torch.no_grad():
         moves = {
-            name: parameters[name].grad * (step / (norms[name] * scale * math.sqrt(len(reached)))) for name in reached
+            name: parameters[name].grad * (step / (norms[name] * scale * math.sqrt(len(reached))))
+            for name in reached
         }
         _drop(parameters)
         kept = {name: parameters[name].detach().clone() for name in reached}
         try:
-            up, down = (_loss_at(parameters, kept, moves, sign, training, refresh) for sign in (1.0, -1.0))
+            up, down = (
+                _loss_at(parameters, kept, moves, sign, training, refresh) for sign in (1.0, -1.0)
+            )
         finally:
             for name, value in kept.items():
                 parameters[name].copy_(value)
@@ -71,7 +89,15 @@ def compare_slope(
             f" (allowed difference: {limit:.0%})"
         )
     return Comparison(
-        loss, loss, whole, whole * measured / predicted, difference, len(norms), ORACLE, unreached, problems
+        loss,
+        loss,
+        whole,
+        whole * measured / predicted,
+        difference,
+        len(norms),
+        ORACLE,
+        unreached,
+        problems,
     )
 
 

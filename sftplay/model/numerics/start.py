@@ -1,4 +1,6 @@
-"""A training proves that it can learn: before it is stamped, and once more on the weights of its second step."""
+"""A training proves that it can learn: before it is stamped, and once more on the weights of its
+second step.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from sftplay.stamp import Stamp
 if TYPE_CHECKING:
     from sftplay.model.assemble import Assembly
 
-STEPS = 2  # optimizer steps after which the weights are looked at again: with a warm-up, the first one may move nothing
+# optimizer steps after which the weights are looked at again: with a warm-up, the first one may
+# move nothing
+STEPS = 2
 _SAMPLE = 4096  # numbers of each parameter that are compared to see whether it moved
 _SHOWN = 4  # problems that an error names
 
@@ -37,13 +41,24 @@ class Proof:
     """
 
     def __init__(
-        self, plan: Plan, stamp: Stamp, assembly: Assembly, refresh: Callable[[], None] = lambda: None
+        self,
+        plan: Plan,
+        stamp: Stamp,
+        assembly: Assembly,
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan, self.trainer, self.refresh = plan, assembly.trainer, refresh
-        rows = Dataset.from_file(str(plan.tokenized / "train.arrow")).select_columns(["input_ids", "labels"])
+        rows = Dataset.from_file(str(plan.tokenized / "train.arrow")).select_columns(
+            ["input_ids", "labels"]
+        )
         self.rows = sample_rows(rows)
-        self.place = memory.place_for(_facts(plan, stamp, str(assembly.lean)), stamped_versions(), plan.device.value)
-        self.found: dict[str, Any] = {"proved": False, "where": memory.where_it_ran(plan.device.value)}
+        self.place = memory.place_for(
+            _facts(plan, stamp, str(assembly.lean)), stamped_versions(), plan.device.value
+        )
+        self.found: dict[str, Any] = {
+            "proved": False,
+            "where": memory.where_it_ran(plan.device.value),
+        }
 
     def before_training(self) -> None:
         """Compare the gradients before the first step, unless that was done here before.
@@ -59,7 +74,9 @@ class Proof:
         check_reach(model, plan.settings, self.trainer.planned_steps)
         if remembered := memory.recall(self.place):
             self.found = {**remembered, "remembered": True}
-            console.info(f"gradients were proved here before ({remembered['oracle']}, {_place(self.found)})")
+            console.info(
+                f"gradients were proved here before ({remembered['oracle']}, {_place(self.found)})"
+            )
             return
         result = self._compare(adapter_off_zero=True)
         self._judge(result, "before the first step")
@@ -90,8 +107,12 @@ class Proof:
                 " train more steps, or --set train.warmup_steps=0"
             )
             return
-        if not moved and self.trainer.accelerator.scaler is None:  # which skips steps by itself, in fp16
-            result.problems.append(f"no trained weight has changed after {console.count_of(steps, 'optimizer step')}")
+        if (
+            not moved and self.trainer.accelerator.scaler is None
+        ):  # which skips steps by itself, in fp16
+            result.problems.append(
+                f"no trained weight has changed after {console.count_of(steps, 'optimizer step')}"
+            )
         self._judge(result, f"after {console.count_of(steps, 'step')}")
         self.found |= {"proved": True, "after": result.as_json()}
         memory.remember(self.place, self.found)
@@ -182,7 +203,9 @@ class _AfterSteps(TrainerCallback):
         self._rates += max(float(group["lr"]) for group in kwargs["optimizer"].param_groups)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look once: after STEPS steps, later where they were all warm-up at 0, or at the end of a shorter training."""
+        """Look once: after STEPS steps, later where they were all warm-up at 0, or at the end of a
+        shorter training.
+        """
         self._steps += 1
         last = state.global_step >= state.max_steps or control.should_training_stop
         if self._start and (last or (self._steps >= STEPS and self._rates > 0)):

@@ -17,12 +17,18 @@ QA = RowFormat("question_answer", "fields", user="question", assistant="answer")
 
 def work(lines: bytes) -> ConversionTask:
     return ConversionTask(
-        0, "x.jsonl", QA, borders(0.3, 0.2), Piece(used=len(lines), line=11, lines=lines, offset=1000)
+        0,
+        "x.jsonl",
+        QA,
+        borders(0.3, 0.2),
+        Piece(used=len(lines), line=11, lines=lines, offset=1000),
     )
 
 
 def test_rejects_are_in_the_order_of_lines() -> None:
-    done = convert(work(b'{"question": "q"}\nnonsense\n\nnull\n{"question": "q", "answer": "a"}\n["a"]'))
+    done = convert(
+        work(b'{"question": "q"}\nnonsense\n\nnull\n{"question": "q", "answer": "a"}\n["a"]')
+    )
     assert [bad.line for bad in done.rejects] == [11, 12, 14, 16]
     assert done.seen == 5
     assert sum(len(rows.keys) for rows in done.splits) == 1
@@ -43,7 +49,9 @@ def test_ten_megabytes_in_one_answer() -> None:
 def test_a_nul_character_is_refused() -> None:
     with pytest.raises(BadRowError, match="NUL"):
         measure([{"role": "user", "content": "a\x00"}])
-    assert measure([{"role": "user", "content": "ab\\u0000"}, {"role": "assistant", "content": "c"}]) == (8, 1)
+    assert measure(
+        [{"role": "user", "content": "ab\\u0000"}, {"role": "assistant", "content": "c"}]
+    ) == (8, 1)
 
 
 def test_rows_without_some() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from sftplay.data.conversion.suspicious_characters import count_suspicious_characters, may_be_suspicious
+from sftplay.data.conversion.suspicious_characters import (
+    count_suspicious_characters,
+    may_be_suspicious,
+)
 from sftplay.data.findings import Findings
 from tests.data.project import Project, jsonl, questions
 
@@ -56,7 +59,9 @@ def test_they_stand_in_the_report_with_their_rows_and_stay(project: Project) -> 
     project.put("qa.jsonl", jsonl(rows))
     done = project.run("process")
     assert done.code == 0, done.said
-    (finding,) = [each for each in project.report()["findings"] if each["kind"] == "suspicious_characters"]
+    (finding,) = [
+        each for each in project.report()["findings"] if each["kind"] == "suspicious_characters"
+    ]
     assert (finding["severity"], finding["count"]) == ("warning", 1)
     assert finding["rows"][0].startswith("data/raw/qa.jsonl:41 (")
     assert "In a cafÃ©." in [row["messages"][1]["content"] for row in project.rows()]

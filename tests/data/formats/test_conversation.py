@@ -1,4 +1,6 @@
-"""Conversations: every dialect's roles, turns in order, and each kind of trouble refused by its name."""
+"""Conversations: every dialect's roles, turns in order, and each kind of trouble refused by its
+name.
+"""
 
 from typing import Any
 
@@ -20,7 +22,9 @@ def refusal(items: Any) -> str:
 
 
 def test_several_turns_stay_several_turns() -> None:
-    items = turns(("system", "s"), ("user", "q"), ("assistant", "a"), ("user", " q2\n"), ("assistant", " a2 "))
+    items = turns(
+        ("system", "s"), ("user", "q"), ("assistant", "a"), ("user", " q2\n"), ("assistant", " a2 ")
+    )
     assert read_messages(items, RowNotes()) == items  # texts untouched
 
 
@@ -31,15 +35,25 @@ def test_sharegpt_with_a_tool() -> None:
         {"from": "tool", "value": ""},
         {"from": "gpt", "value": "sunny"},
     ]
-    assert [turn["role"] for turn in read_messages(items, RowNotes())] == ["user", "assistant", "tool", "assistant"]
+    assert [turn["role"] for turn in read_messages(items, RowNotes())] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
 
 
 @pytest.mark.parametrize("name", ROLES)
 def test_roles_of_all_dialects_in_any_case(name: str) -> None:
-    before = {"system": [], "user": [], "assistant": ["user"], "tool": ["user", "assistant"]}[ROLES[name]]
-    after = {"system": ["user", "assistant"], "user": ["assistant"], "assistant": [], "tool": ["assistant"]}[
+    before = {"system": [], "user": [], "assistant": ["user"], "tool": ["user", "assistant"]}[
         ROLES[name]
     ]
+    after = {
+        "system": ["user", "assistant"],
+        "user": ["assistant"],
+        "assistant": [],
+        "tool": ["assistant"],
+    }[ROLES[name]]
     for spelled in (name, name.capitalize()):
         items = turns(*((role, "x") for role in [*before, spelled, *after]))
         assert read_messages(items, RowNotes())[len(before)]["role"] == ROLES[name]
@@ -47,11 +61,17 @@ def test_roles_of_all_dialects_in_any_case(name: str) -> None:
 
 def test_text_parts_are_joined() -> None:
     parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
-    assert read_messages(turns(("user", parts), ("assistant", "a")), RowNotes())[0]["content"] == "one two"
+    assert (
+        read_messages(turns(("user", parts), ("assistant", "a")), RowNotes())[0]["content"]
+        == "one two"
+    )
 
 
 def test_an_empty_system_turn_is_none() -> None:
-    assert len(read_messages(turns(("system", "  "), ("user", "q"), ("assistant", "a")), RowNotes())) == 2
+    assert (
+        len(read_messages(turns(("system", "  "), ("user", "q"), ("assistant", "a")), RowNotes()))
+        == 2
+    )
 
 
 def test_other_keys_are_counted() -> None:
@@ -66,8 +86,16 @@ def test_other_keys_are_counted() -> None:
 
 IMAGE = [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "what is it?"}]
 USER = ("user", "q")
-CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bern"}'}}
-KEPT = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": {"city": "Bern"}}}
+CALL = {
+    "id": "c1",
+    "type": "function",
+    "function": {"name": "weather", "arguments": '{"city": "Bern"}'},
+}
+KEPT = {
+    "id": "c1",
+    "type": "function",
+    "function": {"name": "weather", "arguments": {"city": "Bern"}},
+}
 
 
 @pytest.mark.parametrize(
@@ -91,25 +119,43 @@ KEPT = {"id": "c1", "type": "function", "function": {"name": "weather", "argumen
         (turns(USER, ("narrator", "a")), "unknown role"),
         (turns((7, "a")), "unknown role"),  # type: ignore[arg-type]
         (
-            [{"role": "user", "content": "q"}, {"role": "assistant", "content": None, "tool_calls": [{}]}],
+            [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": None, "tool_calls": [{}]},
+            ],
             "a tool call that can't be read",
         ),
-        ([{"from": "human", "value": "q"}, {"from": "function_call", "value": "{}"}], "a tool call that can't be read"),
+        (
+            [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{}"}],
+            "a tool call that can't be read",
+        ),
         ([{"from": "human", "value": "q"}, {"from": "function_call", "value": ""}], "no answer"),
         (
-            [{"role": "user", "content": "q", "tool_calls": [CALL]}, {"role": "assistant", "content": "a"}],
+            [
+                {"role": "user", "content": "q", "tool_calls": [CALL]},
+                {"role": "assistant", "content": "a"},
+            ],
             "a tool call that is not the assistant's",
         ),
         (
-            [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "train": False}],
+            [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": "a", "train": False},
+            ],
             "no answer to train",
         ),
         (
-            [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 0.5}],
+            [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": "a", "weight": 0.5},
+            ],
             "a mark that can't be read",
         ),
         (
-            [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "train": "no"}],
+            [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": "a", "train": "no"},
+            ],
             "a mark that can't be read",
         ),
         (["hello"], "a message that is no object"),
@@ -134,7 +180,13 @@ def test_calls_in_the_openai_form() -> None:
     items = [
         {"role": "user", "content": "q"},
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
-        {"role": "tool", "content": "4 degrees", "name": "weather", "tool_call_id": "c1", "other": 1},
+        {
+            "role": "tool",
+            "content": "4 degrees",
+            "name": "weather",
+            "tool_call_id": "c1",
+            "other": 1,
+        },
         {"role": "assistant", "content": "cold"},
     ]
     notes = RowNotes()
@@ -150,7 +202,11 @@ def test_calls_in_the_openai_form() -> None:
 def test_a_call_in_a_turn_of_its_own() -> None:
     items = [
         {"from": "human", "value": "q"},
-        {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Bern"}}', "weight": 0},
+        {
+            "from": "function_call",
+            "value": '{"name": "weather", "arguments": {"city": "Bern"}}',
+            "weight": 0,
+        },
         {"from": "observation", "value": "4 degrees"},
         {"from": "gpt", "value": "cold"},
     ]
@@ -190,7 +246,11 @@ def test_reasoning_in_a_key_of_its_own_is_kept() -> None:
     items = turns(USER, ("assistant", "a"))
     items[1]["thinking"] = "hm"
     notes = RowNotes()
-    assert read_messages(items, notes)[1] == {"role": "assistant", "content": "a", "reasoning_content": "hm"}
+    assert read_messages(items, notes)[1] == {
+        "role": "assistant",
+        "content": "a",
+        "reasoning_content": "hm",
+    }
     assert not notes.unused
     items[1]["content"] = "<think>well</think>a"
     assert refusal(items) == "reasoning stands twice"

@@ -44,8 +44,14 @@ def test_formats(row: Any, format_name: str) -> None:
 
 
 def test_the_evidence_says_why() -> None:
-    found = plan({"question": "q", "answer": "a"}, {"question": "q", "answer": "a"}, {"user": "u", "assistant": "a"})
-    assert found.evidence == "2 of the first 3 rows have `question` and `answer`; 1 look like sftplay"
+    found = plan(
+        {"question": "q", "answer": "a"},
+        {"question": "q", "answer": "a"},
+        {"user": "u", "assistant": "a"},
+    )
+    assert (
+        found.evidence == "2 of the first 3 rows have `question` and `answer`; 1 look like sftplay"
+    )
 
 
 def test_the_config_decides_where_two_formats_fit() -> None:
@@ -59,7 +65,12 @@ def test_the_config_decides_where_two_formats_fit() -> None:
 def test_fields_name_any_columns() -> None:
     row = {"ctx": "c", "q": "x", "a": "y", "question": "no", "answer": "no"}
     found = plan(row, fields={"user": "q", "assistant": "a", "input": "ctx"})
-    assert (found.format, found.user, found.assistant, found.extra) == ("fields", "q", "a", ("ctx",))
+    assert (found.format, found.user, found.assistant, found.extra) == (
+        "fields",
+        "q",
+        "a",
+        ("ctx",),
+    )
     assert plan({"chat": TURNS}, fields={"messages": "chat"}).messages == "chat"
 
 
@@ -80,7 +91,9 @@ def test_contradictory_fields() -> None:
         plan({"m": TURNS, "u": "q"}, fields={"messages": "m", "user": "u"})
 
 
-@pytest.mark.parametrize("row", [{"title": "t", "text": "x"}, {"answer": "a"}, ["a", "b", "c"], "text", 7])
+@pytest.mark.parametrize(
+    "row", [{"title": "t", "text": "x"}, {"answer": "a"}, ["a", "b", "c"], "text", 7]
+)
 def test_nothing_fits(row: Any) -> None:
     with pytest.raises(DataError, match="no known row format") as caught:
         plan(row)

@@ -12,7 +12,9 @@ from sftplay.data.rejects import BadRowError
 from sftplay.settings import DataSettings
 
 QA = RowFormat("question_answer", "fields", user="question", assistant="answer", system="system")
-ALPACA = RowFormat("alpaca", "fields", user="instruction", assistant="output", extra=("input",), system="system")
+ALPACA = RowFormat(
+    "alpaca", "fields", user="instruction", assistant="output", extra=("input",), system="system"
+)
 PAIR = RowFormat("pairs", PAIRS)
 
 
@@ -29,15 +31,28 @@ def refusal(plan: RowFormat, row: Any) -> tuple[str, str]:
 def test_question_and_answer_with_a_system_text() -> None:
     row = {"question": "q", "answer": "a", "system": "s"}
     assert texts(QA, row) == [("system", "s"), ("user", "q"), ("assistant", "a")]
-    assert texts(QA, {**row, "system": ""}) == texts(QA, {**row, "system": None}) == [("user", "q"), ("assistant", "a")]
+    assert (
+        texts(QA, {**row, "system": ""})
+        == texts(QA, {**row, "system": None})
+        == [("user", "q"), ("assistant", "a")]
+    )
 
 
 @pytest.mark.parametrize(
     ("more", "user"),
-    [("in", "do\n\nin"), ("", "do"), (None, "do"), (" \n", "do"), ([{"type": "text", "text": "x"}], "do\n\nx")],
+    [
+        ("in", "do\n\nin"),
+        ("", "do"),
+        (None, "do"),
+        (" \n", "do"),
+        ([{"type": "text", "text": "x"}], "do\n\nx"),
+    ],
 )
 def test_alpaca_joins_instruction_and_input(more: Any, user: str) -> None:
-    assert texts(ALPACA, {"instruction": "do", "input": more, "output": "o"}) == [("user", user), ("assistant", "o")]
+    assert texts(ALPACA, {"instruction": "do", "input": more, "output": "o"}) == [
+        ("user", user),
+        ("assistant", "o"),
+    ]
 
 
 def test_alpaca_with_an_input_alone() -> None:
@@ -58,7 +73,12 @@ def test_prompt_and_completion_as_messages() -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [["q", {"answer": "a"}], ["q", "a"], [{"user": "q"}, {"assistant": "a"}], [{"question": "q"}, {"x": "a"}]],
+    [
+        ["q", {"answer": "a"}],
+        ["q", "a"],
+        [{"user": "q"}, {"assistant": "a"}],
+        [{"question": "q"}, {"x": "a"}],
+    ],
 )
 def test_pairs(row: Any) -> None:
     assert texts(PAIR, row) == [("user", "q"), ("assistant", "a")]
@@ -88,8 +108,16 @@ def test_bad_pairs(row: Any, reason: str) -> None:
         ({"question": "q", "answer": " "}, "empty answer", "`answer` is empty"),
         ({"answer": "a"}, "no user text", "`question` is missing"),
         ({"question": "", "answer": "a"}, "empty user text", "`question` is empty"),
-        ({"question": "q", "answer": 42}, "assistant text that is not text", "it is a number: write it in quotes"),
-        ({"question": True, "answer": "a"}, "user text that is not text", "it is true or false: write it in quotes"),
+        (
+            {"question": "q", "answer": 42},
+            "assistant text that is not text",
+            "it is a number: write it in quotes",
+        ),
+        (
+            {"question": True, "answer": "a"},
+            "user text that is not text",
+            "it is true or false: write it in quotes",
+        ),
         (
             {"question": "q", "answer": "a", "system": 3},
             "system text that is not text",
@@ -104,7 +132,11 @@ def test_bad_rows(row: Any, reason: str, detail: str) -> None:
 
 
 def test_a_system_text_beside_messages() -> None:
-    row = {"system": "s", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "id": 1}
+    row = {
+        "system": "s",
+        "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}],
+        "id": 1,
+    }
     plan, notes = decide([row], DataSettings(), "x"), RowNotes()
     assert [turn["role"] for turn in converter(plan)(row, notes)] == ["system", "user", "assistant"]
     assert notes.unused == {"id": 1}

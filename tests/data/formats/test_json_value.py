@@ -62,7 +62,9 @@ NUMBERS = '{"account":12345678901234567890123450,"amount":10.50,"rate":1e3,"note
 @pytest.mark.parametrize("as_text", [True, False])
 def test_numbers_of_a_call_stay_as_they_were_written(project: Project, as_text: bool) -> None:
     content = jsonl([talk("HERE")]).decode()
-    project.put("rows.jsonl", content.replace('"HERE"', json.dumps(NUMBERS) if as_text else NUMBERS))
+    project.put(
+        "rows.jsonl", content.replace('"HERE"', json.dumps(NUMBERS) if as_text else NUMBERS)
+    )
     done = project.run("process", "--set", "data.val_share=0", "--set", "data.test_share=0")
     assert done.code == 0, done.said
     assert f'"arguments":{NUMBERS}'.encode() in project.outputs()["train.jsonl"]
@@ -70,11 +72,18 @@ def test_numbers_of_a_call_stay_as_they_were_written(project: Project, as_text: 
 
 @pytest.mark.parametrize(
     ("value", "kept"),
-    [(Decimal("10.50"), b'{"amount":10.50}'), (2.5, b'{"amount":2.5}'), (float("nan"), None), (b"x", None)],
+    [
+        (Decimal("10.50"), b'{"amount":10.50}'),
+        (2.5, b'{"amount":2.5}'),
+        (float("nan"), None),
+        (b"x", None),
+    ],
     ids=["decimal", "float", "nan", "bytes"],
 )
 def test_values_of_a_table(project: Project, value: Any, kept: bytes | None) -> None:
-    parquet.write_table(pa.Table.from_pylist([talk({"amount": value})]), project.put("rows.parquet", b""))
+    parquet.write_table(
+        pa.Table.from_pylist([talk({"amount": value})]), project.put("rows.parquet", b"")
+    )
     done = project.run("process", "--set", "data.val_share=0", "--set", "data.test_share=0")
     assert done.code == (0 if kept else 65), done.said
     if kept:

@@ -21,14 +21,30 @@ def test_not_trained(mark: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "mark", [{}, {"train": True}, {"loss": 1}, {"weight": 1.0}, {"label": True}, {"masked": False}, {"loss": None}]
+    "mark",
+    [
+        {},
+        {"train": True},
+        {"loss": 1},
+        {"weight": 1.0},
+        {"label": True},
+        {"masked": False},
+        {"loss": None},
+    ],
 )
 def test_trained(mark: dict[str, Any]) -> None:
     assert is_trained(mark, "assistant", RowNotes())
 
 
 @pytest.mark.parametrize(
-    "mark", [{"train": "no"}, {"weight": 0.5}, {"loss": [0, 1]}, {"label": "good"}, {"train": True, "loss": False}]
+    "mark",
+    [
+        {"train": "no"},
+        {"weight": 0.5},
+        {"loss": [0, 1]},
+        {"label": "good"},
+        {"train": True, "loss": False},
+    ],
 )
 def test_marks_that_can_not_be_followed(mark: dict[str, Any]) -> None:
     with pytest.raises(BadRowError, match=r"marks? that"):
@@ -36,7 +52,8 @@ def test_marks_that_can_not_be_followed(mark: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mark", "found"), [({"loss": True}, 1), ({"train": True}, 1), ({"weight": 1}, 0), ({"loss": False}, 0)]
+    ("mark", "found"),
+    [({"loss": True}, 1), ({"train": True}, 1), ({"weight": 1}, 0), ({"loss": False}, 0)],
 )
 def test_a_prompt_marked_as_trained_is_a_finding(mark: dict[str, Any], found: int) -> None:
     notes = RowNotes()

@@ -1,4 +1,6 @@
-"""Nulls by which tables fill up structs: taken out where the tool's schema says so; a null that was meant stays."""
+"""Nulls by which tables fill up structs: taken out where the tool's schema says so; a null that was
+meant stays.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,16 @@ def tool(name: str, required: tuple[str, ...] = (), **properties: Any) -> dict[s
 
 def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     function = {"name": name, "arguments": arguments}
-    return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": function}],
+    }
 
 
-def left(arguments: dict[str, Any], *tools: dict[str, Any], from_arrow: bool) -> tuple[dict[str, Any], list[str]]:
+def left(
+    arguments: dict[str, Any], *tools: dict[str, Any], from_arrow: bool
+) -> tuple[dict[str, Any], list[str]]:
     notes = RowNotes(from_arrow=from_arrow)
     (message,), _ = without_padding([call("f", arguments)], list(tools), notes)
     found: dict[str, Any] = message["tool_calls"][0]["function"]["arguments"]
@@ -43,7 +51,9 @@ def test_a_key_of_another_tool_is_padding_wherever_the_row_comes_from(from_arrow
     [(TEXT, (), {}), (MAY_BE_NULL, (), {"a": None}), (TEXT, ("a",), {"a": None}), ({"nullable": True}, (), {"a": None}),
      ({"anyOf": [TEXT, {"type": "null"}]}, (), {"a": None}), ({"enum": ["x", None]}, (), {"a": None})],
 )  # fmt: skip
-def test_a_null_of_an_argument(schema: Any, required: tuple[str, ...], in_tables: dict[str, Any]) -> None:
+def test_a_null_of_an_argument(
+    schema: Any, required: tuple[str, ...], in_tables: dict[str, Any]
+) -> None:
     """A table's null is padding only where the schema has none; JSON holds what somebody wrote."""
     described = tool("f", required, a=schema)
     assert left({"a": None}, described, from_arrow=True)[0] == in_tables
@@ -54,7 +64,10 @@ def test_nested_arguments() -> None:
     inner = {"type": "object", "properties": {"b": TEXT}}
     described = tool("f", a=inner, many={"type": "array", "items": inner})
     arguments = {"a": {"b": "1", "x": None}, "many": [{"b": None}, {"b": "2", "x": None}]}
-    assert left(arguments, described, from_arrow=True)[0] == {"a": {"b": "1"}, "many": [{}, {"b": "2"}]}
+    assert left(arguments, described, from_arrow=True)[0] == {
+        "a": {"b": "1"},
+        "many": [{}, {"b": "2"}],
+    }
 
 
 def test_without_a_description_a_table_is_guessed_at() -> None:
@@ -80,13 +93,24 @@ def test_from_a_parquet_file(project: Project) -> None:
             {"role": "tool", "content": "ok", "tool_calls": None},
             {"role": "assistant", "content": f"done {number}", "tool_calls": None},
         ]
-        rows.append({"messages": messages, "tools": [tool("speak", words=TEXT), tool("move", x={"type": "integer"})]})
+        rows.append(
+            {
+                "messages": messages,
+                "tools": [tool("speak", words=TEXT), tool("move", x={"type": "integer"})],
+            }
+        )
     path = project.put("rows.parquet", b"")
     parquet.write_table(pa.Table.from_pylist(rows), path)
     done = project.run("process", "--set", "data.val_share=0", "--set", "data.test_share=0")
     assert done.code == 0, done.said
     assert "4 × nulls that fill up the structs of a table" in done.said
-    written = [row["messages"][1]["tool_calls"][0]["function"]["arguments"] for row in project.rows()]
+    written = [
+        row["messages"][1]["tool_calls"][0]["function"]["arguments"] for row in project.rows()
+    ]
     assert written == [{"x": 0}, {"words": "w"}, {"x": 2}, {"words": "w"}]
-    names = [list(each["function"]["parameters"]["properties"]) for row in project.rows() for each in row["tools"]]
+    names = [
+        list(each["function"]["parameters"]["properties"])
+        for row in project.rows()
+        for each in row["tools"]
+    ]
     assert names == [["words"], ["x"]] * 4

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftplay.data.formats.reasoning import has_reasoning, may_have_reasoning, read_reasoning, without_reasoning
+from sftplay.data.formats.reasoning import (
+    has_reasoning,
+    may_have_reasoning,
+    read_reasoning,
+    without_reasoning,
+)
 from sftplay.data.rejects import BadRowError
 
 
@@ -73,7 +78,10 @@ def test_no_tag_is_ever_left_and_rows_without_one_stay(answer: str) -> None:
 def test_reasoning_in_a_key_of_its_own(key: str) -> None:
     assert read_reasoning({"content": "a", key: "hm"}) == "hm"
     assert read_reasoning({"content": "a", key: None, "reasoning_content": " "}) == ""
-    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "reasoning_content": "hm"}]
+    messages = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a", "reasoning_content": "hm"},
+    ]
     assert has_reasoning(messages)
     assert without_reasoning(messages) == talk("a")
 

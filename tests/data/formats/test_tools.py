@@ -16,7 +16,15 @@ CALL = {"type": "function", "function": BARE}
 
 
 @pytest.mark.parametrize(
-    "given", [BARE, [BARE], CALL, json.dumps(BARE), json.dumps([CALL]), {**BARE, "arguments": '{"city": "Bern"}'}]
+    "given",
+    [
+        BARE,
+        [BARE],
+        CALL,
+        json.dumps(BARE),
+        json.dumps([CALL]),
+        {**BARE, "arguments": '{"city": "Bern"}'},
+    ],
 )
 def test_every_form_of_a_call(given: Any) -> None:
     assert read_calls(given, RowNotes()) == [CALL]
@@ -30,7 +38,9 @@ def test_a_call_without_arguments(arguments: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("given", [[], {}, 7, "weather()", [CALL, {"name": ""}], {"name": "a", "arguments": "[1]"}])
+@pytest.mark.parametrize(
+    "given", [[], {}, 7, "weather()", [CALL, {"name": ""}], {"name": "a", "arguments": "[1]"}]
+)
 def test_what_is_no_call(given: Any) -> None:
     with pytest.raises(BadRowError, match="can't be read"):
         read_calls(given, RowNotes())

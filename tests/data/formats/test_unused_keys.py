@@ -1,4 +1,6 @@
-"""Keys that nobody reads: counted, and a warning or a refusal where they would change what other toolkits train."""
+"""Keys that nobody reads: counted, and a warning or a refusal where they would change what other
+toolkits train.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,15 @@ def test_keys_with_a_value_are_noted() -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [{"label": True}, {"Label": "true"}, {"weight": 1}, {"train": True}, {"images": []}, {"loss": True}]
+    "row",
+    [
+        {"label": True},
+        {"Label": "true"},
+        {"weight": 1},
+        {"train": True},
+        {"images": []},
+        {"loss": True},
+    ],
 )
 def test_keys_that_change_nothing(row: dict[str, Any]) -> None:
     assert notes_of(row) == {}
@@ -58,7 +68,8 @@ def test_names_that_are_graver(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["id", "source", "messages[].name", "finish_reason", "category", "difficulty", "prompt_id"]
+    "name",
+    ["id", "source", "messages[].name", "finish_reason", "category", "difficulty", "prompt_id"],
 )
 def test_names_that_are_worth_a_note(name: str) -> None:
     assert unused_key(name).severity == "note"
@@ -76,7 +87,9 @@ def process(project: Project, *rows: Any, strict: bool = False) -> Any:
 
 
 def test_what_is_said_of_them(project: Project) -> None:
-    rows = [{"user": f"q {n}", "assistant": f"a {n}", "id": n, "loss_mask": [0, 1]} for n in range(3)]
+    rows = [
+        {"user": f"q {n}", "assistant": f"a {n}", "id": n, "loss_mask": [0, 1]} for n in range(3)
+    ]
     done = process(project, *rows)
     assert done.code == 0, done.said
     assert (
@@ -101,10 +114,15 @@ def test_bad_answers_are_set_aside(project: Project) -> None:
 
 
 def test_pictures(project: Project) -> None:
-    talk = [{"role": "user", "content": "<image>What is it?"}, {"role": "assistant", "content": "A cat."}]
+    talk = [
+        {"role": "user", "content": "<image>What is it?"},
+        {"role": "assistant", "content": "A cat."},
+    ]
     done = process(project, {"messages": talk, "images": ["cat.png"]})
     assert done.code == 65
-    assert "a row with pictures, films or sounds (`images`: only texts can be trained on)" in done.said
+    assert (
+        "a row with pictures, films or sounds (`images`: only texts can be trained on)" in done.said
+    )
     done = process(project, {"messages": talk, "images": []})
     assert "1 × a placeholder for a picture" in done.said
     assert process(project, {"messages": talk}, strict=True).code == 65
@@ -128,7 +146,8 @@ def test_history_and_context_are_read(project: Project) -> None:
         ["Who?\n\nBob is here.", "Bob."],
     ]
     bad = [
-        {"instruction": "a", "output": "b", "history": history} for history in ("x", [["one"]], [["q", 1]], [["q", ""]])
+        {"instruction": "a", "output": "b", "history": history}
+        for history in ("x", [["one"]], [["q", 1]], [["q", ""]])
     ]
     assert process(project, *bad).code == 65
     assert {row["reason"] for row in project.rejects()} == {
@@ -148,15 +167,24 @@ def test_reasoning_of_a_column(project: Project) -> None:
         {"role": "assistant", "content": "a", "reasoning_content": "hm"},
         {"role": "assistant", "content": "b"},
     ]
-    assert process(project, {"question": "q", "reasoning": "hm", "answer": "<think>x</think>a"}).code == 65
+    assert (
+        process(project, {"question": "q", "reasoning": "hm", "answer": "<think>x</think>a"}).code
+        == 65
+    )
 
 
 def test_tools_under_another_name(project: Project) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-    assert process(project, {"messages": talk, "tools": None, "tool_defs": [tool]}, strict=True).code == 0
+    assert (
+        process(project, {"messages": talk, "tools": None, "tool_defs": [tool]}, strict=True).code
+        == 0
+    )
     assert project.rows()[0]["tools"] == [tool]
-    assert process(project, {"messages": talk, "tools": [tool], "functions": [{"name": "g"}]}).code == 65
+    assert (
+        process(project, {"messages": talk, "tools": [tool], "functions": [{"name": "g"}]}).code
+        == 65
+    )
 
 
 def test_arguments_for_the_template(project: Project) -> None:

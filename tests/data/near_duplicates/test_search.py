@@ -1,4 +1,6 @@
-"""Near duplicates: found by sketches, judged by the true Jaccard similarity, which is computed here by brute force."""
+"""Near duplicates: found by sketches, judged by the true Jaccard similarity, which is computed here
+by brute force.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from sftplay.data.near_duplicates import sample, search
 from tests.data.project import Project, jsonl, questions
 
 WORDS = [
-    a + b for a in ("ka", "lo", "mi", "nu", "re", "so", "ta", "vu") for b in ("b", "d", "f", "g", "l", "n", "r", "s")
+    a + b
+    for a in ("ka", "lo", "mi", "nu", "re", "so", "ta", "vu")
+    for b in ("b", "d", "f", "g", "l", "n", "r", "s")
 ]
 
 
@@ -24,7 +28,9 @@ def text(chance: random.Random, words: int) -> str:
 
 
 def changed(chance: random.Random, of: str, share: float) -> str:
-    return " ".join(chance.choice(WORDS) if chance.random() < share else word for word in of.split())
+    return " ".join(
+        chance.choice(WORDS) if chance.random() < share else word for word in of.split()
+    )
 
 
 def triples(words: str) -> set[tuple[str, str, str]]:
@@ -40,7 +46,10 @@ def jaccard(one: str, other: str) -> float:
 def put(folder: Path, texts: list[str], name: str = "train.jsonl") -> Path:
     rows = [
         {
-            "messages": [{"role": "user", "content": "one two"}, {"role": "assistant", "content": each}],
+            "messages": [
+                {"role": "user", "content": "one two"},
+                {"role": "assistant", "content": each},
+            ],
             "id": f"{n:016x}",
         }
         for n, each in enumerate(texts)
@@ -50,7 +59,9 @@ def put(folder: Path, texts: list[str], name: str = "train.jsonl") -> Path:
 
 
 def find(path: Path, count: int, **more: Any) -> search.Found:
-    return search.find_near([path], count, **{"every_row": True, "workers": 1, "advance": lambda _: None, **more})
+    return search.find_near(
+        [path], count, **{"every_row": True, "workers": 1, "advance": lambda _: None, **more}
+    )
 
 
 def line_starts(path: Path) -> dict[int, int]:
@@ -62,13 +73,16 @@ def line_starts(path: Path) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_called_a_near_duplicate_is_one_and_hardly_any_is_missed(tmp_path: Path, seed: int) -> None:
+def test_what_is_called_a_near_duplicate_is_one_and_hardly_any_is_missed(
+    tmp_path: Path, seed: int
+) -> None:
     chance = random.Random(seed)
     texts: list[str] = []
     for _ in range(60):
         texts.append(text(chance, chance.randint(20, 120)))
         texts += [
-            changed(chance, texts[-1], chance.choice((0.01, 0.03, 0.06, 0.2))) for _ in range(chance.randint(0, 4))
+            changed(chance, texts[-1], chance.choice((0.01, 0.03, 0.06, 0.2)))
+            for _ in range(chance.randint(0, 4))
         ]
     chance.shuffle(texts)
     whole = [f"one two {each}" for each in texts]
@@ -92,11 +106,16 @@ def test_the_result_does_not_depend_on_workers(tmp_path: Path) -> None:
     assert len(one) > 500
 
 
-def test_a_sample_is_the_same_whatever_the_order_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_is_the_same_whatever_the_order_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sample, "SAMPLE", 100)
     rows = [
         {
-            "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "same words in all rows"}],
+            "messages": [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": "same words in all rows"},
+            ],
             "id": f"{random.Random(n).getrandbits(64):016x}",
         }
         for n in range(1000)
@@ -137,7 +156,11 @@ def alike(count: int) -> list[dict[str, str]]:
     """Rows of which every second one is nearly the one before."""
     chance = random.Random(1)
     texts = [text(chance, 60) for _ in range(count)]
-    return [{"question": "Say it.", "answer": f"{each}{end}"} for each in texts for end in ("", " indeed")]
+    return [
+        {"question": "Say it.", "answer": f"{each}{end}"}
+        for each in texts
+        for end in ("", " indeed")
+    ]
 
 
 def test_near_duplicates_are_counted_and_kept(project: Project) -> None:
@@ -145,7 +168,11 @@ def test_near_duplicates_are_counted_and_kept(project: Project) -> None:
     done = project.run("process")
     assert done.code == 0, done.said
     report = project.report()
-    assert (report["rows"]["out"], report["near_duplicates"]["found"], report["near_duplicates"]["dropped"]) == (
+    assert (
+        report["rows"]["out"],
+        report["near_duplicates"]["found"],
+        report["near_duplicates"]["dropped"],
+    ) == (
         200,
         100,
         0,
@@ -162,7 +189,13 @@ def test_near_duplicates_are_left_out_where_that_is_asked_for(project: Project) 
     done = project.run("process", "--set", "data.near_duplicates=drop")
     assert done.code == 0, done.said
     report = project.report()
-    assert report["rows"] == {"in": 200, "out": 100, "rejected": 0, "duplicates": 0, "near_duplicates": 100}
+    assert report["rows"] == {
+        "in": 200,
+        "out": 100,
+        "rejected": 0,
+        "duplicates": 0,
+        "near_duplicates": 100,
+    }
     answers = [row["messages"][-1]["content"].removesuffix(" indeed") for row in project.rows()]
     assert len(answers) == len(set(answers)) == 100
     assert sum(report["splits"].values()) == 100
@@ -212,7 +245,9 @@ def test_a_sample_chosen_while_rows_are_written_is_the_one_that_a_search_finds(
         path.write_bytes(b"".join(lines[mine]))
         for first in range(0, 3000, 300):
             part = slice(first, first + 300)
-            chosen.add(number, array("Q", keys[mine][part]), array("L", map(len, lines[mine][part])))
+            chosen.add(
+                number, array("Q", keys[mine][part]), array("L", map(len, lines[mine][part]))
+            )
     for number, path in enumerate(paths):
         searched = [at for some in sample.searched(number, path, 100 / 5000) for at in some.at]
         assert chosen.of(number, 100 / 5000) == searched

@@ -1,4 +1,6 @@
-"""JSON documents: cut into rows without being parsed, at any size of window; what is wrong is named with its place."""
+"""JSON documents: cut into rows without being parsed, at any size of window; what is wrong is named
+with its place.
+"""
 
 import io
 import json
@@ -41,14 +43,18 @@ documents = st.lists(values, max_size=8)
 
 
 @given(documents, st.sampled_from([None, 0, 2]), st.integers(1, 60), st.booleans())
-def test_an_array_gives_its_values(rows: list[Any], indent: int | None, window: int, ascii_only: bool) -> None:
+def test_an_array_gives_its_values(
+    rows: list[Any], indent: int | None, window: int, ascii_only: bool
+) -> None:
     content = json.dumps(rows, indent=indent, ensure_ascii=ascii_only).encode()
     found, _ = read(b"  " + content + b"\r\n", window)
     assert [row for _, row in found] == rows
 
 
 @given(documents, st.integers(1, 60), st.integers(0, 400))
-def test_a_cut_off_document_never_passes_for_a_whole_one(rows: list[Any], window: int, cut: int) -> None:
+def test_a_cut_off_document_never_passes_for_a_whole_one(
+    rows: list[Any], window: int, cut: int
+) -> None:
     content = json.dumps(rows, indent=1).encode()
     cut = 1 + cut % len(content)  # bytes cut off, at least one; all of them leave an empty file
     if cut < len(content):
@@ -63,9 +69,7 @@ def test_line_numbers() -> None:
 
 
 def test_an_object_that_holds_rows() -> None:
-    content = (
-        b'{"version": "1", "data": [{"q": "a"}, {"q": "b"}], "tags": ["x"], "more": [["u", "a"]], "n": {"of": [{}]}}'
-    )
+    content = b'{"version": "1", "data": [{"q": "a"}, {"q": "b"}], "tags": ["x"], "more": [["u", "a"]], "n": {"of": [{}]}}'
     for window in (1, 30, 1000):
         rows, note = read(content, window)
         assert [row for _, row in rows] == [{"q": "a"}, {"q": "b"}, ["u", "a"]]
@@ -74,7 +78,12 @@ def test_an_object_that_holds_rows() -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [{"messages": [{"role": "user", "content": "x"}]}, {"user": "a", "assistant": "b"}, {}, {"prompt": [{"a": 1}]}],
+    [
+        {"messages": [{"role": "user", "content": "x"}]},
+        {"user": "a", "assistant": "b"},
+        {},
+        {"prompt": [{"a": 1}]},
+    ],
 )
 def test_an_object_that_is_a_row(row: dict[str, Any]) -> None:
     assert read(json.dumps(row, indent=1).encode(), 7) == ([(1, row)], "")

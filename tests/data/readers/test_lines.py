@@ -1,4 +1,6 @@
-"""JSON Lines: whatever the blocks, the lines are those of the file, with their numbers; memory is bounded."""
+"""JSON Lines: whatever the blocks, the lines are those of the file, with their numbers; memory is
+bounded.
+"""
 
 import io
 import tracemalloc
@@ -43,7 +45,9 @@ def rows_of(content: bytes) -> tuple[list[tuple[int, bytes]], list[Reject]]:
 
 
 @given(
-    st.lists(st.sampled_from([b"1", b'"two"', b"", b"[3, 3]", b'"' + b"l" * 40 + b'"']), max_size=30),
+    st.lists(
+        st.sampled_from([b"1", b'"two"', b"", b"[3, 3]", b'"' + b"l" * 40 + b'"']), max_size=30
+    ),
     st.integers(3, 50),
 )
 def test_any_block_size_gives_the_same_lines(content: list[bytes], block: int) -> None:
@@ -57,7 +61,9 @@ def test_any_block_size_gives_the_same_lines(content: list[bytes], block: int) -
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=12), st.integers(3, 30), st.booleans())
-def test_lines_over_the_limit_are_set_aside_and_no_other(sizes: list[int], block: int, ends: bool) -> None:
+def test_lines_over_the_limit_are_set_aside_and_no_other(
+    sizes: list[int], block: int, ends: bool
+) -> None:
     content = b"\n".join(b"7" * size for size in sizes) + (b"\n" if ends else b"")
     before = lines.PIECE_BYTES, lines.MAX_ROW_BYTES
     lines.PIECE_BYTES, lines.MAX_ROW_BYTES = block, 30
@@ -66,14 +72,24 @@ def test_lines_over_the_limit_are_set_aside_and_no_other(sizes: list[int], block
     finally:
         lines.PIECE_BYTES, lines.MAX_ROW_BYTES = before
     cut = [(number, size) for number, size in enumerate(sizes, 1) if size > 30]
-    assert [(bad.line, bad.detail.split()[0]) for bad in rejects] == [(number, str(size)) for number, size in cut]
-    assert found == [(number, b"7" * size) for number, size in enumerate(sizes, 1) if 0 < size <= 30]
+    assert [(bad.line, bad.detail.split()[0]) for bad in rejects] == [
+        (number, str(size)) for number, size in cut
+    ]
+    assert found == [
+        (number, b"7" * size) for number, size in enumerate(sizes, 1) if 0 < size <= 30
+    ]
 
 
 def test_a_line_of_a_gigabyte_is_set_aside_in_little_memory() -> None:
     stream = Trickle(1 << 30, b'\n{"a": 1}\n')
     source = Source(
-        "x.jsonl", cast(io.BufferedIOBase, io.BytesIO()), cast(io.BufferedIOBase, stream), b"x", "none", "UTF-8", 0
+        "x.jsonl",
+        cast(io.BufferedIOBase, io.BytesIO()),
+        cast(io.BufferedIOBase, stream),
+        b"x",
+        "none",
+        "UTF-8",
+        0,
     )
     rejects: list[Reject] = []
     tracemalloc.start()
@@ -88,7 +104,13 @@ def test_a_line_of_a_gigabyte_is_set_aside_in_little_memory() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b'[{"a": 1},\n{"a": 2}]', b'[\n  {"a": 1}\n]', b'[{"a": 1}]', b'[["q", "a"],\n["r", "b"]]', b'  [{"a": [\n1]}]'],
+    [
+        b'[{"a": 1},\n{"a": 2}]',
+        b'[\n  {"a": 1}\n]',
+        b'[{"a": 1}]',
+        b'[["q", "a"],\n["r", "b"]]',
+        b'  [{"a": [\n1]}]',
+    ],
 )
 def test_an_array_is_named(content: bytes) -> None:
     with pytest.raises(DataError, match="one JSON array"):

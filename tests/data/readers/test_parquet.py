@@ -13,7 +13,10 @@ from sftplay.data.readers.stream import open_source
 from sftplay.errors import DataError
 
 ROWS: list[dict[str, Any]] = [
-    {"id": n, "messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": None}]}
+    {
+        "id": n,
+        "messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": None}],
+    }
     for n in range(5000)
 ]
 
@@ -48,7 +51,8 @@ def test_no_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda raw: raw[:-100], lambda raw: raw[:2000] + bytes(2000) + raw[4000:], lambda _: b"PAR1"]
+    "damage",
+    [lambda raw: raw[:-100], lambda raw: raw[:2000] + bytes(2000) + raw[4000:], lambda _: b"PAR1"],
 )
 def test_damage_is_named(file: Path, damage: Any) -> None:
     file.write_bytes(damage(file.read_bytes()))

@@ -34,7 +34,9 @@ def test_packed_files_may_be_joined(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
 @pytest.mark.parametrize("cut", [1, 5, 1000, 100_000])
-def test_a_cut_off_file_is_never_taken_for_whole(tmp_path: Path, pack: type[bytes], cut: int) -> None:
+def test_a_cut_off_file_is_never_taken_for_whole(
+    tmp_path: Path, pack: type[bytes], cut: int
+) -> None:
     (tmp_path / "x").write_bytes(pack(TEXT)[:-cut])
     with pytest.raises(DataError, match=r"cut off|damaged"):
         contents(tmp_path / "x")
@@ -69,7 +71,11 @@ def test_foreign_encodings_are_named(tmp_path: Path, encoding: str) -> None:
 def test_a_byte_order_mark_is_taken_off(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\xef\xbb\xbf{}")
     with open_source(tmp_path / "x", "x") as source:
-        assert (source.read(10), source.encoding, source.offset) == (b"{}", "UTF-8 with byte-order mark", 3)
+        assert (source.read(10), source.encoding, source.offset) == (
+            b"{}",
+            "UTF-8 with byte-order mark",
+            3,
+        )
 
 
 def test_line_ends() -> None:

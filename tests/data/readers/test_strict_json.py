@@ -1,4 +1,6 @@
-"""Strict JSON rows: nothing that two parsers could read differently gets through, and valid rows always do."""
+"""Strict JSON rows: nothing that two parsers could read differently gets through, and valid rows
+always do.
+"""
 
 import json
 from typing import Any
@@ -14,7 +16,10 @@ from sftplay.data.rejects import BadRowError
 REFUSED = {
     "duplicate key": (b'{"a": 1, "a": 2}', "a key stands twice"),
     "duplicate key, blank before the colon": (b'{"a" :1,"a":2}', "a key stands twice"),
-    "duplicate key with colons in texts": (b'{"a": "x: y", "b": "\\": ", "a": ":"}', "a key stands twice"),
+    "duplicate key with colons in texts": (
+        b'{"a": "x: y", "b": "\\": ", "a": ":"}',
+        "a key stands twice",
+    ),
     "duplicate key inside": (b'{"m": [{"role": "user", "role": "system"}]}', "a key stands twice"),
     "duplicate key in a pair": (b'["q", {"answer": "a", "answer": "b"}]', "a key stands twice"),
     "duplicate by escape": (b'{"a": 1, "\\u0061": 2}', "a key stands twice"),
@@ -58,23 +63,33 @@ def test_bytes_that_are_not_utf8_are_a_fault_of_the_file() -> None:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(exclude_categories=["Cs"])),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(['"', ":", '": ', " :", "a", "b", "\\"]), inner)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(['"', ":", '": ', " :", "a", "b", "\\"]), inner)
     ),
     max_leaves=12,
 )
-layouts = st.sampled_from([{}, {"indent": 1}, {"separators": (",", ":")}, {"separators": (" ,", " : ")}])
+layouts = st.sampled_from(
+    [{}, {"indent": 1}, {"separators": (",", ":")}, {"separators": (" ,", " : ")}]
+)
 
 
 @given(values, layouts, st.booleans())
-def test_every_valid_row_is_read_as_it_is(value: Any, layout: dict[str, Any], ascii_only: bool) -> None:
+def test_every_valid_row_is_read_as_it_is(
+    value: Any, layout: dict[str, Any], ascii_only: bool
+) -> None:
     raw = json.dumps(value, ensure_ascii=ascii_only, **layout).encode()
     assert parse_row(raw) == value
 
 
 @given(st.dictionaries(st.sampled_from("abc"), values, min_size=1, max_size=3), layouts, st.data())
-def test_a_key_that_stands_twice_is_always_noticed(row: dict[str, Any], layout: dict[str, Any], data: Any) -> None:
+def test_a_key_that_stands_twice_is_always_noticed(
+    row: dict[str, Any], layout: dict[str, Any], data: Any
+) -> None:
     key = data.draw(st.sampled_from(sorted(row)))
     raw = json.dumps(row, **layout)
     again = json.dumps({key: data.draw(values)}, **layout)

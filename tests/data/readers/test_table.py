@@ -1,4 +1,6 @@
-"""csv and tsv: rows with the line they begin in, delimiters by the header, nothing swallowed by a lost quote."""
+"""csv and tsv: rows with the line they begin in, delimiters by the header, nothing swallowed by a
+lost quote.
+"""
 
 import io
 from typing import Any
@@ -10,13 +12,19 @@ from sftplay.data.readers.stream import Source
 from sftplay.errors import DataError
 
 
-def read(content: bytes, *, tabs: bool = False) -> tuple[list[tuple[int, Any]], list[tuple[int, str]], str]:
+def read(
+    content: bytes, *, tabs: bool = False
+) -> tuple[list[tuple[int, Any]], list[tuple[int, str]], str]:
     """((line, row) …, (line, reason) …, note)."""
     stream = io.BytesIO(content)
     source = Source("x.csv", stream, stream, stream.read(1 << 16), "none", "UTF-8", 0)
     pieces = list(table.read(source, tabs=tabs))
     rows = [row for piece in pieces for row in piece.values]
-    return rows, [(bad.line, bad.reason) for piece in pieces for bad in piece.rejects], pieces[-1].note
+    return (
+        rows,
+        [(bad.line, bad.reason) for piece in pieces for bad in piece.rejects],
+        pieces[-1].note,
+    )
 
 
 def test_quotes_line_ends_and_delimiters_inside_fields() -> None:
@@ -25,7 +33,9 @@ def test_quotes_line_ends_and_delimiters_inside_fields() -> None:
     assert bad == []
 
 
-@pytest.mark.parametrize(("mark", "note"), [(b",", ""), (b";", "delimiter ;"), (b"\t", "delimiter tab")])
+@pytest.mark.parametrize(
+    ("mark", "note"), [(b",", ""), (b";", "delimiter ;"), (b"\t", "delimiter tab")]
+)
 def test_the_header_says_the_delimiter(mark: bytes, note: str) -> None:
     assert read(b"q%ba\nx%by, z; w\n".replace(b"%b", mark).replace(b", z; w", b""))[0::2] == (
         [(2, {"q": "x", "a": "y"})],
@@ -62,7 +72,9 @@ def test_faults_of_the_file(content: bytes, where: str, what: str) -> None:
 def test_a_large_file_comes_in_pieces() -> None:
     content = b"q,a\n" + b"".join(b"%d,%d\n" % (n, n) for n in range(10_000))
     stream = io.BytesIO(content)
-    pieces = list(table.read(Source("x", stream, stream, stream.read(100), "none", "UTF-8", 0), tabs=False))
+    pieces = list(
+        table.read(Source("x", stream, stream, stream.read(100), "none", "UTF-8", 0), tabs=False)
+    )
     assert len(pieces) > 3
     assert [line for piece in pieces for line, _ in piece.values] == list(range(2, 10_002))
     assert sum(piece.used for piece in pieces) == len(content)

@@ -17,7 +17,8 @@ from tests.data.stages import put_rows, with_model
 THOUGHT = {"role": "assistant", "content": "Four.", "reasoning_content": "Two and two."}
 TALK = [{"role": "user", "content": "2 + 2?"}, THOUGHT]
 READS_THINKING = CHATML.replace(
-    "message['content'] +", "(message.thinking + '|' if message.thinking else '') + message['content'] +"
+    "message['content'] +",
+    "(message.thinking + '|' if message.thinking else '') + message['content'] +",
 )
 
 
@@ -76,22 +77,31 @@ def test_reasoning_that_the_template_throws_away_is_a_finding(project: Project) 
 
 
 def test_a_prompt_that_opens_the_reasoning_changes_nothing(project: Project) -> None:
-    opened = CHATML.replace("{{ '<|im_start|>assistant\n' }}", "{{ '<|im_start|>assistant\n<think>\n' }}")
+    opened = CHATML.replace(
+        "{{ '<|im_start|>assistant\n' }}", "{{ '<|im_start|>assistant\n<think>\n' }}"
+    )
     opened = opened.replace(
         "message['content'] +",
         "('<think>\n\n</think>\n\n' if message.role == 'assistant' and '<think>' not in message.content else '') + message.content +",
     )
     answer = "<think>\nTwo and two.\n</think>\n\nFour."
-    said, made = render(project, opened, {"messages": [TALK[0], {"role": "assistant", "content": answer}], "id": "one"})
+    said, made = render(
+        project,
+        opened,
+        {"messages": [TALK[0], {"role": "assistant", "content": answer}], "id": "one"},
+    )
     assert made["input"].endswith("<think>\n")
     assert made["target"] == "Two and two.\n</think>\n\nFour.<|im_end|>"
     assert "changes the text" not in said
 
 
 def test_arguments_for_the_template_reach_it(project: Project) -> None:
-    template = CHATML.replace("assistant\n' }}", "assistant\n' }}{% if quiet %}{{ 'quiet: ' }}{% endif %}", 1)
+    template = CHATML.replace(
+        "assistant\n' }}", "assistant\n' }}{% if quiet %}{{ 'quiet: ' }}{% endif %}", 1
+    )
     template = template.replace(
-        "message['content'] +", "('quiet: ' if quiet and message['role'] == 'assistant' else '') + message['content'] +"
+        "message['content'] +",
+        "('quiet: ' if quiet and message['role'] == 'assistant' else '') + message['content'] +",
     )
     _, made = render(
         project,
@@ -115,4 +125,7 @@ def test_numbers_of_a_call_stand_in_the_target_as_they_were_written(project: Pro
     (folder / "train.jsonl").write_text(line)
     done = project.run("render")
     assert done.code == 0, done.said
-    assert '{"account": 12345678901234567890123450, "amount": 10.50}' in project.rows("rendered")[0]["target"]
+    assert (
+        '{"account": 12345678901234567890123450, "amount": 10.50}'
+        in project.rows("rendered")[0]["target"]
+    )

@@ -15,7 +15,8 @@ from tests.data.models import CHATML, CHATML_NAMED, NAMED, trl_templates
 from tests.data.project import Project
 from tests.data.stages import put_rows, row, with_model
 
-# As Mistral's before 2024-11: the system text stands in front of the last question, if that is the last turn of all.
+# As Mistral's before 2024-11: the system text stands in front of the last question, if that is the
+# last turn of all.
 LAST_QUESTION = (
     "{% set system = '' %}{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] + '\n\n' %}{% endif %}{{ bos_token }}"
     "{% for message in messages %}{% if message['role'] == 'user' %}"
@@ -45,7 +46,9 @@ def test_a_template_without_tool_results(project: Project, name: str) -> None:
     put_rows(project, [tool_row("one"), tool_row("two"), row("a", "b")])
     done = project.run("render")
     assert done.code == 0, done.said
-    assert "2 × the chat template of ./model prints no tool results, or not all of them" in done.said
+    assert (
+        "2 × the chat template of ./model prints no tool results, or not all of them" in done.said
+    )
     assert "train.jsonl:1 (one)" in done.said
     assert project.run("render", "--strict").code == 65
 
@@ -54,7 +57,11 @@ def test_a_result_that_stands_elsewhere_by_chance_is_missed_by_no_template() -> 
     template = ChatTemplate(trl_templates()["phi3_5"], {"eos_token": "</s>"})
     messages = [
         {"role": "user", "content": "What is 42?"},
-        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"function": {"name": "f", "arguments": {}}}],
+        },
         {"role": "tool", "content": "42"},
         {"role": "assistant", "content": "It is 42."},
     ]
@@ -68,21 +75,39 @@ def test_a_system_turn_in_the_last_question_only(project: Project) -> None:
     for turns in ("all", "last", "unroll"):
         done = project.run("render", "--set", f"data.turns={turns}")
         assert done.code == 65
-        assert "prints it in the last question only, and no longer once an answer follows" in done.said
+        assert (
+            "prints it in the last question only, and no longer once an answer follows" in done.said
+        )
         assert "<think>" not in done.said
-        done = project.run("render", "--set", f"data.turns={turns}", "--set", "data.system_unsupported=merge_into_user")
+        done = project.run(
+            "render",
+            "--set",
+            f"data.turns={turns}",
+            "--set",
+            "data.system_unsupported=merge_into_user",
+        )
         assert done.code == 0, done.said
         assert all(r"Be brief.\n\na" in json.dumps(each) for each in project.rows("rendered"))
 
 
 def call(name: str, arguments: Any) -> dict[str, Any]:
-    return {"id": "call00000", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {
+        "id": "call00000",
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
 
 
 def test_an_earlier_call_that_is_left_out(project: Project) -> None:
-    """A template without tools, and the last answer alone is trained: only the earlier turns tell what is missing."""
+    """A template without tools, and the last answer alone is trained: only the earlier turns tell
+    what is missing.
+    """
     with_model(project, CHATML)
-    earlier = {"role": "assistant", "content": "", "tool_calls": [call("weather", {"city": "Bern"})]}
+    earlier = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [call("weather", {"city": "Bern"})],
+    }
     messages = [tool_row()["messages"][0], earlier, *tool_row()["messages"][2:]]
     put_rows(project, [{"messages": messages, "id": "one"}])
     done = project.run("render", "--set", "data.turns=last")
@@ -91,19 +116,34 @@ def test_an_earlier_call_that_is_left_out(project: Project) -> None:
 
 
 @pytest.mark.parametrize("name", ["deepseekv3", "qwen2_5", "qwen3", "llama3_1"])
-def test_arguments_reach_every_template_in_the_form_that_it_takes(project: Project, name: str) -> None:
+def test_arguments_reach_every_template_in_the_form_that_it_takes(
+    project: Project, name: str
+) -> None:
     specials = ["<｜end▁of▁sentence｜>", "<|eot_id|>", "<|im_end|>"]
-    source = trl_templates()[name].replace("<think>\\n", "")  # DeepSeek's prompt opens reasoning: another test's matter
+    source = trl_templates()[name].replace(
+        "<think>\\n", ""
+    )  # DeepSeek's prompt opens reasoning: another test's matter
     with_model(
         project,
         source,
         {**CHATML_NAMED, "eos_token": "<｜end▁of▁sentence｜>" if "deep" in name else "<|im_end|>"},
         specials,
     )
-    asked = {"role": "assistant", "content": "", "tool_calls": [call("weather", {"city": 'Bern "x"', "days": 2})]}
+    asked = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [call("weather", {"city": 'Bern "x"', "days": 2})],
+    }
     messages = [tool_row()["messages"][0], asked, *tool_row()["messages"][2:]]
     put_rows(
-        project, [{"messages": messages, "tools": [{"type": "function", "function": {"name": "weather"}}], "id": "one"}]
+        project,
+        [
+            {
+                "messages": messages,
+                "tools": [{"type": "function", "function": {"name": "weather"}}],
+                "id": "one",
+            }
+        ],
     )
     eot = ("--set", "data.eot=<|eot_id|>") if name == "llama3_1" else ()
     done = project.run("render", "--set", "data.turns=unroll", *eot)

@@ -16,7 +16,10 @@ TEMPLATE = ChatTemplate(CHATML, CHATML_NAMED)
 
 
 def talk(*texts: str) -> list[dict[str, Any]]:
-    return [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(texts)]
+    return [
+        {"role": ("user", "assistant")[number % 2], "content": text}
+        for number, text in enumerate(texts)
+    ]
 
 
 def cuts(*texts: str, turns: Any = "all", template: ChatTemplate = TEMPLATE) -> list[Cut]:
@@ -53,7 +56,9 @@ def test_what_follows_the_last_answer_is_the_tail() -> None:
     assert cut.tail == "\n<|im_start|>user\nc<|im_end|>\n"
 
 
-@pytest.mark.parametrize("text", [EOT, f"x{EOT}", f"{EOT}\n{EOT}y", f"{EOT}\n<|im_start|>user\nz{EOT}"])
+@pytest.mark.parametrize(
+    "text", [EOT, f"x{EOT}", f"{EOT}\n{EOT}y", f"{EOT}\n<|im_start|>user\nz{EOT}"]
+)
 def test_an_answer_that_spells_the_end_of_turn_ends_behind_it(text: str) -> None:
     (cut,) = cuts("a", text, f"b{EOT}", text)
     assert [target for _, target in cut.pairs] == [text + EOT, text + EOT]
@@ -72,7 +77,8 @@ def test_a_turn_that_nothing_closes() -> None:
 
 def test_a_template_that_drops_part_of_an_answer_is_seen() -> None:
     shorter = ChatTemplate(
-        CHATML.replace("message['content']", "message['content'].split('</think>')[-1]"), CHATML_NAMED
+        CHATML.replace("message['content']", "message['content'].split('</think>')[-1]"),
+        CHATML_NAMED,
     )
     (cut,) = cuts("a", "<think>hm</think>b", template=shorter)
     assert cut.changed == 1
@@ -81,9 +87,12 @@ def test_a_template_that_drops_part_of_an_answer_is_seen() -> None:
 
 
 def test_an_answer_s_end_is_not_guessed() -> None:
-    """The reasoning that is taken out spells the end of turn: counting it would train the next user's text."""
+    """The reasoning that is taken out spells the end of turn: counting it would train the next
+    user's text.
+    """
     shorter = ChatTemplate(
-        CHATML.replace("message['content']", "message['content'].split('</think>')[-1]"), CHATML_NAMED
+        CHATML.replace("message['content']", "message['content'].split('</think>')[-1]"),
+        CHATML_NAMED,
     )
     with pytest.raises(DataError, match="end"):
         cuts("a", f"<think>{EOT}</think>b", "c", "d", template=shorter)

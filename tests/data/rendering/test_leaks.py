@@ -23,7 +23,11 @@ def test_the_same_row_in_train_and_val(project: Project) -> None:
     folder = project.folder / "data/rendered"
     assert [len(read_lines(folder / f"{split}.jsonl")) for split in ("train", "val")] == [3, 1]
     (aside,) = read_lines(folder / "rejects.jsonl")
-    assert (aside["file"], aside["line"], aside["row"]["id"]) == ("data/processed/val.jsonl", 2, "another id")
+    assert (aside["file"], aside["line"], aside["row"]["id"]) == (
+        "data/processed/val.jsonl",
+        2,
+        "another id",
+    )
     assert facts(project, "rendered")["rows"] == {"train": 3, "val": 1}
     report = read_lines_json(project)
     assert report["rows"] == {"in": 5, "out": 4, "rejected": 0, "leaked": 1}
@@ -46,7 +50,10 @@ def test_many_rows_in_many_blocks(project: Project) -> None:
     put_rows(project, [*rows[::100], row("new", "one")], split="test")
     one = project.run("render", "--set", "data.workers=1")
     assert one.code == 0, one.said
-    assert (facts(project, "rendered")["leaked"], facts(project, "rendered")["rows"]["test"]) == (60, 1)
+    assert (facts(project, "rendered")["leaked"], facts(project, "rendered")["rows"]["test"]) == (
+        60,
+        1,
+    )
     before = project.outputs("rendered")
     assert project.run("render", "--set", "data.workers=2").code == 0
     assert project.outputs("rendered") == before
@@ -55,5 +62,7 @@ def test_many_rows_in_many_blocks(project: Project) -> None:
 def read_lines_json(project: Project) -> dict[str, dict[str, int]]:
     import json
 
-    found: dict[str, dict[str, int]] = json.loads((project.folder / "data/rendered/report.json").read_bytes())
+    found: dict[str, dict[str, int]] = json.loads(
+        (project.folder / "data/rendered/report.json").read_bytes()
+    )
     return found

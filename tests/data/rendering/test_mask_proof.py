@@ -1,8 +1,10 @@
-"""The mask, proved: what is trained is the assistant's text as the template renders it, with its end of turn, and nothing else.
+"""The mask, proved: what is trained is the assistant's text as the template renders it, with its
+end of turn, and nothing else.
 
-For SmolLM2's own template and every chat template that the installed TRL ships, random conversations go through the real
-steps (render a block, tokenize it) and are compared with three witnesses that share no code with them: transformers'
-apply_chat_template, a table of how each template writes an answer, and the spans that TRL's own training templates mark.
+For SmolLM2's own template and every chat template that the installed TRL ships, random
+conversations go through the real steps (render a block, tokenize it) and are compared with three
+witnesses that share no code with them: transformers' apply_chat_template, a table of how each
+template writes an answer, and the spans that TRL's own training templates mark.
 """
 
 from __future__ import annotations
@@ -46,13 +48,16 @@ def without_newlines(text: str) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a template writes an answer: what it puts before the text, what it makes of the text, how it closes."""
+    """How a template writes an answer: what it puts before the text, what it makes of the text, how
+    it closes.
+    """
 
     before: str
     text: Callable[[str], str]
     close: str
     several: bool = True  # conversations with several answers can be trained on as they are
-    earlier: Answer | None = None  # how it writes an answer that is not the last, where that differs
+    # how it writes an answer that is not the last, where that differs
+    earlier: Answer | None = None
 
 
 OPEN_THINK = "<think>\n\n</think>\n\n"
@@ -64,17 +69,25 @@ ANSWERS = {
     "diffusion_gemma": Answer("", str.strip, "<turn|>"),
     "gemma": Answer("", str.strip, "<end_of_turn>"),
     "gemma3": Answer("", str.strip, "<end_of_turn>"),
-    **{f"gemma4{version}": Answer("", str.strip, "<turn|>") for version in ("", "_v2", "_v3", "_v4", "_v5")},
+    **{
+        f"gemma4{version}": Answer("", str.strip, "<turn|>")
+        for version in ("", "_v2", "_v3", "_v4", "_v5")
+    },
     "glm4moe_training": Answer("\n<think></think>\n", str.strip, "<|user|>"),
     "gptoss": Answer("<|channel|>final<|message|>", exact, "<|return|>", several=False),
-    **{f"lfm2{version}": Answer("", exact, "<|im_end|>") for version in ("", "_v2", "_2_5", "_2_5_v2", "_2_5_vl")},
+    **{
+        f"lfm2{version}": Answer("", exact, "<|im_end|>")
+        for version in ("", "_v2", "_2_5", "_2_5_v2", "_2_5_vl")
+    },
     **{f"llama3{version}": Answer("", str.strip, "<|eot_id|>") for version in ("", "_1", "_2")},
     "muse_glimmer": Answer(" to=user<|message|>", exact, "<|eot|>"),
     "phi3": Answer("", exact, "<|end|>"),
     "phi3_5": Answer("", exact, "<|end|>"),
     "qwen2_5": Answer("", exact, "<|im_end|>"),
     "qwen2_5_vl": Answer("", exact, "<|im_end|>"),
-    "qwen3": Answer(OPEN_THINK, without_newlines, "<|im_end|>", earlier=Answer("", exact, "<|im_end|>")),
+    "qwen3": Answer(
+        OPEN_THINK, without_newlines, "<|im_end|>", earlier=Answer("", exact, "<|im_end|>")
+    ),
     "qwen3_training": Answer(OPEN_THINK, without_newlines, "<|im_end|>"),
     "qwen3_5_nothink": Answer("", str.strip, "<|im_end|>", several=False),
     "qwen3_5_nothink_training": Answer("", str.strip, "<|im_end|>"),
@@ -102,8 +115,12 @@ NO_SYSTEM = {"gemma", "gemma_training"}
 
 
 def entry(table: dict[str, Any], name: str) -> Any:
-    """What a table says of a template; a training template is like the one it was made from, unless it says otherwise."""
-    return table.get(name, table.get(name.removesuffix("_training") if name not in ANSWERS | REFUSED else name))
+    """What a table says of a template; a training template is like the one it was made from, unless
+    it says otherwise.
+    """
+    return table.get(
+        name, table.get(name.removesuffix("_training") if name not in ANSWERS | REFUSED else name)
+    )
 
 
 ACCEPTED = sorted(name for name in TEMPLATES if entry(ANSWERS, name))
@@ -113,8 +130,16 @@ SEVERAL = [name for name in ACCEPTED if entry(ANSWERS, name).several]
 @cache
 def specials() -> tuple[str, ...]:
     """Every special token that any of the templates needs to have."""
-    closes = [token for answer in ANSWERS.values() for token in answer.close.replace("><", "> <").split()]
-    others = ["<|user|>", "<|channel|>", "<|message|>", "<｜end▁of▁sentence｜>", "<end_of_utterance>"]
+    closes = [
+        token for answer in ANSWERS.values() for token in answer.close.replace("><", "> <").split()
+    ]
+    others = [
+        "<|user|>",
+        "<|channel|>",
+        "<|message|>",
+        "<｜end▁of▁sentence｜>",
+        "<end_of_utterance>",
+    ]
     return tuple(dict.fromkeys([*NAMED.values(), "<|im_start|>", *closes, *others]))
 
 
@@ -153,7 +178,9 @@ def by_transformers(name: str, messages: Messages, **options: Any) -> Any:
     )
 
 
-def rendered(name: str, messages: Messages, turns: Turns = "all", *, keep: bool = False) -> RenderedBlock:
+def rendered(
+    name: str, messages: Messages, turns: Turns = "all", *, keep: bool = False
+) -> RenderedBlock:
     """One conversation through the real step."""
     recipe = RenderSettings(
         template=template(name),
@@ -163,11 +190,15 @@ def rendered(name: str, messages: Messages, turns: Turns = "all", *, keep: bool 
         keep_specials=keep,
         system="render" if traits(name).system_supported else "error",
     )
-    return render_block(recipe, Block("rows.jsonl", 1, orjson.dumps({"messages": messages, "id": "0" * 16}) + b"\n"))
+    return render_block(
+        recipe, Block("rows.jsonl", 1, orjson.dumps({"messages": messages, "id": "0" * 16}) + b"\n")
+    )
 
 
 def trained_texts(name: str, done: RenderedBlock) -> list[list[str]]:
-    """Tokenize rendered lines and decode what is trained: for each row, the text of each run of trained tokens."""
+    """Tokenize rendered lines and decode what is trained: for each row, the text of each run of
+    trained tokens.
+    """
     tokenized = reader(name).read(Block("rows.jsonl", 1, done.out))
     assert {finding.kind for finding in tokenized.findings.counts} <= {"joined_borders"}
     batch, rows, end = tokenized.batch, [], 0
@@ -186,11 +217,47 @@ def trained_texts(name: str, done: RenderedBlock) -> list[list[str]]:
     return rows
 
 
-# Unicode that libraries trip over, white space, markup, pieces of special tokens, and what our own stand-ins look like.
+# Unicode that libraries trip over, white space, markup, pieces of special tokens, and what our own
+# stand-ins look like.
 PIECES = [
-    *("\n", "\n\n", " ", "  ", "\t", "\r\n", "\u00a0", "\u2028", "\x1c", "\u200d", "\ufeff", "\x00"),
-    *("<b>", "</p>", "{{ x }}", "{% if %}", "%s %d %%", "[INST]", "### User:", "<<48/2=24>>", "```", "\\n", '"'),
-    *("<|im_end", "im_end|>", "<|", "|>", "</s", "<think", "\ue0000\ue001", "\ue0020\ue003", "\ue000"),
+    *(
+        "\n",
+        "\n\n",
+        " ",
+        "  ",
+        "\t",
+        "\r\n",
+        "\u00a0",
+        "\u2028",
+        "\x1c",
+        "\u200d",
+        "\ufeff",
+        "\x00",
+    ),
+    *(
+        "<b>",
+        "</p>",
+        "{{ x }}",
+        "{% if %}",
+        "%s %d %%",
+        "[INST]",
+        "### User:",
+        "<<48/2=24>>",
+        "```",
+        "\\n",
+        '"',
+    ),
+    *(
+        "<|im_end",
+        "im_end|>",
+        "<|",
+        "|>",
+        "</s",
+        "<think",
+        "\ue0000\ue001",
+        "\ue0020\ue003",
+        "\ue000",
+    ),
     *("e\u0301", "é", "🦊", "👩‍👩‍👧", "नमस्ते", "你好", "שלום", "𝒳", "\U0010ffff"),
 ]
 SPELLED = [
@@ -204,7 +271,15 @@ SPELLED = [
     "<|user|>",
     "<turn|>",
 ]
-REWRITTEN = ["<think>", "</think>", "<think>\n\n</think>", "<tool_response>", "<tool_call>", "<|channel>", "<channel|>"]
+REWRITTEN = [
+    "<think>",
+    "</think>",
+    "<think>\n\n</think>",
+    "<tool_response>",
+    "<tool_call>",
+    "<|channel>",
+    "<channel|>",
+]
 
 
 def texts(*more: str) -> st.SearchStrategy[str]:
@@ -213,12 +288,18 @@ def texts(*more: str) -> st.SearchStrategy[str]:
 
 
 def conversations(*more: str, turns: int = 4) -> st.SearchStrategy[Messages]:
-    """One to `turns` questions with answers, with a system turn or without; blank texts are what `process` refuses."""
+    """One to `turns` questions with answers, with a system turn or without; blank texts are what
+    `process` refuses.
+    """
     pairs = st.lists(st.tuples(texts(*more), texts(*more)), min_size=1, max_size=turns)
 
     def build(system: str | None, pairs: list[tuple[str, str]]) -> Messages:
         opening = [{"role": "system", "content": system}] if system is not None else []
-        roles = [(role, text) for pair in pairs for role, text in zip(("user", "assistant"), pair, strict=True)]
+        roles = [
+            (role, text)
+            for pair in pairs
+            for role, text in zip(("user", "assistant"), pair, strict=True)
+        ]
         return opening + [{"role": role, "content": text} for role, text in roles]
 
     return st.builds(build, st.none() | texts(*more), pairs)
@@ -260,7 +341,9 @@ def test_what_is_trained_is_the_answer_and_its_end_of_turn(name: str) -> None:
         assert not done.rejected
         answers = [message["content"] for message in messages if message["role"] == "assistant"]
         ways = [*[answer.earlier or answer] * (len(answers) - 1), answer]
-        expected = [way.before + way.text(text) + way.close for way, text in zip(ways, answers, strict=True)]
+        expected = [
+            way.before + way.text(text) + way.close for way, text in zip(ways, answers, strict=True)
+        ]
         assert trained_texts(name, done) == [expected]
 
     check()
@@ -278,22 +361,36 @@ def test_pairs_and_tail_are_the_rendering_of_transformers(name: str) -> None:
     def check(messages: Messages, turns: Turns) -> None:
         messages = without_system(name, messages)
         done = rendered(name, messages, turns, keep=True)
-        answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        answers = [
+            index for index, message in enumerate(messages) if message["role"] == "assistant"
+        ]
         for number, line in enumerate(done.out.splitlines()):
             row = orjson.loads(line)
             pairs = row.get("turns", [row])
             given_messages = messages[: answers[number] + 1] if turns == "unroll" else messages
-            trained = [answers[number]] if turns == "unroll" else answers[-1:] if turns == "last" else answers
+            trained = (
+                [answers[number]]
+                if turns == "unroll"
+                else answers[-1:]
+                if turns == "last"
+                else answers
+            )
             whole = by_transformers(name, given_messages)
-            assert "".join(pair["input"] + pair["target"] for pair in pairs) + row.get("tail", "") == whole
+            assert (
+                "".join(pair["input"] + pair["target"] for pair in pairs) + row.get("tail", "")
+                == whole
+            )
             position = 0
             for index, pair in zip(trained, pairs, strict=True):
                 position += len(pair["input"])
-                assert whole[:position] == by_transformers(name, messages[:index], add_generation_prompt=True)
+                assert whole[:position] == by_transformers(
+                    name, messages[:index], add_generation_prompt=True
+                )
                 position += len(pair["target"])
                 assert pair["target"].endswith(traits(name).eot.value)
         targets = [
-            [pair["target"] for pair in row.get("turns", [row])] for row in map(orjson.loads, done.out.splitlines())
+            [pair["target"] for pair in row.get("turns", [row])]
+            for row in map(orjson.loads, done.out.splitlines())
         ]
         assert trained_texts(name, done) == targets
         assert len(targets) == 0 or len(targets) == (len(answers) if turns == "unroll" else 1)
@@ -302,13 +399,23 @@ def test_pairs_and_tail_are_the_rendering_of_transformers(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(name for name in ACCEPTED if "generation" in TEMPLATES[name] and name.endswith("training"))
+    "name",
+    sorted(
+        name for name in ACCEPTED if "generation" in TEMPLATES[name] and name.endswith("training")
+    ),
 )
 def test_trl_marks_the_same_texts(name: str) -> None:
-    """TRL's training templates mark what they would train. They may include the header and white space after the end of turn."""
+    """TRL's training templates mark what they would train.
+
+    They may include the header and white space after the end of turn.
+    """
 
     @examples(name)
-    @given(messages=conversations(turns=4 if entry(ANSWERS, name).several else 1).filter(spells_no_special))
+    @given(
+        messages=conversations(turns=4 if entry(ANSWERS, name).several else 1).filter(
+            spells_no_special
+        )
+    )
     def check(messages: Messages) -> None:
         from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -325,7 +432,9 @@ def test_trl_marks_the_same_texts(name: str) -> None:
             start, end = end + len(pair["input"]), end + len(pair["input"]) + len(pair["target"])
             assert marked[start:end].all()
             marked[start:end] = False
-            header = np.flatnonzero(~marked[:start][::-1])  # what they mark of the header the model is given
+            header = np.flatnonzero(
+                ~marked[:start][::-1]
+            )  # what they mark of the header the model is given
             opened = start - int(header[0]) if len(header) else 0
             question = [{"role": "user", "content": "?"}]
             asked = by_transformers(name, question, add_generation_prompt=True)
@@ -348,7 +457,9 @@ def test_templates_that_cannot_be_cut_are_refused_by_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(ACCEPTED) - set(SEVERAL)))
 def test_templates_that_rewrite_earlier_turns_are_refused_with_advice(name: str) -> None:
-    messages = [{"role": role, "content": f"{role} {n}"} for n in range(2) for role in ("user", "assistant")]
+    messages = [
+        {"role": role, "content": f"{role} {n}"} for n in range(2) for role in ("user", "assistant")
+    ]
     done = rendered(name, messages)
     (finding,) = done.findings.of("fatal")
     assert "data.turns: last" in finding.todo
@@ -364,7 +475,9 @@ def test_templates_that_rewrite_earlier_turns_are_refused_with_advice(name: str)
 
 def test_a_template_that_writes_earlier_answers_differently_is_reported() -> None:
     """Qwen 3 takes the reasoning out of earlier turns: trained as it stands, and said."""
-    messages = [{"role": role, "content": f"{role} {n}"} for n in range(2) for role in ("user", "assistant")]
+    messages = [
+        {"role": role, "content": f"{role} {n}"} for n in range(2) for role in ("user", "assistant")
+    ]
     done = rendered("qwen3", messages)
     (note,) = done.findings.of("warning")
     assert done.findings.counts[note] == 1

@@ -1,4 +1,6 @@
-"""Plans: whatever a template does with a text, rows put together without Jinja are those that Jinja would have rendered."""
+"""Plans: whatever a template does with a text, rows put together without Jinja are those that Jinja
+would have rendered.
+"""
 
 from __future__ import annotations
 
@@ -86,14 +88,32 @@ LOOKING = [
 ]
 TEXTS = st.one_of(
     st.sampled_from(
-        ["a", "b", "abc", " a", "m", "</think>a", " ", "", "A", EOT, "\ue0000\ue001", "x" * 50, "%s", "a\n"]
+        [
+            "a",
+            "b",
+            "abc",
+            " a",
+            "m",
+            "</think>a",
+            " ",
+            "",
+            "A",
+            EOT,
+            "\ue0000\ue001",
+            "x" * 50,
+            "%s",
+            "a\n",
+        ]
     ),
     st.text(max_size=8),
 )
 
 
 def conversation(texts: list[str]) -> list[dict[str, Any]]:
-    return [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(texts)]
+    return [
+        {"role": "assistant" if number % 2 else "user", "content": text}
+        for number, text in enumerate(texts)
+    ]
 
 
 @pytest.mark.parametrize("content", [*COPYING, *LOOKING])
@@ -113,21 +133,39 @@ def test_a_plan_agrees_with_jinja_or_gives_way(content: str) -> None:
 
 @pytest.mark.parametrize("content", COPYING)
 def test_templates_that_copy_are_learned(content: str) -> None:
-    assert planner_for(chat(content), EOT, "all").cuts(conversation(["hello", "there you are"])) is not None
+    assert (
+        planner_for(chat(content), EOT, "all").cuts(conversation(["hello", "there you are"]))
+        is not None
+    )
 
 
 @pytest.mark.parametrize("turns", ["all", "last", "unroll"])
 def test_every_choice_of_turns_is_learned(turns: Any) -> None:
     messages = conversation(["one", "two", "three", "four", "five"])
     template = ChatTemplate(CHATML, CHATML_NAMED)
-    assert planner_for(template, EOT, turns).cuts(messages) == list(cut_rows(template, EOT, messages, turns))
+    assert planner_for(template, EOT, turns).cuts(messages) == list(
+        cut_rows(template, EOT, messages, turns)
+    )
 
 
 def test_what_is_more_than_text_is_rendered_in_full() -> None:
     planner = planner_for(ChatTemplate(CHATML, CHATML_NAMED), EOT, "all")
-    assert planner.cuts([{"role": "user", "content": "a"}, {"role": "assistant", "content": None}]) is None
-    assert planner.cuts([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "name": "c"}]) is None
-    assert planner.cuts([{"role": "user\ue0001\ue001", "content": "a"}, {"role": "assistant", "content": "b"}]) is None
+    assert (
+        planner.cuts([{"role": "user", "content": "a"}, {"role": "assistant", "content": None}])
+        is None
+    )
+    assert (
+        planner.cuts(
+            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "name": "c"}]
+        )
+        is None
+    )
+    assert (
+        planner.cuts(
+            [{"role": "user\ue0001\ue001", "content": "a"}, {"role": "assistant", "content": "b"}]
+        )
+        is None
+    )
 
 
 def test_a_shape_that_the_template_refuses_is_left_to_it() -> None:
@@ -142,5 +180,7 @@ def test_a_shape_that_the_template_refuses_is_left_to_it() -> None:
 def test_the_number_of_shapes_is_bounded() -> None:
     planner = Planner(ChatTemplate(CHATML, CHATML_NAMED), EOT, "all", traceable=True)
     for number in range(300):
-        planner.cuts([{"role": f"user{number}", "content": "a"}, {"role": "assistant", "content": "b"}])
+        planner.cuts(
+            [{"role": f"user{number}", "content": "a"}, {"role": "assistant", "content": "b"}]
+        )
     assert len(planner.plans) == 256

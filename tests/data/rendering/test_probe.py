@@ -65,14 +65,17 @@ def test_a_template_without_an_end_of_turn_is_refused(tokenizer: TokenizerFacts)
 def test_system_turns(tokenizer: TokenizerFacts) -> None:
     assert traits(tokenizer, CHATML).system_supported
     assert not traits(tokenizer, GEMMA_LIKE).system_supported
-    silent = CHATML.replace("{{ '<|im_start|>'", "{% if message.role != 'system' %}{{ '<|im_start|>'").replace(
-        "'\n' }}{% endfor", "'\n' }}{% endif %}{% endfor"
-    )
+    silent = CHATML.replace(
+        "{{ '<|im_start|>'", "{% if message.role != 'system' %}{{ '<|im_start|>'"
+    ).replace("'\n' }}{% endfor", "'\n' }}{% endif %}{% endfor")
     assert not traits(tokenizer, silent).system_supported
 
 
 def test_a_default_system_prompt_is_found(tokenizer: TokenizerFacts) -> None:
-    default = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are Smol.<|im_end|>\n{% endif %}" + CHATML
+    default = (
+        "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are Smol.<|im_end|>\n{% endif %}"
+        + CHATML
+    )
     assert traits(tokenizer, default).default_system == "You are Smol."
     assert traits(tokenizer, CHATML).default_system == ""
 
@@ -85,7 +88,8 @@ def test_words_in_front_of_everything_are_found(tokenizer: TokenizerFacts) -> No
 
 def test_what_the_model_writes_before_its_answer_is_found(tokenizer: TokenizerFacts) -> None:
     thinking = CHATML.replace(
-        "message['content']", "('<think></think>' if message.role == 'assistant' else '') + message.content"
+        "message['content']",
+        "('<think></think>' if message.role == 'assistant' else '') + message.content",
     )
     assert traits(tokenizer, thinking).answer_prefix == "<think></think>"
 

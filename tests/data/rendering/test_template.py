@@ -1,4 +1,6 @@
-"""Chat templates: the same text as transformers renders, the date frozen, untrusted Jinja kept in its box."""
+"""Chat templates: the same text as transformers renders, the date frozen, untrusted Jinja kept in
+its box.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,12 @@ from typing import Any
 
 import pytest
 
-from sftplay.data.rendering.template import ChatTemplate, RefusedConversationError, checked_template, choose_template
+from sftplay.data.rendering.template import (
+    ChatTemplate,
+    RefusedConversationError,
+    checked_template,
+    choose_template,
+)
 from sftplay.data.tokenizing.tokenizer import read_tokenizer
 from sftplay.errors import DataError, NotFoundError
 from tests.data.models import CHATML, NAMED, byte_tokenizer, save_model, trl_templates
@@ -44,13 +51,19 @@ def transformers_tokenizer() -> Any:
 
 @pytest.mark.parametrize("tools", [None, TOOLS], ids=["plain", "tools"])
 @pytest.mark.parametrize("name", sorted(trl_templates()))
-def test_the_text_is_that_of_transformers(name: str, tools: Any, transformers_tokenizer: Any) -> None:
+def test_the_text_is_that_of_transformers(
+    name: str, tools: Any, transformers_tokenizer: Any
+) -> None:
     source = trl_templates()[name]
     for messages in (MESSAGES, MESSAGES[1:], MESSAGES[1:3]):
         for prompt in (False, True):
             try:
                 theirs = transformers_tokenizer.apply_chat_template(
-                    messages, tools=tools, chat_template=source, tokenize=False, add_generation_prompt=prompt
+                    messages,
+                    tools=tools,
+                    chat_template=source,
+                    tokenize=False,
+                    add_generation_prompt=prompt,
                 )
             except Exception:  # noqa: BLE001  whatever theirs dies of, ours refuses
                 with pytest.raises(RefusedConversationError):
@@ -102,9 +115,7 @@ def test_what_a_template_may_not_do_is_a_refusal(source: str) -> None:
 
 
 def test_dictionaries_and_namespaces_work() -> None:
-    source = (
-        "{% set n = namespace(a=1) %}{% set n.a = n.a + 1 %}{{ n.a }}{{ dict(b=3).b }}{{ dict.fromkeys('c', 4).c }}"
-    )
+    source = "{% set n = namespace(a=1) %}{% set n.a = n.a + 1 %}{{ n.a }}{{ dict(b=3).b }}{{ dict.fromkeys('c', 4).c }}"
     assert ChatTemplate(source).render([], add_generation_prompt=False) == "234"
 
 

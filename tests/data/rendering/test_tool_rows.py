@@ -1,4 +1,6 @@
-"""Rows with tools and marks, from the raw file to what is trained, under templates that know tools and some that do not."""
+"""Rows with tools and marks, from the raw file to what is trained, under templates that know tools
+and some that do not.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ from tests.data.project import Project, jsonl
 from tests.data.stages import facts, put_rows, row, run, with_model
 
 ALL_IN_TRAIN = ("data.val_share=0", "data.test_share=0")
-TOOLS = [{"name": "weather", "description": "Now", "parameters": {"type": "object", "properties": {"city": {}}}}]
+TOOLS = [
+    {
+        "name": "weather",
+        "description": "Now",
+        "parameters": {"type": "object", "properties": {"city": {}}},
+    }
+]
 TALK: list[dict[str, Any]] = [
     {"from": "human", "value": "How cold is Bern?"},
     {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Bern"}}'},
@@ -21,7 +29,9 @@ TALK: list[dict[str, Any]] = [
 
 
 def ready(project: Project, template: str, *rows: Any) -> Project:
-    with_model(project, template, CHATML_NAMED, ["<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"])
+    with_model(
+        project, template, CHATML_NAMED, ["<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"]
+    )
     project.put("talk.jsonl", jsonl(rows))
     done = project.run("process", *(word for value in ALL_IN_TRAIN for word in ("--set", value)))
     assert done.code == 0, done.said
@@ -60,14 +70,22 @@ def test_a_template_that_leaves_out_calls_would_train_empty_answers(project: Pro
 
 
 def test_special_tokens_in_tools_are_found(project: Project) -> None:
-    ready(project, trl_templates()["qwen2_5"], {"conversations": TALK, "tools": [{"name": "x", "a": "<|im_end|>"}]})
+    ready(
+        project,
+        trl_templates()["qwen2_5"],
+        {"conversations": TALK, "tools": [{"name": "x", "a": "<|im_end|>"}]},
+    )
     done = project.run("render")
     assert done.code == 65
     assert "spells the special token" in done.said
 
 
 def test_rows_that_differ_in_their_tools_are_no_duplicates(project: Project) -> None:
-    ready(project, CHATML, *({"messages": TALK, "tools": tools} for tools in (TOOLS, TOOLS, [], None, "")))
+    ready(
+        project,
+        CHATML,
+        *({"messages": TALK, "tools": tools} for tools in (TOOLS, TOOLS, [], None, "")),
+    )
     found = project.rows()
     assert [len(each.get("tools", [])) for each in found] == [1, 0]
     assert project.report()["rows"]["duplicates"] == 3

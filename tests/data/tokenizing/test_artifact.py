@@ -1,4 +1,6 @@
-"""The artifact: what is written is read back, and the hash is one of the values and of nothing else."""
+"""The artifact: what is written is read back, and the hash is one of the values and of nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def batch(rows: list[Row]) -> TokenBatch:
     tokens = [token for _, row in rows for token, _ in row]
     labels = [token if trained else IGNORED for _, row in rows for token, trained in row]
     lengths = np.array([len(row) for _, row in rows], np.int64)
-    return TokenBatch([name for name, _ in rows], lengths, np.array(tokens, np.int32), np.array(labels, np.int32))
+    return TokenBatch(
+        [name for name, _ in rows], lengths, np.array(tokens, np.int32), np.array(labels, np.int32)
+    )
 
 
 def write(path: Path, *batches: TokenBatch) -> str:
@@ -55,8 +59,12 @@ def test_written_rows_come_back_and_batches_do_not_matter(
     parts = write(folder / "b.arrow", *(batch(part) for part in (rows[:cut], rows[cut:]) if part))
     assert whole == parts == values_hash(folder / "a.arrow") == values_hash(folder / "b.arrow")
     found = read_split(folder / "a.arrow").to_pylist()
-    assert [(each["id"], each["input_ids"]) for each in found] == [(name, [t for t, _ in row]) for name, row in rows]
-    assert [each["labels"] for each in found] == [[t if on else IGNORED for t, on in row] for _, row in rows]
+    assert [(each["id"], each["input_ids"]) for each in found] == [
+        (name, [t for t, _ in row]) for name, row in rows
+    ]
+    assert [each["labels"] for each in found] == [
+        [t if on else IGNORED for t, on in row] for _, row in rows
+    ]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +106,10 @@ def test_what_is_not_a_split(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         read_split(tmp_path / "a.arrow")
     table = pa.table({"id": ["a"]})
-    with pa.OSFile(str(tmp_path / "b.arrow"), "wb") as out, pa.ipc.new_stream(out, table.schema) as stream:
+    with (
+        pa.OSFile(str(tmp_path / "b.arrow"), "wb") as out,
+        pa.ipc.new_stream(out, table.schema) as stream,
+    ):
         stream.write_table(table)
     with pytest.raises(StorageError, match="not a tokenized split"):
         read_split(tmp_path / "b.arrow")

@@ -24,11 +24,17 @@ def known() -> tuple[Tokenizer, TokenBytes]:
 
 
 @settings(max_examples=200)
-@given(st.one_of(st.text(max_size=20), st.lists(st.sampled_from([*PIECES, *TOKENS]), max_size=6).map("".join)))
+@given(
+    st.one_of(
+        st.text(max_size=20), st.lists(st.sampled_from([*PIECES, *TOKENS]), max_size=6).map("".join)
+    )
+)
 def test_a_text_that_survives(text: str) -> None:
     backend, spelling = known()
     ids = backend.encode(text, add_special_tokens=False).ids
-    assert decodes_to(spelling, [text], [ids]) == (backend.decode(ids, skip_special_tokens=False) == text)
+    assert decodes_to(spelling, [text], [ids]) == (
+        backend.decode(ids, skip_special_tokens=False) == text
+    )
 
 
 @given(st.lists(st.integers(0, 259), max_size=8))

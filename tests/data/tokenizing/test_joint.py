@@ -1,4 +1,6 @@
-"""Trained ids are those that the model sees at inference, for tokenizers of every kind: held against transformers' own encoding."""
+"""Trained ids are those that the model sees at inference, for tokenizers of every kind: held
+against transformers' own encoding.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def backend_of(kind: str) -> Any:
 
 @cache
 def transformers_of(kind: str, template: str) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(tokenizer_object=KINDS[kind](), chat_template=TEMPLATES[template], **NAMED)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=KINDS[kind](), chat_template=TEMPLATES[template], **NAMED
+    )
 
 
 @cache
@@ -70,12 +74,20 @@ def ours(kind: str, template: str) -> RowTokenizer:
     words = WordCache(backend, rule, token_bytes) if rule and token_bytes else None
     joint = None if encodes_pieces_alone(backend) else JointEncoder(backend)
     return RowTokenizer(
-        backend, backend.token_to_id(EOT[template]), backend.token_to_id("<s>"), token_bytes, words, joint
+        backend,
+        backend.token_to_id(EOT[template]),
+        backend.token_to_id("<s>"),
+        token_bytes,
+        words,
+        joint,
     )
 
 
 def conversation(*texts: str) -> list[dict[str, str]]:
-    return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
+    return [
+        {"role": ("user", "assistant")[place % 2], "content": text}
+        for place, text in enumerate(texts)
+    ]
 
 
 def tokenized(kind: str, template: str, messages: list[dict[str, str]]) -> TokenizedBlock:
@@ -97,7 +109,9 @@ def check(kind: str, template: str, texts: list[str]) -> bool:
     trained = labels != IGNORED
     (starts,) = np.nonzero(np.diff(np.concatenate(([False], trained)).astype(int)) == 1)
     assert len(starts) == len(texts) // 2
-    first = reference.apply_chat_template(messages[:1], tokenize=True, add_generation_prompt=True, return_dict=False)
+    first = reference.apply_chat_template(
+        messages[:1], tokenize=True, add_generation_prompt=True, return_dict=False
+    )
     assert ids[: starts[0]] == first  # what the model is given at inference
     if "joined_borders" in found:
         return False
@@ -135,7 +149,9 @@ def test_which_kinds_encode_their_pieces_alone(kind: str) -> None:
 
 
 def test_an_answer_that_shares_a_token_with_the_prompt(tmp_path: Any) -> None:
-    """`]the` is one token here: the prompt stays what it is at inference, and the answer is its continuation."""
+    """`]the` is one token here: the prompt stays what it is at inference, and the answer is its
+    continuation.
+    """
     backend = backend_of("metaspace first")
     done = tokenized("metaspace first", "lines", conversation("the", "\n\nthe"))
     assert backend.decode(done.batch.tokens.tolist(), skip_special_tokens=False).endswith(
@@ -150,7 +166,9 @@ def test_a_text_with_characters_that_are_unknown_is_refused() -> None:
     backend = KINDS["prepend"]()
     state = backend.to_str().replace('"byte_fallback":true', '"byte_fallback":false')
     backend = type(backend).from_str(state)
-    reader = RowTokenizer(backend, backend.token_to_id("</s>"), None, None, None, JointEncoder(backend))
+    reader = RowTokenizer(
+        backend, backend.token_to_id("</s>"), None, None, None, JointEncoder(backend)
+    )
     line = b'{"id":"one","input":"<s>[INST] the [/INST]","target":" \xf0\x9f\x98\x80</s>"}\n'
     (found,) = reader.read(Block("rows", 1, line)).findings.counts
     assert (found.kind, found.severity) == ("not_reversible", "fatal")
@@ -160,8 +178,12 @@ def test_blanks_that_a_tokenizer_swallows_inside_a_text_are_refused() -> None:
     from tokenizers import Regex, normalizers
 
     backend = KINDS["prepend"]()
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(Regex(r"\s+"), "▁")])
-    reader = RowTokenizer(backend, backend.token_to_id("</s>"), None, None, None, JointEncoder(backend))
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(Regex(r"\s+"), "▁")]
+    )
+    reader = RowTokenizer(
+        backend, backend.token_to_id("</s>"), None, None, None, JointEncoder(backend)
+    )
     line = b'{"id":"one","input":"<s>[INST] the [/INST]","target":" the\\n\\nthe</s>"}\n'
     kinds = {finding.kind for finding in reader.read(Block("rows", 1, line)).findings.counts}
     assert kinds <= {"normalized", "not_reversible"} and kinds
@@ -172,7 +194,13 @@ def test_by_the_stages(project: Project, kind: str) -> None:
     """Half of the models that people have: no row is refused any more, and what differs is counted."""
     save(project.folder / "model", kind, "lines")
     (project.folder / "config.yaml").write_text("model: {name: ./model}\n")
-    put_rows(project, [row("what is the theme?", "the answer", row_id="one"), row("the", "\n\nthe", row_id="two")])
+    put_rows(
+        project,
+        [
+            row("what is the theme?", "the answer", row_id="one"),
+            row("the", "\n\nthe", row_id="two"),
+        ],
+    )
     run(project, "render")
     stamp = run(project, "tokenize")
     assert stamp.facts["rows"]["train"] == 2

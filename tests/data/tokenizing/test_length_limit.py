@@ -12,7 +12,11 @@ from sftplay.data.tokenizing.artifact import IGNORED, TokenBatch
 from sftplay.data.tokenizing.length_limit import LengthLimit
 
 Rows = list[list[tuple[int, bool]]]
-ROWS = st.lists(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=9), min_size=1, max_size=9)
+ROWS = st.lists(
+    st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=9),
+    min_size=1,
+    max_size=9,
+)
 
 
 def batch(rows: Rows, first: int = 0) -> TokenBatch:
@@ -67,7 +71,10 @@ def test_the_error_names_rows_and_what_would_do() -> None:
     lengths = LengthLimit(10, "error")
     lengths.apply(batch([[(1, True)] * 70, [(1, True)] * 5] * 4))
     refused = lengths.refuse(None)
-    assert "4 of 8 rows are longer than model.max_length (10 tokens): 0 (70), 2 (70), 4 (70), 6 (70)\n" in refused.what
+    assert (
+        "4 of 8 rows are longer than model.max_length (10 tokens): 0 (70), 2 (70), 4 (70), 6 (70)\n"
+        in refused.what
+    )
     assert "--set model.max_length=128" in refused.todo
     assert "--set model.max_length=100" in lengths.refuse(100).todo
     assert "--set" not in lengths.refuse(64).todo

@@ -19,9 +19,17 @@ TEXTS = ["What is 48 / 2?\n\n", " é🦊 <|im_start|>user\nhi<|im_end|>", "", "<
 def same_as_transformers(folder: Path) -> None:
     facts, theirs = read_tokenizer(folder), load_tokenizer(folder, None)
     assert dict(facts.named) == theirs.special_tokens_map
-    special = {token.content: index for index, token in theirs.added_tokens_decoder.items() if token.special}
+    special = {
+        token.content: index
+        for index, token in theirs.added_tokens_decoder.items()
+        if token.special
+    }
     assert dict(facts.special) == special
-    assert facts.chat_template == theirs.get_chat_template() if theirs.chat_template else facts.chat_template is None
+    assert (
+        facts.chat_template == theirs.get_chat_template()
+        if theirs.chat_template
+        else facts.chat_template is None
+    )
     for text in TEXTS:
         ids = load_backend(folder).encode(text, add_special_tokens=False).ids
         assert ids == theirs(text, add_special_tokens=False)["input_ids"]
@@ -42,7 +50,9 @@ def test_a_folder_that_transformers_has_saved(tmp_path: Path) -> None:
 def test_tokens_in_the_older_files(tmp_path: Path) -> None:
     """special_tokens_map.json, and a chat template inside the config, one of several."""
     folder = save_model(tmp_path, None, {}, NAMED.values())
-    (folder / "special_tokens_map.json").write_text(json.dumps({**NAMED, "bos_token": {"content": "<s>"}}))
+    (folder / "special_tokens_map.json").write_text(
+        json.dumps({**NAMED, "bos_token": {"content": "<s>"}})
+    )
     templates = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": CHATML}]
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": templates}))
     same_as_transformers(folder)
@@ -55,7 +65,9 @@ def test_tokens_that_only_the_config_knows(tmp_path: Path) -> None:
     config = {**CHATML_NAMED, "extra_special_tokens": ["<extra>"], "unk_token": "<new>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     same_as_transformers(folder)
-    assert read_tokenizer(folder).special["<extra>"] == load_tokenizer(folder, None).convert_tokens_to_ids("<extra>")
+    assert read_tokenizer(folder).special["<extra>"] == load_tokenizer(
+        folder, None
+    ).convert_tokens_to_ids("<extra>")
 
 
 def test_a_token_is_one_id_or_none(tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 
 from sftplay.data.tokenizing import word_cache
 from sftplay.data.tokenizing.byte_decode import token_bytes_of
@@ -55,10 +64,29 @@ PIECES = (
         "\u3000",
         "\ufeff",
     ),
-    *("!", " !!", "<|", "|>", "😀", "👩‍👩‍👧", "\ue000", "\U000e0041", "\u0378", "\U0001e5d0", "\x00", "▁", "Ġ", "ͅ"),
+    *(
+        "!",
+        " !!",
+        "<|",
+        "|>",
+        "😀",
+        "👩‍👩‍👧",
+        "\ue000",
+        "\U000e0041",
+        "\u0378",
+        "\U0001e5d0",
+        "\x00",
+        "▁",
+        "Ġ",
+        "ͅ",
+    ),
 )
 TEXTS = st.lists(
-    st.one_of(st.sampled_from(PIECES), st.text(max_size=4), st.characters(categories=("L", "M", "N", "Z", "Cn"))),
+    st.one_of(
+        st.sampled_from(PIECES),
+        st.text(max_size=4),
+        st.characters(categories=("L", "M", "N", "Z", "Cn")),
+    ),
     max_size=12,
 ).map("".join)
 
@@ -71,17 +99,23 @@ def tokenizer_with(splitter: pre_tokenizers.PreTokenizer) -> Tokenizer:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(["the theme, don't you'll see 12 345\n\n  é名 été"] * 20, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in TOKENS])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in TOKENS]
+    )
     return tokenizer
 
 
-def byte_level(*, use_regex: bool = True, add_prefix_space: bool = False) -> pre_tokenizers.PreTokenizer:
+def byte_level(
+    *, use_regex: bool = True, add_prefix_space: bool = False
+) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space, use_regex=use_regex)
 
 
 KNOWN = {
     "ByteLevel": byte_level,
-    "Digits, ByteLevel": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level()]),
+    "Digits, ByteLevel": lambda: pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), byte_level()]
+    ),
 }
 
 
@@ -112,10 +146,14 @@ def test_every_character_has_the_class_that_the_library_gives_it(kind: str) -> N
     """Every character of the first plane between letters, numbers, marks and blanks."""
     backend, words = cached(kind)
     characters = [chr(code) for code in range(1, 0x10000) if not 0xD800 <= code < 0xE000]
-    texts = [f"a{char}b {char} 1{char}1 !{char}! \n{char}\n{char}{char}  {char}" for char in characters]
+    texts = [
+        f"a{char}b {char} 1{char}1 !{char}! \n{char}\n{char}{char}  {char}" for char in characters
+    ]
     encoded = words.encode(texts)
     known = [each.ids for each in backend.encode_batch_fast(texts, add_special_tokens=False)]
-    answered = [(ids_of(own), ids) for own, ids in zip(encoded, known, strict=True) if own is not None]
+    answered = [
+        (ids_of(own), ids) for own, ids in zip(encoded, known, strict=True) if own is not None
+    ]
     assert len(answered) > 63_000
     assert all(own == ids for own, ids in answered)
 
@@ -172,11 +210,15 @@ def with_dropout() -> Tokenizer:
 
 OTHERS = {
     "own expression": lambda: tokenizer_with(
-        pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"\w+|."), "isolated"), byte_level(use_regex=False)])
+        pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(r"\w+|."), "isolated"), byte_level(use_regex=False)]
+        )
     ),
     "prefix space": lambda: tokenizer_with(byte_level(add_prefix_space=True)),
     "metaspace": lambda: tokenizer_with(pre_tokenizers.Metaspace()),
-    "digits in groups": lambda: tokenizer_with(pre_tokenizers.Sequence([pre_tokenizers.Digits(), byte_level()])),
+    "digits in groups": lambda: tokenizer_with(
+        pre_tokenizers.Sequence([pre_tokenizers.Digits(), byte_level()])
+    ),
     "normalizer": lambda: lowercased(tokenizer_with(byte_level())),
     "lstrip": lambda: with_token(lstrip=True),
     "rstrip": lambda: with_token(rstrip=True),

@@ -89,7 +89,12 @@ def test_a_run_on_other_rows_is_left_alone(three: dict[str, Experiment]) -> None
     begun(three["a"])
     write_json(
         Path("data/tokenized_rows/stamp.json"),
-        {"stage": "tokenize", "source": "", "section": {}, "facts": {"values_hash": {"train": "sha256:new"}}},
+        {
+            "stage": "tokenize",
+            "source": "",
+            "section": {},
+            "facts": {"values_hash": {"train": "sha256:new"}},
+        },
     )
     assert "other rows" in decide(three["a"], []).reason
 
@@ -110,9 +115,13 @@ def test_data_is_made_again_when_files_or_settings_change(three: dict[str, Exper
     known = {"rows": step.key}
     assert [one.reason for one in data_steps(experiments, known)] == [""]
     Path("data/raw/b.jsonl").write_text("{}")
-    assert [one.reason for one in data_steps(experiments, known)] == ["its files or its settings changed"]
+    assert [one.reason for one in data_steps(experiments, known)] == [
+        "its files or its settings changed"
+    ]
     before = data_key(three["a"].settings)
-    assert data_key(three["b"].settings) == before  # what shapes the training does not shape the rows
+    assert (
+        data_key(three["b"].settings) == before
+    )  # what shapes the training does not shape the rows
 
 
 def test_the_table_is_sorted_by_the_metric_of_the_file(
@@ -124,12 +133,18 @@ def test_the_table_is_sorted_by_the_metric_of_the_file(
         record = json.loads((run.eval("val") / "metrics.json").read_text())
         record["metrics"]["rouge_l"]["tuned"], record["metrics"]["loss"]["tuned"] = rouge, loss
         write_json(run.eval("val") / "metrics.json", record)
-    for sort, order in (("rouge_l", ["b", "a", "c"]), ("loss", ["a", "b", "c"]), ("name", ["a", "b", "c"])):
+    for sort, order in (
+        ("rouge_l", ["b", "a", "c"]),
+        ("loss", ["a", "b", "c"]),
+        ("name", ["a", "b", "c"]),
+    ):
         Path("configs/batch.yaml").write_text(FILE.format(sort=sort))
         parsed = read(Path("configs/batch.yaml"))
         rows = summary.rows_of(parsed, list(three.values()), {})
         assert [row.experiment.name for row in rows] == order
-    summary.show(Path("outputs/batch-batch"), parsed, list(three.values()), {"c": "train ended with 80"})
+    summary.show(
+        Path("outputs/batch-batch"), parsed, list(three.values()), {"c": "train ended with 80"}
+    )
     written = list(csv.DictReader(Path("outputs/batch-batch/summary.csv").read_text().splitlines()))
     assert [(row["experiment"], row["rouge_l_tuned"], row["outcome"]) for row in written] == [
         *(("a", "10.0", ""), ("b", "30.0", ""), ("c", "", "train ended with 80"))
@@ -167,15 +182,23 @@ def test_one_worker_for_one_slot_and_several_for_several(tmp_path: Path) -> None
     assert isinstance(make_workers(("0", "1"), "local", tmp_path), ParallelWorkers)
 
 
-def test_jobs_side_by_side_each_see_one_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_side_by_side_each_see_one_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workers = ParallelWorkers(("0", "1"), "local", tmp_path)
-    program = tmp_path / "sitecustomize.py"  # runs in every Python that is started: it says which GPU it was given
+    program = (
+        tmp_path / "sitecustomize.py"
+    )  # runs in every Python that is started: it says which GPU it was given
     program.write_text(
         "import os, sys, time\nprint('GPU', os.environ['CUDA_VISIBLE_DEVICES'], time.time(), flush=True)\ntime.sleep(0.5)\n"
     )
     monkeypatch.setattr("sftplay.host.batch.workers.CHECKOUT", tmp_path)
     call = StageCall(BY_NAME["process"], "x.yaml")
-    results = dict(workers.run_jobs({name: lambda one, name=name: (name, one.run_stage(call)) for name in "abcd"}))
+    results = dict(
+        workers.run_jobs(
+            {name: lambda one, name=name: (name, one.run_stage(call)) for name in "abcd"}
+        )
+    )
     assert set(results) == set("abcd")
     seen = [(tmp_path / f"{name}.log").read_text().split("\n")[0].split() for name in "abcd"]
     assert sorted({gpu for _, gpu, _ in seen}) == ["0", "1"]
@@ -184,7 +207,9 @@ def test_jobs_side_by_side_each_see_one_gpu(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("environment")
-def test_data_that_cannot_be_made_fails_its_experiments_and_says_so(checkout: Path, run_task: RunTask) -> None:
+def test_data_that_cannot_be_made_fails_its_experiments_and_says_so(
+    checkout: Path, run_task: RunTask
+) -> None:
     (checkout / "data/raw").mkdir(parents=True)
     (checkout / "data/raw/mine.jsonl").write_text('{"user": "a question without an answer"}\n')
     (checkout / "configs/batch.yaml").write_text(
@@ -193,7 +218,9 @@ def test_data_that_cannot_be_made_fails_its_experiments_and_says_so(checkout: Pa
     done = run_task("batch")
     assert done.returncode == 65, done.stderr
     assert done.stderr.count("no data: process ended with 65") == 2
-    assert "data/raw/mine.jsonl" in done.stderr and "inv batch does only what is left" in done.stderr
+    assert (
+        "data/raw/mine.jsonl" in done.stderr and "inv batch does only what is left" in done.stderr
+    )
     assert not (checkout / "outputs/one").exists()
     assert (checkout / "outputs/batch-batch/summary.csv").is_file()
     listed = run_task("runs")
@@ -220,7 +247,9 @@ def test_what_ends_well_and_leaves_nothing_is_no_success_and_costs_little_time(
     assert done.returncode == 70, done.stderr
     assert "n-seed8: train ended with 0 and left no trained weights" in done.stderr
     assert "0 of 8 experiments are done, 8 failed" in done.stderr
-    assert (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime) < 8  # seconds of work, one for each
+    assert (after.ru_utime - before.ru_utime) + (
+        after.ru_stime - before.ru_stime
+    ) < 8  # seconds of work, one for each
     stopped = run_task("batch", "--runner", "local", "--stop-on-error")
     assert stopped.returncode == 70 and "0 of 8 experiments are done, 1 failed" in stopped.stderr
 
@@ -231,9 +260,7 @@ def test_a_grid_is_killed_and_goes_on(checkout: Path, run_task: RunTask, tiny_mo
     (checkout / "data/raw").mkdir(parents=True)
     rows = [{"user": f"What is {n} + {n}?", "assistant": f"It is {n + n}."} for n in range(40)]
     (checkout / "data/raw/sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    common = (
-        f"model.name: {tiny_model}, train.method: lora, eval.max_new_tokens: 4, data.val_share: 0.2, data.test_share: 0"
-    )
+    common = f"model.name: {tiny_model}, train.method: lora, eval.max_new_tokens: 4, data.val_share: 0.2, data.test_share: 0"
     (checkout / "configs/batch.yaml").write_text(
         f"""sort_by: loss
 datasets:
@@ -250,7 +277,10 @@ experiments:
             [sys.executable, "-m", "sftplay.host.cli", "batch"],
             cwd=checkout, env={**os.environ, "PYTHONPATH": str(checkout)}, stdin=subprocess.DEVNULL, stdout=screen, stderr=screen,
         )  # fmt: skip
-    progress, deadline = checkout / "outputs/slow/attempts/01-bnb/progress.json", time.monotonic() + 400
+    progress, deadline = (
+        checkout / "outputs/slow/attempts/01-bnb/progress.json",
+        time.monotonic() + 400,
+    )
     while not progress.exists() and time.monotonic() < deadline and first.poll() is None:
         time.sleep(0.2)
     first.send_signal(signal.SIGINT)
@@ -261,20 +291,30 @@ experiments:
 
     config = checkout / "configs/batch.yaml"
     plan = run_task("batch", "--dry-run").stdout
-    assert "quick-sums: skip (finished)" in plan and "slow: resume (interrupted" in plan and "wrong: train" in plan
+    assert (
+        "quick-sums: skip (finished)" in plan
+        and "slow: resume (interrupted" in plan
+        and "wrong: train" in plan
+    )
     assert "data brief: current" in plan
     done = run_task("batch", env={"OMP_NUM_THREADS": "2"}, timeout=1500)
     assert done.returncode == 80, done.stderr
     assert "2 of" not in done.stderr and "3 of 4 experiments are done, 1 failed" in done.stderr
-    assert {path: path.stat().st_mtime_ns for path in (checkout / "data").rglob("*.arrow")} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (checkout / "data").rglob("*.arrow")
+    } == before
     written = {
         row["experiment"]: row
-        for row in csv.DictReader((checkout / "outputs/batch-batch/summary.csv").read_text().splitlines())
+        for row in csv.DictReader(
+            (checkout / "outputs/batch-batch/summary.csv").read_text().splitlines()
+        )
     }
     assert written["slow"]["state"] == "finished" and float(written["slow"]["loss_tuned"]) > 0
     assert written["wrong"]["outcome"] == "train ended with 80"
 
-    config.write_text("\n".join(line for line in config.read_text().splitlines() if "wrong" not in line))
+    config.write_text(
+        "\n".join(line for line in config.read_text().splitlines() if "wrong" not in line)
+    )
     again = run_task("batch")
     assert again.returncode == 0, again.stderr
     assert run_task("report", "--batch", "configs/batch.yaml").returncode == 0

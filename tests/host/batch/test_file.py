@@ -54,7 +54,13 @@ def test_the_template_is_a_batch_that_runs(capsys: pytest.CaptureFixture[str]) -
     path = Path("configs/batch.yaml")
     assert "edit configs/batch.yaml" in capsys.readouterr().err
     made = expand(read(path), path)
-    assert [one.name for one in made] == ["first", "rank-plain-r8", "rank-plain-r16", "rank-brief-r8", "rank-brief-r16"]
+    assert [one.name for one in made] == [
+        "first",
+        "rank-plain-r8",
+        "rank-plain-r16",
+        "rank-brief-r8",
+        "rank-brief-r16",
+    ]
     assert path.read_text().startswith("# python3 tasks.py batch --file configs/batch.yaml\n")
     before = path.read_bytes()
     assert batches.run(dry_run=True) == 0
@@ -70,10 +76,17 @@ def test_a_matrix_is_multiplied_out_with_datasets() -> None:
     made = {one.name: one for one in expand(read(path), path)}
     assert len(made) == 9
     one = made["grid-two-r16-learning_rate0.0002"]
-    assert (one.settings.lora.r, one.settings.train.learning_rate, one.settings.train.max_steps) == (16, 2e-4, 10)
+    assert (
+        one.settings.lora.r,
+        one.settings.train.learning_rate,
+        one.settings.train.max_steps,
+    ) == (16, 2e-4, 10)
     assert one.settings.run.name == one.name
     assert one.settings.data.raw == ["a.jsonl", "b.jsonl"]
-    assert (one.settings.style.prompt, one.settings.style.mode) == ("Be brief: 'yes' or \"no\"", "replace")
+    assert (one.settings.style.prompt, one.settings.style.mode) == (
+        "Be brief: 'yes' or \"no\"",
+        "replace",
+    )
     assert one.settings.data.fields is not None and one.settings.data.fields.user == "Frage"
     assert one.changes == {"dataset": "two", "lora.r": 16, "train.learning_rate": 2e-4}
     assert made["grid-one-r8-learning_rate0.0001"].settings.style.prompt is None
@@ -100,15 +113,27 @@ def test_long_names_are_cut_and_stay_apart() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (GOOD.replace("dataset: two", "dataset: three"), "single names the dataset 'three'; there are one, two"),
+        (
+            GOOD.replace("dataset: two", "dataset: three"),
+            "single names the dataset 'three'; there are one, two",
+        ),
         (GOOD.replace("name: single", "name: grid"), "grid is there 2 times"),
-        (GOOD.replace('style: "Be brief: \'yes\' or \\"no\\""', "style: '  '"), "datasets.two.style is empty"),
+        (
+            GOOD.replace('style: "Be brief: \'yes\' or \\"no\\""', "style: '  '"),
+            "datasets.two.style is empty",
+        ),
         (GOOD.replace("lora.r: [8, 16]", "lora.r: []"), "experiments.0.matrix.lora.r"),
         (GOOD.replace("lora.r: [8, 16]", "lora.rank: [8, 16]"), "lora.rank"),
-        (GOOD.replace("lora.r: [8, 16]", "lora.r: [8, 8]"), "two experiments would be called grid-one-r8"),
+        (
+            GOOD.replace("lora.r: [8, 16]", "lora.r: [8, 8]"),
+            "two experiments would be called grid-one-r8",
+        ),
         (GOOD.replace("max_steps: 10", "max_steps: none"), "train.max_steps"),
         (GOOD.replace("configs/other.yaml", "configs/gone.yaml"), "single: no such file"),
-        (GOOD.replace("set: {train.max_steps: 10}", "set: {lora.r: 4}"), "lora.r under set and under matrix"),
+        (
+            GOOD.replace("set: {train.max_steps: 10}", "set: {lora.r: 4}"),
+            "lora.r under set and under matrix",
+        ),
         (GOOD.replace("dataset: two", "dataset: []"), "single names no dataset"),
         (GOOD.replace("  two:", "  Two Words:").replace("two", "Two Words"), "names folders"),
         ("sort_by: luck\n" + GOOD, "line 1: sort_by"),

@@ -35,7 +35,9 @@ def tasks_py(checkout: Path, change: str) -> subprocess.CompletedProcess[str]:
         ("import platform; platform.system = lambda: 'Darwin'", ["Linux x86-64", "Darwin"]),
     ],
 )
-def test_a_machine_that_can_not_is_told_so_in_a_line_or_two(checkout: Path, change: str, words: list[str]) -> None:
+def test_a_machine_that_can_not_is_told_so_in_a_line_or_two(
+    checkout: Path, change: str, words: list[str]
+) -> None:
     end = tasks_py(checkout, change)
     assert end.returncode == 69
     assert len(end.stderr.splitlines()) <= 2
@@ -59,7 +61,10 @@ def test_uv_looks_where_pip_is_told_to_look(tmp_path: Path) -> None:
     assert options == ["--torch-backend", "cpu"]
     (tmp_path / "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
     assert uv_environ({"PIP_FIND_LINKS": str(tmp_path)})[1] == []
-    assert uv_environ({"UV_FIND_LINKS": "/mine", "PIP_FIND_LINKS": str(tmp_path)})[0]["UV_FIND_LINKS"] == "/mine"
+    assert (
+        uv_environ({"UV_FIND_LINKS": "/mine", "PIP_FIND_LINKS": str(tmp_path)})[0]["UV_FIND_LINKS"]
+        == "/mine"
+    )
 
 
 def test_a_cuda_stack_never_sees_the_folder_with_cpu_torch(tmp_path: Path) -> None:
@@ -73,13 +78,23 @@ def test_a_cuda_stack_never_sees_the_folder_with_cpu_torch(tmp_path: Path) -> No
 def test_python_alone_is_enough(checkout: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL", "UV_CACHE"))}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PYTHON", "VIRTUAL", "UV_CACHE"))
+    }
     env |= {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin", "NO_COLOR": "1"}
     python = str(getattr(sys, "_base_executable", sys.executable))
 
     def start(*argv: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [python, "tasks.py", *argv], cwd=checkout, env=env, stdout=-1, stderr=-1, stdin=-3, text=True
+            [python, "tasks.py", *argv],
+            cwd=checkout,
+            env=env,
+            stdout=-1,
+            stderr=-1,
+            stdin=-3,
+            text=True,
         )
 
     cut = start("--list")

@@ -16,11 +16,32 @@ NAMES = [
     *("train", "train-bnb", "train-bnb-tb", "train-unsloth", "train-unsloth-tb"),
     *("eval", "eval-test", "eval-quick", "eval-full"),
     *("infer", "infer-interactive", "infer-batch", "merge"),
-    *("tensorboard", "stop-tb", "ps", "stop", "quickstart", "test", "lint", "docs", "bench", "parity"),
+    *(
+        "tensorboard",
+        "stop-tb",
+        "ps",
+        "stop",
+        "quickstart",
+        "test",
+        "lint",
+        "docs",
+        "bench",
+        "parity",
+    ),
     *("config.schema", "config.show", "data.show"),
     *("image.build", "image.check", "image.verify", "image.push", "image.pull"),
     *("image.ls", "image.prune", "image.sbom", "image.lock"),
-    *("runs.list", "runs.show", "runs.compare", "runs.rm", "status", "logs", "report", "replay", "batch"),
+    *(
+        "runs.list",
+        "runs.show",
+        "runs.compare",
+        "runs.rm",
+        "status",
+        "logs",
+        "report",
+        "replay",
+        "batch",
+    ),
 ]
 
 
@@ -31,7 +52,11 @@ def test_the_menu_holds_these_names(run_task: RunTask) -> None:
 
 def test_plain_inv_lists_the_same(checkout: Path) -> None:
     inv = subprocess.run(
-        [sys.executable, "-m", "invoke", "--list"], cwd=checkout, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "invoke", "--list"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     listed = re.findall(r"^  ([a-z][a-z.-]+)", inv.stdout, flags=re.MULTILINE)
     assert sorted(listed) == sorted(NAMES)
@@ -69,7 +94,9 @@ def test_every_option_of_every_task_is_explained(name: str) -> None:
         (["tensorboard", "--port", "http"], "http"),
     ],
 )
-def test_a_wrong_command_line_is_2_and_names_the_word(argv: list[str], word: str, run_task: RunTask) -> None:
+def test_a_wrong_command_line_is_2_and_names_the_word(
+    argv: list[str], word: str, run_task: RunTask
+) -> None:
     end = run_task(*argv)
     assert end.returncode == 2, end.stderr
     assert word in end.stderr
@@ -81,8 +108,16 @@ def test_a_wrong_command_line_is_2_and_names_the_word(argv: list[str], word: str
     [
         (["proces"], "there is no task proces", "did you mean: inv process?"),
         (["zzz"], "there is no task zzz", "inv --list names the tasks"),
-        (["train", "--stepps", "3"], "inv train has no option --stepps", "did you mean --set train."),
-        (["train", "--max-steps", "3"], "inv train has no option --max-steps", "did you mean --set train.max_steps=…?"),
+        (
+            ["train", "--stepps", "3"],
+            "inv train has no option --stepps",
+            "did you mean --set train.",
+        ),
+        (
+            ["train", "--max-steps", "3"],
+            "inv train has no option --max-steps",
+            "did you mean --set train.max_steps=…?",
+        ),
         (["eval", "--sampels=3"], "inv eval has no option --sampels", "did you mean --samples?"),
         (["status", "--json"], "inv status has no option --json", "inv status --help"),
         (["runs.show"], "inv runs.show requires RUN", "inv runs.show RUN"),
@@ -130,20 +165,32 @@ def test_what_can_be_known_beforehand_ends_before_anything_is_written(
 
 
 def test_config_mistakes_come_all_at_once(run_task: RunTask) -> None:
-    end = run_task("process", "--set", "train.epochs=-1", "--set", "modle.name=x", "--set", "lora.r=big")
+    end = run_task(
+        "process", "--set", "train.epochs=-1", "--set", "modle.name=x", "--set", "lora.r=big"
+    )
     assert end.returncode == 78
     for key in ("train.epochs", "modle", "lora.r"):
         assert key in end.stderr
 
 
 def test_set_may_be_repeated_and_reaches_the_config(run_task: RunTask) -> None:
-    end = run_task("config.show", "--config", "configs/run_bnb.yaml", "--set", "lora.r=3", "--set", "train.seed=7")
+    end = run_task(
+        "config.show",
+        "--config",
+        "configs/run_bnb.yaml",
+        "--set",
+        "lora.r=3",
+        "--set",
+        "train.seed=7",
+    )
     assert re.search(r"^ +r: 3\b", end.stdout, flags=re.MULTILINE)
     assert re.search(r"^ +seed: 7\b", end.stdout, flags=re.MULTILINE)
 
 
 def test_a_stage_passes_its_code_on(run_task: RunTask, cpu_env: Path) -> None:
-    end = run_task("process", env={"SFTPLAY_ENVS": str(cpu_env)})  # there is no data/raw in this checkout
+    end = run_task(
+        "process", env={"SFTPLAY_ENVS": str(cpu_env)}
+    )  # there is no data/raw in this checkout
     assert end.returncode in (65, 66), end.stderr
     assert "data/raw" in end.stderr
     assert "cpu stack" in end.stderr

@@ -1,4 +1,6 @@
-"""Words after a task, through Invoke's own parser: they mean the same as the option that takes them."""
+"""Words after a task, through Invoke's own parser: they mean the same as the option that takes
+them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from sftplay.host.cli.words import spell_out
 
 
 @task(name="compare", words="run", help={"run": "names", "output": "a file", "yes": "do not ask"})
-def compare(c: Context, run: list[str] | None = None, output: str | None = None, yes: bool = False) -> None:
+def compare(
+    c: Context, run: list[str] | None = None, output: str | None = None, yes: bool = False
+) -> None:
     """Takes any number of names."""
 
 
@@ -39,7 +43,9 @@ TASKS = Collection(compare, clean)
     ],
 )
 def test_words_are_gathered(argv: list[str], names: list[str], output: str | None) -> None:
-    (parsed,) = Parser(contexts=TASKS.to_contexts()).parse_argv(spell_out(["compare", *argv], TASKS))
+    (parsed,) = Parser(contexts=TASKS.to_contexts()).parse_argv(
+        spell_out(["compare", *argv], TASKS)
+    )
     assert parsed.as_kwargs["run"] == names
     assert parsed.as_kwargs["output"] == output
 

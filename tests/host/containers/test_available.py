@@ -19,7 +19,9 @@ def test_an_image_of_this_very_checkout_is_present_another_one_stale() -> None:
     assert set(states_of([]).values()) == {"missing"}
 
 
-def test_without_an_engine_there_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_engine_there_is_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
     shelf = find()
     assert shelf.engine is None

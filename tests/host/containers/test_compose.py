@@ -1,4 +1,6 @@
-"""compose.yaml says again what sftplay/host/containers/spec.py says: nothing but this comparison keeps the two together."""
+"""compose.yaml says again what sftplay/host/containers/spec.py says: nothing but this comparison
+keeps the two together.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,18 @@ OF_A_START = {"SFTPLAY_NONCE", "SFTPLAY_IMAGE_DIGEST", "SFTPLAY_LOCK_HASH", "OMP
 
 def compose() -> str:
     """Compose's own program: from the developer tools, else among docker's plugins."""
-    found = shutil.which("docker-compose", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    found = shutil.which(
+        "docker-compose", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
     if not found and sys.version_info < (3, 11):
         pytest.skip("no docker-compose here, and its PyPI package requires Python 3.11")
     assert found, "docker-compose is among the developer tools: inv install --dev"
     return found
 
 
-def run(*words: str, files: tuple[str, ...], env: dict[str, str] = VARIABLES) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str, files: tuple[str, ...], env: dict[str, str] = VARIABLES
+) -> subprocess.CompletedProcess[str]:
     chosen = [word for name in files for word in ("-f", name)]
     passed_on = ("SFTPLAY_", "COMPOSE_", "NO_COLOR", "OMP_NUM_THREADS", "CUDA_LAUNCH_BLOCKING")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(passed_on)}
@@ -63,7 +69,12 @@ def spec_of(service: dict[str, Any]) -> ContainerSpec:
     """The container that a task would start for the same stage in the same stack."""
     stage, stack = service["labels"]["sftplay.stage"], service["labels"]["sftplay.stack"]
     caller = HostIdentity(
-        str(CHECKOUT), VARIABLES["SFTPLAY_CACHE"], "1000:1001", because="your own", cores=4, memory=8 << 30
+        str(CHECKOUT),
+        VARIABLES["SFTPLAY_CACHE"],
+        "1000:1001",
+        because="your own",
+        cores=4,
+        memory=8 << 30,
     )
     image = ContainerImage(stack, image_names.alias(stack), "sha256:1", "sha256:2")
     if stage == "tensorboard":
@@ -72,7 +83,15 @@ def spec_of(service: dict[str, Any]) -> ContainerSpec:
     token = "/dev/null" if BY_NAME[stage].network else None
     overrides = tuple(word for word in service["entrypoint"] if word.startswith("backend="))
     call = StageCall(BY_NAME[stage], overrides=overrides)
-    return stage_spec(call, image, caller, nonce="n", device=device, token=token, terminal=bool(service.get("tty")))
+    return stage_spec(
+        call,
+        image,
+        caller,
+        nonce="n",
+        device=device,
+        token=token,
+        terminal=bool(service.get("tty")),
+    )
 
 
 def as_compose_says_it(spec: ContainerSpec) -> dict[str, Any]:
@@ -99,22 +118,33 @@ def as_compose_says_it(spec: ContainerSpec) -> dict[str, Any]:
         "words": [*(spec.entrypoint or ("python", "-m", "sftplay")), *spec.command],
         "mounts": sorted((m["Source"], m["Target"], bool(m["ReadOnly"])) for m in host["Mounts"]),
         "devices": [{"count": r["Count"], "capabilities": r["Capabilities"][0]} for r in requests],
-        "ports": sorted(f"127.0.0.1:{outside}:{inside}" for inside, outside in spec.publish.items()),
+        "ports": sorted(
+            f"127.0.0.1:{outside}:{inside}" for inside, outside in spec.publish.items()
+        ),
         "terminal": spec.tty,
         "restart": "no",  # the engine's own default; compose.yaml says it
     }
-    return {**said, "environment": {k: v for k, v in spec.environment.items() if k not in {*OF_A_START, "TERM"}}}
+    return {
+        **said,
+        "environment": {
+            k: v for k, v in spec.environment.items() if k not in {*OF_A_START, "TERM"}
+        },
+    }
 
 
 def as_it_is(service: dict[str, Any]) -> dict[str, Any]:
-    """A service of compose.yaml, less what only compose has: profiles, pull policy, health check, labels, what to type after 79."""
+    """A service of compose.yaml, less what only compose has: profiles, pull policy, health check,
+    labels, what to type after 79.
+    """
     service = copy.deepcopy(service)
     for only in ("profiles", "pull_policy", "healthcheck", "labels", "stdin_open"):
         service.pop(only, None)
     ports = [f"{p['host_ip']}:{p['published']}:{p['target']}" for p in service.pop("ports", [])]
     service["environment"].pop("SFTPLAY_GOES_ON", None)
     binds = service.pop("volumes")
-    assert all(bind["type"] == "bind" and bind["bind"] == {"create_host_path": False} for bind in binds)
+    assert all(
+        bind["type"] == "bind" and bind["bind"] == {"create_host_path": False} for bind in binds
+    )
     deploy = service.pop("deploy", {}).get("resources", {}).get("reservations", {})
     limits = service.pop("ulimits")
     return {
@@ -123,9 +153,14 @@ def as_it_is(service: dict[str, Any]) -> dict[str, Any]:
         "devices": deploy.get("devices", []),
         "ports": ports,
         "terminal": service.pop("tty", False),
-        "ulimits": {name: value or 0 for name, value in limits.items()},  # a limit of 0 is shown as {}
-        # a variable without a value is passed on from the person's own environment, where it has one
-        "environment": {k: v for k, v in service.pop("environment").items() if v is not None and k != "TERM"},
+        "ulimits": {
+            name: value or 0 for name, value in limits.items()
+        },  # a limit of 0 is shown as {}
+        # a variable without a value is passed on from the person's own environment, where it has
+        # one
+        "environment": {
+            k: v for k, v in service.pop("environment").items() if v is not None and k != "TERM"
+        },
         **service,
     }
 
@@ -149,28 +184,51 @@ def test_which_services_ask_for_the_gpu() -> None:
     asking = {}
     for files in (WITH_GPU, WITHOUT):
         found = json.loads(run("config", "--format", "json", files=files).stdout)["services"]
-        asking[files] = {name: service["image"] for name, service in found.items() if as_it_is(service)["devices"]}
+        asking[files] = {
+            name: service["image"]
+            for name, service in found.items()
+            if as_it_is(service)["devices"]
+        }
     bnb, unsloth = "sftplay/bnb:current", "sftplay/unsloth:current"
-    assert asking[WITH_GPU] == {"train-bnb": bnb, "eval": bnb, "infer": bnb, "numerics": bnb, "train-unsloth": unsloth}
+    assert asking[WITH_GPU] == {
+        "train-bnb": bnb,
+        "eval": bnb,
+        "infer": bnb,
+        "numerics": bnb,
+        "train-unsloth": unsloth,
+    }
     assert asking[WITHOUT] == {}
 
 
 def test_no_service_can_reach_the_host(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert "docker.sock" not in json.dumps(service), name
-        forbidden = {"privileged", "cap_add", "devices", "pid", "ipc", "userns_mode", "volumes_from", "security_opts"}
+        forbidden = {
+            "privileged",
+            "cap_add",
+            "devices",
+            "pid",
+            "ipc",
+            "userns_mode",
+            "volumes_from",
+            "security_opts",
+        }
         assert not forbidden & set(service), name
         assert service["network_mode"] in ("none", "bridge"), name
 
 
 @pytest.mark.parametrize("variable", sorted(WANTED))
 def test_without_setup_dirs_it_says_what_to_run(variable: str) -> None:
-    done = run("config", "-q", files=WITH_GPU, env={k: v for k, v in VARIABLES.items() if k != variable})
+    done = run(
+        "config", "-q", files=WITH_GPU, env={k: v for k, v in VARIABLES.items() if k != variable}
+    )
     assert done.returncode != 0
     assert "run inv setup-dirs first" in done.stderr
 
 
-@pytest.mark.parametrize(("right", "typo"), [("cap_drop:", "cap_dorp:"), ("read_only: true", "readonly: true")])
+@pytest.mark.parametrize(
+    ("right", "typo"), [("cap_drop:", "cap_dorp:"), ("read_only: true", "readonly: true")]
+)
 def test_a_misspelt_key_is_refused(tmp_path: Path, right: str, typo: str) -> None:
     text = (CHECKOUT / "compose.yaml").read_text()
     assert right in text
@@ -183,13 +241,20 @@ def test_a_misspelt_key_is_refused(tmp_path: Path, right: str, typo: str) -> Non
 def test_a_plain_up_starts_nothing() -> None:
     words = [compose(), "--env-file", "/dev/null", "-f", "compose.yaml", "config", "--services"]
     done = subprocess.run(
-        words, cwd=CHECKOUT, env={**os.environ, **VARIABLES}, capture_output=True, text=True, check=False
+        words,
+        cwd=CHECKOUT,
+        env={**os.environ, **VARIABLES},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "")
 
 
 def test_setup_dirs_writes_all_that_it_wants() -> None:
     text = (CHECKOUT / "compose.yaml").read_text()
-    wanted = {part.partition(":?")[0] for part in text.split("${")[1:] if ":?" in part.partition("}")[0]}
+    wanted = {
+        part.partition(":?")[0] for part in text.split("${")[1:] if ":?" in part.partition("}")[0]
+    }
     assert wanted == set(WANTED)
     assert set(VARIABLES) <= set(folders.compose_variables())

@@ -1,4 +1,6 @@
-"""compose.yaml for real: stages in containers of the cpu image, on a machine without a GPU, as a user who is not root."""
+"""compose.yaml for real: stages in containers of the cpu image, on a machine without a GPU, as a
+user who is not root.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from sftplay.host.system.checkout import CHECKOUT
 from tests.host.containers.test_compose import compose
 
 pytestmark = pytest.mark.docker
-# Whom containers run as: somebody else where the tests run as root, so that a file of root's would be seen.
+# Whom containers run as: somebody else where the tests run as root, so that a file of root's would
+# be seen.
 UID, GID = (1234, 2345) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
 QUICK = ("--set", "train.max_steps=2", "--set", "train.batch_size=1", "--set", "train.method=lora")
 
@@ -32,11 +35,16 @@ class Project:
         shutil.copytree(CHECKOUT / "configs", folder / "configs")
         for name in ("data/raw", "outputs", "cache"):
             (folder / name).mkdir(parents=True)
-        rows = [{"user": f"What is {n} plus {n}?", "assistant": f"It is {n + n}."} for n in range(40)]
+        rows = [
+            {"user": f"What is {n} plus {n}?", "assistant": f"It is {n + n}."} for n in range(40)
+        ]
         (folder / "data/raw/sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         self.port = processes.next_free(20000 + os.getpid() % 20000)
         ids = {"SFTPLAY_UID": UID, "SFTPLAY_GID": GID, "SFTPLAY_CACHE": folder / "cache"}
-        ids |= {"COMPOSE_FILE": "compose.yaml:compose.cpu.yaml", "SFTPLAY_TENSORBOARD_PORT": self.port}
+        ids |= {
+            "COMPOSE_FILE": "compose.yaml:compose.cpu.yaml",
+            "SFTPLAY_TENSORBOARD_PORT": self.port,
+        }
         ids |= {"COMPOSE_PROJECT_NAME": f"sftplay-test-{os.getpid()}"}
         (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in ids.items()))
         if os.geteuid() == 0:
@@ -44,7 +52,11 @@ class Project:
                 os.chown(path, UID, GID)
 
     def compose(self, *words: str, limit: float = 600) -> subprocess.CompletedProcess[str]:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("SFTPLAY_", "COMPOSE_"))}
+        clean = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("SFTPLAY_", "COMPOSE_"))
+        }
         return subprocess.run(
             [compose(), *words],
             cwd=self.folder,
@@ -81,7 +93,9 @@ def test_the_stages_run_and_every_file_is_the_callers(project: Project) -> None:
     assert "40 rows in data/processed" in project.stage("process")
     project.stage("fetch", "--config", "configs/run_bnb.yaml")
     project.stage("train-bnb", "--config", "configs/run_bnb.yaml", *QUICK)
-    assert json.loads((project.folder / "outputs/run_bnb/backend.json").read_text())["stack"] == "cpu"
+    assert (
+        json.loads((project.folder / "outputs/run_bnb/backend.json").read_text())["stack"] == "cpu"
+    )
     assert (project.folder / "outputs/run_bnb/adapter/adapter_model.safetensors").is_file()
     project.stage("merge", "--config", "configs/run_bnb.yaml")
     assert project.of_others() == []

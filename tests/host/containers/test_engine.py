@@ -1,4 +1,6 @@
-"""Every error of an engine that was seen or is documented, as recorded: one message, one code, one next step each."""
+"""Every error of an engine that was seen or is documented, as recorded: one message, one code, one
+next step each.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def answer(status: int, text: str) -> docker.errors.APIError:
     """What the SDK raises for an answer of the engine."""
     response = requests.Response()
     response.status_code = status
-    kind = docker.errors.ImageNotFound if "no such image" in text.lower() else docker.errors.APIError
+    kind = (
+        docker.errors.ImageNotFound if "no such image" in text.lower() else docker.errors.APIError
+    )
     return kind(f"{status} Server Error", response=response, explanation=text)
 
 
@@ -55,8 +59,16 @@ def refused(cause: OSError) -> requests.ConnectionError:
 @pytest.mark.parametrize(
     ("error", "code", "what"),
     [
-        (refused(FileNotFoundError(2, "No such file or directory")), 69, "no container engine answers"),
-        (refused(ConnectionRefusedError(111, "Connection refused")), 69, "no container engine answers"),
+        (
+            refused(FileNotFoundError(2, "No such file or directory")),
+            69,
+            "no container engine answers",
+        ),
+        (
+            refused(ConnectionRefusedError(111, "Connection refused")),
+            69,
+            "no container engine answers",
+        ),
         (refused(PermissionError(13, "Permission denied")), 77, "no access"),
         (requests.ReadTimeout("read timed out"), 69, "no container engine answers"),
     ],

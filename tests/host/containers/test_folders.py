@@ -21,7 +21,9 @@ def env_lines(tmp_path: Path, gpu: str = "") -> list[str]:
     (tmp_path / "dev").mkdir(exist_ok=True)
     for name in gpu.split():
         (tmp_path / "dev" / name).touch()
-    return [f"{name}={value}" for name, value in folders.compose_variables(tmp_path / "dev").items()]
+    return [
+        f"{name}={value}" for name, value in folders.compose_variables(tmp_path / "dev").items()
+    ]
 
 
 def test_every_folder_is_made_once_with_its_gitkeep() -> None:
@@ -42,7 +44,9 @@ def test_env_holds_what_compose_has_to_know(tmp_path: Path) -> None:
 
 
 def test_an_env_file_keeps_its_other_lines_and_its_narrow_mode() -> None:
-    Path(".env").write_text("HF_TOKEN=hf_secret\nSFTPLAY_UID=99999\nCOMPOSE_FILE=mine.yaml\nSFTPLAY_MEMORY=4g\n")
+    Path(".env").write_text(
+        "HF_TOKEN=hf_secret\nSFTPLAY_UID=99999\nCOMPOSE_FILE=mine.yaml\nSFTPLAY_MEMORY=4g\n"
+    )
     Path(".env").chmod(0o600)
     folders.setup()
     lines = Path(".env").read_text().splitlines()

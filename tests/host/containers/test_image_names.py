@@ -20,7 +20,12 @@ def test_the_tag_is_the_hash_of_what_goes_in(stack: str) -> None:
 
 def test_a_change_of_any_ingredient_gives_another_tag(checkout: Path) -> None:
     before = current("cpu", checkout)
-    for path in ("images/Dockerfile", "images/cpu/requirements.lock", "sftplay/model/train.py", "images/uv.lock"):
+    for path in (
+        "images/Dockerfile",
+        "images/cpu/requirements.lock",
+        "sftplay/model/train.py",
+        "images/uv.lock",
+    ):
         text = (checkout / path).read_text()
         (checkout / path).write_text(text + "# changed\n")
         assert current("cpu", checkout).tag != before.tag, path
@@ -56,5 +61,8 @@ def test_wrong_names_and_missing_files_say_so(checkout: Path) -> None:
 def test_the_stacks_are_those_of_the_environments() -> None:
     from sftplay.host.local import environments
 
-    for_developers = {"dev", "llamafactory"}  # the tools, and what the bench compares with: no images
+    for_developers = {
+        "dev",
+        "llamafactory",
+    }  # the tools, and what the bench compares with: no images
     assert {*image_names.STACKS, *for_developers} == set(environments.STACKS)

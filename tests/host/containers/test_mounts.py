@@ -23,7 +23,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def binds(
     project: Path, stage: str, *options: str, config: str | None = None, **values: str
 ) -> dict[str, tuple[str, bool]]:
-    overrides = [word for k, v in values.items() for word in ("--set", f"{k.replace('__', '.')}={v}")]
+    overrides = [
+        word for k, v in values.items() for word in ("--set", f"{k.replace('__', '.')}={v}")
+    ]
     call = parse_call([stage, *(["--config", config] if config else []), *overrides, *options])
     found = gather(call, resolve(call), project)
     return {bind.target: (bind.source, bind.read_only) for bind in found}
@@ -33,7 +35,9 @@ def test_what_lies_in_the_project_needs_nothing_more(project: Path) -> None:
     assert binds(project, "train") == {}
 
 
-def test_a_config_elsewhere_is_mounted_read_only_at_its_own_path(project: Path, tmp_path: Path) -> None:
+def test_a_config_elsewhere_is_mounted_read_only_at_its_own_path(
+    project: Path, tmp_path: Path
+) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text("backend: bnb\n")
     assert binds(project, "train", config=str(config)) == {str(config): (str(config), True)}
@@ -42,8 +46,12 @@ def test_a_config_elsewhere_is_mounted_read_only_at_its_own_path(project: Path, 
 def test_relative_names_lead_to_the_same_place(project: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("backend: bnb\n")
     (project / "own.yaml").write_text("backend: bnb\n")
-    assert binds(project, "train", config="../mine.yaml") == {"/mine.yaml": (str(tmp_path / "mine.yaml"), True)}
-    assert binds(project, "train", config="own.yaml") == {"/sft/own.yaml": (str(project / "own.yaml"), True)}
+    assert binds(project, "train", config="../mine.yaml") == {
+        "/mine.yaml": (str(tmp_path / "mine.yaml"), True)
+    }
+    assert binds(project, "train", config="own.yaml") == {
+        "/sft/own.yaml": (str(project / "own.yaml"), True)
+    }
     assert inside("~/models/x") == "/tmp/models/x"
 
 
@@ -56,13 +64,18 @@ def test_raw_files_elsewhere_and_patterns_of_them(project: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("stage", ["style", "render", "train"])
-def test_later_stages_see_the_files_that_rows_were_made_of(project: Path, tmp_path: Path, stage: str) -> None:
+def test_later_stages_see_the_files_that_rows_were_made_of(
+    project: Path, tmp_path: Path, stage: str
+) -> None:
     """Else they would say that the raw files are gone."""
     raw, template = tmp_path / "rows.jsonl", tmp_path / "mine.jinja"
     for path in (raw, template):
         path.touch()
     assert binds(project, stage, data__raw=str(raw)) == {str(raw): (str(raw), True)}
-    made_with = {"process": ("processed", f"data.raw={raw}"), "render": ("rendered", f"data.chat_template={template}")}
+    made_with = {
+        "process": ("processed", f"data.raw={raw}"),
+        "render": ("rendered", f"data.chat_template={template}"),
+    }
     for made, (folder, override) in made_with.items():
         (project / "data" / folder).mkdir()
         Stamp(made, "", {}, overrides=(override,)).write(project / "data" / folder)
@@ -95,7 +108,10 @@ def test_raw_data_that_is_a_link(project: Path, tmp_path: Path) -> None:
 def test_answers_elsewhere_can_be_written(project: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").touch()
     found = binds(project, "infer", f"--input={tmp_path}/in.txt", f"--output={tmp_path}/out.jsonl")
-    assert found == {f"{tmp_path}/in.txt": (f"{tmp_path}/in.txt", True), str(tmp_path): (str(tmp_path), False)}
+    assert found == {
+        f"{tmp_path}/in.txt": (f"{tmp_path}/in.txt", True),
+        str(tmp_path): (str(tmp_path), False),
+    }
 
 
 @pytest.mark.parametrize("raw", ["/", "/usr", "/etc", "/proc/1", "/tmp"])

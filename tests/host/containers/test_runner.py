@@ -1,4 +1,6 @@
-"""Every stage in the real cpu image, by the tasks that a person types, in a project that is not root's."""
+"""Every stage in the real cpu image, by the tasks that a person types, in a project that is not
+root's.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,20 @@ def engine_host() -> str:
     return shelf.engine.host
 
 
-def test_from_raw_rows_to_a_merged_model(checkout: Path, tiny_model: Path, engine_host: str, tmp_path: Path) -> None:
+def test_from_raw_rows_to_a_merged_model(
+    checkout: Path, tiny_model: Path, engine_host: str, tmp_path: Path
+) -> None:
     (checkout / "data" / "raw").mkdir(parents=True)
     rows = [{"user": f"What is {n} + {n}?", "assistant": f"It is {n + n}."} for n in range(60)]
     (checkout / "data" / "raw" / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
     for path in tiny_model.rglob("*"):
         path.chmod(0o644)
-    for folder in (tiny_model, *list(tiny_model.parents)[:3], tmp_path, *list(tmp_path.parents)[:2]):
+    for folder in (
+        tiny_model,
+        *list(tiny_model.parents)[:3],
+        tmp_path,
+        *list(tmp_path.parents)[:2],
+    ):
         folder.chmod(folder.stat().st_mode | 0o055)
     owner = OWNER if os.geteuid() == 0 else os.getuid()
     if os.geteuid() == 0:
@@ -79,9 +88,15 @@ def test_from_raw_rows_to_a_merged_model(checkout: Path, tiny_model: Path, engin
 
     stamp = json.loads((checkout / "outputs" / "demo" / "backend.json").read_text())
     start = json.loads((checkout / "outputs" / "demo" / "launch" / "start-002.json").read_text())
-    assert (stamp["stack"], stamp["device"], stamp["image_digest"]) == ("cpu", "cpu", start["image"])
+    assert (stamp["stack"], stamp["device"], stamp["image_digest"]) == (
+        "cpu",
+        "cpu",
+        start["image"],
+    )
     assert stamp["fallback"]["reason"] == "no_gpu"
     assert start["image"].startswith("sha256:")
     assert (checkout / "outputs" / "demo" / "merged" / "config.json").is_file()
     made = [path for name in ("data", "outputs", "cache") for path in (checkout / name).rglob("*")]
-    assert {path.lstat().st_uid for path in made} == {owner}, [p for p in made if p.lstat().st_uid != owner]
+    assert {path.lstat().st_uid for path in made} == {owner}, [
+        p for p in made if p.lstat().st_uid != owner
+    ]

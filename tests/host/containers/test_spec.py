@@ -1,4 +1,6 @@
-"""What every container of ours has, and has not: the CIS rules that a specification can break, and what stages need."""
+"""What every container of ours has, and has not: the CIS rules that a specification can break, and
+what stages need.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,18 @@ NONCE = "0123456789abcdef"
 
 def spec(stage: str, **given: Any) -> ContainerSpec:
     return stage_spec(
-        parse_call([stage, *given.pop("options", ())]), IMAGE, given.pop("caller", CALLER), nonce=NONCE, **given
+        parse_call([stage, *given.pop("options", ())]),
+        IMAGE,
+        given.pop("caller", CALLER),
+        nonce=NONCE,
+        **given,
     )
 
 
 SPECS = [pytest.param(spec(stage.name, device="cuda"), id=stage.name) for stage in STAGES]
-SPECS.append(pytest.param(board_spec("outputs", 6006, IMAGE, CALLER, nonce=NONCE), id="tensorboard"))
+SPECS.append(
+    pytest.param(board_spec("outputs", 6006, IMAGE, CALLER, nonce=NONCE), id="tensorboard")
+)
 
 
 def created(container: ContainerSpec) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -82,7 +90,9 @@ def mounts(container: ContainerSpec) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("stage", [stage.name for stage in STAGES])
-def test_only_fetch_has_the_network_and_only_numerics_may_fill_the_cache_besides(stage: str) -> None:
+def test_only_fetch_has_the_network_and_only_numerics_may_fill_the_cache_besides(
+    stage: str,
+) -> None:
     made = spec(stage)
     assert made.network == ("bridge" if stage == "fetch" else "none")
     assert mounts(made)["/cache"] == (stage in ("fetch", "numerics"))
@@ -110,7 +120,13 @@ def test_a_training_reads_the_launchers_records_and_can_not_write_them() -> None
 
 def test_the_gpu_is_asked_for_only_where_it_was_decided() -> None:
     assert created(spec("train", device="cuda"))[1]["DeviceRequests"] == [
-        {"Driver": "", "Count": -1, "DeviceIDs": [], "Capabilities": [["gpu", "compute", "utility"]], "Options": {}}
+        {
+            "Driver": "",
+            "Count": -1,
+            "DeviceIDs": [],
+            "Capabilities": [["gpu", "compute", "utility"]],
+            "Options": {},
+        }
     ]
     assert not created(spec("train", device="cpu"))[1].get("DeviceRequests")
     assert spec("train", device="cpu").environment["SFTPLAY_DEVICE"] == "cpu"
@@ -133,7 +149,9 @@ def test_the_token_is_a_file_and_only_for_fetch() -> None:
 
 
 def test_of_the_persons_environment_only_the_named_variables_get_in() -> None:
-    rich = HostIdentity(**{**vars(CALLER), "passed": {"HTTPS_PROXY": "http://proxy", "NO_COLOR": "1"}})
+    rich = HostIdentity(
+        **{**vars(CALLER), "passed": {"HTTPS_PROXY": "http://proxy", "NO_COLOR": "1"}}
+    )
     assert "HTTPS_PROXY" not in spec("train", caller=rich).environment
     assert spec("fetch", caller=rich).environment["HTTPS_PROXY"] == "http://proxy"
     assert spec("train", caller=rich).environment["NO_COLOR"] == "1"
@@ -148,7 +166,9 @@ def test_a_chat_gets_a_terminal_and_a_pipe_gets_stdin() -> None:
 def test_tensorboard_reads_and_nothing_else() -> None:
     board = board_spec("outputs/demo", 7007, IMAGE, CALLER, nonce=NONCE)
     assert mounts(board) == {"/sft/outputs": False}
-    assert created(board)[1]["PortBindings"] == {"6006/tcp": [{"HostIp": "127.0.0.1", "HostPort": "7007"}]}
+    assert created(board)[1]["PortBindings"] == {
+        "6006/tcp": [{"HostIp": "127.0.0.1", "HostPort": "7007"}]
+    }
 
 
 @pytest.mark.parametrize(
@@ -160,7 +180,9 @@ def test_tensorboard_reads_and_nothing_else() -> None:
         ((1000, 1000), (1000, 1000), True, "0:0"),
     ],
 )
-def test_files_belong_to_the_person(caller: tuple[int, int], owner: tuple[int, int], rootless: bool, user: str) -> None:
+def test_files_belong_to_the_person(
+    caller: tuple[int, int], owner: tuple[int, int], rootless: bool, user: str
+) -> None:
     decision = choose_user(caller, owner, rootless=rootless)
     assert decision.value == user
     assert decision.reason

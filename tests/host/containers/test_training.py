@@ -1,4 +1,6 @@
-"""Trainings in containers of a real engine, with a small program in the stage's place: ends, signals, kills, rights, convergence."""
+"""Trainings in containers of a real engine, with a small program in the stage's place: ends,
+signals, kills, rights, convergence.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ from tests.host.standin import Project, image_with_python, wait_until
 
 pytestmark = pytest.mark.docker
 
-# Stands between a launcher and the engine: killed, the engine is gone for the launcher, and for nobody else.
+# Stands between a launcher and the engine: killed, the engine is gone for the launcher, and for
+# nobody else.
 BETWEEN = """
 import asyncio, sys
 async def copy(reader, writer):
@@ -78,7 +81,10 @@ def containers(engine: Engine, project: Project) -> list[dict[str, Any]]:
 
 
 def running(engine: Engine, project: Project) -> str:
-    wait_until(lambda: any(c["State"] == "running" for c in containers(engine, project)), "a running container")
+    wait_until(
+        lambda: any(c["State"] == "running" for c in containers(engine, project)),
+        "a running container",
+    )
     return str(next(c["Id"] for c in containers(engine, project) if c["State"] == "running"))
 
 
@@ -92,7 +98,9 @@ def the_same_command_comes_back(engine: Engine, project: Project) -> None:
     assert containers(engine, project) == []
 
 
-def test_the_end_is_passed_on_written_down_and_nothing_is_left(engine: Engine, project: Project) -> None:
+def test_the_end_is_passed_on_written_down_and_nothing_is_left(
+    engine: Engine, project: Project
+) -> None:
     launcher = project.start(mode="65")
     assert project.ends(launcher) == 65
     assert b"begins train --run demo\n50%\r\xff100%\n" in project.terminal(launcher)
@@ -125,7 +133,9 @@ def test_ctrl_c_saves_and_a_second_one_ends_it(engine: Engine, project: Project)
     assert containers(engine, project) == []
 
 
-def test_killed_from_outside_and_out_of_memory_are_told_apart(engine: Engine, project: Project) -> None:
+def test_killed_from_outside_and_out_of_memory_are_told_apart(
+    engine: Engine, project: Project
+) -> None:
     launcher = project.start()
     project.sees(launcher, b"step 1")
     engine.api.kill(running(engine, project))
@@ -144,7 +154,10 @@ def test_a_container_that_somebody_removed(engine: Engine, project: Project) -> 
     engine.api.remove_container(running(engine, project), force=True)
     assert project.ends(launcher) == 137
     # rm -f kills first and removes then; which of the two is seen is a matter of milliseconds
-    assert any(words in project.terminal(launcher) for words in (b"removed by somebody", b"killed from outside"))
+    assert any(
+        words in project.terminal(launcher)
+        for words in (b"removed by somebody", b"killed from outside")
+    )
     assert containers(engine, project) == []
 
 
@@ -152,7 +165,12 @@ def test_what_a_training_may_and_may_not(project: Project) -> None:
     user = other_user()
     if user is not None:  # root works in the project of another
         project.user = f"{user}:{user}"
-        for path in (project.folder, project.folder / "data", project.folder / "outputs", project.run):
+        for path in (
+            project.folder,
+            project.folder / "data",
+            project.folder / "outputs",
+            project.run,
+        ):
             path.mkdir(parents=True, exist_ok=True)
             os.chown(path, user, user)
     launcher = project.start(mode="look")
@@ -160,14 +178,24 @@ def test_what_a_training_may_and_may_not(project: Project) -> None:
     said = project.terminal(launcher).decode()
     refused = {line.split()[1] for line in said.splitlines() if line.startswith("refused")}
     wrote = {line.split()[1] for line in said.splitlines() if line.startswith("wrote")}
-    assert refused == {"/etc/x", "/sft/configs/x", "/sft/outputs/demo/launch/x", "/sft/data/raw/x", "/cache/x"}
+    assert refused == {
+        "/etc/x",
+        "/sft/configs/x",
+        "/sft/outputs/demo/launch/x",
+        "/sft/data/raw/x",
+        "/cache/x",
+    }
     assert wrote == {"/sft/data/x", "/tmp/x"}
     assert "no network" in said
     assert f"uid {project.user.partition(':')[0]} " in said
     assert "CapEff:\\t0000000000000000" in said
     assert "NoNewPrivs:\\t1" in said
     wanted = int(project.user.partition(":")[0])
-    made = [path for path in (project.run, *project.run.glob("*")) if path.name in ("starts", ".run.lock")]
+    made = [
+        path
+        for path in (project.run, *project.run.glob("*"))
+        if path.name in ("starts", ".run.lock")
+    ]
     assert {path.lstat().st_uid for path in made} == {wanted}
 
 
@@ -176,7 +204,9 @@ def other_user() -> int | None:
     return 4711 if os.geteuid() == 0 else None
 
 
-def test_a_closed_terminal_lets_it_go_on_and_the_same_command_comes_back(engine: Engine, project: Project) -> None:
+def test_a_closed_terminal_lets_it_go_on_and_the_same_command_comes_back(
+    engine: Engine, project: Project
+) -> None:
     launcher = project.start()
     project.sees(launcher, b"step 1")
     launcher.send_signal(signal.SIGHUP)
@@ -270,7 +300,9 @@ def test_a_training_that_ends_while_it_is_found_again_is_not_waited_for(
     launcher.kill()
     launcher.wait()
     (project.run / "enough").touch()
-    wait_until(lambda: containers(engine, project)[0]["State"] == "exited", "the end of the training")
+    wait_until(
+        lambda: containers(engine, project)[0]["State"] == "exited", "the end of the training"
+    )
     monkeypatch.chdir(project.folder)
     run, found = Run("demo"), []
     start = records.newest(run.launch)
@@ -284,7 +316,9 @@ def test_a_training_that_ends_while_it_is_found_again_is_not_waited_for(
     assert containers(engine, project) == []
 
 
-def test_a_mount_that_is_not_there_is_said_and_leaves_nothing(engine: Engine, project: Project) -> None:
+def test_a_mount_that_is_not_there_is_said_and_leaves_nothing(
+    engine: Engine, project: Project
+) -> None:
     (project.folder / "configs" / "stage.py").unlink()
     (project.folder / "configs").rmdir()
     (project.folder / "configs").symlink_to("/nowhere/at/all")
@@ -320,7 +354,9 @@ def kill_and_converge(engine: Engine, project: Project, kills: int, seed: int) -
         launcher.wait()
         assert sum(c["State"] == "running" for c in containers(engine, project)) <= 1
     last = project.start(mode="ask:79", bnb="run", backend="unsloth", STAND_IN_PAUSE="0.3")
-    wait_until(lambda: BNB in project.start_lines() or last.poll() is not None, "the second attempt")
+    wait_until(
+        lambda: BNB in project.start_lines() or last.poll() is not None, "the second attempt"
+    )
     (project.run / "enough").touch()
     assert project.ends(last) == 0, project.terminal(last).decode()
     assert project.start_lines() == [UNSLOTH, BNB]

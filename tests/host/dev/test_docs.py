@@ -32,13 +32,25 @@ class Loads(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        address = given.get("href") if tag == "link" and given.get("rel") != "canonical" else given.get("src")
+        address = (
+            given.get("href")
+            if tag == "link" and given.get("rel") != "canonical"
+            else given.get("src")
+        )
         if address and tag != "a":
             self.found.append(address)
 
 
 def build(project: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(project / "site")]
+    words = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--site-dir",
+        str(project / "site"),
+    ]
     return subprocess.run(words, cwd=project, capture_output=True, text=True, check=False)
 
 
@@ -61,7 +73,9 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(project: Path) -> None
         elsewhere = [address for address in loads if re.match(r"(\w+:)?//", address)]
         assert elsewhere == [], page
     for style in (project / "site").rglob("*.css"):
-        assert not re.search(r"url\(['\"]?(https?:)?//|@import", style.read_text(encoding="utf-8")), style
+        assert not re.search(
+            r"url\(['\"]?(https?:)?//|@import", style.read_text(encoding="utf-8")
+        ), style
 
 
 @pytest.mark.parametrize("broken", ["[gone](nowhere.md)", "[gone](data.md#nowhere)"])
@@ -93,7 +107,9 @@ def test_pages_fit_a_phone_and_a_desktop(project: Path, tmp_path: Path) -> None:
     assert build(project).returncode == 0
     for name in ("index", "tasks", "config", "architecture", "benchmarks"):
         page = project / "site" / f"{name}.html"
-        page.write_text(re.sub(r"<script.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+        page.write_text(
+            re.sub(r"<script.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        )
         for look in look_at(page, tmp_path / name, (390, 1280)):
             assert look.scroll <= look.width, (name, look)
             assert look.text > 500

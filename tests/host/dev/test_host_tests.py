@@ -15,7 +15,9 @@ def test_the_tests_of_stages_are_not_among_them() -> None:
     chosen = host_tests._tests()
     assert {"tests/host", "tests/page", "tests/test_errors.py"} <= set(chosen)
     assert all((CHECKOUT / name).exists() for name in chosen)
-    assert not [name for name in chosen if name.startswith(("tests/data", "tests/model", "tests/gpu"))]
+    assert not [
+        name for name in chosen if name.startswith(("tests/data", "tests/model", "tests/gpu"))
+    ]
 
 
 def test_a_python_that_does_not_exist_is_named_and_nothing_is_left(

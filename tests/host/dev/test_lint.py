@@ -14,17 +14,23 @@ from sftplay.host.dev import lint
 from tests.host.conftest import CHECKOUT
 
 TOOLS = Path(sys.executable).parent
-in_dev = pytest.mark.skipif(not (TOOLS / "codespell").exists(), reason="the tools are in the dev environment")
+in_dev = pytest.mark.skipif(
+    not (TOOLS / "codespell").exists(), reason="the tools are in the dev environment"
+)
 
 
 def run(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     program, *words = lint.CHECKS[name].command(fix=False)
-    return subprocess.run([str(TOOLS / program), *words], cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [str(TOOLS / program), *words], cwd=folder, capture_output=True, text=True, check=False
+    )
 
 
 @in_dev
 def test_every_tool_is_in_the_dev_environment() -> None:
-    assert [name for name, check in lint.CHECKS.items() if not (TOOLS / check.argv[0]).exists()] == []
+    assert [
+        name for name, check in lint.CHECKS.items() if not (TOOLS / check.argv[0]).exists()
+    ] == []
 
 
 def test_a_check_that_does_not_exist_is_refused_with_those_that_do() -> None:

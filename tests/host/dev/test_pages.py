@@ -40,10 +40,17 @@ def test_the_page_of_tasks_has_every_task_and_each_of_its_options() -> None:
     assert set(found) == names
     for name in ("train", "quickstart", "check", "eval"):  # as Invoke prints them itself
         shown = subprocess.run(
-            [sys.executable, "-m", "invoke", name, "--help"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+            [sys.executable, "-m", "invoke", name, "--help"],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for option in re.findall(r"^\s+(?:-\w, )?(--[a-z-]+)", shown, flags=re.MULTILINE):
-            assert option in found[name] or option.removeprefix("--").upper() in found[name], (name, option)
+            assert option in found[name] or option.removeprefix("--").upper() in found[name], (
+                name,
+                option,
+            )
 
 
 def test_the_reference_has_every_key_and_the_codes_every_code() -> None:
@@ -100,7 +107,9 @@ def texts() -> str:
     for path in (CHECKOUT / "sftplay").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                found.append("".join(one.value for one in node.values if isinstance(one, ast.Constant)))
+                found.append(
+                    "".join(one.value for one in node.values if isinstance(one, ast.Constant))
+                )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
     return "\n".join(found)

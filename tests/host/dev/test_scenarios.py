@@ -1,4 +1,6 @@
-"""The workflows in docs/tasks.md: the commands exist, the page shows just these, and (long) they run, word for word."""
+"""The workflows in docs/tasks.md: the commands exist, the page shows just these, and (long) they
+run, word for word.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ datasets:
 experiments:
   - {name: both, dataset: [plain, brief]}
 """
-by_name = pytest.mark.parametrize("scenario", SCENARIOS, ids=[one.name.replace(" ", "-").lower() for one in SCENARIOS])
+by_name = pytest.mark.parametrize(
+    "scenario", SCENARIOS, ids=[one.name.replace(" ", "-").lower() for one in SCENARIOS]
+)
 
 
 def test_the_page_shows_them() -> None:
@@ -64,7 +68,9 @@ def project(checkout: Path, tiny_model: Path, environment: None) -> Path:
     (checkout / "data/raw/sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
     for name in ("run_bnb", "run_unsloth", "quickstart"):
         backend = "unsloth" if name == "run_unsloth" else "bnb"
-        (checkout / f"configs/{name}.yaml").write_text(f"backend: {backend}\n" + TINY.format(model=tiny_model))
+        (checkout / f"configs/{name}.yaml").write_text(
+            f"backend: {backend}\n" + TINY.format(model=tiny_model)
+        )
     return checkout
 
 
@@ -79,7 +85,9 @@ def test_it_runs_as_the_page_shows_it(scenario: Scenario, project: Path, run_tas
         if "many.yaml is a template now" in done.stderr:
             (project / "many.yaml").write_text(MANY)  # what a person would edit it to
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    made = {path.parent.parent.name for path in (project / "outputs").glob("*/adapter/manifest.json")}
+    made = {
+        path.parent.parent.name for path in (project / "outputs").glob("*/adapter/manifest.json")
+    }
     assert (
         made
         == {

@@ -18,7 +18,9 @@ def test_the_schema_lists_every_key_and_forbids_others(capsys: pytest.CaptureFix
     assert {key.path for key in schema.every_key()} == {path for path, *_ in walk_settings()}
 
 
-def test_it_goes_into_a_file_when_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_goes_into_a_file_when_one_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     schema.write(str(tmp_path / "schema.json"))
     assert json.loads((tmp_path / "schema.json").read_text())["title"] == "Settings"
     assert capsys.readouterr().out == ""

@@ -1,4 +1,6 @@
-"""Machines as the doctor sees them: a healthy one, which tests change, and programs that say what was recorded."""
+"""Machines as the doctor sees them: a healthy one, which tests change, and programs that say what
+was recorded.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-from sftplay.host.doctor.facts import EngineFacts, FolderFacts, MachineFacts, PortFacts, PythonFacts, StackFacts
+from sftplay.host.doctor.facts import (
+    EngineFacts,
+    FolderFacts,
+    MachineFacts,
+    PortFacts,
+    PythonFacts,
+    StackFacts,
+)
 from sftplay.host.system.machine import Machine
 from sftplay.host.system.nvidia import Gpu
 
@@ -22,13 +31,22 @@ LAPTOP = Machine("Linux", "x86_64", (), 8, 16 << 30, 200 * 10**9, None)
 
 def stack(name: str, **changes: Any) -> StackFacts:
     cuda = None if name == "cpu" else (13, 0)
-    made = StackFacts(name, f"sftplay/{name}:0123456789ab", image="present", environment=True, locked=True, cuda=cuda)
+    made = StackFacts(
+        name,
+        f"sftplay/{name}:0123456789ab",
+        image="present",
+        environment=True,
+        locked=True,
+        cuda=cuda,
+    )
     return dataclasses.replace(made, **changes)
 
 
 def engine(**changes: Any) -> EngineFacts:
     storage = FolderFacts(Path("/var/lib/docker"), free=500 * 10**9, disk=2)
-    made = EngineFacts("unix:///var/run/docker.sock", "docker", "29.1.2", "1.52", False, storage, ("runc",))
+    made = EngineFacts(
+        "unix:///var/run/docker.sock", "docker", "29.1.2", "1.52", False, storage, ("runc",)
+    )
     return dataclasses.replace(made, **changes)
 
 

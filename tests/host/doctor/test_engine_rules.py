@@ -1,5 +1,6 @@
-"""Engines as recorded, asked by the real SDK: each fault is said once, with what to type; how much it matters depends on
-the runner that was asked for."""
+"""Engines as recorded, asked by the real SDK: each fault is said once, with what to type; how much
+it matters depends on the runner that was asked for.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +47,16 @@ def test_an_engine_with_todays_images_has_no_fault(sock: Path) -> None:
     with recorded_engine(sock, changes={"GET /images/json": IMAGE}):
         facts = gather(dev=Path("/nonexistent"))
     assert facts.engine is not None
-    assert (facts.engine.kind, facts.engine.version, facts.engine.api) == ("docker", "20.10.24+dfsg1", "1.41")
-    (gpu,) = [found for found in judge(facts, "docker") if found.level != "ok" and found.topic != "numerics"]
+    assert (facts.engine.kind, facts.engine.version, facts.engine.api) == (
+        "docker",
+        "20.10.24+dfsg1",
+        "1.41",
+    )
+    (gpu,) = [
+        found
+        for found in judge(facts, "docker")
+        if found.level != "ok" and found.topic != "numerics"
+    ]
     assert (gpu.level, gpu.topic) == ("note", "gpu")  # none here, and that is all right
 
 
@@ -78,7 +87,9 @@ def test_no_rights_on_the_socket(sock: Path) -> None:
         )  # root may; and all modules are imported now
         sock.chmod(0o600)
         what, todo = as_nobody(lambda: refusal(sock.parent), sock.parent)
-    one = trouble(judge(healthy(engine=None, engine_trouble=PermissionDeniedError(what, todo=todo)), "docker"))
+    one = trouble(
+        judge(healthy(engine=None, engine_trouble=PermissionDeniedError(what, todo=todo)), "docker")
+    )
     assert "no access to the container engine's socket" in one.said
     assert "usermod -aG docker" in one.todo
 
@@ -128,7 +139,11 @@ def test_images_that_are_missing_or_stale(
 
 
 def test_a_stale_image_that_nothing_here_would_use_is_only_noted(sock: Path) -> None:
-    old = {"Id": "sha256:3", "RepoTags": ["sftplay/unsloth:000000000000"], "Labels": {"sftplay.stack": "unsloth"}}
+    old = {
+        "Id": "sha256:3",
+        "RepoTags": ["sftplay/unsloth:000000000000"],
+        "Labels": {"sftplay.stack": "unsloth"},
+    }
     with recorded_engine(sock, changes={"GET /images/json": [*IMAGE, old]}):
         found = [finding for finding in look() if finding.topic == "image"]
     assert [finding.level for finding in found] == ["note"]
@@ -146,7 +161,12 @@ def test_a_stale_image_that_nothing_here_would_use_is_only_noted(sock: Path) -> 
     ],
 )  # fmt: skip
 def test_whether_containers_get_the_gpu(
-    sock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, said: str | None, todo: str | None
+    sock: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+    said: str | None,
+    todo: str | None,
 ) -> None:
     (tmp_path / "nvidia0").touch()
     nvidia_smi(tmp_path, monkeypatch, "h200")
@@ -163,7 +183,9 @@ def test_whether_containers_get_the_gpu(
     assert todo in one.todo
 
 
-def test_a_gpu_that_does_not_arrive(sock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_does_not_arrive(
+    sock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "nvidia0").touch()
     nvidia_smi(tmp_path, monkeypatch, "h200")
     changes = {"GET /images/json": IMAGE, "POST /containers/made/wait": {"StatusCode": 1}}
@@ -191,9 +213,18 @@ def test_podman_is_called_by_its_name(sock: Path) -> None:
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_a_port_that_a_container_has(sock: Path, tmp_path: Path, ours: bool) -> None:
-    labels = {"sftplay.stage": "tensorboard", "sftplay.project": project_of(str(tmp_path) if ours else "/other")}
-    board = {"Names": ["/board"], "Labels": labels, "Ports": [{"PublicPort": 6006, "PrivatePort": 6006, "Type": "tcp"}]}
-    with recorded_engine(sock, changes={"GET /containers/json": [board], "GET /images/json": IMAGE}):
+    labels = {
+        "sftplay.stage": "tensorboard",
+        "sftplay.project": project_of(str(tmp_path) if ours else "/other"),
+    }
+    board = {
+        "Names": ["/board"],
+        "Labels": labels,
+        "Ports": [{"PublicPort": 6006, "PrivatePort": 6006, "Type": "tcp"}],
+    }
+    with recorded_engine(
+        sock, changes={"GET /containers/json": [board], "GET /images/json": IMAGE}
+    ):
         found = [finding for finding in look() if finding.topic == "port"]
     if ours:
         assert found == []
@@ -209,6 +240,8 @@ def test_a_port_that_another_program_has(sock: Path, monkeypatch: pytest.MonkeyP
         number = other.getsockname()[1]
         Path("configs").mkdir()
         Path("configs/run_bnb.yaml").write_text(f"tensorboard: {{port: {number}}}\n")
-        one = trouble([finding for finding in judge(gather(engine=False), "local") if finding.topic == "port"])
+        one = trouble(
+            [finding for finding in judge(gather(engine=False), "local") if finding.topic == "port"]
+        )
     assert f"process {os.getpid()}" in one.said
     assert f"inv tensorboard --port {number + 1}" in one.todo or "--port" in one.todo

@@ -1,4 +1,6 @@
-"""Every known fault of a machine ends in exactly one finding that says what to type; a machine without fault in none."""
+"""Every known fault of a machine ends in exactly one finding that says what to type; a machine
+without fault in none.
+"""
 
 from __future__ import annotations
 
@@ -93,11 +95,15 @@ def test_a_card_is_held_against_what_each_torch_was_built_for() -> None:
     facts = healthy(gpu=True, gpus=(dataclasses.replace(CARD, capability=(8, 9)),))
     assert troubles(facts) == []  # code for 8.6 runs on 8.9
     facts = healthy(gpu=True, gpus=(dataclasses.replace(CARD, capability=(11, 0)),))
-    assert "too new" in troubles(facts)[0].said  # between 10.0 and 12.0, and of a major version of its own
+    assert (
+        "too new" in troubles(facts)[0].said
+    )  # between 10.0 and 12.0, and of a major version of its own
 
 
 def test_needs_on_one_disk_add_up() -> None:
-    stacks = tuple(dataclasses.replace(stack, image="missing", environment=False) for stack in healthy().stacks)
+    stacks = tuple(
+        dataclasses.replace(stack, image="missing", environment=False) for stack in healthy().stacks
+    )
     facts = healthy(stacks=stacks, project=FolderFacts(HOME, 3 * 10**9, disk=1))
     (finding,) = troubles(facts)
     assert finding.level == "warning"

@@ -60,16 +60,22 @@ def test_a_broken_config_does_not_hide_the_rest(capsys: pytest.CaptureFixture[st
     write_config("train: {epochz: 1}\n")
     assert check.check() == 78
     said = capsys.readouterr().err
-    assert "did you mean `epochs`" in said and "no data there" in said and "for the defaults" in said
+    assert (
+        "did you mean `epochs`" in said and "no data there" in said and "for the defaults" in said
+    )
 
 
 @pytest.mark.skipif(read_machine().has_gpu, reason="this machine has a GPU")
-def test_a_gpu_that_was_asked_for_and_is_not_there_is_the_machines_fault(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gpu_that_was_asked_for_and_is_not_there_is_the_machines_fault(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert check.check(overrides=["train.device=cuda"]) == 69
     assert "no NVIDIA GPU" in capsys.readouterr().err
 
 
-def test_what_does_not_fit_into_memory_is_refused_with_a_way_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_fit_into_memory_is_refused_with_a_way_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert check.check(overrides=["model.name=some/model-700B", "train.method=full"]) == 69
     said = capsys.readouterr().err
     assert "too little memory" in said and "too little disk" in said and "days" in said
@@ -83,18 +89,27 @@ def test_an_unknown_size_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_speed_of_an_earlier_run_is_used(capsys: pytest.CaptureFixture[str]) -> None:
     run = Path("outputs/earlier")
     run.mkdir(parents=True)
-    stamp = {"base_model": "./tiny-model", "tuning_method": "qlora", "device": "cpu", "created": "2026-01-01"}
+    stamp = {
+        "base_model": "./tiny-model",
+        "tuning_method": "qlora",
+        "device": "cpu",
+        "created": "2026-01-01",
+    }
     (run / "backend.json").write_text(json.dumps(stamp))
     (run / "run.json").write_text(json.dumps({"state": "finished", "tokens_per_second": 0.5}))
     (run.with_name("torn")).mkdir()
     run.with_name("torn").joinpath("run.json").write_text("{")
     assert check.check() == 0
     assert "measured in an earlier run here" in capsys.readouterr().err
-    slow = inputs.cpu_training_time(Settings.model_validate({"model": {"name": "./tiny-model"}}), read_machine())
+    slow = inputs.cpu_training_time(
+        Settings.model_validate({"model": {"name": "./tiny-model"}}), read_machine()
+    )
     assert slow is not None and slow.likely > 3600  # 54 steps of 4 rows at half a token a second
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(5, "5 s"), (600, "10 min"), (7200, "2.0 h"), (90 * 3600, "3.8 days")])
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(5, "5 s"), (600, "10 min"), (7200, "2.0 h"), (90 * 3600, "3.8 days")]
+)
 def test_a_duration_is_shown_as_exact_as_it_is(seconds: float, shown: str) -> None:
     assert show_duration(seconds) == shown
 
@@ -108,9 +123,16 @@ def test_nothing_is_written() -> None:
 def test_rows_that_were_tokenized_before_the_data_changed_are_said_to_be_old(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tokens = {"rows": {"train": 9}, "tokens": {"train": 90}, "trained_tokens": {"train": 40}, "max_tokens": 20}
+    tokens = {
+        "rows": {"train": 9},
+        "tokens": {"train": 90},
+        "trained_tokens": {"train": 40},
+        "max_tokens": 20,
+    }
     Stamp("process", "raw", {}, output="new").write(_folder("processed"))
-    Stamp("render", "old", {}, output="pairs", facts={"from": "processed"}).write(_folder("rendered"))
+    Stamp("render", "old", {}, output="pairs", facts={"from": "processed"}).write(
+        _folder("rendered")
+    )
     Stamp("tokenize", "x", {}, facts={**tokens, "rendered": "pairs"}).write(_folder("tokenized"))
     assert check.check() == 0
     said = capsys.readouterr().err
@@ -124,7 +146,9 @@ def _folder(kind: str) -> Path:
     return folder
 
 
-def test_a_hub_dataset_that_is_not_here_yet_is_no_problem(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hub_dataset_that_is_not_here_yet_is_no_problem(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert check.check(overrides=["data.raw=someone/something"]) == 0
     assert "not known until the data is here" in capsys.readouterr().err
 

@@ -13,7 +13,12 @@ def big(checkout: Path) -> Path:
     """A model whose config alone says that it is large, and rows for a long training."""
     folder = checkout / "models" / "big"
     folder.mkdir(parents=True)
-    sizes = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "vocab_size": 128256}
+    sizes = {
+        "hidden_size": 8192,
+        "intermediate_size": 28672,
+        "num_hidden_layers": 80,
+        "vocab_size": 128256,
+    }
     heads = {"num_attention_heads": 64, "num_key_value_heads": 8, "model_type": "llama"}
     (folder / "config.json").write_text(json.dumps({**sizes, **heads}))
     (checkout / "data" / "raw").mkdir(parents=True)
@@ -23,7 +28,9 @@ def big(checkout: Path) -> Path:
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
-def test_days_on_a_cpu_want_a_word(big: Path, checkout: Path, cpu_env: Path, run_task: RunTask) -> None:
+def test_days_on_a_cpu_want_a_word(
+    big: Path, checkout: Path, cpu_env: Path, run_task: RunTask
+) -> None:
     days = ["--set", "model.name=./models/big", "--set", "train.epochs=1000"]
     end = run_task("train", *days, env={"SFTPLAY_ENVS": str(cpu_env)})
     assert end.returncode == 69, end.stderr
@@ -33,9 +40,20 @@ def test_days_on_a_cpu_want_a_word(big: Path, checkout: Path, cpu_env: Path, run
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
-def test_a_person_who_means_the_cpu_is_not_asked(big: Path, cpu_env: Path, run_task: RunTask) -> None:
+def test_a_person_who_means_the_cpu_is_not_asked(
+    big: Path, cpu_env: Path, run_task: RunTask
+) -> None:
     end = run_task(
-        *("train", "--device", "cpu", "--no-auto", "--set", "model.name=./models/big", "--set", "train.epochs=1000"),
+        *(
+            "train",
+            "--device",
+            "cpu",
+            "--no-auto",
+            "--set",
+            "model.name=./models/big",
+            "--set",
+            "train.epochs=1000",
+        ),
         env={"SFTPLAY_ENVS": str(cpu_env)},
     )
     assert end.returncode == 76, end.stderr  # the stage itself, which may not make the data

@@ -9,7 +9,15 @@ from sftplay.host.estimate.model_shape import ModelShape
 from sftplay.settings import Settings
 
 # SmolLM2-135M, as its files say
-SMOL = ModelShape(134_515_008, 106_168_320, 30 * (4 * 576 + 2 * 192 + 2 * 576 + 3 * (576 + 1536)), 0, 30, 576, 49_152)
+SMOL = ModelShape(
+    134_515_008,
+    106_168_320,
+    30 * (4 * 576 + 2 * 192 + 2 * 576 + 3 * (576 + 1536)),
+    0,
+    30,
+    576,
+    49_152,
+)
 SMOL = replace(SMOL, adapted_ends=SMOL.linear_ends)
 GSM8K = TrainingRows(6726, 226, 131, 500, "test", exact=True)
 CPU = TrainingDevice("cpu", cores=2, width=4)
@@ -30,7 +38,9 @@ def settings(**train: Any) -> Settings:
         ({}, 1, 1),
     ],
 )
-def test_steps_are_counted_as_the_trainer_counts_them(train: dict[str, Any], rows: int, expected: int) -> None:
+def test_steps_are_counted_as_the_trainer_counts_them(
+    train: dict[str, Any], rows: int, expected: int
+) -> None:
     assert forecast.steps(settings(**train).train, rows) == expected
 
 
@@ -40,7 +50,10 @@ def test_trained_weights_of_an_adapter() -> None:
 
 
 def test_memory_orders_the_methods_as_they_are() -> None:
-    need = {m: forecast.memory(settings(method=m), SMOL, GSM8K, CPU).likely for m in ("qlora", "lora", "full")}
+    need = {
+        m: forecast.memory(settings(method=m), SMOL, GSM8K, CPU).likely
+        for m in ("qlora", "lora", "full")
+    }
     assert need["qlora"] < need["lora"] < need["full"]
 
 
@@ -48,7 +61,9 @@ def test_longer_rows_and_bigger_batches_cost_memory_and_checkpointing_saves_it()
     need = forecast.memory(settings(), SMOL, GSM8K, CPU).likely
     assert forecast.memory(settings(batch_size=8), SMOL, GSM8K, CPU).likely > 1.5 * need
     assert forecast.memory(settings(), SMOL, replace(GSM8K, longest=100), CPU).likely < need
-    assert forecast.memory(settings(gradient_checkpointing=True), SMOL, GSM8K, CPU).likely < 0.7 * need
+    assert (
+        forecast.memory(settings(gradient_checkpointing=True), SMOL, GSM8K, CPU).likely < 0.7 * need
+    )
 
 
 def test_rows_longer_than_max_length_cost_no_more_than_it() -> None:
@@ -61,7 +76,10 @@ def test_rows_longer_than_max_length_cost_no_more_than_it() -> None:
 def test_time_grows_with_steps_and_shrinks_with_cores() -> None:
     hundred = forecast.duration(settings(max_steps=100), SMOL, GSM8K, CPU)
     assert forecast.duration(settings(max_steps=1000), SMOL, GSM8K, CPU).likely > 8 * hundred.likely
-    assert forecast.duration(settings(max_steps=100), SMOL, GSM8K, replace(CPU, cores=16)).likely < hundred.likely / 2
+    assert (
+        forecast.duration(settings(max_steps=100), SMOL, GSM8K, replace(CPU, cores=16)).likely
+        < hundred.likely / 2
+    )
     assert hundred.low < hundred.likely < hundred.high
 
 
@@ -83,10 +101,22 @@ def test_a_guess_is_less_certain_than_a_measure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "tokens", "longest", "peak"),  # what real trainings of this model took, fp32, batches of 4, in GB
-    [("qlora", 215, 507, 5.2), ("qlora", 86, 93, 2.4), ("lora", 86, 93, 2.3), ("full", 86, 93, 3.4)],
+    (
+        "method",
+        "tokens",
+        "longest",
+        "peak",
+    ),  # what real trainings of this model took, fp32, batches of 4, in GB
+    [
+        ("qlora", 215, 507, 5.2),
+        ("qlora", 86, 93, 2.4),
+        ("lora", 86, 93, 2.3),
+        ("full", 86, 93, 3.4),
+    ],
 )
-def test_memory_is_near_what_was_measured(method: str, tokens: float, longest: int, peak: float) -> None:
+def test_memory_is_near_what_was_measured(
+    method: str, tokens: float, longest: int, peak: float
+) -> None:
     rows = TrainingRows(205, tokens, tokens / 2, longest, "measured", exact=True)
     need = forecast.memory(settings(method=method), SMOL, rows, CPU)
     assert need.low <= peak * 1e9 <= need.high

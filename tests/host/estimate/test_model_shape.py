@@ -8,8 +8,12 @@ from sftplay.host.estimate.model_shape import guess_shape, read_shape
 
 
 def write_model(folder: Path, tensors: dict[str, list[int]], config: dict[str, object]) -> Path:
-    """A safetensors file with a true header; its weights are left out, because nothing here may read them."""
-    header = json.dumps({name: {"dtype": "F32", "shape": s, "data_offsets": [0, 0]} for name, s in tensors.items()})
+    """A safetensors file with a true header; its weights are left out, because nothing here may
+    read them.
+    """
+    header = json.dumps(
+        {name: {"dtype": "F32", "shape": s, "data_offsets": [0, 0]} for name, s in tensors.items()}
+    )
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode())
     (folder / "config.json").write_text(json.dumps(config))
     return folder
@@ -27,7 +31,11 @@ CONFIG = {"num_hidden_layers": 1, "hidden_size": 8, "vocab_size": 100}
 
 def test_weights_and_linear_layers_are_read_from_the_header(tmp_path: Path) -> None:
     shape = read_shape(write_model(tmp_path, BLOCK, CONFIG), "all-linear")
-    assert (shape.weights, shape.linear, shape.linear_ends) == (800 + 64 + 160 + 8 + 800, 224, 16 + 28)
+    assert (shape.weights, shape.linear, shape.linear_ends) == (
+        800 + 64 + 160 + 8 + 800,
+        224,
+        16 + 28,
+    )
     assert (shape.layers, shape.hidden, shape.vocab, shape.exact) == (1, 8, 100, True)
     assert shape.adapted_ends == shape.linear_ends
 
@@ -37,7 +45,10 @@ def test_named_modules_narrow_what_is_adapted(tmp_path: Path) -> None:
 
 
 def test_a_model_with_a_picture_part_keeps_its_numbers_one_level_down(tmp_path: Path) -> None:
-    shape = read_shape(write_model(tmp_path, BLOCK, {"text_config": {**CONFIG, "num_hidden_layers": 7}}), "all-linear")
+    shape = read_shape(
+        write_model(tmp_path, BLOCK, {"text_config": {**CONFIG, "num_hidden_layers": 7}}),
+        "all-linear",
+    )
     assert shape.layers == 7
 
 
@@ -51,7 +62,11 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("name", "millions"),
-    [("smollm2-135m-instruct", 135), ("Qwen/Qwen3-0.6B", 600), ("meta-llama/Llama-3.1-8B-Instruct", 8000)],
+    [
+        ("smollm2-135m-instruct", 135),
+        ("Qwen/Qwen3-0.6B", 600),
+        ("meta-llama/Llama-3.1-8B-Instruct", 8000),
+    ],
 )
 def test_a_size_is_guessed_from_the_name(name: str, millions: int) -> None:
     shape = guess_shape(name)

@@ -21,7 +21,12 @@ def raw(value: object) -> Settings:
 
 
 def test_tokenized_data_is_counted_exactly() -> None:
-    facts = {"rows": {"train": 10}, "tokens": {"train": 900}, "trained_tokens": {"train": 400}, "max_tokens": 120}
+    facts = {
+        "rows": {"train": 10},
+        "tokens": {"train": 900},
+        "trained_tokens": {"train": 400},
+        "max_tokens": 120,
+    }
     folder = Path("data/tokenized")
     folder.mkdir()
     Stamp("tokenize", "sha256:0", {}, facts=facts).write(folder)
@@ -54,7 +59,9 @@ def test_a_glob_and_a_list_are_followed() -> None:
 
 
 def test_one_json_list_is_guessed_from_its_size() -> None:
-    Path("data/raw/all.json").write_text(json.dumps([{"user": "x" * 300, "assistant": "y" * 350}] * 100))
+    Path("data/raw/all.json").write_text(
+        json.dumps([{"user": "x" * 300, "assistant": "y" * 350}] * 100)
+    )
     found = find_rows(Settings())
     assert found is not None and 70 <= found.count <= 110
 

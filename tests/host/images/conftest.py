@@ -40,7 +40,9 @@ class Toy:
         return current(STACK, self.checkout).tag.replace("sftplay/", f"{self.prefix}/", 1)
 
     def build(self, *, verified: str = "everything") -> str:
-        """An image of one file with the labels of a real one, on the pinned base as far as its labels say."""
+        """An image of one file with the labels of a real one, on the pinned base as far as its
+        labels say.
+        """
         name = current(STACK, self.checkout)
         labels = {**recipe.labels(name, recipe.pinned_base()), **recipe.parts(STACK, self.checkout)}
         labels |= {VERIFIED_LABEL: verified} if verified else {}
@@ -54,11 +56,18 @@ class Toy:
     def images(self) -> list[str]:
         """Names of this checkout's images, digests included."""
         found = self.engine.api.images(filters={"label": "sftplay.stack"})
-        names = [name for one in found for name in [*(one["RepoTags"] or []), *(one["RepoDigests"] or [])]]
+        names = [
+            name
+            for one in found
+            for name in [*(one["RepoTags"] or []), *(one["RepoDigests"] or [])]
+        ]
         return sorted(name for name in names if self.prefix in name)
 
     def remove(self) -> None:
-        for name in (*self.images(), *self.made):  # by id too: a second build takes the first one's name away
+        for name in (
+            *self.images(),
+            *self.made,
+        ):  # by id too: a second build takes the first one's name away
             state.forget(self.engine, name)
 
 

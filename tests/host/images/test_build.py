@@ -26,7 +26,9 @@ NETWORK = "#5 W: Failed to fetch http://deb.example/dists/bookworm  Temporary fa
         ("something else", MachineError, "could not be built", "above"),
     ],
 )
-def test_a_failed_build_says_why_and_what_to_do(output: str, kind: type, what: str, todo: str) -> None:
+def test_a_failed_build_says_why_and_what_to_do(
+    output: str, kind: type, what: str, todo: str
+) -> None:
     problem = explain(output, Path("outputs/error.txt"))
     assert type(problem) is kind
     assert what in problem.what

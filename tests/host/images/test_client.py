@@ -1,4 +1,6 @@
-"""Docker commands of several kinds, played by scripts that answer as those did (`--version`, `buildx version`)."""
+"""Docker commands of several kinds, played by scripts that answer as those did (`--version`,
+`buildx version`).
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,14 @@ BUILDX = "github.com/docker/buildx v0.24.0 d0e5e86"
 def docker(folder: Path, version: str, buildx: str = "") -> Path:
     folder.mkdir()
     script = folder / "docker"
-    plugin = f"echo '{buildx}'" if buildx else "echo \"docker: 'buildx' is not a docker command.\" >&2; exit 1"
-    script.write_text(f'#!/bin/sh\nif [ "$1" = buildx ]; then {plugin}; else echo "{version}"; fi\n')
+    plugin = (
+        f"echo '{buildx}'"
+        if buildx
+        else "echo \"docker: 'buildx' is not a docker command.\" >&2; exit 1"
+    )
+    script.write_text(
+        f'#!/bin/sh\nif [ "$1" = buildx ]; then {plugin}; else echo "{version}"; fi\n'
+    )
     script.chmod(0o755)
     return folder
 
@@ -42,8 +50,12 @@ def test_the_next_on_the_path_is_taken_where_the_first_can_not_build(tmp_path: P
     assert found.path == folders[1] / "docker"
 
 
-@pytest.mark.parametrize(("version", "said"), [(NEW, "28.2.2, without buildx"), ("podman version 4.3.1", "podman")])
-def test_one_that_can_not_build_is_named_with_what_to_install(version: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "said"), [(NEW, "28.2.2, without buildx"), ("podman version 4.3.1", "podman")]
+)
+def test_one_that_can_not_build_is_named_with_what_to_install(
+    version: str, said: str, tmp_path: Path
+) -> None:
     with pytest.raises(MachineError, match="BuildKit") as caught:
         client.find(str(docker(tmp_path / "a", version)))
     assert said in caught.value.where

@@ -50,7 +50,9 @@ def test_an_entry_comes_back_as_it_was_and_replaces_only_its_own_stack(checkout:
         ("repository: registry", "repository: http://registry", "repository"),
     ],
 )
-def test_a_lock_that_was_edited_into_nonsense_is_named(before: str, after: str, word: str, checkout: Path) -> None:
+def test_a_lock_that_was_edited_into_nonsense_is_named(
+    before: str, after: str, word: str, checkout: Path
+) -> None:
     published.record("cpu", ENTRY, checkout)
     path = checkout / published.PATH
     assert before in path.read_text()

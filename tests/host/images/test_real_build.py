@@ -1,4 +1,6 @@
-"""The real Dockerfile and a real engine, with a lock of one small package: what goes wrong, what comes out, and that it comes out twice."""
+"""The real Dockerfile and a real engine, with a lock of one small package: what goes wrong, what
+comes out, and that it comes out twice.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,13 @@ def base(toy: Toy) -> str:
 
 
 def cut(checkout: Path) -> Path:
-    """Cut the cpu lock down to two small packages: absl-py, and setuptools, of which Python imports a module when it starts."""
+    """Cut the cpu lock down to two small packages: absl-py, and setuptools, of which Python imports
+    a module when it starts.
+    """
     lock = checkout / "images" / "cpu" / "requirements.lock"
-    blocks = re.findall(r"^(?:absl-py|setuptools)==.*?(?=^\S)", lock.read_text(), flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^(?:absl-py|setuptools)==.*?(?=^\S)", lock.read_text(), flags=re.MULTILINE | re.DOTALL
+    )
     assert len(blocks) == 2
     lock.write_text("".join(blocks))
     return lock
@@ -48,7 +54,9 @@ def contents(toy: Toy, tag: str) -> str:
     return subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout
 
 
-def test_an_altered_hash_fails_the_build_and_leaves_nothing(toy: Toy, base: str, run_image_task: RunTask) -> None:
+def test_an_altered_hash_fails_the_build_and_leaves_nothing(
+    toy: Toy, base: str, run_image_task: RunTask
+) -> None:
     lock = cut(toy.checkout)
     lock.write_text(re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, lock.read_text()))
     end = run_image_task("image.build", "cpu", "--base", base)
@@ -64,7 +72,10 @@ def test_the_same_source_gives_the_same_files_and_no_more_than_it_should(
 ) -> None:
     lock = cut(toy.checkout)
     seen: dict[str, str] = {}
-    for comment in ("# once\n", "# twice\n"):  # another lock file, the same packages: everything is installed anew
+    for comment in (
+        "# once\n",
+        "# twice\n",
+    ):  # another lock file, the same packages: everything is installed anew
         lock.write_text(comment + lock.read_text())
         end = run_image_task("image.build", "cpu", "--base", base, "--no-verify")
         assert end.returncode == 0, end.stderr
@@ -100,10 +111,14 @@ def test_without_verification_it_has_no_tag_that_anything_would_start(
         "import sftplay, importlib.util as u; print(u.find_spec('sftplay.host'))",
     ]
     env = {**os.environ, "DOCKER_HOST": toy.engine.host}
-    assert subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout == "None\n"
+    assert (
+        subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout == "None\n"
+    )
 
 
-def test_it_does_not_pass_verification_and_says_what_fails(toy: Toy, base: str, run_image_task: RunTask) -> None:
+def test_it_does_not_pass_verification_and_says_what_fails(
+    toy: Toy, base: str, run_image_task: RunTask
+) -> None:
     """One package is not a stack: the image is built, does not run, and keeps its temporary tag."""
     cut(toy.checkout)
     end = run_image_task("image.build", "cpu", "--base", base)
@@ -113,7 +128,9 @@ def test_it_does_not_pass_verification_and_says_what_fails(toy: Toy, base: str, 
     assert toy.engine.api.containers(all=True, filters={"ancestor": tags(toy)[0]}) == []
 
 
-def test_prune_takes_what_is_old_and_leaves_what_is_todays(toy: Toy, run_image_task: RunTask) -> None:
+def test_prune_takes_what_is_old_and_leaves_what_is_todays(
+    toy: Toy, run_image_task: RunTask
+) -> None:
     old = toy.build(verified="once")
     (toy.checkout / "sftplay" / "cli.py").open("a").write("\n# changed\n")
     todays = toy.build(verified="now")

@@ -19,7 +19,9 @@ def test_the_base_is_pinned_by_digest() -> None:
     base = recipe.pinned_base()
     assert base.name == "debian:bookworm-slim"
     assert base.digest.startswith("sha256:")
-    assert f"BASE={base.name}@{base.digest}" in pairs(recipe.arguments(current("cpu"), base, {}), "--build-arg")
+    assert f"BASE={base.name}@{base.digest}" in pairs(
+        recipe.arguments(current("cpu"), base, {}), "--build-arg"
+    )
 
 
 @pytest.mark.parametrize(("stack", "torch"), [("cpu", "cpu"), ("bnb", "cuda"), ("unsloth", "cuda")])
@@ -31,7 +33,11 @@ def test_the_stack_says_which_torch(stack: str, torch: str) -> None:
 def test_a_certificate_authority_is_a_secret_and_a_proxy_is_named_only(tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
     authority.write_text("certificates")
-    environ = {"SSL_CERT_FILE": str(authority), "HTTPS_PROXY": "http://me:secret@proxy:3128", "HF_TOKEN": "hf_secret"}
+    environ = {
+        "SSL_CERT_FILE": str(authority),
+        "HTTPS_PROXY": "http://me:secret@proxy:3128",
+        "HF_TOKEN": "hf_secret",
+    }
     words = recipe.arguments(current("cpu"), HERE, environ)
     assert pairs(words, "--secret") == [f"id=ca,src={authority}"]
     assert "HTTPS_PROXY" in pairs(words, "--build-arg")

@@ -41,14 +41,18 @@ def test_what_was_pushed_comes_back_by_digest_under_its_tag(
     end = run_image_task("image.pull")
     assert end.returncode == 0, end.stderr
     assert "pulled and verified (everything)" in end.stderr
-    assert pushed.images() == sorted([entry.reference, f"{pushed.prefix}/{STACK}:current", pushed.tag])
+    assert pushed.images() == sorted(
+        [entry.reference, f"{pushed.prefix}/{STACK}:current", pushed.tag]
+    )
     again = run_image_task("image.pull", STACK)
     assert again.returncode == 0
     assert "is here" in again.stderr
     assert "fresh, verified: everything" in run_image_task("image.ls").stdout
 
 
-def test_another_image_under_the_locked_digest_is_refused_and_gone(pushed: Toy, run_image_task: RunTask) -> None:
+def test_another_image_under_the_locked_digest_is_refused_and_gone(
+    pushed: Toy, run_image_task: RunTask
+) -> None:
     change(pushed.checkout, config="sha256:" + "0" * 64)
     end = run_image_task("image.pull", STACK)
     assert end.returncode == 76, end.stderr
@@ -67,7 +71,9 @@ def test_a_registry_that_answers_with_another_manifest_is_refused(
     assert pushed.images() == []
 
 
-def test_a_layer_that_was_tampered_with_is_refused(pushed: Toy, registry: Registry, run_image_task: RunTask) -> None:
+def test_a_layer_that_was_tampered_with_is_refused(
+    pushed: Toy, registry: Registry, run_image_task: RunTask
+) -> None:
     manifest = registry.blob(published.read(pushed.checkout)[STACK].digest)
     layer = registry.blob(yaml.safe_load(manifest.read_text())["layers"][0]["digest"])
     content = bytearray(layer.read_bytes())
@@ -110,7 +116,9 @@ def test_only_todays_verified_image_on_the_pinned_base_is_published(
     assert "--registry" in nowhere.stderr
 
 
-def test_code_that_changed_since_makes_the_published_image_another_one(pushed: Toy, run_image_task: RunTask) -> None:
+def test_code_that_changed_since_makes_the_published_image_another_one(
+    pushed: Toy, run_image_task: RunTask
+) -> None:
     (pushed.checkout / "sftplay" / "cli.py").open("a").write("\n# changed\n")
     end = run_image_task("image.pull", STACK)
     assert end.returncode == 66

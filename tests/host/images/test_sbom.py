@@ -11,7 +11,9 @@ from sftplay.host.local import environments
 from tests.host.conftest import CHECKOUT
 
 
-def test_the_bill_holds_the_lock_and_comes_out_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bill_holds_the_lock_and_comes_out_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if "dev" not in environments.present():
         pytest.skip("the dev environment is not made: inv install --dev")
     lock = CHECKOUT / "images" / "cpu" / "requirements.lock"

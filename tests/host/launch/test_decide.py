@@ -1,4 +1,6 @@
-"""What follows a training's end: every kind of end, with and without a request to be handed over, as a table."""
+"""What follows a training's end: every kind of end, with and without a request to be handed over,
+as a table.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,41 @@ ARGV = ("train", "--run", "demo")
 RESUME = (*ARGV, "--resume")
 HANDED = (*ARGV, "--handed-over-from=01-unsloth")
 ASKED = HandOver(run="demo", attempt="01-unsloth", nonce="n", phase="train", reason="kernel")
-LATE = HandOver(run="demo", attempt="01-unsloth", nonce="n", phase="train", reason="kernel", step=51)
+LATE = HandOver(
+    run="demo", attempt="01-unsloth", nonce="n", phase="train", reason="kernel", step=51
+)
 FORGED = ProtocolError("not a valid hand-over")
 
 
 def move(
-    code: int | None, request: Any = None, *, again: tuple[str, ...] = ARGV, unsloth: bool = True, **more: Any
+    code: int | None,
+    request: Any = None,
+    *,
+    again: tuple[str, ...] = ARGV,
+    unsloth: bool = True,
+    **more: Any,
 ) -> str:
     """What `decide` says after a start that ended with `code`, in a word or two."""
-    start = Start(1, "n", (*ARGV, "--attempt=1"), "unsloth", "local", "", "", attempt="01-unsloth" if unsloth else "")
+    start = Start(
+        1,
+        "n",
+        (*ARGV, "--attempt=1"),
+        "unsloth",
+        "local",
+        "",
+        "",
+        attempt="01-unsloth" if unsloth else "",
+    )
     end = Exit(1, "n", code, more.pop("asked", ""), "", more.pop("oom", False))
     backend = more.pop("backend", "unsloth")
-    facts = LaunchState(call=parse_call(again), enabled=True, max_lost_steps=50, newest=start, end=end, request=request)
+    facts = LaunchState(
+        call=parse_call(again),
+        enabled=True,
+        max_lost_steps=50,
+        newest=start,
+        end=end,
+        request=request,
+    )
     found = decide(LaunchState(**{**vars(facts), **more}), backend)
     if isinstance(found, Finish):
         words = [name for name in ("late", "final", "waiting") if getattr(found, name)]
@@ -35,7 +60,9 @@ def move(
     assert isinstance(found, Begin)
     assert (tuple(found.call.argv) == HANDED) == bool(found.handed_from)
     return (
-        "hand over" if found.handed_from else f"{found.backend}{' resume' if found.call.options.get('resume') else ''}"
+        "hand over"
+        if found.handed_from
+        else f"{found.backend}{' resume' if found.call.options.get('resume') else ''}"
     )
 
 
@@ -68,7 +95,9 @@ def move(
         (65, {"request": None}, "65", "unsloth"),
     ],
 )
-def test_after_an_unsloth_attempt(code: int | None, facts: dict[str, Any], watched: str, next_start: str) -> None:
+def test_after_an_unsloth_attempt(
+    code: int | None, facts: dict[str, Any], watched: str, next_start: str
+) -> None:
     given = {"request": ASKED, **facts}
     assert move(code, ours=True, **given) == watched
     assert move(code, told=True, **given) == next_start
@@ -79,7 +108,9 @@ def test_after_an_unsloth_attempt(code: int | None, facts: dict[str, Any], watch
 @pytest.mark.parametrize("again", [ARGV, RESUME])
 @pytest.mark.parametrize("begun", ["", "unsloth"])
 @pytest.mark.parametrize("code", [65, 143, 85, None])
-def test_a_hand_over_is_done_again_until_its_attempt_is_stamped(again: tuple[str, ...], begun: str, code: int) -> None:
+def test_a_hand_over_is_done_again_until_its_attempt_is_stamped(
+    again: tuple[str, ...], begun: str, code: int
+) -> None:
     facts: dict[str, Any] = {"again": again, "told": True, "unsloth": False}
     assert move(code, handed_from="01-unsloth", begun=begun, **facts) == "hand over"
     assert move(code, begun="bnb", **facts) == ("bnb resume" if again is RESUME else "unsloth")

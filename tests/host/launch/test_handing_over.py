@@ -1,4 +1,6 @@
-"""The hand-over as a launcher does it: what counts, what does not, what is started in which order, and that nothing loops."""
+"""The hand-over as a launcher does it: what counts, what does not, what is started in which order,
+and that nothing loops.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 
 
 def launch(
-    project: Project, mode: str, bnb: str = "0", *, no_gpu: str = "", resume: bool = False, **fallback: object
+    project: Project,
+    mode: str,
+    bnb: str = "0",
+    *,
+    no_gpu: str = "",
+    resume: bool = False,
+    **fallback: object,
 ) -> int:
     """A launcher in this process: its supervisor and its stage are real processes all the same."""
     env = {"STAND_IN": mode, "STAND_IN_BNB": bnb, "PATH": "/usr/bin:/bin"}
@@ -54,17 +62,23 @@ def launch(
 
         def training_runner(self, backend: str) -> LocalTrainingRunner:
             stack = "unsloth" if backend == "unsloth" else "cpu"
-            return LocalTrainingRunner(Environment(stack, Path("env").absolute(), "sha256:0", "sha256:1"), env)
+            return LocalTrainingRunner(
+                Environment(stack, Path("env").absolute(), "sha256:0", "sha256:1"), env
+            )
 
     values = {"backend": "unsloth", "backend_fallback": fallback, "run": {"name": "demo"}}
     job = Job(Settings.model_validate(values), Path("none.yaml"))
     call = StageCall(BY_NAME["train"], run="demo", options={"resume": resume})
     runner: Decision[RunnerName] = Decision("local", "asked for")
-    return TrainingLaunch(StandIn(LaunchRequest(call), job, read_machine(), AvailableImages(), runner)).run()
+    return TrainingLaunch(
+        StandIn(LaunchRequest(call), job, read_machine(), AvailableImages(), runner)
+    ).run()
 
 
 @pytest.mark.parametrize("reason", [reason for reason in REASONS if reason != "no_gpu"])
-def test_every_reason_is_handed_over_once(project: Project, reason: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_reason_is_handed_over_once(
+    project: Project, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert launch(project, f"ask:79:{reason}") == 0
     assert project.start_lines() == [UNSLOTH, BNB]
     assert [project.record(f"start-00{n}.json")["stack"] for n in (1, 2)] == ["unsloth", "cpu"]
@@ -93,14 +107,29 @@ def test_a_valid_file_of_a_stopped_training_counts_for_nothing(project: Project,
 
 
 @pytest.mark.parametrize(
-    "what", ["nothing", "nonce", "run", "attempt", "target", "symlink", "fifo", "folder", "large", "torn", "nonsense"]
+    "what",
+    [
+        "nothing",
+        "nonce",
+        "run",
+        "attempt",
+        "target",
+        "symlink",
+        "fifo",
+        "folder",
+        "large",
+        "torn",
+        "nonsense",
+    ],
 )
 def test_79_without_a_valid_file_is_70(project: Project, what: str) -> None:
     assert launch(project, f"ask:79:{what}") == 70
     assert project.start_lines() == [UNSLOTH]
 
 
-def test_a_forged_file_changes_no_other_code(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_forged_file_changes_no_other_code(
+    project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert launch(project, "ask:65:nonce") == 65
     assert project.start_lines() == [UNSLOTH]
     assert "not a valid hand-over" in capfd.readouterr().err
@@ -131,7 +160,9 @@ def test_switched_off_79_is_final(project: Project, capfd: pytest.CaptureFixture
     assert "inv train-bnb" in capfd.readouterr().err
 
 
-def test_after_many_steps_a_person_chooses(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+def test_after_many_steps_a_person_chooses(
+    project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert launch(project, "ask:79:step51") == 79
     assert project.start_lines() == [UNSLOTH]
     said = capfd.readouterr().err
@@ -144,7 +175,9 @@ def test_up_to_max_lost_steps_it_goes_over(project: Project) -> None:
     assert project.starts() == 2
 
 
-def test_without_a_gpu_unsloth_is_not_started(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_a_gpu_unsloth_is_not_started(
+    project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert launch(project, "ask:79", no_gpu="no NVIDIA GPU here") == 0
     assert project.start_lines() == [BNB]
     assert [(event["event"], event["reason"], event["phase"]) for event in project.events()] == [
@@ -197,7 +230,9 @@ def test_unsloth_is_gone_on_with_after_a_late_failure(project: Project) -> None:
     assert project.record("start-002.json")["stack"] == "unsloth"
 
 
-def test_killed_between_79_and_the_relaunch_the_next_launcher_does_exactly_that(project: Project) -> None:
+def test_killed_between_79_and_the_relaunch_the_next_launcher_does_exactly_that(
+    project: Project,
+) -> None:
     first = project.start(mode="ask:79", backend="unsloth", STAND_IN_PAUSE="1")
     project.sees(first, b"begins")
     first.kill()
@@ -217,11 +252,15 @@ def test_after_ctrl_c_nothing_is_handed_over(project: Project) -> None:
     assert project.start_lines() == [UNSLOTH]
 
 
-@pytest.mark.parametrize(("stamped", "again"), [(True, ()), pytest.param(False, ("--resume",), marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("stamped", "again"), [(True, ()), pytest.param(False, ("--resume",), marks=pytest.mark.long)]
+)
 def test_stopped_between_the_request_and_the_next_stamp_the_next_start_goes_on(
     project: Project, stamped: bool, again: tuple[str, ...]
 ) -> None:
-    first = project.start(mode="ask:79", backend="unsloth", STAND_IN_PAUSE="20", STAND_IN_STOPPED="143")
+    first = project.start(
+        mode="ask:79", backend="unsloth", STAND_IN_PAUSE="20", STAND_IN_STOPPED="143"
+    )
     wait_until((project.run / "attempts" / "01-unsloth" / "handover.json").exists, "request")
     if stamped:  # it failed in its first steps
         stamp(project, "01-unsloth")
@@ -241,7 +280,10 @@ def test_stopped_between_the_request_and_the_next_stamp_the_next_start_goes_on(
 
 
 def kill_and_converge(project: Project, kills: int, seed: int) -> int:
-    """Kill launchers of one handed-over training at random moments, then let one end it. Returns how many were killed."""
+    """Kill launchers of one handed-over training at random moments, then let one end it.
+
+    Returns how many were killed.
+    """
     random, killed = Random(seed), 0
     for _ in range(kills):
         launcher = project.start(mode="ask:79", bnb="run", backend="unsloth", STAND_IN_PAUSE="0.3")
@@ -251,7 +293,9 @@ def kill_and_converge(project: Project, kills: int, seed: int) -> int:
         launcher.wait()
     (project.run).mkdir(parents=True, exist_ok=True)
     last = project.start(mode="ask:79", bnb="run", backend="unsloth", STAND_IN_PAUSE="0.3")
-    wait_until(lambda: BNB in project.start_lines() or last.poll() is not None, "the second attempt")
+    wait_until(
+        lambda: BNB in project.start_lines() or last.poll() is not None, "the second attempt"
+    )
     (project.run / "enough").touch()
     assert project.ends(last) == 0, project.terminal(last).decode()
     assert project.start_lines() == [UNSLOTH, BNB]

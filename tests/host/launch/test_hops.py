@@ -1,4 +1,6 @@
-"""The way from `inv train` to the training loop, in frames of our own that are really on the stacks."""
+"""The way from `inv train` to the training loop, in frames of our own that are really on the
+stacks.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,10 @@ from sftplay.host.launch.prefetch import missing
 from sftplay.settings import DataSettings, ModelSettings, Settings
 from sftplay.stages import BY_NAME
 
-HUB = Settings(model=ModelSettings(name="./model"), data=DataSettings(raw=["data/raw", "owner/rows", "owner/more:x"]))
+HUB = Settings(
+    model=ModelSettings(name="./model"),
+    data=DataSettings(raw=["data/raw", "owner/rows", "owner/more:x"]),
+)
 LACKING = [("data", "owner/rows, owner/more")]
 
 

@@ -1,4 +1,6 @@
-"""The launcher against a stand-in for the stage: its real processes, locks and signals, without ten seconds of torch each."""
+"""The launcher against a stand-in for the stage: its real processes, locks and signals, without ten
+seconds of torch each.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ def test_the_end_is_passed_on_and_written_down(project: Project) -> None:
     start = json.loads((project.run / "launch" / "start-001.json").read_text())
     end = json.loads((project.run / "launch" / "exit-001.json").read_text())
     assert start["argv"] == ["train", "--run", "demo"]
-    assert (start["stack"], start["runner"], start["environment_hash"]) == ("cpu", "local", "sha256:1")
+    assert (start["stack"], start["runner"], start["environment_hash"]) == (
+        "cpu",
+        "local",
+        "sha256:1",
+    )
     assert (end["code"], end["nonce"]) == (65, start["nonce"])
     assert (project.run / "starts").read_text().split()[0] == start["nonce"]
 
@@ -164,7 +170,9 @@ def test_other_arguments_are_refused_while_a_training_runs(project: Project) -> 
     assert b"train --run demo" in project.terminal(other)
 
 
-def test_a_killed_supervisor_makes_the_stage_save_and_the_next_launcher_go_on(project: Project) -> None:
+def test_a_killed_supervisor_makes_the_stage_save_and_the_next_launcher_go_on(
+    project: Project,
+) -> None:
     launcher = project.start()
     project.sees(launcher, b"step 1")
     os.kill(project.holder(), signal.SIGKILL)
@@ -202,7 +210,10 @@ def small_disk(project: Project) -> Iterator[Path]:
 def test_a_disk_that_is_full_at_the_end_hides_no_end(project: Project, small_disk: Path) -> None:
     launcher = project.start(mode="run")
     project.sees(launcher, b"step 1")
-    with pytest.raises(OSError, match="No space"), open(small_disk / "filler", "wb", buffering=0) as filler:
+    with (
+        pytest.raises(OSError, match="No space"),
+        open(small_disk / "filler", "wb", buffering=0) as filler,
+    ):
         while True:
             filler.write(b"x" * 512)
     (project.run / "enough").touch()
@@ -211,7 +222,10 @@ def test_a_disk_that_is_full_at_the_end_hides_no_end(project: Project, small_dis
 
 
 def test_a_disk_that_is_full_at_the_start_is_said(project: Project, small_disk: Path) -> None:
-    with pytest.raises(OSError, match="No space"), open(small_disk / "filler", "wb", buffering=0) as filler:
+    with (
+        pytest.raises(OSError, match="No space"),
+        open(small_disk / "filler", "wb", buffering=0) as filler,
+    ):
         while True:
             filler.write(b"x" * 512)
     launcher = project.start(mode="0")
@@ -230,8 +244,12 @@ def test_a_disk_that_is_full_at_the_start_is_said(project: Project, small_disk: 
         ("exit-001.json", {"nonce": "other"}),
     ],
 )
-def test_a_record_that_was_edited_is_named(project: Project, name: str, content: dict[str, object]) -> None:
-    start = records.new_start(project.run / "launch", ["train", "--run", "demo"], stack="cpu", runner="local")
+def test_a_record_that_was_edited_is_named(
+    project: Project, name: str, content: dict[str, object]
+) -> None:
+    start = records.new_start(
+        project.run / "launch", ["train", "--run", "demo"], stack="cpu", runner="local"
+    )
     records.write_exit(project.run / "launch", start, code=65, asked="")
     path = project.run / "launch" / name
     path.write_text(json.dumps({**json.loads(path.read_text()), **content}))

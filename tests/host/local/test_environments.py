@@ -32,7 +32,9 @@ def small_lock(checkout: Path) -> None:
     """Cut the cpu lock down to one package of its own lines."""
     lines = (CHECKOUT / "images" / "host.lock").read_text().splitlines()
     begin = next(number for number, line in enumerate(lines) if line.startswith("invoke=="))
-    end = next(number for number, line in enumerate(lines) if number > begin and not line.startswith(" "))
+    end = next(
+        number for number, line in enumerate(lines) if number > begin and not line.startswith(" ")
+    )
     text = "\n".join(lines[begin:end]) + "\n"
     (checkout / "images" / "cpu" / "requirements.lock").write_text(text)
 
@@ -41,7 +43,12 @@ def make(checkout: Path, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", MAKE],
         cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout), "SFTPLAY_ENVS": str(checkout / "envs"), **env},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(checkout),
+            "SFTPLAY_ENVS": str(checkout / "envs"),
+            **env,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -58,10 +65,14 @@ def test_it_is_made_once_whole_and_said_before(checkout: Path) -> None:
     assert folder.name == f"cpu-{digest[:12]}"
     assert err.index("MB") < err.index("is made")
     script = folder / "bin" / "inv"
-    assert "Invoke" in subprocess.check_output([script, "--version"], text=True)  # its paths survived the rename
+    assert "Invoke" in subprocess.check_output(
+        [script, "--version"], text=True
+    )  # its paths survived the rename
     again = make(checkout)
     assert again.communicate(timeout=60) == (out, "")
-    assert [path.name for path in (checkout / "envs").iterdir() if not path.name.startswith(".")] == [folder.name]
+    assert [
+        path.name for path in (checkout / "envs").iterdir() if not path.name.startswith(".")
+    ] == [folder.name]
 
 
 def test_two_at_once_make_it_once(checkout: Path) -> None:
@@ -81,7 +92,9 @@ def test_an_interrupted_one_is_made_again(checkout: Path) -> None:
         time.sleep(0.01)
     cut.kill()
     cut.communicate()
-    assert not [path for path in (checkout / "envs").glob("cpu-*") if (path / "sftplay.json").exists()]
+    assert not [
+        path for path in (checkout / "envs").glob("cpu-*") if (path / "sftplay.json").exists()
+    ]
     again = make(checkout)
     _, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
@@ -89,7 +102,9 @@ def test_an_interrupted_one_is_made_again(checkout: Path) -> None:
 
 
 def test_a_package_with_another_hash_is_refused(checkout: Path) -> None:
-    (checkout / "images" / "cpu" / "requirements.lock").write_text(SMALL_LOCK.format(digest="0" * 64))
+    (checkout / "images" / "cpu" / "requirements.lock").write_text(
+        SMALL_LOCK.format(digest="0" * 64)
+    )
     bad = make(checkout)
     _, err = bad.communicate(timeout=120)
     assert bad.returncode == 69
@@ -105,12 +120,16 @@ def test_a_lock_that_is_missing_is_named(checkout: Path) -> None:
     assert "git checkout -- images/cpu/requirements.lock" in err
 
 
-def test_old_environments_are_listed_as_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_environments_are_listed_as_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SFTPLAY_ENVS", str(tmp_path))
     write_json(tmp_path / "cpu-000000000000" / "sftplay.json", {})
     (tmp_path / "cpu-111111111111").mkdir()
     assert environments.listing() == [(tmp_path / "cpu-000000000000", False)]
-    current = hash_file(environments.CHECKOUT / environments.HOST_TESTS).removeprefix("sha256:")[:12]
+    current = hash_file(environments.CHECKOUT / environments.HOST_TESTS).removeprefix("sha256:")[
+        :12
+    ]
     write_json(tmp_path / f"host3.12-{current}" / "sftplay.json", {})
     assert environments.listing()[1:] == [(tmp_path / f"host3.12-{current}", True)]
     assert environments.present() == frozenset()

@@ -27,7 +27,9 @@ def environ(stage: str, **base: str) -> dict[str, str]:
 
 
 def test_argv_is_the_stages_own_command_line() -> None:
-    call = StageCall(BY_NAME["style"], "c.yaml", "demo", ("a.b=1", "c.d=x y"), {"style": "-- be brief"})
+    call = StageCall(
+        BY_NAME["style"], "c.yaml", "demo", ("a.b=1", "c.d=x y"), {"style": "-- be brief"}
+    )
     words = [
         "style",
         "--config",
@@ -55,14 +57,22 @@ def test_a_stage_learns_where_it_runs() -> None:
     env = environ("train", PYTHONPATH="/elsewhere", PYTHONDONTWRITEBYTECODE="1")
     assert env["PYTHONPATH"] == str(CHECKOUT)
     assert (env["SFTPLAY_RUNNER"], env["SFTPLAY_STACK"]) == ("local", "cpu")
-    assert (env["SFTPLAY_LOCK_HASH"], env["SFTPLAY_ENVIRONMENT_HASH"]) == ("sha256:lock", "sha256:environment")
+    assert (env["SFTPLAY_LOCK_HASH"], env["SFTPLAY_ENVIRONMENT_HASH"]) == (
+        "sha256:lock",
+        "sha256:environment",
+    )
     assert "PYTHONDONTWRITEBYTECODE" not in env
 
 
 def test_the_stamp_takes_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
     for key, value in environ("train").items():
         monkeypatch.setenv(key, value)
-    facts = {"stack": "cpu", "environment_hash": "sha256:environment", "lock_hash": "sha256:lock", "image_digest": None}
+    facts = {
+        "stack": "cpu",
+        "environment_hash": "sha256:environment",
+        "lock_hash": "sha256:lock",
+        "image_digest": None,
+    }
     assert surroundings() == facts
 
 
@@ -88,22 +98,38 @@ def test_a_token_file_of_the_persons_own_is_used_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("code", "wanted"),
-    [("sys.exit(0)", 0), ("sys.exit(78)", 78), ("os.kill(os.getpid(), 9)", 137), ("os.abort()", 134)],
+    [
+        ("sys.exit(0)", 0),
+        ("sys.exit(78)", 78),
+        ("os.kill(os.getpid(), 9)", 137),
+        ("os.abort()", 134),
+    ],
 )
 def test_the_exit_code_is_passed_on(code: str, wanted: int) -> None:
     assert run_foreground([sys.executable, "-c", f"import os, sys; {code}"], os.environ) == wanted
 
 
 @pytest.mark.parametrize(
-    ("code", "cause"), [(137, "out of memory"), (139, "SIGSEGV"), (135, "/dev/shm"), (134, "SIGABRT"), (159, "SIGSYS")]
+    ("code", "cause"),
+    [
+        (137, "out of memory"),
+        (139, "SIGSEGV"),
+        (135, "/dev/shm"),
+        (134, "SIGABRT"),
+        (159, "SIGSYS"),
+    ],
 )
-def test_ends_without_a_word_are_explained(code: int, cause: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ends_without_a_word_are_explained(
+    code: int, cause: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     explain_end("eval", code)
     assert cause in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", [0, 1, 65, 85, 130, 143])
-def test_ends_that_the_stage_explained_itself_get_no_second_word(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ends_that_the_stage_explained_itself_get_no_second_word(
+    code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     explain_end("eval", code)
     assert capsys.readouterr().err == ""
 
@@ -126,7 +152,9 @@ sys.exit(run_foreground([sys.executable, "-c", child], os.environ))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_task_reaches_the_stage_and_its_code_comes_back(signum: signal.Signals) -> None:
+def test_a_signal_to_the_task_reaches_the_stage_and_its_code_comes_back(
+    signum: signal.Signals,
+) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
@@ -147,7 +175,11 @@ def test_ctrl_c_at_a_terminal_reaches_the_stage_once() -> None:
 
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execve(sys.executable, [sys.executable, "-c", PARENT], {**os.environ, "PYTHONPATH": str(CHECKOUT)})
+        os.execve(
+            sys.executable,
+            [sys.executable, "-c", PARENT],
+            {**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        )
     seen = b""
     while b"ready" not in seen:
         seen += os.read(terminal, 1024)

@@ -1,4 +1,6 @@
-"""The guided run through the real menu: with and without a terminal, to its end, and where it has to stop."""
+"""The guided run through the real menu: with and without a terminal, to its end, and where it has
+to stop.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,20 @@ from tests.host.conftest import NO_ENGINE, RunTask
 pytestmark = pytest.mark.usefixtures("environment")
 
 
-def at_a_terminal(checkout: Path, answers: dict[str, str], *argv: str, colour: bool = False) -> tuple[int, str]:
-    """Run quickstart with a terminal and answer each question (a part of its text) once; exit code and screen."""
+def at_a_terminal(
+    checkout: Path, answers: dict[str, str], *argv: str, colour: bool = False
+) -> tuple[int, str]:
+    """Run quickstart with a terminal and answer each question (a part of its text) once; exit code
+    and screen.
+    """
     ours, theirs = pty.openpty()
-    env = {**os.environ, "PYTHONPATH": str(checkout), "TERM": "xterm", "COLUMNS": "120", "DOCKER_HOST": NO_ENGINE}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(checkout),
+        "TERM": "xterm",
+        "COLUMNS": "120",
+        "DOCKER_HOST": NO_ENGINE,
+    }
     env |= {} if colour else {"NO_COLOR": "1"}
     child = subprocess.Popen(
         [sys.executable, "-m", "sftplay.host.cli", "quickstart", *argv],
@@ -48,20 +60,34 @@ def at_a_terminal(checkout: Path, answers: dict[str, str], *argv: str, colour: b
 def test_without_a_terminal_it_asks_nothing_and_ends_with_a_tuned_model(
     checkout: Path, run_task: RunTask, tiny_model: Path
 ) -> None:
-    values = [f"model.name={tiny_model}", "train.max_steps=3", "train.method=lora", "eval.samples=2"]
-    argv = ["quickstart", *(word for value in [*values, "eval.max_new_tokens=8"] for word in ("--set", value))]
+    values = [
+        f"model.name={tiny_model}",
+        "train.max_steps=3",
+        "train.method=lora",
+        "eval.samples=2",
+    ]
+    argv = [
+        "quickstart",
+        *(word for value in [*values, "eval.max_new_tokens=8"] for word in ("--set", value)),
+    ]
     done = run_task(*argv)
     assert done.returncode == 0, done.stderr
     assert "?" not in [line[0] for line in done.stderr.splitlines() if line]
     assert (checkout / "outputs/quickstart/adapter/manifest.json").is_file()
-    assert "240 sample rows" in done.stderr and "inv infer-interactive --run quickstart" in done.stderr
-    assert re.search(r"^before ", done.stdout, re.MULTILINE) and re.search(r"^after ", done.stdout, re.MULTILINE)
+    assert (
+        "240 sample rows" in done.stderr and "inv infer-interactive --run quickstart" in done.stderr
+    )
+    assert re.search(r"^before ", done.stdout, re.MULTILINE) and re.search(
+        r"^after ", done.stdout, re.MULTILINE
+    )
     for command in ("process", "render", "train", "eval"):
         assert f"inv {command} --config configs/quickstart.yaml --set model.name=" in done.stderr
 
     again = run_task(*argv)  # nothing has changed: nothing is trained, the answers are shown again
     assert again.returncode == 0, again.stderr
-    assert "has been trained on just this data" in again.stderr and "evaluated already" in again.stderr
+    assert (
+        "has been trained on just this data" in again.stderr and "evaluated already" in again.stderr
+    )
     assert again.stdout == done.stdout[done.stdout.index("\nprompt ") :]
     assert [path.name for path in (checkout / "outputs").glob("quick*")] == ["quickstart"]
 
@@ -71,11 +97,16 @@ def test_bad_data_stops_it_with_its_code_and_what_to_do(checkout: Path, run_task
     (checkout / "data/raw/mine.jsonl").write_text('{"user": "a question without an answer"}\n')
     done = run_task("quickstart", "--yes")
     assert done.returncode == 65
-    assert "data/raw/mine.jsonl" in done.stderr and "quickstart ends here: process ended with 65" in done.stderr
+    assert (
+        "data/raw/mine.jsonl" in done.stderr
+        and "quickstart ends here: process ended with 65" in done.stderr
+    )
     assert not (checkout / "data/raw/sample.jsonl").exists()
 
 
-def test_a_wrong_config_is_refused_before_anything_is_made(checkout: Path, run_task: RunTask) -> None:
+def test_a_wrong_config_is_refused_before_anything_is_made(
+    checkout: Path, run_task: RunTask
+) -> None:
     done = run_task("quickstart", "--set", "train.stepz=3")
     assert done.returncode == 78 and "train.stepz" in done.stderr
     assert not (checkout / "data").exists()
@@ -86,32 +117,45 @@ def test_at_a_terminal_it_asks_about_style_and_render(checkout: Path) -> None:
     code, screen = at_a_terminal(checkout, questions, "--set", "model.name=./nowhere")
     assert code == 66, screen  # train needs the model; the steps before it do not
     styled = (checkout / "data/processed_with_style/train.jsonl").read_text().splitlines()
-    assert json.loads(styled[0])["messages"][0] == {"role": "system", "content": "Answer like a pirate."}
+    assert json.loads(styled[0])["messages"][0] == {
+        "role": "system",
+        "content": "Answer like a pirate.",
+    }
     assert "inv style" in screen and "\x1b[3" not in screen
 
     questions = {"Enter keeps “Answer like a pirate.”": "-", "── 6/8": ""}
     code, screen = at_a_terminal(checkout, questions, "--set", "model.name=./nowhere", colour=True)
     assert code == 66 and "no style prompt" in screen and "--no-style" in screen
-    assert "\x1b[34m" in screen and "\x1b[32m" in screen and "\x1b[31m" in screen  # blue, green, red
+    assert (
+        "\x1b[34m" in screen and "\x1b[32m" in screen and "\x1b[31m" in screen
+    )  # blue, green, red
 
 
 def _evaluated(folder: Path, base: float, tuned: float) -> Run:
     run = Run("judged")
     path = folder / run.eval("val")
     path.mkdir(parents=True)
-    (path / "metrics.json").write_text(json.dumps({"metrics": {"loss": {"base": base, "tuned": tuned}}}))
+    (path / "metrics.json").write_text(
+        json.dumps({"metrics": {"loss": {"base": base, "tuned": tuned}}})
+    )
     return run
 
 
 @pytest.mark.parametrize(("base", "tuned", "only_sample", "doubt"), [
     (4.37, 0.98, True, None),  # what the defaults reach
-    (4.37, 3.13, True, "learned less than it should"),  # what they reached while the gradient stopped at 4-bit layers
+    # what they reached while the gradient stopped at 4-bit layers
+    (4.37, 3.13, True, "learned less than it should"),
     (1.50, 1.20, False, None),
     (1.50, 1.45, False, "hardly better than the base"),
     (1.50, float("nan"), False, "hardly better than the base"),
 ])  # fmt: skip
 def test_a_training_that_learned_too_little_is_doubted(
-    base: float, tuned: float, only_sample: bool, doubt: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: float,
+    tuned: float,
+    only_sample: bool,
+    doubt: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found = learned_too_little(_evaluated(tmp_path, base, tuned), only_sample=only_sample)
@@ -122,7 +166,9 @@ def test_a_training_that_learned_too_little_is_doubted(
 @pytest.mark.parametrize(
     "precision", ["auto", "fp32"]
 )  # as on a processor with bf16 instructions, and as on one without
-def test_the_defaults_teach_the_real_model_the_samples_voice(precision: str, checkout: Path, run_task: RunTask) -> None:
+def test_the_defaults_teach_the_real_model_the_samples_voice(
+    precision: str, checkout: Path, run_task: RunTask
+) -> None:
     done = run_task("quickstart", "--yes", "--set", f"train.precision={precision}")
     assert done.returncode == 0, done.stderr
     record = json.loads((checkout / "outputs/quickstart/run.json").read_text())

@@ -114,16 +114,25 @@ def test_one_run_or_one_batch() -> None:
 def test_it_fits_a_phone_and_a_desktop_in_light_and_dark(tmp_path: Path) -> None:
     run = whole_run("a-run-with-a-rather-long-name-and-more-of-it", steps=500)
     long = "averylongwordwithoutanyspace" * 40
-    samples = [json.loads(line) for line in (run.eval("val") / "samples.jsonl").read_text().splitlines()]
+    samples = [
+        json.loads(line) for line in (run.eval("val") / "samples.jsonl").read_text().splitlines()
+    ]
     samples[0] |= {"prompt": long, "tuned": long, "base": "a\tb\n" * 500}
-    (run.eval("val") / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    (run.eval("val") / "samples.jsonl").write_text(
+        "".join(json.dumps(sample) + "\n" for sample in samples)
+    )
     reports.write(run.name)
     page = run.folder / "report.html"
     for dark in (False, True):
         looks = look_at(page, tmp_path / f"browser-{dark}", dark=dark)
         assert [look.width for look in looks] == [320, 390, 1280]
         for look in looks:
-            assert (look.scroll <= look.width, look.wide, look.small, look.scripts) == (True, [], 0, 0)
+            assert (look.scroll <= look.width, look.wide, look.small, look.scripts) == (
+                True,
+                [],
+                0,
+                0,
+            )
             assert look.pictures == 7
             assert look.text > 2000
     assert {look.paper for look in looks} == {"rgb(20, 24, 28)"}

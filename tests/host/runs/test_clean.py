@@ -34,7 +34,11 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def left() -> set[str]:
-    return {str(path) for path in Path().rglob("*") if path.is_file() and path.name not in (".gitkeep", ".env")}
+    return {
+        str(path)
+        for path in Path().rglob("*")
+        if path.is_file() and path.name not in (".gitkeep", ".env")
+    }
 
 
 def test_generated_data_goes_named_datasets_too_and_the_rest_stays() -> None:
@@ -77,7 +81,10 @@ def test_the_data_of_a_run_that_is_worked_on_is_left(capsys: pytest.CaptureFixtu
     put("outputs/second/run.json")
     with hold(Path("outputs/first/.run.lock"), who="train 01-bnb"):
         clean.run(runs=True, yes=True)
-    assert Path("data/processed/train.jsonl").is_file() and Path("data/tokenized_mine/train.arrow").is_file()
+    assert (
+        Path("data/processed/train.jsonl").is_file()
+        and Path("data/tokenized_mine/train.arrow").is_file()
+    )
     assert not Path("outputs/second").exists()
     assert "a process works on the run first" in capsys.readouterr().err
 
@@ -112,12 +119,21 @@ def test_nothing_to_remove_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     clean.run(yes=True)
     capsys.readouterr()
     assert clean.run() == 0
-    assert "nothing to remove (--runs: the runs, --envs: the environments too)" in capsys.readouterr().err
+    assert (
+        "nothing to remove (--runs: the runs, --envs: the environments too)"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_data_folder_that_a_stage_writes_is_left(capsys: pytest.CaptureFixture[str]) -> None:
-    with hold(Path("data/processed/.lock"), who="process"), hold(Path("data/tokenized_mine/.lock"), who="tokenize"):
+    with (
+        hold(Path("data/processed/.lock"), who="process"),
+        hold(Path("data/tokenized_mine/.lock"), who="tokenize"),
+    ):
         clean.run(yes=True)
-    assert Path("data/processed/train.jsonl").is_file() and Path("data/tokenized_mine/train.arrow").is_file()
+    assert (
+        Path("data/processed/train.jsonl").is_file()
+        and Path("data/tokenized_mine/train.arrow").is_file()
+    )
     assert not Path("data/processed_mine").exists()
     assert "tokenize" in capsys.readouterr().err

@@ -22,7 +22,9 @@ def make_run(name: str, settings: Settings, data_hash: str, *, finished: bool) -
     run = Run(name)
     run.folder.mkdir(parents=True)
     run.config.write_text(
-        dump_config(settings.model_copy(update={"run": settings.run.model_copy(update={"name": name})}))
+        dump_config(
+            settings.model_copy(update={"run": settings.run.model_copy(update={"name": name})})
+        )
     )
     write_json(run.stamp, {"data_hash": data_hash})
     if finished:
@@ -51,13 +53,18 @@ def test_an_interrupted_one_is_resumed(settings: Settings) -> None:
 def test_one_that_is_being_trained_is_watched(settings: Settings) -> None:
     run = make_run("first", settings, "sha256:a", finished=False)
     with hold(run.launch_lock, who="the supervisor of a training"):
-        assert (find_run(settings, "sha256:a").state, find_run(settings, "sha256:a").resume) == ("running", False)
+        assert (find_run(settings, "sha256:a").state, find_run(settings, "sha256:a").resume) == (
+            "running",
+            False,
+        )
 
 
 def test_other_data_or_another_config_get_the_next_free_name(settings: Settings) -> None:
     make_run("first", settings, "sha256:a", finished=True)
     assert find_run(settings, "sha256:b").run.name == "first-2"
-    other = settings.model_copy(update={"train": settings.train.model_copy(update={"max_steps": 6})})
+    other = settings.model_copy(
+        update={"train": settings.train.model_copy(update={"max_steps": 6})}
+    )
     make_run("first-2", other, "sha256:a", finished=True)
     assert find_run(other, "sha256:a").run.name == "first-2"
     assert find_run(other, "sha256:c").run.name == "first-3"

@@ -27,7 +27,9 @@ def test_nothing_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing runs" in capsys.readouterr().err
 
 
-def test_a_training_is_shown_with_its_step_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_is_shown_with_its_step_and_the_time_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     run = write_run("busy", finished=False)
     progress = json.loads(run.attempts()[0].progress.read_text())
     write_json(run.attempts()[0].progress, {**progress, "time": time.time()})
@@ -38,7 +40,9 @@ def test_a_training_is_shown_with_its_step_and_the_time_left(capsys: pytest.Capt
     assert line.split()[6:8] == ["20", "s"]
 
 
-def test_a_resumed_training_does_not_show_the_step_it_had_before(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_training_does_not_show_the_step_it_had_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     run = write_run("again", finished=False)
     run.record_event("resumed")
     with hold(run.run_lock, who="a trainer"):
@@ -56,7 +60,10 @@ def test_a_training_that_stands_still_is_said_to(capsys: pytest.CaptureFixture[s
 
 
 def test_data_stages_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with hold(Path("data/processed/.lock"), who="process"), hold(Path("outputs/a/eval/.lock"), who="an evaluation"):
+    with (
+        hold(Path("data/processed/.lock"), who="process"),
+        hold(Path("outputs/a/eval/.lock"), who="an evaluation"),
+    ):
         live.status()
     out = capsys.readouterr().out
     assert "data/processed" in out
@@ -108,7 +115,9 @@ def test_a_progress_bar_is_shown_in_its_last_state(capsys: pytest.CaptureFixture
     assert live.last_line(run.launch / "output-001.log") == "done"
 
 
-def test_colours_meant_for_another_terminal_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_colours_meant_for_another_terminal_are_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     run = write_run("a", finished=False)
     log = run.attempts()[0].log
     log.write_bytes(
@@ -135,7 +144,8 @@ def test_steps_that_were_trained_again_count_once_and_torn_lines_are_counted() -
     path = run.attempts()[0].steps
     steps = [(1, 3.0), (2, 2.5), (3, 2.0), (2, 2.4)]  # resumed from the checkpoint of step 1
     path.write_text(
-        "".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in steps) + '{"step": 3, "lo'
+        "".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in steps)
+        + '{"step": 3, "lo'
     )
     (found,) = curves.read(run)
     assert found.of("loss") == [(1, 3.0), (2, 2.4)]

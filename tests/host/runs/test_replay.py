@@ -39,9 +39,18 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     tokenized.mkdir(parents=True)
     for split in ("train", "val"):
         (tokenized / f"{split}.arrow").write_bytes(split.encode() * 100)
-    files = {f"{split}.arrow": {"hash": content_hash(tokenized / f"{split}.arrow")} for split in ("train", "val")}
-    facts = {"values_hash": {"train": "sha256:d"}, "template_hash": hash_bytes(TEMPLATE), "files": files}
-    write_json(tokenized / "stamp.json", {"stage": "tokenize", "source": "", "section": {}, "facts": facts})
+    files = {
+        f"{split}.arrow": {"hash": content_hash(tokenized / f"{split}.arrow")}
+        for split in ("train", "val")
+    }
+    facts = {
+        "values_hash": {"train": "sha256:d"},
+        "template_hash": hash_bytes(TEMPLATE),
+        "files": files,
+    }
+    write_json(
+        tokenized / "stamp.json", {"stage": "tokenize", "source": "", "section": {}, "facts": facts}
+    )
     run = write_run(
         "demo", base_model="./model", weights_hash=fingerprint(Path("model")), template_hash=hash_bytes(TEMPLATE),
         lock_hash=hash_file(CHECKOUT / "images/cpu/requirements.lock"), lora=None, precision="bf16" if cpu_has_bf16() else "fp32",
@@ -84,7 +93,9 @@ def test_nothing_changed(demo: Run) -> None:
         (lambda run: run.config.write_text("a: ["), "outputs/demo/config.yaml"),
     ],
 )
-def test_what_changed_is_refused_by_name(demo: Run, harm: Callable[[Run], object], what: str) -> None:
+def test_what_changed_is_refused_by_name(
+    demo: Run, harm: Callable[[Run], object], what: str
+) -> None:
     harm(demo)
     assert changed(demo) == [what]
     with pytest.raises(RefusedError, match="not what it was") as caught:
@@ -101,7 +112,9 @@ def test_other_rows_are_refused(demo: Run) -> None:
     assert changed(demo) == ["data/tokenized"]
 
 
-def test_a_changed_lock_is_refused(demo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_lock_is_refused(
+    demo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = tmp_path / "images/cpu/requirements.lock"
     lock.parent.mkdir(parents=True)
     shutil.copy(CHECKOUT / "images/cpu/requirements.lock", lock)
@@ -119,7 +132,9 @@ def test_another_kind_of_machine_says_what_cannot_match(demo: Run) -> None:
     (device,) = replay_checks.unmatched(on_gpu, {}, facts, settings)
     assert device.what == "device" and "cuda then, cpu here" in device.how
     other = stamp.model_copy(update={"precision": "fp32" if cpu_has_bf16() else "bf16"})
-    assert [one.what for one in replay_checks.unmatched(other, {}, facts, settings)] == ["precision"]
+    assert [one.what for one in replay_checks.unmatched(other, {}, facts, settings)] == [
+        "precision"
+    ]
     record = {"effective": {"processor": "Cray-1"}}
     (processor,) = replay_checks.unmatched(stamp, record, facts, settings)
     (code,) = replay_checks.unmatched(stamp, {"code_hash": "sha256:older"}, facts, settings)
@@ -143,7 +158,11 @@ def test_losses_and_bytes_are_compared(demo: Run) -> None:
     shutil.rmtree(same.adapter)
     shutil.copytree(demo.adapter, same.adapter)
     compared = replay.compare(demo, same, whole=True)
-    assert (len(compared.points), compared.largest, compared.files) == (20, 0, {"adapter_model.safetensors": True})
+    assert (len(compared.points), compared.largest, compared.files) == (
+        20,
+        0,
+        {"adapter_model.safetensors": True},
+    )
     assert compared.is_same(exact=True)
 
     flip(same.adapter / "adapter_model.safetensors")
@@ -159,7 +178,9 @@ def test_losses_and_bytes_are_compared(demo: Run) -> None:
     assert not near.is_same(exact=True)
     assert near.is_same(exact=False)
     steps.unlink()
-    assert not replay.compare(demo, same, whole=False).is_same(exact=False)  # nothing to compare is not the same
+    assert not replay.compare(demo, same, whole=False).is_same(
+        exact=False
+    )  # nothing to compare is not the same
 
 
 @pytest.mark.long  # three trainings, each with its imports
@@ -183,7 +204,9 @@ def test_a_run_comes_out_the_same_to_the_byte(
         "train.batch_size=2",
         "data.val_share=0.2",
     ]
-    done = run_task("train", "--run", "real", *(word for value in values for word in ("--set", value)))
+    done = run_task(
+        "train", "--run", "real", *(word for value in values for word in ("--set", value))
+    )
     assert done.returncode == 0, done.stderr
 
     done = run_task("replay", "real")

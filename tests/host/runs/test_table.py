@@ -22,7 +22,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_five_hundred_runs_are_listed_and_a_damaged_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_five_hundred_runs_are_listed_and_a_damaged_one_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     first = write_run("run-000", steps=1000)
     write_eval(first)
     for number in range(1, 500):
@@ -40,7 +42,12 @@ def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     write_run("b", finished=False)
     run_table.show(as_json=True)
     a, b = json.loads(capsys.readouterr().out)
-    assert (a["run"], a["state"], a["requested_backend"], a["backend"]) == ("a", "finished", "unsloth", "bnb")
+    assert (a["run"], a["state"], a["requested_backend"], a["backend"]) == (
+        "a",
+        "finished",
+        "unsloth",
+        "bnb",
+    )
     assert a["metrics"]["val"]["rouge_l"]["tuned"] == 40.0
     assert (b["state"], b["steps"], b["metrics"]) == ("cut off", 10, {})
 
@@ -71,14 +78,22 @@ def test_the_menu_takes_several_names_and_one(
     checkout: Path, run_task: RunTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(checkout)
-    for name, rate in (("a", 0.001), ("b", 0.002), ("eval", 0.003)):  # a run may be called like a task
+    for name, rate in (
+        ("a", 0.001),
+        ("b", 0.002),
+        ("eval", 0.003),
+    ):  # a run may be called like a task
         write_run(name, rate=rate)
     done = run_task("runs")
     assert done.returncode == 0, done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines()[2:5]] == [[n, "finished"] for n in ("a", "b", "eval")]
+    assert [line.split()[:2] for line in done.stdout.splitlines()[2:5]] == [
+        [n, "finished"] for n in ("a", "b", "eval")
+    ]
     done = run_task("runs.compare", "a", "b", "eval", "--output", "c.html")
     assert done.returncode == 0, done.stderr
-    assert "0.001" in done.stdout and "0.002" in done.stdout and "train.learning_rate" in done.stdout
+    assert (
+        "0.001" in done.stdout and "0.002" in done.stdout and "train.learning_rate" in done.stdout
+    )
     assert (checkout / "c.html").is_file()
     assert run_task("runs.show", "nobody").returncode == 66
     assert run_task("runs.show").returncode == 2
@@ -102,28 +117,40 @@ def test_a_run_that_is_held_is_left_and_the_others_go(capsys: pytest.CaptureFixt
 
 
 def test_compared_runs_differ_where_they_differ_and_nowhere_else() -> None:
-    views = [require_run(write_run(name, rate=rate).name) for name, rate in (("a", 0.001), ("b", 0.002))]
+    views = [
+        require_run(write_run(name, rate=rate).name) for name, rate in (("a", 0.001), ("b", 0.002))
+    ]
     assert compare.differences(views) == [["train.learning_rate", "0.001", "0.002"]]
     views[1] = require_run(write_run("c", data_hash="sha256:other", versions={"torch": "9"}).name)
     assert compare.differences(views) == [
         ["versions.torch", "2.13.0", "9"],
         ["data_hash", "sha256:d", "sha256:other"],
-    ] or compare.differences(views) == [["data_hash", "sha256:d", "sha256:other"], ["versions.torch", "2.13.0", "9"]]
+    ] or compare.differences(views) == [
+        ["data_hash", "sha256:d", "sha256:other"],
+        ["versions.torch", "2.13.0", "9"],
+    ]
 
 
 def test_styles_that_the_data_has_are_compared_also_where_the_config_says_nothing() -> None:
     for name, prompt in (("a", "Speak like a pirate."), ("b", "Answer in rhyme.")):
         run = write_run(name)
         record = json.loads(run.record.read_text())
-        run.record.write_text(json.dumps({**record, "style": {"prompt": prompt, "mode": "prepend"}}))
+        run.record.write_text(
+            json.dumps({**record, "style": {"prompt": prompt, "mode": "prepend"}})
+        )
     views = [require_run(name) for name in ("a", "b")]
-    assert compare.differences(views) == [["style.prompt", "Speak like a pirate.", "Answer in rhyme."]]
+    assert compare.differences(views) == [
+        ["style.prompt", "Speak like a pirate.", "Answer in rhyme."]
+    ]
 
 
 def test_an_optimizer_is_named_as_in_the_config(capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run("a")
     record = json.loads(run.record.read_text())
-    record["effective"] = {**record.get("effective", {}), "optimizer": "OptimizerNames.ADAMW_TORCH_FUSED"}
+    record["effective"] = {
+        **record.get("effective", {}),
+        "optimizer": "OptimizerNames.ADAMW_TORCH_FUSED",
+    }
     run.record.write_text(json.dumps(record))
     detail.show("a")
     out = capsys.readouterr().out
@@ -151,7 +178,9 @@ def test_the_comparison_fits_a_phone(tmp_path: Path) -> None:
         assert (look.scroll <= look.width, look.wide, look.pictures) == (True, [], 2)
 
 
-def test_removing_a_link_leaves_what_it_points_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_removing_a_link_leaves_what_it_points_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     elsewhere = write_run("real")
     Path("outputs/real").rename(tmp_path / "kept")
     Path("outputs/real").symlink_to(tmp_path / "kept")

@@ -37,7 +37,9 @@ def status(port: int) -> int:
     return link.getresponse().status
 
 
-def test_it_answers_when_start_returns_is_started_once_and_stops(port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_answers_when_start_returns_is_started_once_and_stops(
+    port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     tensorboard.start(port=port)
     try:
         assert status(port) == 200
@@ -70,7 +72,9 @@ def test_a_start_that_fails_shows_the_log_and_leaves_nothing(port: int) -> None:
 
 
 def test_a_process_that_only_has_the_recorded_number_is_left_alone() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
+    ) as other:
         now = processes.identify(other.pid)
         assert now is not None
         process = {"pid": now.pid, "started": now.started - 60}

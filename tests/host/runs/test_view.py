@@ -27,7 +27,12 @@ def test_a_finished_run() -> None:
     write_eval(run, "test")
     view = read_run(run)
     assert (view.state, view.problems) == ("finished", ())
-    assert (view.backend, view.steps, view.loss, view.val_loss) == ("unsloth → bnb", "20", 0.51, 0.61)
+    assert (view.backend, view.steps, view.loss, view.val_loss) == (
+        "unsloth → bnb",
+        "20",
+        0.51,
+        0.61,
+    )
     assert view.seconds == 90
     assert view.metric("rouge_l") == ("val", 12.5, 40.0)
     assert view.size > 1000
@@ -70,10 +75,19 @@ def test_time_is_that_of_all_starts_without_the_pauses_between() -> None:
         (lambda run: run.stamp.unlink(), "backend.json is gone"),
         (lambda run: run.stamp.write_text("{"), "backend.json: not valid JSON"),
         (lambda run: run.stamp.write_text("[" * 100_000), "backend.json: not valid JSON"),
-        (lambda run: run.stamp.write_text(run.stamp.read_text().replace("nf4", "fp4")), "was edited or torn"),
-        (lambda run: write_json(run.stamp, {"schema_version": 0, "backend": "bnb"}), "schema 0, this sftplay knows 1"),
+        (
+            lambda run: run.stamp.write_text(run.stamp.read_text().replace("nf4", "fp4")),
+            "was edited or torn",
+        ),
+        (
+            lambda run: write_json(run.stamp, {"schema_version": 0, "backend": "bnb"}),
+            "schema 0, this sftplay knows 1",
+        ),
         (lambda run: run.record.write_text("17"), "run.json: not what sftplay writes there"),
-        (lambda run: run.events.write_bytes(b"\xff\x00{{{\n[1]\n"), "events.jsonl: 2 lines not readable"),
+        (
+            lambda run: run.events.write_bytes(b"\xff\x00{{{\n[1]\n"),
+            "events.jsonl: 2 lines not readable",
+        ),
         (lambda run: shutil.rmtree(run.adapter), "its weights are gone"),
         (lambda run: (run.adapter / "manifest.json").unlink(), "adapter/manifest.json is gone"),
         (lambda run: shutil.rmtree(run.folder / "attempts"), "attempts/ is gone"),

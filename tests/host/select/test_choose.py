@@ -44,7 +44,9 @@ def settings(**values: object) -> Settings:
         ("fetch", True, "bnb", "auto", "bnb", "cpu", "default model's package"),
     ],
 )
-def test_stack(stage: str, gpu: bool, backend: str, device: str, present: str, stack: str, because: str) -> None:
+def test_stack(
+    stage: str, gpu: bool, backend: str, device: str, present: str, stack: str, because: str
+) -> None:
     decision = choose_stack(
         BY_NAME[stage],
         settings(backend=backend, train={"device": device}),
@@ -61,7 +63,9 @@ def test_a_gpu_that_was_asked_for_and_is_not_here_is_an_error() -> None:
     assert "train.device=cpu" in failure.value.todo
 
 
-NO_ENGINE = AvailableImages(problem=PermissionDeniedError("no access to the container engine's socket"))
+NO_ENGINE = AvailableImages(
+    problem=PermissionDeniedError("no access to the container engine's socket")
+)
 HERE = AvailableImages(states={"cpu": "present", "bnb": "stale", "unsloth": "missing"})
 
 
@@ -72,7 +76,13 @@ HERE = AvailableImages(states={"cpu": "present", "bnb": "stale", "unsloth": "mis
         ("auto", "cpu", HERE, "docker", "the cpu image is here"),
         ("docker", "cpu", HERE, "docker", "asked for"),
         ("auto", "bnb", HERE, "local", "another state of this checkout: inv image.build bnb"),
-        ("auto", "unsloth", HERE, "local", "image is missing: inv image.build unsloth, or inv image.pull unsloth"),
+        (
+            "auto",
+            "unsloth",
+            HERE,
+            "local",
+            "image is missing: inv image.build unsloth, or inv image.pull unsloth",
+        ),
         ("auto", "cpu", NO_ENGINE, "local", "no access"),
     ],
 )
@@ -104,16 +114,26 @@ def test_an_unknown_runner_is_a_wrong_command_line() -> None:
 
 
 def test_a_run_is_evaluated_in_the_backend_that_it_ended_in() -> None:
-    decision = choose_stack(BY_NAME["eval"], settings(backend="unsloth"), machine(gpu=True), frozenset(), "bnb")
+    decision = choose_stack(
+        BY_NAME["eval"], settings(backend="unsloth"), machine(gpu=True), frozenset(), "bnb"
+    )
     assert decision.value == "bnb"
 
 
 def test_data_stages_run_in_whatever_is_present() -> None:
-    assert choose_stack(BY_NAME["process"], settings(), machine(), frozenset({"bnb"})).value == "bnb"
-    assert choose_stack(BY_NAME["process"], settings(), machine(), frozenset({"bnb", "cpu"})).value == "cpu"
+    assert (
+        choose_stack(BY_NAME["process"], settings(), machine(), frozenset({"bnb"})).value == "bnb"
+    )
+    assert (
+        choose_stack(BY_NAME["process"], settings(), machine(), frozenset({"bnb", "cpu"})).value
+        == "cpu"
+    )
 
 
 def test_a_hub_model_is_fetched_in_whatever_is_present() -> None:
     hub = settings(model={"name": "owner/model"})
     assert choose_stack(BY_NAME["fetch"], hub, machine(gpu=True), frozenset({"bnb"})).value == "bnb"
-    assert choose_stack(BY_NAME["fetch"], settings(), machine(gpu=True), frozenset({"bnb"})).value == "cpu"
+    assert (
+        choose_stack(BY_NAME["fetch"], settings(), machine(gpu=True), frozenset({"bnb"})).value
+        == "cpu"
+    )

@@ -20,7 +20,9 @@ from sftplay.host.system.machine import read_machine, require_supported
         (("dxg", "nvidia0"), ("nvidia0",)),
     ],
 )
-def test_gpus_are_told_by_their_device_files(tmp_path: Path, files: tuple[str, ...], found: tuple[str, ...]) -> None:
+def test_gpus_are_told_by_their_device_files(
+    tmp_path: Path, files: tuple[str, ...], found: tuple[str, ...]
+) -> None:
     for name in files:
         (tmp_path / name).touch()
     facts = read_machine(dev=tmp_path)
@@ -46,7 +48,9 @@ def test_a_docker_socket_is_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert read_machine().docker_socket == Path("engine.sock")
 
 
-@pytest.mark.parametrize(("system", "arch"), [("Darwin", "arm64"), ("Linux", "aarch64"), ("Windows", "AMD64")])
+@pytest.mark.parametrize(
+    ("system", "arch"), [("Darwin", "arm64"), ("Linux", "aarch64"), ("Windows", "AMD64")]
+)
 def test_other_machines_get_a_clear_word(system: str, arch: str) -> None:
     other = dataclasses.replace(read_machine(), system=system, arch=arch)
     with pytest.raises(MachineError, match=f"{system} {arch}"):

@@ -7,7 +7,9 @@ from sftplay.host.system import nvidia
 
 
 def nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """A program of that name on the PATH: nvidia-smi itself is the edge that can't be had without a GPU."""
+    """A program of that name on the PATH: nvidia-smi itself is the edge that can't be had without a
+    GPU.
+    """
     program = folder / "nvidia-smi"
     program.write_text("#!/bin/sh\n" + script + "\n")
     program.chmod(0o755)
@@ -22,7 +24,11 @@ def test_a_card_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_driver_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nvidia_smi(tmp_path, monkeypatch, "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
+    nvidia_smi(
+        tmp_path,
+        monkeypatch,
+        "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18",
+    )
     with pytest.raises(MachineError, match="version mismatch"):
         nvidia.query_gpus()
 

@@ -22,7 +22,9 @@ def test_a_process_is_itself_until_it_has_ended() -> None:
     assert first is not None and processes.identify(child.pid) == first and first.is_running()
     child.stdin.close()  # type: ignore[union-attr]
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert processes.identify(child.pid) is None and not first.is_running()  # ended, and not collected yet
+    assert (
+        processes.identify(child.pid) is None and not first.is_running()
+    )  # ended, and not collected yet
     child.wait()
     assert processes.identify(child.pid) is None
 
@@ -30,7 +32,9 @@ def test_a_process_is_itself_until_it_has_ended() -> None:
 def test_two_processes_are_never_the_same() -> None:
     mine = processes.identify(os.getpid())
     assert mine is not None and mine != processes.identify(os.getppid())
-    assert not replace(mine, started=mine.started - 60).is_running()  # an earlier process of the same number
+    assert not replace(
+        mine, started=mine.started - 60
+    ).is_running()  # an earlier process of the same number
     assert replace(mine, started=mine.started + 1).is_running()  # the clock was set
 
 

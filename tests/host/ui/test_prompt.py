@@ -9,9 +9,17 @@ from sftplay.host.ui import prompt
 
 @pytest.mark.parametrize(
     ("typed", "default", "answer"),
-    [("y\n", False, True), ("NO\n", True, False), ("\n", True, True), ("\n", False, False), ("", True, True)],
+    [
+        ("y\n", False, True),
+        ("NO\n", True, False),
+        ("\n", True, True),
+        ("\n", False, False),
+        ("", True, True),
+    ],
 )
-def test_yes_or_no(monkeypatch: pytest.MonkeyPatch, typed: str, default: bool, answer: bool) -> None:
+def test_yes_or_no(
+    monkeypatch: pytest.MonkeyPatch, typed: str, default: bool, answer: bool
+) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
     assert prompt.ask_yes_no("Go on?", default=default) is answer
 

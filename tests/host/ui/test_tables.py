@@ -31,10 +31,15 @@ print_table(
         (65, {"run": 19, "state": 11, "model": 16, "loss": 5, "size": 6}),
         (60, {"run": 19, "state": 11, "model": 19, "loss": 5}),
         (46, {"run": 19, "state": 11, "model": 12}),
-        (20, {"run": 19, "state": 11, "model": 12}),  # no room: the terminal breaks the line, not we the name
+        (
+            20,
+            {"run": 19, "state": 11, "model": 12},
+        ),  # no room: the terminal breaks the line, not we the name
     ],
 )
-def test_cells_are_cut_and_columns_left_out_only_as_far_as_needed(room: int, kept: dict[str, int]) -> None:
+def test_cells_are_cut_and_columns_left_out_only_as_far_as_needed(
+    room: int, kept: dict[str, int]
+) -> None:
     columns, widths = ("run", "state", "model", "loss", "size"), (19, 11, 21, 5, 6)
     assert fit(columns, widths, room, short=("model",), least=("size", "loss")) == kept
 
@@ -48,7 +53,12 @@ def shown(columns: int | None) -> tuple[str, str]:
         return end.stdout, end.stderr
     ours, theirs = pty.openpty()
     end = subprocess.run(
-        command, env={**env, "COLUMNS": str(columns)}, stdout=theirs, stderr=subprocess.PIPE, text=True, check=True
+        command,
+        env={**env, "COLUMNS": str(columns)},
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     os.close(theirs)
     text = os.read(ours, 1 << 16).decode().replace("\r\n", "\n")
@@ -58,7 +68,12 @@ def shown(columns: int | None) -> tuple[str, str]:
 
 def test_a_narrow_terminal_keeps_names_whole_and_says_what_it_leaves_out() -> None:
     text, said = shown(60)
-    assert text.splitlines()[2].split() == ["pirate-speech-run-1", "interrupted", "SmolLM2-135M-Instr…", "1.234"]
+    assert text.splitlines()[2].split() == [
+        "pirate-speech-run-1",
+        "interrupted",
+        "SmolLM2-135M-Instr…",
+        "1.234",
+    ]
     assert max(map(len, text.splitlines())) <= 60
     assert "hidden: terminal too narrow: size" in said
 

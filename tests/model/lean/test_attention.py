@@ -1,4 +1,6 @@
-"""Attention in blocks next to plain softmax attention in double precision, and what it leaves to SDPA."""
+"""Attention in blocks next to plain softmax attention in double precision, and what it leaves to
+SDPA.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from sftplay.model.lean.attention import BLOCK, KEPT, attend
 LENGTHS = (2, BLOCK, BLOCK + 1, 3 * BLOCK + 5, KEPT + 3)
 
 
-def _states(length: int, heads: int, shared: int, batch: int = 2, size: int = 16) -> list[torch.Tensor]:
+def _states(
+    length: int, heads: int, shared: int, batch: int = 2, size: int = 16
+) -> list[torch.Tensor]:
     chance = torch.Generator().manual_seed(length)
     shapes = [(batch, length, count, size) for count in (heads, shared, shared)]
     return [torch.randn(shape, generator=chance).bfloat16().transpose(1, 2) for shape in shapes]
@@ -27,7 +31,9 @@ def _plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> t
     return (scores.masked_fill(hidden, float("-inf")).softmax(-1) @ v).transpose(1, 2)
 
 
-def _with_gradients(function: Any, states: list[torch.Tensor], number: torch.dtype) -> list[torch.Tensor]:
+def _with_gradients(
+    function: Any, states: list[torch.Tensor], number: torch.dtype
+) -> list[torch.Tensor]:
     given = [each.detach().to(number).clone().requires_grad_() for each in states]
     out = function(*given)
     grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).bfloat16().to(number)
@@ -36,16 +42,25 @@ def _with_gradients(function: Any, states: list[torch.Tensor], number: torch.dty
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize(("heads", "shared"), [(6, 2), (3, 3), (4, 1)])
-def test_result_and_gradients_are_those_of_plain_attention(length: int, heads: int, shared: int) -> None:
-    layer, states = SimpleNamespace(num_key_value_groups=heads // shared), _states(length, heads, shared)
-    ours = _with_gradients(lambda *given: attend(layer, *given, None, scaling=0.3)[0], states, torch.bfloat16)
+def test_result_and_gradients_are_those_of_plain_attention(
+    length: int, heads: int, shared: int
+) -> None:
+    layer, states = (
+        SimpleNamespace(num_key_value_groups=heads // shared),
+        _states(length, heads, shared),
+    )
+    ours = _with_gradients(
+        lambda *given: attend(layer, *given, None, scaling=0.3)[0], states, torch.bfloat16
+    )
     wanted = _with_gradients(lambda *given: _plain(*given, 0.3), states, torch.float64)
     for value, right in zip(ours, wanted, strict=True):
         assert value.dtype == torch.bfloat16
         assert float((value.double() - right).norm() / right.norm()) < 0.01
 
 
-def _ran(*, states: list[torch.Tensor] | None = None, mask: torch.Tensor | None = None, **more: Any) -> bool:
+def _ran(
+    *, states: list[torch.Tensor] | None = None, mask: torch.Tensor | None = None, **more: Any
+) -> bool:
     """Whether blocks ran: their derivative is ours."""
     q, k, v = states or _states(9, 4, 2)
     layer = SimpleNamespace(num_key_value_groups=2)

@@ -1,4 +1,6 @@
-"""Training in bf16 learns as fp32 does: what an adapter adds is not rounded away, and its 16-bit copies are never old."""
+"""Training in bf16 learns as fp32 does: what an adapter adds is not rounded away, and its 16-bit
+copies are never old.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ STEPS, RATE = 20, 2e-3
 
 def _rows(length: int, count: int, seed: int) -> list[dict[str, Any]]:
     chance = torch.Generator().manual_seed(seed)
-    ids = [torch.randint(3, 60, (length - place,), generator=chance).tolist() for place in range(count)]
+    ids = [
+        torch.randint(3, 60, (length - place,), generator=chance).tolist() for place in range(count)
+    ]
     return [{"input_ids": each, "labels": [IGNORED] * 5 + each[5:]} for each in ids]
 
 
@@ -36,11 +40,16 @@ def _model(folder: Path, precision: str, *, nf4: bool = False, **lora: Any) -> A
         bnb_4bit_compute_dtype=number,
     )
     base = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=number, quantization_config=quantization if nf4 else None, device_map={"": "cpu"}
+        folder,
+        dtype=number,
+        quantization_config=quantization if nf4 else None,
+        device_map={"": "cpu"},
     ).requires_grad_(False)
     keep_layout(base)
     torch.manual_seed(0)
-    config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM", **lora)
+    config = LoraConfig(
+        r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM", **lora
+    )
     model = get_peft_model(base, config)
     for parameter in model.parameters():
         parameter.data = parameter.data.float() if parameter.requires_grad else parameter.data
@@ -96,7 +105,9 @@ def test_no_pass_computes_with_old_weights(tiny_model: Path, change: str) -> Non
     if change == "a fused step":
         torch.optim.AdamW(trained.values(), lr=0.05, fused=True).step()
     elif change == "weights that are loaded":
-        model.load_state_dict({name: 0.1 * torch.randn_like(p) for name, p in trained.items()}, strict=False)
+        model.load_state_dict(
+            {name: 0.1 * torch.randn_like(p) for name, p in trained.items()}, strict=False
+        )
     else:
         for parameter in trained.values():
             parameter.data.add_(0.1)
@@ -132,7 +143,9 @@ def test_gradients_agree_with_plain_peft_in_fp32(tiny_model: Path, mixed: bool) 
     def gradients(model: Any, number: torch.dtype | None) -> dict[str, torch.Tensor]:
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(len(name)))
+                torch.nn.init.normal_(
+                    parameter, std=0.05, generator=torch.Generator().manual_seed(len(name))
+                )
         with torch.autocast("cpu", dtype=number or torch.bfloat16, enabled=number is not None):
             total, count = target_loss(model, batch)
         (total / count).backward()

@@ -1,4 +1,6 @@
-"""Products of few rows are those of the plain layer, for any number of rows, and only plain layers in fp32 on the CPU change."""
+"""Products of few rows are those of the plain layer, for any number of rows, and only plain layers
+in fp32 on the CPU change.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ pytestmark = pytest.mark.skipif(
 
 @torch.no_grad()
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("shape", [(1,), (FEWEST - 1,), (FEWEST,), (8, 3), (MOST, 1), (MOST + 1, 1), (2, 200), (0, 4)])
+@pytest.mark.parametrize(
+    "shape", [(1,), (FEWEST - 1,), (FEWEST,), (8, 3), (MOST, 1), (MOST + 1, 1), (2, 200), (0, 4)]
+)
 def test_the_products_are_the_plain_layers(shape: tuple[int, ...], bias: bool) -> None:
     chance = torch.Generator().manual_seed(1)
     layer = torch.nn.Linear(24, 40, bias=bias)
@@ -47,4 +51,7 @@ def test_answers_stay_as_they_are(tiny_model: Path) -> None:
 def test_other_layers_are_left_alone(tiny_model: Path) -> None:
     from bitsandbytes.nn import Linear4bit
 
-    assert replace(torch.nn.Sequential(Linear4bit(8, 8), torch.nn.Linear(8, 8, dtype=torch.bfloat16))) == 0
+    assert (
+        replace(torch.nn.Sequential(Linear4bit(8, 8), torch.nn.Linear(8, 8, dtype=torch.bfloat16)))
+        == 0
+    )

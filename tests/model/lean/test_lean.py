@@ -1,4 +1,6 @@
-"""Replaced parts give the loss and the gradients of the parts that they replace, and leave what they don't know alone."""
+"""Replaced parts give the loss and the gradients of the parts that they replace, and leave what
+they don't know alone.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +37,21 @@ def _model(folder: Path, *, nf4: bool = False, **lora: Any) -> Any:
         bnb_4bit_compute_dtype=torch.float32,
     )
     base = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, quantization_config=quantization if nf4 else None, device_map={"": "cpu"}
+        folder,
+        dtype=torch.float32,
+        quantization_config=quantization if nf4 else None,
+        device_map={"": "cpu"},
     ).requires_grad_(False)
     model = get_peft_model(
-        base, LoraConfig(r=4, lora_alpha=12, target_modules="all-linear", task_type="CAUSAL_LM", **lora)
+        base,
+        LoraConfig(r=4, lora_alpha=12, target_modules="all-linear", task_type="CAUSAL_LM", **lora),
     )
     for name, parameter in model.named_parameters():
         parameter.data = parameter.data.float() if parameter.requires_grad else parameter.data
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(len(name)))
+            torch.nn.init.normal_(
+                parameter, std=0.1, generator=torch.Generator().manual_seed(len(name))
+            )
     return model.train()
 
 
@@ -51,23 +59,33 @@ def _measure(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     model.zero_grad()
     total, _ = target_loss(model, Collator(2)(ROWS))
     total.backward()
-    return total.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return total.detach(), {
+        name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+    }
 
 
 @pytest.mark.parametrize("nf4", [False, True])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_loss_and_gradients_are_the_plain_models(tiny_model: Path, nf4: bool, checkpointing: bool) -> None:
+def test_loss_and_gradients_are_the_plain_models(
+    tiny_model: Path, nf4: bool, checkpointing: bool
+) -> None:
     model = _model(tiny_model, nf4=nf4)
     if checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     expected, wanted = _measure(model)
     done = slim(model, "fp32")
-    assert [name.split(" (")[0] for name in done.value] == ["low-rank adapters", "RMS norms", "rotary embeddings"]
+    assert [name.split(" (")[0] for name in done.value] == [
+        "low-rank adapters",
+        "RMS norms",
+        "rotary embeddings",
+    ]
     loss, gradients = _measure(model)
     assert torch.allclose(loss, expected, rtol=1e-5)
     assert gradients.keys() == wanted.keys() and any("lora_A" in name for name in gradients)
     for name, gradient in gradients.items():
-        assert torch.allclose(gradient, wanted[name], rtol=1e-3, atol=1e-4 * float(wanted[name].abs().max())), name
+        assert torch.allclose(
+            gradient, wanted[name], rtol=1e-3, atol=1e-4 * float(wanted[name].abs().max())
+        ), name
 
 
 def test_the_adapter_can_still_be_switched_off(tiny_model: Path) -> None:
@@ -85,7 +103,10 @@ def test_the_adapter_can_still_be_switched_off(tiny_model: Path) -> None:
 
 
 def test_adapters_of_another_kind_keep_their_own_code(tiny_model: Path) -> None:
-    assert not any(name.startswith("low-rank") for name in slim(_model(tiny_model, use_dora=True), "fp32").value)
+    assert not any(
+        name.startswith("low-rank")
+        for name in slim(_model(tiny_model, use_dora=True), "fp32").value
+    )
 
 
 def test_dropout_drops_what_the_plain_layers_drop(tiny_model: Path) -> None:
@@ -101,7 +122,9 @@ def test_dropout_drops_what_the_plain_layers_drop(tiny_model: Path) -> None:
     (expected, wanted), (loss, gradients) = results
     assert torch.allclose(loss, expected, rtol=1e-5)
     for name, gradient in gradients.items():
-        assert torch.allclose(gradient, wanted[name], rtol=1e-3, atol=1e-4 * float(wanted[name].abs().max())), name
+        assert torch.allclose(
+            gradient, wanted[name], rtol=1e-3, atol=1e-4 * float(wanted[name].abs().max())
+        ), name
 
 
 def test_every_weight_trained(tiny_model: Path) -> None:

@@ -15,7 +15,13 @@ from tests.box import Box
 def _table(box: Box, folder: Path, **env: str) -> tuple[int, str, list[dict[str, object]]]:
     (folder / "demo.yaml").write_text("train: {method: lora}\n")
     ran = box.run(
-        "numerics", "--config", "demo.yaml", cwd=folder, SFTPLAY_CACHE=str(folder / "cache"), SFTPLAY_STACK="cpu", **env
+        "numerics",
+        "--config",
+        "demo.yaml",
+        cwd=folder,
+        SFTPLAY_CACHE=str(folder / "cache"),
+        SFTPLAY_STACK="cpu",
+        **env,
     )
     rows = json.loads((folder / "cache/numerics/table-cpu.json").read_text())["rows"]
     return ran.code, ran.out + ran.err, rows
@@ -25,7 +31,9 @@ def test_every_combination_passes_here(tmp_path: Path, box: Box) -> None:
     code, said, rows = _table(box, tmp_path)
     assert code == 0, said
     assert {(row["method"], row["precision"]) for row in rows} == {
-        (method, precision) for method in ("qlora", "lora", "dora", "full") for precision in ("fp32", "bf16")
+        (method, precision)
+        for method in ("qlora", "lora", "dora", "full")
+        for precision in ("fp32", "bf16")
     }
     assert all(row["passed"] for row in rows)
     assert "FAILED" not in said
@@ -34,7 +42,11 @@ def test_every_combination_passes_here(tmp_path: Path, box: Box) -> None:
 def test_the_packed_layout_fails_and_auto_passes_over_it(
     tmp_path: Path, box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the packed kernel exists it has no derivative; where it doesn't, the combination raises. Both are failures."""
+    """Where the packed kernel exists it has no derivative; where it doesn't, the combination
+    raises.
+
+    Both are failures.
+    """
     code, said, rows = _table(box, tmp_path, BOX_BREAK="tests.faults:packed_layout_is_back")
     assert code == 82, said
     failed = {(row["method"], row["precision"]) for row in rows if not row["passed"]}
@@ -45,7 +57,9 @@ def test_the_packed_layout_fails_and_auto_passes_over_it(
     monkeypatch.setenv("SFTPLAY_STACK", "cpu")
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
     chosen = {
-        method: precision.decide_precision(Settings.model_validate({"train": {"method": method}}), "cpu")
+        method: precision.decide_precision(
+            Settings.model_validate({"train": {"method": method}}), "cpu"
+        )
         for method in ("qlora", "lora")
     }
     assert chosen["lora"].value == "bf16"

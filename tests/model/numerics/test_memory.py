@@ -1,4 +1,6 @@
-"""What was proved is remembered for the same machine and code only, and a cache that can't be written costs time alone."""
+"""What was proved is remembered for the same machine and code only, and a cache that can't be
+written costs time alone.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def test_a_damaged_file_is_no_proof(content: str) -> None:
 
 
 def test_a_cache_that_cannot_be_written_is_passed_over(cache: Path) -> None:
-    """As in a container, whose cache is read-only. (Root may write anywhere: a file stands where the folder should be.)"""
+    """As in a container, whose cache is read-only.
+
+    (Root may write anywhere: a file stands where the folder should be.)
+    """
     (cache / "numerics").write_text("")
     memory.remember(_place(), {"proved": True})
     assert memory.recall(_place()) is None

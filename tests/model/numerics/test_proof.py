@@ -18,13 +18,24 @@ from sftplay.model.numerics.proof import prove, sample_rows
 from sftplay.settings import Settings
 from tests.model.random_models import FAMILIES, VOCABULARY, random_model
 
-ROWS = sample_rows([{"input_ids": torch.randint(8, VOCABULARY, (n,), generator=torch.Generator().manual_seed(n)).tolist()} for n in (60, 25)])  # fmt: skip
+ROWS = sample_rows(
+    [
+        {
+            "input_ids": torch.randint(
+                8, VOCABULARY, (n,), generator=torch.Generator().manual_seed(n)
+            ).tolist()
+        }
+        for n in (60, 25)
+    ]
+)
 
 
 def _settings(method: str, **more: Any) -> Settings:
     lora = {"r": 4, "alpha": 8, "dora": method == "dora"}
     train = {"method": "lora" if method == "dora" else method}
-    return Settings.model_validate({"train": train, "lora": lora, "model": {"attention": "eager"}, **more})
+    return Settings.model_validate(
+        {"train": train, "lora": lora, "model": {"attention": "eager"}, **more}
+    )
 
 
 def _model(tmp_path: Path, method: str, precision: str = "fp32", family: str = "Llama") -> Any:
@@ -36,7 +47,13 @@ def _model(tmp_path: Path, method: str, precision: str = "fp32", family: str = "
 
 def _proof(model: Any, precision: str = "fp32", **more: Any) -> Any:
     return prove(
-        model, ROWS, collate=Collator(0), device="cpu", precision=precision, plain_head=has_plain_head(model), **more
+        model,
+        ROWS,
+        collate=Collator(0),
+        device="cpu",
+        precision=precision,
+        plain_head=has_plain_head(model),
+        **more,
     )
 
 
@@ -52,7 +69,9 @@ def test_a_right_model_of_any_family_passes(family: str, precision: str, tmp_pat
 
 @pytest.mark.parametrize("method", ["qlora", "lora", "dora"])
 @pytest.mark.parametrize("has_plain_pass", [True, False])
-def test_every_method_passes_by_either_oracle(method: str, has_plain_pass: bool, tmp_path: Path) -> None:
+def test_every_method_passes_by_either_oracle(
+    method: str, has_plain_pass: bool, tmp_path: Path
+) -> None:
     model = _model(tmp_path, method)
     slim(model, "fp32")
     found = _proof(model, has_plain_pass=has_plain_pass)
@@ -70,7 +89,9 @@ def test_the_layout_without_a_derivative_is_found(
     from sftplay.processor import cpu_has_bf16, processor_name
 
     if not cpu_has_bf16():
-        pytest.skip(f"{processor_name()} has no AVX512-BF16, so bitsandbytes has no packed kernel here")
+        pytest.skip(
+            f"{processor_name()} has no AVX512-BF16, so bitsandbytes has no packed kernel here"
+        )
     monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: True)
     monkeypatch.setattr("sftplay.model.load.keep_layout", lambda model: None)
     random_model("Llama").config.save_pretrained(tmp_path)
@@ -84,16 +105,27 @@ def _packable(folder: Path, precision: str) -> Any:
     import transformers
 
     torch.manual_seed(3)
-    config = transformers.LlamaConfig(vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-                                      num_key_value_heads=2, max_position_embeddings=128)  # fmt: skip
+    config = transformers.LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+    )
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     settings = _settings("qlora")
     return bnb.prepare(bnb.load(settings, folder, "cpu", precision), settings, None)
 
 
 @pytest.mark.parametrize("fault", ["stale", "cut", "scaled"])
-def test_a_wrong_replacement_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replacements of ours that are wrong: a copy of B that nobody refreshes, a graph that is cut, a factor of two."""
+def test_a_wrong_replacement_is_found(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replacements of ours that are wrong: a copy of B that nobody refreshes, a graph that is cut,
+    a factor of two.
+    """
     from sftplay.model.lean import lowrank
 
     model = _model(tmp_path, "lora")
@@ -140,12 +172,21 @@ def test_dropout_does_not_blur_the_comparison(tmp_path: Path) -> None:
 
 def test_judge_names_a_parameter_that_no_gradient_reaches() -> None:
     limits = TOLERANCES["fp32"]
-    found = judge(2.0, 2.0, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.5}, {"a": 0.0, "b": 0.5}, limits)
+    found = judge(
+        2.0, 2.0, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.5}, {"a": 0.0, "b": 0.5}, limits
+    )
     assert any(problem.startswith("b: no gradient reaches it") for problem in found.problems)
 
 
 def test_judge_lets_unused_parameters_be() -> None:
-    found = judge(2.0, 2.0, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.0}, {"a": 1e-6, "b": 0.0}, TOLERANCES["fp32"])
+    found = judge(
+        2.0,
+        2.0,
+        {"a": 1.0, "b": 0.0},
+        {"a": 1.0, "b": 0.0},
+        {"a": 1e-6, "b": 0.0},
+        TOLERANCES["fp32"],
+    )
     assert found.problems == []
     assert found.unreached == ["b"]
 

@@ -43,7 +43,9 @@ def test_a_tiny_alpha_is_refused(tmp_path: Path) -> None:
         _reach(tmp_path, "lora", 2e-4, alpha=1e-8)
 
 
-def test_what_hardly_changes_the_model_is_warned_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_hardly_changes_the_model_is_warned_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _reach(tmp_path, "lora", 1e-8)
     assert "hardly change" in capsys.readouterr().err
 

@@ -1,4 +1,6 @@
-"""A training that can't learn ends before it is stamped, or in its first steps; one that can says what was proved."""
+"""A training that can't learn ends before it is stamped, or in its first steps; one that can says
+what was proved.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,15 @@ def cache(tmp_path: Path) -> Path:
 
 
 def _train(box: Box, project: Path, cache: Path, *words: str, **env: str) -> Ran:
-    return box.run("train", "--config", "demo.yaml", *words, cwd=project, SFTPLAY_CACHE=str(cache), **env)
+    return box.run(
+        "train", "--config", "demo.yaml", *words, cwd=project, SFTPLAY_CACHE=str(cache), **env
+    )
 
 
 def _numerics(project: Path, run: str = "demo") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((project / "outputs" / run / "run.json").read_text())["numerics"]
+    found: dict[str, Any] = json.loads((project / "outputs" / run / "run.json").read_text())[
+        "numerics"
+    ]
     return found
 
 
@@ -49,14 +55,19 @@ def test_the_proof_leaves_no_trace_in_the_weights(project: Path, box: Box, cache
     for run in ("proved", "remembered"):
         ran = _train(box, project, cache, "--run", run)
         assert ran.code == 0, ran.err
-        weights.append((project / "outputs" / run / "adapter/adapter_model.safetensors").read_bytes())
+        weights.append(
+            (project / "outputs" / run / "adapter/adapter_model.safetensors").read_bytes()
+        )
     assert weights[0] == weights[1]
 
 
 @pytest.mark.skipif(
-    not cpu_has_bf16(), reason=f"{processor_name()} has no AVX512-BF16: bitsandbytes has no packed kernel here"
+    not cpu_has_bf16(),
+    reason=f"{processor_name()} has no AVX512-BF16: bitsandbytes has no packed kernel here",
 )
-def test_a_gradient_that_stops_at_layers_ends_the_start(project: Path, box: Box, cache: Path) -> None:
+def test_a_gradient_that_stops_at_layers_ends_the_start(
+    project: Path, box: Box, cache: Path
+) -> None:
     words = ("--set", "train.method=qlora", "--set", "train.precision=bf16")
     ran = _train(box, project, cache, *words, BOX_BREAK="tests.faults:packed_layout_is_back")
     assert ran.code == 82, ran.err
@@ -64,18 +75,31 @@ def test_a_gradient_that_stops_at_layers_ends_the_start(project: Path, box: Box,
     assert "inv check --numerics" in ran.err
     assert not (project / "outputs/demo/backend.json").exists()
     assert not list((project / "outputs/demo").glob("attempts/*/backend.json"))
-    assert _train(box, project, cache, *words).code == 0  # nothing has begun: the same command, without the fault
+    assert (
+        _train(box, project, cache, *words).code == 0
+    )  # nothing has begun: the same command, without the fault
 
 
-def test_an_optimizer_that_moves_nothing_is_found_after_two_steps(project: Path, box: Box, cache: Path) -> None:
+def test_an_optimizer_that_moves_nothing_is_found_after_two_steps(
+    project: Path, box: Box, cache: Path
+) -> None:
     ran = _train(box, project, cache, BOX_BREAK="tests.faults:optimizer_moves_nothing")
     assert ran.code == 82, ran.err
     assert "no trained weight has changed" in ran.err
     assert '"failed"' in (project / "outputs/demo/events.jsonl").read_text()
 
 
-def test_weights_that_training_does_not_see_are_found_after_two_steps(project: Path, box: Box, cache: Path) -> None:
-    ran = _train(box, project, cache, "--set", "lora.dropout=0", BOX_BREAK="tests.faults:stale_adapter_weights")
+def test_weights_that_training_does_not_see_are_found_after_two_steps(
+    project: Path, box: Box, cache: Path
+) -> None:
+    ran = _train(
+        box,
+        project,
+        cache,
+        "--set",
+        "lora.dropout=0",
+        BOX_BREAK="tests.faults:stale_adapter_weights",
+    )
     assert ran.code == 82, ran.err
     assert "after 2 steps" in ran.err
 
@@ -100,7 +124,9 @@ def test_a_training_of_warm_up_alone_is_warned_about(project: Path, box: Box, ca
     assert "nothing was learned: the learning rate was 0" in ran.err
 
 
-def test_an_adapter_of_zeros_is_refused(project: Path, tiny_model: Path, box: Box, cache: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_zeros_is_refused(
+    project: Path, tiny_model: Path, box: Box, cache: Path, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     adapter = write_adapter(tiny_model, tmp_path / "zeros")
@@ -111,7 +137,9 @@ def test_an_adapter_of_zeros_is_refused(project: Path, tiny_model: Path, box: Bo
     assert "all zeros" in ran.err
 
 
-def test_one_target_module_and_a_look_after_every_step_train_rightly(project: Path, box: Box, cache: Path) -> None:
+def test_one_target_module_and_a_look_after_every_step_train_rightly(
+    project: Path, box: Box, cache: Path
+) -> None:
     ran = _train(
         box,
         project,

@@ -58,7 +58,9 @@ def bench(c: Context, what: str, gpu: bool = False, write: bool = False, args: s
     """Measure, compared with other tools (developers)."""
     from sftplay.host.dev import tools
 
-    return tools.bench(what, args=" ".join([*(["--gpu"] if gpu else []), *(["--write"] if write else []), args]))
+    return tools.bench(
+        what, args=" ".join([*(["--gpu"] if gpu else []), *(["--write"] if write else []), args])
+    )
 
 
 @task(
@@ -83,7 +85,9 @@ def parity(
     from sftplay.host.runs import parity as twins
 
     count = whole_number("--steps", steps) or 0
-    return twins.compare_stacks(stacks, steps=count, config=config, overrides=set_ or (), runners=runner)
+    return twins.compare_stacks(
+        stacks, steps=count, config=config, overrides=set_ or (), runners=runner
+    )
 
 
 @task(help={"output": "file to write (default: the screen)"})
@@ -95,7 +99,10 @@ def schema(c: Context, output: str | None = None) -> None:
 
 
 @task(
-    help={"config": "show this config's values (default: every key's default)", "set": "change one value"},
+    help={
+        "config": "show this config's values (default: every key's default)",
+        "set": "change one value",
+    },
     iterable=["set_"],
 )
 def show(c: Context, config: str | None = None, set_: list[str] | None = None) -> None:

@@ -20,7 +20,11 @@ STACKS = "any of cpu, bnb, unsloth (default: all)"
     },
 )
 def image_build(
-    c: Context, name: list[str] | None = None, base: str | None = None, again: bool = False, no_verify: bool = False
+    c: Context,
+    name: list[str] | None = None,
+    base: str | None = None,
+    again: bool = False,
+    no_verify: bool = False,
 ) -> int:
     """Build a stack's image, run it, and give it its tag."""
     from sftplay.host.images import build
@@ -53,14 +57,20 @@ def image_verify(c: Context, name: str) -> int:
         "unpinned": "also an image on another base than the pinned one",
     },
 )
-def image_push(c: Context, name: list[str] | None = None, registry: str | None = None, unpinned: bool = False) -> int:
+def image_push(
+    c: Context, name: list[str] | None = None, registry: str | None = None, unpinned: bool = False
+) -> int:
     """Publish today's verified images; their digests go into images/published.lock."""
     from sftplay.host.images import registry as registries
 
     return registries.push(name or [], registry=registry, unpinned=unpinned)
 
 
-@task(name="pull", words="name", help={"name": "any of cpu, bnb, unsloth (default: all that are published)"})
+@task(
+    name="pull",
+    words="name",
+    help={"name": "any of cpu, bnb, unsloth (default: all that are published)"},
+)
 def image_pull(c: Context, name: list[str] | None = None) -> int:
     """Bring published images by digest, verify them, and give them their tags."""
     from sftplay.host.images import registry as registries
@@ -68,7 +78,10 @@ def image_pull(c: Context, name: list[str] | None = None) -> int:
     return registries.pull(name or [])
 
 
-@task(name="sbom", help={"name": "cpu, bnb or unsloth", "output": "file to write (default: the screen)"})
+@task(
+    name="sbom",
+    help={"name": "cpu, bnb or unsloth", "output": "file to write (default: the screen)"},
+)
 def image_sbom(c: Context, name: str, output: str | None = None) -> None:
     """Write a stack's bill of materials (CycloneDX, JSON), from its lock."""
     from sftplay.host.images import sbom

@@ -29,7 +29,9 @@ def batch(
     """Run many datasets and experiments; run it again to continue."""
     from sftplay.host.batch import command as batches
 
-    return batches.run(file, dry_run=dry_run, stop_on_error=stop_on_error, yes=yes, runner=runner, device=device)
+    return batches.run(
+        file, dry_run=dry_run, stop_on_error=stop_on_error, yes=yes, runner=runner, device=device
+    )
 
 
 @task(
@@ -40,14 +42,21 @@ def batch(
         "output": "the file to write (default: report.html in the folder of the run or batch)",
     },
 )
-def report(c: Context, run: list[str] | None = None, batch: str | None = None, output: str | None = None) -> None:
+def report(
+    c: Context, run: list[str] | None = None, batch: str | None = None, output: str | None = None
+) -> None:
     """Write one HTML file: curves, data, metrics, answers before and after, settings."""
     from sftplay.host.report import command as reports
 
     reports.write(only(run or []), batch=batch, output=output)
 
 
-@task(help={"run": "name of the run", "first": "stop after so many logged losses (else the whole training)"})
+@task(
+    help={
+        "run": "name of the run",
+        "first": "stop after so many logged losses (else the whole training)",
+    }
+)
 def replay(c: Context, run: str, first: str | None = None) -> int:
     """The same training again, from the run folder alone: does it come out the same?"""
     from sftplay.host.runs import replay as replays
@@ -63,7 +72,9 @@ def status(c: Context) -> None:
     live.status()
 
 
-@task(help={"run": "name of the run", "follow": "go on printing until the training ends"}, short=True)
+@task(
+    help={"run": "name of the run", "follow": "go on printing until the training ends"}, short=True
+)
 def logs(c: Context, run: str, follow: bool = False) -> int:
     """A run's log; -f follows it."""
     from sftplay.host.runs import live
@@ -78,7 +89,9 @@ def logs(c: Context, run: str, follow: bool = False) -> int:
         "runner": "auto, docker or local",
     }
 )
-def tensorboard(c: Context, port: str | None = None, run: str | None = None, runner: str = "auto") -> None:
+def tensorboard(
+    c: Context, port: str | None = None, run: str | None = None, runner: str = "auto"
+) -> None:
     """Show the training curves: TensorBoard in the background on 127.0.0.1."""
     from sftplay.host.runs import tensorboard as board
 
@@ -101,7 +114,13 @@ def ps(c: Context) -> None:
     processes.show()
 
 
-@task(words="run", help={"run": "the run to stop (default: the one that runs)", "all": "everything, TensorBoard too"})
+@task(
+    words="run",
+    help={
+        "run": "the run to stop (default: the one that runs)",
+        "all": "everything, TensorBoard too",
+    },
+)
 def stop(c: Context, run: list[str] | None = None, all: bool = False) -> int:
     """Stop a training, with a checkpoint: `inv stop RUN`."""
     from sftplay.host.runs import ps as processes

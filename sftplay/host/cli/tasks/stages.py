@@ -18,13 +18,18 @@ style = stage_task("style", "Put a style prompt into every conversation's system
 render = stage_task("render", "Apply the chat template: pairs of input and target.")
 
 
-tokenize = stage_task("tokenize", "Turn rendered rows into ids and labels (train does it where needed).")
+tokenize = stage_task(
+    "tokenize", "Turn rendered rows into ids and labels (train does it where needed)."
+)
 
 
 data_show = stage_task("show", "Print rows as the model sees them, trained text in colour.")
 
 
-fetch = stage_task("fetch", "Bring the model and hub datasets into the cache (stages that need them do so themselves).")
+fetch = stage_task(
+    "fetch",
+    "Bring the model and hub datasets into the cache (stages that need them do so themselves).",
+)
 
 
 @task(
@@ -47,13 +52,17 @@ def full_pipeline(
     from sftplay.host.launch.request import LaunchRequest
     from sftplay.host.launch.stage import start_pipeline
 
-    return start_pipeline(LaunchRequest(StageCall(BY_NAME["process"], config, None, tuple(set_ or ())), runner), style)
+    return start_pipeline(
+        LaunchRequest(StageCall(BY_NAME["process"], config, None, tuple(set_ or ())), runner), style
+    )
 
 
 train = stage_task("train", "Fine-tune; brings missing or stale data stages up to date first.")
 
 
-train_bnb = stage_task("train", "Fine-tune with BitsAndBytes.", name="train-bnb", overrides=["backend=bnb"])
+train_bnb = stage_task(
+    "train", "Fine-tune with BitsAndBytes.", name="train-bnb", overrides=["backend=bnb"]
+)
 
 
 train_bnb_tb = stage_task(
@@ -82,21 +91,33 @@ train_unsloth_tb = stage_task(
 )
 
 
-evaluate = stage_task("eval", "Loss, perplexity and text metrics on the val split, base against tuned.")
-
-
-eval_test = stage_task("eval", "Evaluate on the test split.", name="eval-test", fixed={"split": "test"})
-
-
-eval_quick = stage_task(
-    "eval", "Evaluate on 200 rows of the val split.", name="eval-quick", fixed={"split": "val", "samples": 200}
+evaluate = stage_task(
+    "eval", "Loss, perplexity and text metrics on the val split, base against tuned."
 )
 
 
-eval_full = stage_task("eval", "Evaluate on val and test, every row.", name="eval-full", fixed={"split": "all"})
+eval_test = stage_task(
+    "eval", "Evaluate on the test split.", name="eval-test", fixed={"split": "test"}
+)
 
 
-infer = stage_task("infer", "Chat with the tuned model; --prompt for one answer, --base for the model before training.")
+eval_quick = stage_task(
+    "eval",
+    "Evaluate on 200 rows of the val split.",
+    name="eval-quick",
+    fixed={"split": "val", "samples": 200},
+)
+
+
+eval_full = stage_task(
+    "eval", "Evaluate on val and test, every row.", name="eval-full", fixed={"split": "all"}
+)
+
+
+infer = stage_task(
+    "infer",
+    "Chat with the tuned model; --prompt for one answer, --base for the model before training.",
+)
 
 
 infer_interactive = stage_task(
@@ -116,4 +137,6 @@ infer_batch = stage_task(
 )
 
 
-merge = stage_task("merge", "Make one model folder out of base and adapter, with a proof that they agree.")
+merge = stage_task(
+    "merge", "Make one model folder out of base and adapter, with a proof that they agree."
+)

@@ -1,4 +1,6 @@
-"""Start here: set-up, the guided first run, a look at the machine and at a training before it starts."""
+"""Start here: set-up, the guided first run, a look at the machine and at a training before it
+starts.
+"""
 
 from __future__ import annotations
 
@@ -80,14 +82,20 @@ def check(
         from sftplay.host.launch.request import LaunchRequest
         from sftplay.host.launch.stage import start
 
-        return start(LaunchRequest(StageCall(BY_NAME["numerics"], config, run, tuple(set_ or ())), runner))
+        return start(
+            LaunchRequest(StageCall(BY_NAME["numerics"], config, run, tuple(set_ or ())), runner)
+        )
     from sftplay.host.estimate.check import check as check_training
 
     return check_training(config=config, run=run, overrides=set_ or (), resume=resume)
 
 
 @task(
-    help={"runs": "outputs/ too: every run with its weights", "envs": "the environments in .envs/", "yes": "do not ask"}
+    help={
+        "runs": "outputs/ too: every run with its weights",
+        "envs": "the environments in .envs/",
+        "yes": "do not ask",
+    }
 )
 def clean(c: Context, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
     """Remove generated data; shows sizes and asks first. Never data/raw."""
