@@ -133,8 +133,8 @@ def _serve() -> None:
     import transformers.integrations.bitsandbytes
     import transformers.models.llama.modeling_llama  # noqa: F401
 
-    import sftplay.model.assemble
-    import sftplay.model.record
+    import sftplay.model.training.assemble
+    import sftplay.model.training.record
     import sftplay.model.train  # noqa: F401
     from sftplay.cli import main
 
