@@ -45,9 +45,9 @@ def run(job: Job) -> None:
         check(target, job.settings)
         return
     rows, counts = read_rows(job.settings, split, samples or job.settings.eval.samples)
+    from sftplay.model.runtime.quiet import quiet_libraries
     from sftplay.model.weights.fuse import fused
     from sftplay.model.weights.load import load_for_inference, open_run
-    from sftplay.model.runtime.quiet import quiet_libraries
     from sftplay.model.weights.same_base import require_same_base
 
     quiet_libraries()
@@ -80,9 +80,9 @@ def _measure(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[Hel
     """Loss over all trained tokens, and an answer to each row."""
     import torch
 
+    from sftplay.model.answers.prompts import plain_text
     from sftplay.model.forward.collate import Collator
     from sftplay.model.forward.loss import mean_target_loss
-    from sftplay.model.answers.prompts import plain_text
 
     settings = job.settings.eval
     try:

@@ -27,12 +27,17 @@ from sftplay.freshness import read_stamp
 from sftplay.locks import hold
 from sftplay.model.backends import load_backend
 from sftplay.model.runtime.device import decide_device, use_one_gpu
+from sftplay.model.runtime.precision import decide_precision
 from sftplay.model.training.ending import explain, finish, nothing_is_left
 from sftplay.model.training.guard import check_attention, choose_checkpoint
-from sftplay.model.unsloth.handing_over import BackendUnusableError, Progress, accepted, handing_over
 from sftplay.model.training.other_rows import refuse_other_rows
 from sftplay.model.training.plan import Plan
-from sftplay.model.runtime.precision import decide_precision
+from sftplay.model.unsloth.handing_over import (
+    BackendUnusableError,
+    Progress,
+    accepted,
+    handing_over,
+)
 from sftplay.model.unsloth.probe import probe
 from sftplay.places import data_folder, find_model
 from sftplay.runs import Attempt, Run, checkpoints_in
@@ -160,9 +165,9 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         _probe(plan)
     model = _load(plan, progress)
 
+    from sftplay.model.numerics.start import Proof
     from sftplay.model.training import record
     from sftplay.model.training.assemble import assemble, check_first_batch
-    from sftplay.model.numerics.start import Proof
     from sftplay.model.training.rehearse import attention_of, fit_batches
 
     plan = replace(plan, lean=_slim(plan, model))

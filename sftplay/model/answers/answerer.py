@@ -14,13 +14,13 @@ from sftplay import console
 from sftplay.data.style import StylePrompt
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
-from sftplay.model.weights.fuse import fused
 from sftplay.model.answers.generate import Sampling
-from sftplay.model.weights.load import RunFacts, load_for_inference, open_run
 from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, plain_text, window_of
-from sftplay.model.runtime.quiet import quiet_libraries
-from sftplay.model.weights.same_base import require_same_base
 from sftplay.model.answers.stream import Stream
+from sftplay.model.runtime.quiet import quiet_libraries
+from sftplay.model.weights.fuse import fused
+from sftplay.model.weights.load import RunFacts, load_for_inference, open_run
+from sftplay.model.weights.same_base import require_same_base
 from sftplay.places import find_model
 from sftplay.runs import Run
 from sftplay.stages import Job

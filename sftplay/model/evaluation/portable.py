@@ -13,11 +13,11 @@ from sftplay import console
 from sftplay.errors import DataError, RefusedError
 from sftplay.files import read_json, write_json
 from sftplay.model.forward.collate import Collator
-from sftplay.model.runtime.device import decide_device
-from sftplay.model.weights.load import attach, load_weights, open_run, pad_id
 from sftplay.model.forward.loss import mean_target_loss
-from sftplay.model.training.plan import stamped_versions
+from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import autocast
+from sftplay.model.training.plan import stamped_versions
+from sftplay.model.weights.load import attach, load_weights, open_run, pad_id
 from sftplay.parity import difference
 from sftplay.places import data_folder, find_model
 from sftplay.runs import Run

@@ -13,10 +13,10 @@ import orjson
 from transformers import PreTrainedTokenizerFast
 
 from sftplay.files import write_bytes, write_json, write_text
+from sftplay.model.answers.prompts import plain_text
 from sftplay.model.evaluation.held_out import HeldOut
 from sftplay.model.evaluation.measured import Measured
 from sftplay.model.evaluation.metrics import METRICS, perplexity, score_row, summarize
-from sftplay.model.answers.prompts import plain_text
 
 SHOWN: Mapping[str, str] = {
     "loss": "loss (nats per token)",

@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sftplay.errors import MachineError
 from sftplay.model.forward import packing
-from sftplay.model.lean import attention as blocks
 from sftplay.model.forward.loss import target_loss
+from sftplay.model.lean import attention as blocks
 
 # Beginnings of operators' names → the name that is stamped.
 KERNELS = (

@@ -18,11 +18,11 @@ from sftplay import console
 from sftplay.errors import GradientError
 from sftplay.model.backends import load_backend
 from sftplay.model.forward.collate import Collator, on_device
-from sftplay.model.runtime.device import decide_device
 from sftplay.model.forward.head import has_plain_head
-from sftplay.model.lean import slim
 from sftplay.model.forward.loss import mean_target_loss, target_loss
+from sftplay.model.lean import slim
 from sftplay.model.numerics.plain import dense_weight
+from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import autocast
 from sftplay.model.unsloth.probe_process import CONFIG, write_tiny_model
 from sftplay.numerics import METHODS, Row, Table, machine_name, shown, write_table

@@ -17,13 +17,13 @@ from sftplay.data.tokenizing.tokenizer import load_tokenizer
 from sftplay.decision import Decision
 from sftplay.errors import DataError, RefusedError
 from sftplay.model.forward.collate import IGNORED, Packer
-from sftplay.model.training.interrupt import Interrupt
 from sftplay.model.lean import needs_autocast
-from sftplay.model.weights.load import pad_id
+from sftplay.model.training.interrupt import Interrupt
 from sftplay.model.training.order import epoch_order
 from sftplay.model.training.plan import Plan
 from sftplay.model.training.telemetry import Telemetry, event_writer
 from sftplay.model.training.trainer import Trainer, make_trainer, trainer_config
+from sftplay.model.weights.load import pad_id
 from sftplay.places import find_model
 
 

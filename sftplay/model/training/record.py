@@ -11,9 +11,9 @@ from sftplay.content import code_hash
 from sftplay.data.pipeline import FOLDERS
 from sftplay.files import read_json
 from sftplay.freshness import STAMP
-from sftplay.model.training.assemble import Assembly
 from sftplay.model.forward.collate import Packer
 from sftplay.model.runtime.memory import peak_memory
+from sftplay.model.training.assemble import Assembly
 from sftplay.model.training.plan import Plan
 from sftplay.places import data_folder
 from sftplay.processor import processor_name

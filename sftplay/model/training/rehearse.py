@@ -22,8 +22,8 @@ from sftplay.model.forward.collate import IGNORED, collate_for, on_device
 from sftplay.model.forward.head import has_plain_head
 from sftplay.model.forward.loss import target_loss
 from sftplay.model.forward.packing import keep_rows_apart
-from sftplay.model.training.plan import Batch, Plan
 from sftplay.model.runtime.precision import autocast
+from sftplay.model.training.plan import Batch, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,8 +19,8 @@ from sftplay import console
 from sftplay.data.progress import progress
 from sftplay.errors import SftplayError
 from sftplay.files import append_line, write_json
-from sftplay.model.training.interrupt import Interrupt
 from sftplay.model.runtime.memory import memory_in_use
+from sftplay.model.training.interrupt import Interrupt
 
 
 def event_writer(folder: Path) -> Any:

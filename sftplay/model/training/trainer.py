@@ -13,10 +13,10 @@ from transformers.trainer_callback import ExportableState, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from sftplay.errors import NonFiniteError
-from sftplay.model.training import checkpoints
 from sftplay.model.forward.collate import collate_for
 from sftplay.model.forward.head import has_plain_head
 from sftplay.model.forward.loss import mean_target_loss, target_loss
+from sftplay.model.training import checkpoints
 from sftplay.model.training.order import EpochSampler
 from sftplay.model.training.plan import Batch
 from sftplay.settings import Settings

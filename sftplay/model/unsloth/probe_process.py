@@ -47,8 +47,8 @@ def _one_pass(precision: str) -> str:
     import torch
 
     from sftplay.model.forward.attention import kernel_of
-    from sftplay.model.runtime.device import decide_device
     from sftplay.model.forward.loss import target_loss
+    from sftplay.model.runtime.device import decide_device
     from sftplay.model.runtime.precision import autocast
 
     settings = Settings.model_validate(

@@ -16,8 +16,8 @@ from sftplay.data.tokenizing.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.files import explain_os_error, read_json, refuse_pipe
-from sftplay.model.runtime.device import decide_device
 from sftplay.model.lean import few_rows
+from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision, torch_dtype
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.places import find_model

@@ -116,7 +116,9 @@ def test_memory_for_keys_and_values_bounds_the_rows(
 
     wanted = _all(llama, prompts, 13, Sampling(16))
     monkeypatch.setattr(Batch, "_forward", spy)
-    monkeypatch.setattr("sftplay.model.answers.generate.for_answers", lambda device: rows * 26 * 256)
+    monkeypatch.setattr(
+        "sftplay.model.answers.generate.for_answers", lambda device: rows * 26 * 256
+    )
     assert _all(llama, prompts, 13, Sampling(16)) == wanted
     assert max(seen) == min(rows, 13)
 

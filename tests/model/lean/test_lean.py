@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from sftplay.model.forward.collate import IGNORED, Collator
-from sftplay.model.lean import slim
 from sftplay.model.forward.loss import target_loss
+from sftplay.model.lean import slim
 
 CHANCE = torch.Generator().manual_seed(3)
 

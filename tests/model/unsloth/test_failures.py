@@ -141,7 +141,12 @@ def test_a_traceback_that_ends_in_our_own_code_is_our_bug() -> None:
         )
         is None
     )
-    ours = ("sftplay.model.train", "unsloth.trainer", "sftplay.model.forward.loss", "torch.nn.functional")
+    ours = (
+        "sftplay.model.train",
+        "unsloth.trainer",
+        "sftplay.model.forward.loss",
+        "torch.nn.functional",
+    )
     assert (
         classify(failure("builtins.ValueError", "Expected input batch_size to match target", ours))
         is None
@@ -165,7 +170,9 @@ def test_a_traceback_that_ends_in_our_own_code_is_our_bug() -> None:
     assert (
         classify(
             failure(
-                "builtins.ValueError", "x", ("sftplay.model.forward.loss", "torch._inductor.compile_fx")
+                "builtins.ValueError",
+                "x",
+                ("sftplay.model.forward.loss", "torch._inductor.compile_fx"),
             )
         )
         == "unknown"

@@ -15,7 +15,12 @@ import pytest
 from sftplay.cli import parse_job
 from sftplay.errors import ConfigError, MachineError, ProtocolError
 from sftplay.handover import HandOver, read_untrusted, write
-from sftplay.model.unsloth.handing_over import BackendUnusableError, _what_follows, accepted, handing_over
+from sftplay.model.unsloth.handing_over import (
+    BackendUnusableError,
+    _what_follows,
+    accepted,
+    handing_over,
+)
 from sftplay.model.unsloth.probe import Verdict
 from sftplay.runs import Run
 from sftplay.settings import Settings
