@@ -76,7 +76,7 @@ def task(
 
 
 def _enter_project(*, developer: bool) -> None:
-    if developer and not (CHECKOUT / "tests").is_dir():
+    if developer and not (CHECKOUT / "pyproject.toml").is_file():
         raise MachineError(
             "this task is for sftplay's developers; an installed sftplay has no tests or sources",
             todo="run it in a checkout",
