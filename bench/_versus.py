@@ -90,7 +90,7 @@ def ratios(turns: Turns, ours: str, theirs: str, of: Callable[[Taken], float]) -
 
 
 def seconds(taken: Taken) -> float:
-    """What is compared most of the time."""
+    """Time that is compared most often."""
     return taken.seconds
 
 

@@ -179,8 +179,8 @@ def _describe(problem: Any, marks: Marks, said: Said) -> str:
 
 
 def _origin(loc: tuple[str, ...], marks: Marks, said: Said) -> str | None:
-    """What on the command line put the value there: the key itself, one above it, or one below a
-    section that the file lacks.
+    """Return the words of the command line that put the value there: for the key itself, one above
+    it, or one below a section that the file does not have.
     """
     above = [said[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in said]
     below = (

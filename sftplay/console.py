@@ -24,15 +24,15 @@ LOG_VARIABLE = (
 
 
 def use_colour() -> bool:
-    """Whether lines are coloured: a terminal (also one that a launcher copies to), no NO_COLOR, and
-    not a dumb one.
+    """Decide if lines are colored: on a terminal (also one that a launcher copies to) that is not
+    dumb, without NO_COLOR.
     """
     terminal = sys.stderr.isatty() or bool(os.environ.get("SFTPLAY_TERMINAL"))
     return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def info(text: str) -> None:
-    """What happens now."""
+    """Print progress."""
     _say("info", text)
 
 
@@ -60,7 +60,7 @@ def failure(problem: SftplayError | StoppedError) -> None:
 
 
 def result(text: str, end: str = "\n") -> None:
-    """What was asked for, on stdout at once.
+    """Print a result on stdout at once.
 
     A reader that is gone raises OSError: there is nobody left to work for.
     """

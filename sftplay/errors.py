@@ -54,7 +54,7 @@ class MachineError(SftplayError):
 
 
 class ProtocolError(SftplayError):
-    """What one side of the launcher/stage border wrote, the other can't accept."""
+    """One side of the launcher/stage border can't accept what the other side wrote."""
 
     code = 70
 

@@ -38,7 +38,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a data stage did, as written into its output folder.
+    """Record of a data stage in its output folder: its inputs and settings.
 
     Attributes:
         source: hash of everything the stage read.
@@ -81,7 +81,7 @@ def read_stamp(folder: Path) -> Stamp | None:
 def why_stale(
     stamp: Stamp | None, stage: str, source: str, section: Mapping[str, Any]
 ) -> str | None:
-    """Why a stage has to run again; None where its output is current. Pure."""
+    """Return the reason why a stage has to run again; None if its output is current. Pure."""
     if stamp is None:
         return "not made yet"
     if stamp.format != FORMATS[stage]:
@@ -195,5 +195,5 @@ def _key(override: str) -> str:
 
 
 def _overlap(key: str, name: str) -> bool:
-    """Whether one of two key paths holds the other."""
+    """True if one of two key paths contains the other."""
     return key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.")

@@ -1,5 +1,5 @@
-"""What `inv check --numerics` found on this machine: which method and precision train rightly in
-which stack.
+"""Results of `inv check --numerics` on this machine: methods and precisions that train correctly in
+each stack.
 
 Written by the stage `numerics` into the cache; read by `doctor` on the host and where a precision
 is chosen.

@@ -1,5 +1,5 @@
-"""Do two trainings do the same thing? Step by step: trained tokens exactly, loss and gradient norm
-within a limit.
+"""Comparison of two trainings, step by step: trained tokens exactly, loss and gradient norm within
+a limit.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def history(run: Run) -> list[Step]:
 def compare(
     one: Sequence[Step], other: Sequence[Step], limits: Mapping[str, float] = LIMITS
 ) -> list[str]:
-    """What differs by more than the limits, as sentences. Empty: the two do the same. Pure."""
+    """List differences beyond the limits, as sentences. Empty: the two runs agree. Pure."""
     if not one or [step.step for step in one] != [step.step for step in other]:
         return [f"other steps: {[step.step for step in one]} and {[step.step for step in other]}"]
     found = []

@@ -43,7 +43,7 @@ class Attempt:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it got as far as its stamp.
+        """True if it got as far as its stamp.
 
         Killed while it loads, or handed over at once, it leaves nothing to go on from.
         """
@@ -100,8 +100,8 @@ class Run:
 
     @property
     def data_record(self) -> Path:
-        """What the data stages had reported when the training began: the data may be made anew
-        later.
+        """Read the data stages' reports of the time when the training began: the data may be made
+        again later.
         """
         return self.folder / "data.json"
 
@@ -190,7 +190,7 @@ class Run:
                 )
 
     def has_begun(self) -> bool:
-        """Whether something was trained here, or is being trained."""
+        """True if something was trained here, or is being trained."""
         return (
             os.path.lexists(self.stamp)
             or any(one.has_begun for one in self.attempts())
@@ -241,8 +241,8 @@ class Run:
         return folder
 
     def _how_to_mend(self) -> str:
-        """What to do about published weights that were changed: the checkpoints may still hold
-        them.
+        """Explain what to do about published weights that were changed: the checkpoints may still
+        hold them.
         """
         begun = [attempt for attempt in self.attempts() if attempt.has_begun]
         if begun and newest_whole_checkpoint(begun[-1].checkpoints)[0] is not None:

@@ -86,7 +86,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage's `run` gets.
+    """Argument of a stage's `run`.
 
     Attributes:
         settings: the resolved config.

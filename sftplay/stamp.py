@@ -24,7 +24,7 @@ Verdict = Literal["same", "may change", "warn", "refuse"]
 
 
 class Fallback(BaseModel):
-    """Why a run that asked for one backend ended up in another."""
+    """Reason why a run that asked for one backend ended up in another."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -173,8 +173,8 @@ def read_stamp(path: Path) -> Stamp:
 
 
 def surroundings() -> dict[str, str | None]:
-    """What the launcher says about the place: stack, image, environment, lock (it knows; the stage
-    can't).
+    """Return the launcher's facts about the place: stack, image, environment, lock (the stage can't
+    know them).
     """
     return {
         "stack": os.environ.get("SFTPLAY_STACK", "unknown"),

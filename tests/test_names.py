@@ -1,8 +1,9 @@
-"""One name means one thing: no two public classes of one name."""
+"""One name means one thing, and docstrings begin with a verb or a noun phrase."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -32,3 +33,15 @@ def test_no_two_public_classes_of_one_name(folder: str) -> None:
         if len(everywhere[name]) > 1
     }
     assert not twice
+
+
+def test_no_docstring_begins_with_a_question() -> None:
+    question = re.compile(r"(What|Whether|Who|Which|Where|How|Why|When|Is|Are|Does|Can)\b")
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [
+        f"{path.relative_to(ROOT)}: {text}"
+        for path in sorted(ROOT.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, documented) and question.match(text := ast.get_docstring(node) or "")
+    ]
+    assert not found

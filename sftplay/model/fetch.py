@@ -36,8 +36,8 @@ IGNORED = [pattern for name in (*_DESCRIPTIONS, ".*") for pattern in (name, f"*/
 
 @dataclass(frozen=True)
 class _Repository:
-    """What is asked of the hub, and how messages speak of it: `kind` is `model` or `dataset`, `key`
-    the config's key.
+    """A repository of the hub, and its name in messages: `kind` is `model` or `dataset`, `key` the
+    config's key.
     """
 
     kind: str

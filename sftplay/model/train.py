@@ -146,7 +146,7 @@ def _attempt(job: Job, target: Run, source: Attempt | None, *, resume: bool) -> 
 
 
 def _steps_done(attempt: Attempt) -> int:
-    """What a hand-over of a resumed attempt would throw away."""
+    """Count the steps that a hand-over of a resumed attempt would lose."""
     steps = checkpoints_in(attempt.checkpoints)
     return steps[-1][0] if steps else 0
 

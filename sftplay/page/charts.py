@@ -79,7 +79,7 @@ def histogram(
     marks: Sequence[tuple[float, str]] = (),
     note: str = "",
 ) -> Markup:
-    """How often values fall between borders.
+    """Draw the counts of values between borders.
 
     Args:
         counted: (from, to, how many), as `scales.bins` makes it.

@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and what it said."""
+    """Exit code and output of a command."""
 
     code: int
     said: str

@@ -113,7 +113,7 @@ def edit_config(project: Project, text: str) -> None:
 
 
 def facts(project: Project, kind: str) -> dict[str, Any]:
-    """What the stamp in a data folder says."""
+    """Read the stamp in a data folder."""
     found: dict[str, Any] = json.loads(
         (project.folder / "data" / kind / "stamp.json").read_bytes()
     )["facts"]

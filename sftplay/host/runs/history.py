@@ -1,4 +1,4 @@
-"""Which run a repeated start means: one that goes on, one that has ended on the same data, or the
+"""Run meant by a repeated start: one that continues, one that has ended on the same data, or the
 next free name.
 """
 

@@ -1,4 +1,4 @@
-"""Which runner, which stack, which device: pure functions, each answer with its reason."""
+"""Runner, stack and device: pure functions, each answer with its reason."""
 
 from __future__ import annotations
 

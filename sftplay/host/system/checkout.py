@@ -1,4 +1,4 @@
-"""Where sftplay's own files lie, and the project that it works on.
+"""Places of sftplay's own files, and of the project that it works on.
 
 Three cases. In a checkout both are the checkout. Installed from a wheel, the files that lie beside
 the package in a checkout (locks, Dockerfile, configs) are package data; they and the package are

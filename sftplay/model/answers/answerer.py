@@ -1,6 +1,4 @@
-"""Who answers in chat and batch inference: a loaded model, the run's template, and how tokens are
-chosen.
-"""
+"""Answers in chat and batch inference: a loaded model, the run's template, and the sampling."""
 
 from __future__ import annotations
 

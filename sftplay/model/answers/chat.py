@@ -117,7 +117,7 @@ def chat(job: Job) -> None:
 
 
 def _read_line() -> str | None:
-    """What the person types; None at the end of input."""
+    """Read a line from the user; None at the end of input."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - input() edits its line with it
     try:

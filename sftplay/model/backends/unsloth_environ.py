@@ -1,4 +1,4 @@
-"""What the Unsloth stack has to find in its environment before its first import.
+"""Environment variables that the Unsloth stack requires before its first import.
 
 Sets variables and imports nothing.
 """

@@ -1,4 +1,4 @@
-"""What an evaluation measures of one model."""
+"""Measurements of one model in an evaluation."""
 
 from __future__ import annotations
 

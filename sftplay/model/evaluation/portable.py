@@ -1,4 +1,4 @@
-"""Is an adapter what any PEFT can load? Loaded by plain PEFT, it has to give the loss that its
+"""Check that any PEFT can load an adapter: loaded by plain PEFT, it has to give the loss that its
 training saw.
 """
 

@@ -1,5 +1,5 @@
-"""What an evaluation leaves behind: metrics.json, samples.jsonl, report.md, and a small table for
-the screen.
+"""Output of an evaluation: metrics.json, samples.jsonl, report.md, and a small table for the
+screen.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which attention kernel runs: looked at during one forward pass, never taken from a setting."""
+"""The attention kernel that runs: seen during one forward pass, never taken from a setting."""
 
 from __future__ import annotations
 

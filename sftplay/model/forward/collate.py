@@ -69,7 +69,7 @@ class Packer:
 
 
 def collate_for(settings: Settings, pad_id: int) -> Collate:
-    """How the rows of a pass are put together: padded, or end to end."""
+    """Return the function that puts the rows of a pass together: padded, or end to end."""
     return Packer() if settings.train.packing else Collator(pad_id)
 
 

@@ -45,7 +45,7 @@ def target_loss(
 
 
 def _sight(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    """What tells the model which positions see each other."""
+    """Return the arguments that tell the model which positions see each other."""
     if "row_lengths" in inputs:
         return within_rows(model, inputs)
     return {"attention_mask": _mask(model, inputs)}

@@ -47,7 +47,7 @@ def slim(model: Any, precision: str) -> Decision[list[str]]:
 
 
 def needs_autocast(model: Any) -> bool:
-    """Whether a pass in 16 bits needs autocast: not where all that computes on a CPU does so in
+    """True if a pass in 16 bits needs autocast: not if everything that computes on a CPU does so in
     bf16 by itself.
     """
     from peft.tuners.lora import LoraLayer

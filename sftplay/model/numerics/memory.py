@@ -1,5 +1,5 @@
-"""What was proved on this machine is remembered in the cache: one file for each combination that a
-kernel depends on.
+"""Proofs on this machine, kept in the cache: one file for each combination that a kernel depends
+on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a stage computes: decided with a reason, and asserted.
+"""Device of a stage: decided with a reason, and asserted.
 
 A run never trains on the CPU by accident.
 """

@@ -87,7 +87,7 @@ def save_weights(model: Any, folder: Path) -> None:
 
 
 def lacks(checkpoint: Path) -> str | None:
-    """What a resume needs and a checkpoint does not hold, though its manifest fits; None where
+    """Return what a resume needs and a checkpoint does not hold, though its manifest fits; None if
     nothing is missing.
     """
     listed = read_json(checkpoint / MANIFEST)["files"]

@@ -62,8 +62,8 @@ def _target(plan: Plan) -> Path:
 
 
 def nothing_is_left(plan: Plan, assembly: Assembly, checkpoint: Path, step: int) -> bool:
-    """Whether a run that is resumed is finished, with whole weights. Damaged ones are published
-    anew.
+    """True if a run that is resumed is finished, with whole weights. Damaged ones are published
+    again.
 
     Args:
         checkpoint: the newest whole one, of `step`.
@@ -133,8 +133,8 @@ def _finished_at(run: Run) -> int | None:
 
 
 def explain(error: BaseException, checkpoint: Path | None) -> BaseException:
-    """What a person can do about a failure of the loop; the error itself where nothing is known
-    about it.
+    """Return an error that tells what to do about a failure of the loop; the failure itself if
+    nothing is known about it.
     """
     import torch
 

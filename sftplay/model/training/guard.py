@@ -53,7 +53,7 @@ def choose_checkpoint(plan: Plan) -> Path | None:
 
 
 def _put_back(refused: Sequence[str], plan: Plan, *, strict: bool) -> str:
-    """How to come back to the training that it was."""
+    """Explain how to return to the original training."""
     if strict and all(VERDICTS[field.partition(".")[0]] == "warn" for field in refused):
         return "leave --strict out: it goes on then, with a warning"
     if "data_hash" in refused or "template_hash" in refused:

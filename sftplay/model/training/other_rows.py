@@ -22,9 +22,7 @@ _TRAIN = process.ROW_FILES[0]
 
 @dataclass(frozen=True)
 class OtherRows:
-    """What the processed training rows are made of now and were then, and how to come back to
-    those.
-    """
+    """Origin of the processed training rows now and then, and how to return to those."""
 
     folder: Path
     now: str

@@ -1,4 +1,4 @@
-"""What a training start has decided before it loads anything, in one place."""
+"""Decisions of a training start before anything is loaded, in one place."""
 
 from __future__ import annotations
 

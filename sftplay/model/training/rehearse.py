@@ -145,7 +145,7 @@ def _by_free_memory(plan: Plan, model: Any, longest: dict[str, Any]) -> tuple[in
 
 
 def _fits(work: Callable[[], None]) -> bool:
-    """Whether `work` runs without running out of GPU memory."""
+    """True if `work` runs without running out of GPU memory."""
     try:
         work()
         return True

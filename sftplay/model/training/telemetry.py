@@ -1,5 +1,5 @@
-"""What a running training tells: the progress bar, progress.json for other terminals, steps.jsonl,
-train.log, and stops by signal.
+"""Telemetry of a running training: the progress bar, progress.json for other terminals,
+steps.jsonl, train.log, and stops by signal.
 """
 
 from __future__ import annotations

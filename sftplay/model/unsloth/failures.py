@@ -1,5 +1,5 @@
-"""Is a failure the backend's own? A table: exception type, text and traceback decide the class of a
-hand-over, or that there is none.
+"""Failures of the backend itself, as a table: exception type, text and traceback decide the class
+of a hand-over, or that there is none.
 
 The texts are those of the pinned Unsloth (2026.10) and of what it stands on;
 tests/model/unsloth/test_failures.py holds one for each row.

@@ -33,7 +33,7 @@ class BackendUnusableError(Exception):
 
 @dataclass
 class Progress:
-    """How far the attempt is; the training moves it on.
+    """Phase that the attempt has reached; the training moves it on.
 
     Attributes:
         step: optimizer steps that a hand-over would throw away.

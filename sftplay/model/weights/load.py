@@ -28,7 +28,7 @@ from sftplay.stamp import read_stamp
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What eval, infer and merge need to know of a trained run, verified.
+    """Facts about a trained run that eval, infer and merge need, verified.
 
     Attributes:
         tuned: folder of the adapter, or of the tuned weights of a `full` run.

@@ -19,7 +19,7 @@ from sftplay.host.containers.errors import engine_gone, explain_engine_error, is
 
 
 def answer(status: int, text: str) -> docker.errors.APIError:
-    """What the SDK raises for an answer of the engine."""
+    """Build the exception that the SDK raises for an answer of the engine."""
     response = requests.Response()
     response.status_code = status
     kind = (

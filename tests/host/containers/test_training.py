@@ -280,7 +280,7 @@ def test_inv_ps_and_stop_find_what_nobody_watches(engine: Engine, project: Proje
 
 
 def task(project: Project, call: str) -> str:
-    """What a task of `sftplay.host.runs.ps` prints."""
+    """Run a task of `sftplay.host.runs.ps`; return its output."""
     end = subprocess.run(
         [sys.executable, "-c", f"from sftplay.host.runs import ps; ps.{call}"],
         cwd=project.folder,

@@ -1,5 +1,5 @@
-"""What follows a training's end: every kind of end, with and without a request to be handed over,
-as a table.
+"""Decisions after a training's end: every kind of end, with and without a request to hand over, as
+a table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def move(
     unsloth: bool = True,
     **more: Any,
 ) -> str:
-    """What `decide` says after a start that ended with `code`, in a word or two."""
+    """Return the answer of `decide` after a start that ended with `code`, in a word or two."""
     start = Start(
         1,
         "n",

@@ -1,4 +1,4 @@
-"""What is fetched before a stage starts."""
+"""Fetches before a stage starts."""
 
 from __future__ import annotations
 

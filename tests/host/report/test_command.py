@@ -24,7 +24,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Words(HTMLParser):
-    """What a reader sees."""
+    """Text that a reader sees."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
-"""What was proved is remembered for the same machine and code only, and a cache that can't be
-written costs time alone.
+"""A proof is kept for the same machine and code only, and a cache that can't be written costs time
+alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many rows a pass holds: the search is pure; what really fits is asked of a GPU in tests/gpu."""
+"""Rows that a pass holds: the search is pure; tests/gpu asks a GPU what really fits."""
 
 from __future__ import annotations
 
