@@ -37,7 +37,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Stamp:
+class DataStamp:
     """Record of a data stage in its output folder: its inputs and settings.
 
     Attributes:
@@ -69,17 +69,17 @@ class Stamp:
         write_json(folder / STAMP, {**value, "hash": hash_json(value)})
 
 
-def read_stamp(folder: Path) -> Stamp | None:
+def read_stamp(folder: Path) -> DataStamp | None:
     """The stamp in `folder`; None where there is none. A damaged one raises StorageError (74)."""
     if not (folder / STAMP).is_file():
         return None
     value = read_json(folder / STAMP)
     value.pop("hash", None)
-    return Stamp(**{**value, "overrides": tuple(value.get("overrides", ()))})
+    return DataStamp(**{**value, "overrides": tuple(value.get("overrides", ()))})
 
 
 def why_stale(
-    stamp: Stamp | None, stage: str, source: str, section: Mapping[str, Any]
+    stamp: DataStamp | None, stage: str, source: str, section: Mapping[str, Any]
 ) -> str | None:
     """Return the reason why a stage has to run again; None if its output is current. Pure."""
     if stamp is None:
@@ -161,7 +161,7 @@ def relevant(overrides: Iterable[str], section: Iterable[str]) -> tuple[str, ...
     return tuple(kept.values())
 
 
-def refreshed(job: Job, stage: str, stamp: Stamp | None) -> Job:
+def refreshed(job: Job, stage: str, stamp: DataStamp | None) -> Job:
     """The job that brings `stage` up to date: what it was last started with, on top of today's
     config.
 

@@ -30,7 +30,7 @@ from sftplay.data.report_page import write_page
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
 from sftplay.files import write_json, write_text
-from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, section_of, why_stale
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.settings import Settings
 from sftplay.stages import Job
@@ -107,7 +107,7 @@ def run(job: Job) -> None:
         write_text(tmp / TEMPLATE_FILE, template.source)
         write_json(tmp / REPORT, report_of(counts))
         files = marks(tmp, (*FILES, TEMPLATE_FILE))
-        Stamp(
+        DataStamp(
             stage="render",
             source=read,
             section=section,

@@ -15,7 +15,7 @@ from sftplay import console
 from sftplay.data.near_duplicates.search import LIKE
 from sftplay.errors import PermissionDeniedError, SftplayError
 from sftplay.files import read_json, write_text
-from sftplay.freshness import Stamp, read_stamp
+from sftplay.freshness import DataStamp, read_stamp
 from sftplay.page import charts, html
 from sftplay.page.html import Kind, Markup
 from sftplay.places import DATA_FOLDERS, SPLITS, data_folder
@@ -74,7 +74,7 @@ def _stamp(folder: Path) -> Any:
         return None
 
 
-def _is_older(stamps: Mapping[str, Stamp], kind: str) -> bool:
+def _is_older(stamps: Mapping[str, DataStamp], kind: str) -> bool:
     """Tell whether the output was made of other rows than those that are there now."""
     if kind == "tokenized":
         return bool(stamps["tokenized"].facts.get("rendered") != stamps["rendered"].output)

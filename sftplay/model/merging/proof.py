@@ -28,7 +28,7 @@ _EFFECT = 1e-6  # a merged model that is not further than this from its base has
 
 
 @dataclass(frozen=True)
-class Difference:
+class LogitDifference:
     """Two models on the same positions.
 
     Attributes:
@@ -60,7 +60,7 @@ def logits_of(model: Any, prompts: Sequence[Sequence[int]]) -> list[torch.Tensor
     return found
 
 
-def differ(reference: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> Difference:
+def differ(reference: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> LogitDifference:
     """Compare two models' logits.
 
     Raises:
@@ -80,10 +80,10 @@ def differ(reference: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> 
         positions += len(first)
         agreed += int(((first == second) | tied).sum())
         ties += int(tied.sum())
-    return Difference(positions, largest, agreed / positions, ties)
+    return LogitDifference(positions, largest, agreed / positions, ties)
 
 
-def judge(arithmetic: Difference | None, effect: Difference) -> None:
+def judge(arithmetic: LogitDifference | None, effect: LogitDifference) -> None:
     """Refuse a merge that is not what it claims to be.
 
     Args:

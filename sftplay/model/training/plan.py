@@ -29,7 +29,7 @@ OPTIMIZATION = (
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchSize:
     """Rows of one forward pass, passes of one optimizer step, and rows of one pass of an
     evaluation.
     """
@@ -67,7 +67,7 @@ class Plan:
     fallback: Fallback | None = None
     lean: Decision[list[str]] | None = None
     attention: str | None = None
-    batch: Decision[Batch] | None = None
+    batch: Decision[BatchSize] | None = None
 
     @property
     def settings(self) -> Settings:

@@ -23,7 +23,7 @@ from sftplay.model.forward.head import has_plain_head
 from sftplay.model.forward.loss import target_loss
 from sftplay.model.forward.packing import keep_rows_apart
 from sftplay.model.runtime.precision import autocast
-from sftplay.model.training.plan import Batch, Plan
+from sftplay.model.training.plan import BatchSize, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ def fit_batches(plan: Plan, model: Any) -> Plan:
         rows = asked if isinstance(asked, int) else train.guessed_rows
         reason = "asked for" if isinstance(asked, int) else "auto, and the CPU's memory holds it"
         return replace(
-            plan, batch=Decision(Batch(rows, train.rows_per_step // rows, evaluation), reason)
+            plan, batch=Decision(BatchSize(rows, train.rows_per_step // rows, evaluation), reason)
         )
     longest = _longest(plan, "train")
     if isinstance(asked, int):
@@ -97,7 +97,7 @@ def fit_batches(plan: Plan, model: Any) -> Plan:
             evaluation,
             lambda count: _fits(lambda: _look(plan, model, [held_out] * count)),
         )
-    return replace(plan, batch=Decision(Batch(rows, train.rows_per_step // rows, looks), why))
+    return replace(plan, batch=Decision(BatchSize(rows, train.rows_per_step // rows, looks), why))
 
 
 def fitting(start: int, effective: int, fits: Callable[[int], bool]) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.freshness import Stamp
+from sftplay.freshness import DataStamp
 from sftplay.host.estimate import check, inputs
 from sftplay.host.quickstart import sample_data
 from sftplay.host.system.machine import read_machine
@@ -129,11 +129,13 @@ def test_rows_that_were_tokenized_before_the_data_changed_are_said_to_be_old(
         "trained_tokens": {"train": 40},
         "max_tokens": 20,
     }
-    Stamp("process", "raw", {}, output="new").write(_folder("processed"))
-    Stamp("render", "old", {}, output="pairs", facts={"from": "processed"}).write(
+    DataStamp("process", "raw", {}, output="new").write(_folder("processed"))
+    DataStamp("render", "old", {}, output="pairs", facts={"from": "processed"}).write(
         _folder("rendered")
     )
-    Stamp("tokenize", "x", {}, facts={**tokens, "rendered": "pairs"}).write(_folder("tokenized"))
+    DataStamp("tokenize", "x", {}, facts={**tokens, "rendered": "pairs"}).write(
+        _folder("tokenized")
+    )
     assert check.check() == 0
     said = capsys.readouterr().err
     assert "data/rendered was made before data/processed changed: inv render" in said
