@@ -60,7 +60,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     key, sign, value = override.partition("=")
     if not sign or not key.strip():
         raise UsageError(
-            f"--set wants key.path=value, got {override!r}",
+            f"--set requires key.path=value, got {override!r}",
             todo="for example: --set train.learning_rate=1e-4",
         )
     parts = key.strip().split(".")

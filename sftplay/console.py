@@ -42,7 +42,7 @@ def success(text: str) -> None:
 
 
 def warning(text: str) -> None:
-    """Something a person should look at; the work goes on."""
+    """Something a person should look at; the work continues."""
     _say("warning", text)
 
 
@@ -90,6 +90,6 @@ def _say(kind: str, text: str) -> None:
         print(line.encode("ascii", "replace").decode(), file=sys.stderr, flush=True)  # noqa: T201 - as above
     except (OSError, ValueError):
         # the terminal is gone (a pipe without reader, a hung-up line, no stderr); the work and the
-        # log go on
+        # log continue
         pass
     log(f"{kind}: {text}")

@@ -1,4 +1,4 @@
-"""handover.json: an Unsloth attempt asks its launcher to go on in the BnB stack. What the file may
+"""handover.json: an Unsloth attempt asks its launcher to continue in the BnB stack. What the file may
 hold, and how it is read.
 
 The stage that writes it runs in a container that the launcher does not trust, so reading follows no

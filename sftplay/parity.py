@@ -36,7 +36,7 @@ def history(run: Run) -> list[Step]:
     """The steps of a run that logged every one of them (train.logging_steps=1).
 
     Raises:
-        NotFoundError: no whole checkpoint (66). RefusedError: its log lacks what is compared (76).
+        NotFoundError: no whole checkpoint (66). RefusedError: values to compare are missing in its log (76).
     """
     folder = next(
         (attempt.checkpoints for attempt in reversed(run.attempts()) if attempt.has_begun), None
@@ -55,7 +55,9 @@ def history(run: Run) -> list[Step]:
             for e in logged
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise RefusedError(f"the log of {run.name} lacks {error}", where=str(checkpoint)) from error
+        raise RefusedError(
+            f"{error} is missing in the log of {run.name}", where=str(checkpoint)
+        ) from error
 
 
 def compare(

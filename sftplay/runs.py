@@ -45,7 +45,7 @@ class Attempt:
     def has_begun(self) -> bool:
         """True if it got as far as its stamp.
 
-        Killed while it loads, or handed over at once, it leaves nothing to go on from.
+        Killed while it loads, or handed over at once, it leaves nothing to continue from.
         """
         return os.path.lexists(self.stamp)
 
@@ -246,16 +246,16 @@ class Run:
         """
         begun = [attempt for attempt in self.attempts() if attempt.has_begun]
         if begun and newest_whole_checkpoint(begun[-1].checkpoints)[0] is not None:
-            return f"restore the file, or publish it anew from the checkpoints: inv train --run {self.name} --resume"
+            return f"restore the file, or publish it again from the checkpoints: inv train --run {self.name} --resume"
         return f"restore the file, or train again: inv train --config {self.config} --run {self.free_name()}"
 
     def refuse_second_start(self) -> None:
         """A run that has begun or finished is not started again: 76, offering a free name."""
         if self.has_begun():
             raise RefusedError(
-                f"the run {self.name} has begun already",
+                f"the run {self.name} already exists",
                 where=str(self.folder),
-                todo=f"go on with it: the same command with --resume\nor start a new one: the same command with --run {self.free_name()}",
+                todo=f"continue it: the same command with --resume\nor start a new one: the same command with --run {self.free_name()}",
             )
 
     def free_name(self) -> str:

@@ -286,7 +286,7 @@ class EvalSettings(Section):
 
     @property
     def loss_rows(self) -> int:
-        """Rows of a pass that only wants their loss."""
+        """Rows of a pass that needs only their loss."""
         return min(LOSS_ROWS, self.batch_size)
 
 

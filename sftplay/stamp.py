@@ -19,7 +19,7 @@ from sftplay.errors import NotFoundError, RefusedError, SftplayError
 from sftplay.files import hash_file, read_json, write_json
 
 SCHEMA = 1
-NEVER_REPAIRED = "a stamp is never repaired: start a new run with --run NAME, with --init-adapter to go on from its weights"
+NEVER_REPAIRED = "a stamp is never repaired: start a new run with --run NAME, with --init-adapter to continue from its weights"
 Verdict = Literal["same", "may change", "warn", "refuse"]
 
 
@@ -185,7 +185,7 @@ def surroundings() -> dict[str, str | None]:
 
 
 def _lock_of_the_image() -> str | None:
-    """An image holds its lock beside its environment: known without a launcher too (docker
+    """An image holds its lock next to its environment: known without a launcher too (docker
     compose).
     """
     lock = Path(sys.prefix).parent / "requirements.lock"

@@ -98,7 +98,7 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
         raise ConfigError(
             problem,
             where=_at(name, mark),
-            todo="YAML wants spaces, `key: value`, and quotes around text with : or #",
+            todo="YAML requires spaces, `key: value`, and quotes around text with : or #",
         ) from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"not valid YAML ({error})", where=name) from error

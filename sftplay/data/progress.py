@@ -29,7 +29,7 @@ class ProgressBar:
     Args:
         total: how much there is to do, None where nobody knows.
         unit: what is counted, one of it; `B` (bytes) is shown as kB, MB, GB.
-        title: what is going on, one or two words.
+        title: what is continuing, one or two words.
         done: how much was done before (a resumed run); the rate counts only what is done now.
     """
 
@@ -42,7 +42,7 @@ class ProgressBar:
         self._bar: Any = None
 
     def advance(self, amount: float = 1, **shown: Any) -> None:
-        """Count `amount` more, or a part of one; `shown` are values to show beside the bar
+        """Count `amount` more, or a part of one; `shown` are values to show next to the bar
         (loss="1.93").
         """
         self.done += amount
@@ -115,7 +115,7 @@ class ProgressBar:
                 desc=self.title,
                 ncols=columns or None,
                 dynamic_ncols=not columns,
-                miniters=0,  # the clock goes on while a slow one is not whole yet,
+                miniters=0,  # the clock continues while a slow one is not whole yet,
                 smoothing=0,  # and the rate is that of all the time
                 leave=False,
                 file=sys.stderr,
@@ -137,7 +137,7 @@ class ProgressBar:
 
     @contextmanager
     def _terminal_may_be_gone(self) -> Iterator[None]:
-        """Give up a bar that can't be drawn any more; the work goes on."""
+        """Give up a bar that can't be drawn any more; the work continues."""
         try:
             yield
         except (OSError, ValueError, AttributeError):  # AttributeError: there is no stderr at all

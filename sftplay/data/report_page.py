@@ -1,7 +1,7 @@
 """data/processed/report.html: what process, render and tokenize found, on one page that needs
 nothing but itself.
 
-Each stage leaves a report.json in its own folder and then writes the page anew from all that are
+Each stage leaves a report.json in its own folder and then writes the page again from all that are
 there and belong together.
 """
 
@@ -32,7 +32,7 @@ _KINDS: Mapping[str, tuple[Kind, str]] = {
 
 
 def write_page(job: Job) -> None:
-    """Write the page of a dataset; where data/processed can't be written, the work goes on without
+    """Write the page of a dataset; where data/processed can't be written, the work continues without
     it.
     """
     folder = data_folder("processed", job.settings)

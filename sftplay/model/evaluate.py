@@ -37,7 +37,7 @@ def run(job: Job) -> None:
     target, split = Run(job.run_name), str(job.options.get("split") or "val")
     samples = job.options.get("samples")
     if samples is not None and samples < 1:
-        raise UsageError(f"--samples wants a number of rows, 1 or more, not {samples}")
+        raise UsageError(f"--samples requires a number of rows, 1 or more, not {samples}")
     target.require_tuned()  # before anything slow
     if job.options.get("portable"):
         from sftplay.model.evaluation.portable import check

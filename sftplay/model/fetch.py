@@ -29,7 +29,7 @@ WANTED = [
     "*.txt",
     "LICENSE*",
 ]
-# JSON beside the rows of a dataset that describes them.
+# JSON next to the rows of a dataset that describes them.
 _DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
 IGNORED = [pattern for name in (*_DESCRIPTIONS, ".*") for pattern in (name, f"*/{name}")]
 
@@ -50,7 +50,7 @@ class _Repository:
 
 
 def run(job: Job) -> None:
-    """Fetch `model.name` and the hub datasets of `data.raw` where the cache lacks them; each one's
+    """Fetch `model.name` and the hub datasets of `data.raw` if they are not in the cache; each one's
     record is written last.
     """
     only = job.options.get("only")

@@ -65,7 +65,7 @@ def _sweep(target: Run) -> None:
 
 
 def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[str, Any]:
-    """Fill `folder` with the merged model, tokenizer, proof and card; gives the proof."""
+    """Fill `folder` with the merged model, tokenizer, proof and card; return the proof."""
     from sftplay.fingerprint import fingerprint
     from sftplay.model.answers.prompts import make_prompter
     from sftplay.model.merging.card import metrics_of, model_card

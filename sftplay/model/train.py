@@ -308,5 +308,5 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Pro
         raise InterruptedSavedError(
             f"stopped by a signal; the checkpoint of step {step} is written",
             where=str(attempt.checkpoints),
-            todo=f"go on: inv train --run {run.name} --resume",
+            todo=f"continue: inv train --run {run.name} --resume",
         )

@@ -113,7 +113,7 @@ def histogram(
 def bars(
     title: str, values: Sequence[tuple[str, float]], *, unit: str = "", note: str = ""
 ) -> Markup:
-    """A bar for each name, lying, with its value beside it.
+    """A bar for each name, lying, with its value next to it.
 
     Bars begin at 0; below 0 they go the other way.
     """

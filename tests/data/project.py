@@ -71,7 +71,7 @@ class Project:
             )
             first()
             return main(argv)
-        except BaseException:  # noqa: BLE001 - the fork must never go on as a second test run
+        except BaseException:  # noqa: BLE001 - the fork must never continue as a second test run
             traceback.print_exc()
             return 99
         finally:

@@ -29,7 +29,7 @@ DUPLICATE = Finding(
     "exact_duplicates",
     "warning",
     "exact duplicates of an earlier row, removed",
-    "take them out of the raw files where they are not meant (a row that is to weigh more wants train.epochs)",
+    "take them out of the raw files where they are not meant (a row that is to weigh more requires train.epochs)",
 )
 _SAID_ELSEWHERE = ("exact_duplicates",)
 MAX_NAMES = 100  # keys that are dropped, by name; some data has a new name in every row

@@ -127,7 +127,7 @@ def _id(path: Path, at: int) -> str:
 
 
 def _take_out(path: Path, starts: set[int], alike: NearDuplicateCount) -> None:
-    """Write a file anew without the lines that begin at `starts`."""
+    """Write a file again without the lines that begin at `starts`."""
     new, at = path.with_suffix(".new"), 0
     with open(path, "rb") as source, open(new, "wb") as out:
         for line in source:

@@ -54,7 +54,7 @@ def count_specials(
     *,
     keep: bool,
 ) -> bool:
-    """Count the special tokens that a row's texts spell, each by itself; gives whether the row may
+    """Count the special tokens that a row's texts spell, each by itself; return whether the row may
     stay.
     """
     found = {

@@ -1,4 +1,4 @@
-"""`inv batch`: many datasets, many experiments, one command. Killed and started again, it goes on
+"""`inv batch`: many datasets, many experiments, one command. Killed and started again, it continues
 where it was.
 
 Data first: each dataset through process, style, render and tokenize, where something changed. Then
@@ -48,7 +48,7 @@ def run(
     runner: str = "auto",
     device: str | None = None,
 ) -> int:
-    """Run the batch, or go on with it.
+    """Run the batch, or continue it.
 
     Args:
         dry_run: say what would run, and why; change nothing.

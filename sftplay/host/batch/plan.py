@@ -152,7 +152,7 @@ def data_key(settings: Settings) -> str:
     """Hash of what decides a dataset's rows: its settings, and name, size and time of the raw files
     and of the template.
 
-    Cheap, and only to spare starting stages: training itself compares contents, and makes anew what
+    Cheap, and only to spare starting stages: training itself compares contents, and makes again what
     is stale.
     """
     kept = settings.model_dump(mode="json", include={"data", "style", "model"})

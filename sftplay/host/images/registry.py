@@ -32,7 +32,7 @@ def push(stacks: Sequence[str], *, registry: str | None = None, unpinned: bool =
     Raises:
         RefusedError: not here, stale, never verified, on another base, or the registry holds
             another digest (76).
-        MachineError: no engine, no registry (69). PermissionDeniedError: it wants a login (77).
+        MachineError: no engine, no registry (69). PermissionDeniedError: it requires a login (77).
     """
     before = published.read()
     engine = engines.connect()

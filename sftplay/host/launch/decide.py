@@ -63,7 +63,7 @@ class Begin:
     """The next start.
 
     Attributes:
-        handed_from: name of the attempt that it takes over from; empty: it starts, or goes on, in
+        handed_from: name of the attempt that it takes over from; empty: it starts, or continues, in
             `backend`.
         lost: nobody saw how the one before ended.
     """
@@ -138,7 +138,7 @@ def _broken(state: LaunchState, start: Start, end: Exit) -> Finish | None:
 
 
 def _begin(state: LaunchState, backend: str, *, lost: bool = False) -> Begin:
-    """A start anew, or on with what was begun: a run that was handed over goes on in the backend
+    """A start again, or on with what was begun: a run that was handed over continues in the backend
     that it ended in.
 
     A hand-over whose attempt has not got as far as its stamp is done again, with `--resume` or

@@ -92,5 +92,7 @@ def running(launch: ResolvedLaunch) -> Start | None:
         return container_training.running(launch.engine(), launch.run)
     except MachineError:
         if all(records.read_exit(folder, start) for start in contained):
-            return None  # they have ended, so the engine is not needed to go on in the local runner
+            return (
+                None  # they have ended, so the engine is not needed to continue in the local runner
+            )
         raise

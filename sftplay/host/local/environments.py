@@ -99,7 +99,7 @@ def ensure(stack: str) -> Environment:
 
 
 def install(*, dev: bool = False) -> None:
-    """Make the environments of this machine: the cpu stack, the bnb stack beside it where a GPU and
+    """Make the environments of this machine: the cpu stack, the bnb stack too where a GPU and
     its lock are here.
 
     Args:

@@ -2,7 +2,7 @@
 it alone.
 
 Asks only where somebody can answer, and every question has a default. A step that fails ends it
-with that step's code; started again, it looks at what is there: an interrupted run goes on, a
+with that step's code; started again, it looks at what is there: an interrupted run continues, a
 finished one on the same data is shown again.
 """
 
@@ -44,7 +44,7 @@ from sftplay.settings import DataSettings
 from sftplay.stages import BY_NAME
 
 CONFIG = "configs/quickstart.yaml"
-# bytes besides the environment: the model in the cache, the data, the run
+# bytes other than the environment: the model in the cache, the data, the run
 NEEDED_DISK = 500_000_000
 
 
@@ -200,7 +200,7 @@ def _render(session: GuidedSession, style: StyleChoice) -> None:
 
 
 def _train(session: GuidedSession) -> Run:
-    """Step 7: train, go on with an interrupted run, or find that this has been trained already."""
+    """Step 7: train, continue an interrupted run, or find that this has been trained already."""
     found = _find(session)
     title = f"train {session.settings.model.name} with {session.settings.train.method}"
     if found.state == "finished":

@@ -20,7 +20,7 @@ State = Literal["new", "running", "interrupted", "finished"]
 
 @dataclass(frozen=True)
 class MatchingRun:
-    """A run and how to go on with it.
+    """A run and how to continue it.
 
     Attributes:
         state: `new` has nothing yet, `running` is being trained now, `interrupted` can be resumed,

@@ -158,7 +158,7 @@ def logs(name: str, *, follow: bool = False) -> int:
     try:
         _follow(view.run, source)
     except KeyboardInterrupt:
-        return 130  # how a person stops looking; the training goes on
+        return 130  # how a person stops looking; the training continues
     return 0
 
 

@@ -2,7 +2,7 @@
 out the same.
 
 What the run stood on is checked first: config, template, data, model, lock. A changed byte is
-refused with the name of what changed. Then it is trained anew beside the old one, in the same
+refused with the name of what changed. Then it is trained again next to the old one, in the same
 runner, offline; the losses are compared, and on the CPU the weights.
 """
 

@@ -1,6 +1,6 @@
 """Answers to a file of prompts, as jsonl in the order of the prompts.
 
-Stopped and started again it goes on where it was.
+Stopped and started again it continues where it was.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sftplay.runs import Run
 from sftplay.stages import Job
 
 _WINDOW = 2  # batches whose prompts are sorted by length together
-_OTHER = "name another file: --output FILE\nor move {} away to begin anew"
+_OTHER = "name another file: --output FILE\nor move {} away to start again"
 
 
 def run_batch(job: Job, source: Path) -> None:

@@ -247,7 +247,7 @@ def _room_of(batch: Batch, size: int) -> _Room:
 def _add(
     rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_ids: Sequence[int]
 ) -> list[_Row]:
-    """Choose each row's next token; gives the rows that end with it."""
+    """Choose each row's next token; return the rows that end with it."""
     tokens = choose(logits, sampling, [row.generator for row in rows])
     return [row for row, token in zip(rows, tokens, strict=True) if row.ends_with(token, stop_ids)]
 
@@ -255,7 +255,7 @@ def _add(
 def _smaller(rows: int) -> int:
     if rows <= 1:
         raise _no_room()
-    console.warning(f"out of GPU memory with {rows} rows at a time: going on with {rows // 2}")
+    console.warning(f"out of GPU memory with {rows} rows at a time: continuing with {rows // 2}")
     return rows // 2
 
 

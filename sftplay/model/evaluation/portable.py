@@ -34,7 +34,7 @@ def check(run: Run, settings: Settings) -> dict[str, Any]:
 
     Raises:
         DataError: no val rows, or the training saw no val loss (65).
-        RefusedError: the adapter does not fit the base, gives another loss, or does nothing (76).
+        RefusedError: the adapter does not fit the base, returns another loss, or does nothing (76).
     """
     facts = open_run(run)
     seen = facts.record.get("val_loss")

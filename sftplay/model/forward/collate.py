@@ -42,7 +42,7 @@ class Collator:
 
 @dataclass(frozen=True)
 class Packer:
-    """Lays the rows of a pass end to end; positions begin anew with each row, and no row predicts
+    """Lays the rows of a pass end to end; positions start again with each row, and no row predicts
     the next one's beginning.
 
     Returns tensors of shape (1, tokens of all rows): input_ids, attention_mask (1 everywhere),

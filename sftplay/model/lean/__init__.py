@@ -18,7 +18,7 @@ from sftplay.model.lean import attention, lowrank, norm, rotary
 
 
 def slim(model: Any, precision: str) -> Decision[list[str]]:
-    """Replace what can be replaced, in place; gives the names of what was, and why the rest was
+    """Replace what can be replaced, in place; return the names of what was, and why the rest was
     not.
 
     Each change is an instance's `forward`, its weights' place in memory, or a function in the

@@ -1,4 +1,4 @@
-"""The proof of a merge: the same logits with the adapter beside the base and with both in one, on
+"""The proof of a merge: the same logits with the adapter next to the base and with both in one, on
 fixed prompts.
 """
 
@@ -13,7 +13,7 @@ import torch
 from sftplay.errors import RefusedError
 
 # Fixed, so that two merges can be compared: everyday questions, code, arithmetic, other scripts, a
-# text that goes on for a while.
+# text that continues for a while.
 PROMPTS = (
     "What is the capital of France?",
     "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. How many clips did she sell?",

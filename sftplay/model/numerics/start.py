@@ -154,7 +154,7 @@ class Proof:
 
 
 def _facts(plan: Plan, stamp: Stamp, lean: str) -> dict[str, Any]:
-    """Return what the arithmetic of a training depends on, besides machine and libraries."""
+    """Return what the arithmetic of a training depends on, other than machine and libraries."""
     return {
         "backend": stamp.backend,
         "precision": stamp.precision,

@@ -125,7 +125,7 @@ def load_weights_into(model: Any, folder: Path) -> None:
 
 
 def rotate(folder: Path, limit: int, best_step: int | None) -> None:
-    """Keep the newest `limit` checkpoints, by step number, and the best one besides."""
+    """Keep the newest `limit` checkpoints, by step number, and the best one as well."""
     kept = [step for step, _ in checkpoints_in(folder)][-limit:]
     for step, path in checkpoints_in(folder):
         if step not in kept and step != best_step:

@@ -74,7 +74,7 @@ def nothing_is_left(plan: Plan, assembly: Assembly, checkpoint: Path, step: int)
         damage and step == ended
     ):  # `ended` comes before the planned end where training stopped early
         console.warning(
-            f"run {plan.run.name} is finished, but its weights are damaged ({damage}): publishing them anew"
+            f"run {plan.run.name} is finished, but its weights are damaged ({damage}): publishing them again"
         )
         _publish_again(plan, assembly, checkpoint)
         return True
@@ -123,7 +123,7 @@ def _say_result(result: dict[str, Any]) -> None:
 
 def _finished_at(run: Run) -> int | None:
     """The step that run.json says the run ended at; None where it is not finished, or run.json is
-    to be written anew.
+    to be written again.
     """
     try:
         record = read_json(run.record)
@@ -142,7 +142,7 @@ def explain(error: BaseException, checkpoint: Path | None) -> BaseException:
         return RefusedError(
             "this checkpoint holds something else than numbers: it is not loaded",
             where=str(checkpoint),
-            todo="if you don't know where it comes from, remove it: --resume goes on from the one before",
+            todo="if you don't know where it comes from, remove it: --resume continues from the one before",
         )
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return OutOfMemoryError(

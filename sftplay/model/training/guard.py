@@ -55,7 +55,7 @@ def choose_checkpoint(plan: Plan) -> Path | None:
 def _put_back(refused: Sequence[str], plan: Plan, *, strict: bool) -> str:
     """Explain how to return to the original training."""
     if strict and all(VERDICTS[field.partition(".")[0]] == "warn" for field in refused):
-        return "leave --strict out: it goes on then, with a warning"
+        return "leave --strict out: it continues then, with a warning"
     if "data_hash" in refused or "template_hash" in refused:
         if other := find_other_rows(plan.run, plan.settings):
             return f"{other}\n{other.todo}"

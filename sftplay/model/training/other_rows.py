@@ -1,5 +1,5 @@
 """A resume where data/processed holds other rows than the run was trained on: said before anything
-is made anew.
+is made again.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def checkpointing(self) -> Decision[bool]:
-        """Gradient checkpointing: memory is what a GPU lacks, time what a CPU lacks."""
+        """Gradient checkpointing: a GPU is short of memory, a CPU of time."""
         asked = self.settings.train.gradient_checkpointing
         if asked != "auto":
             return Decision(asked, "asked for")

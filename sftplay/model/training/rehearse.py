@@ -157,7 +157,7 @@ def _fits(work: Callable[[], None]) -> bool:
 
 
 def _step(plan: Plan, model: Any, rows: list[dict[str, Any]]) -> None:
-    """Forward and backward as a step does it, beside the memory that the optimizer will take."""
+    """Forward and backward as a step does it, in addition to the memory that the optimizer will take."""
     trained = [p for p in model.parameters() if p.requires_grad]
     bytes_each = 2 if "8bit" in plan.settings.train.optimizer else 8
     with _as_in_training(plan, model):

@@ -1,4 +1,4 @@
-"""An adapter beside its base costs a sixth of the time of each token, DoRA several times that.
+"""An adapter next to its base costs a sixth of the time of each token, DoRA several times that.
 
 Where nothing is lost, it is added in.
 """
@@ -15,7 +15,7 @@ def fused(model: Any) -> Any:
     the model as it is.
 
     In fp32 the sum loses nothing that could be seen (`merge` proves it); in 16 bits it would be
-    rounded, and 4-bit weights would be quantized anew.
+    rounded, and 4-bit weights would be quantized again.
     """
     if not hasattr(model, "merge_and_unload") or any(
         weight.dtype != torch.float32 for weight in model.parameters()

@@ -72,7 +72,7 @@ class Loaded:
 
     @contextlib.contextmanager
     def base(self) -> Iterator[Any]:
-        """The model as it was before training: adapter off, or the base that was loaded beside it."""
+        """The model as it was before training: adapter off, or the base that was loaded next to it."""
         if self.plain is not None:
             yield self.plain
         elif self.tuned:

@@ -260,7 +260,7 @@ def test_an_engine_that_is_lost_ends_the_watching_and_nothing_else(
         project.sees(launcher, b"step 1")
         between.kill()
     assert project.ends(launcher) == 69
-    assert b"the container engine is gone; the training may go on" in project.terminal(launcher)
+    assert b"the container engine is gone; the training may continue" in project.terminal(launcher)
     the_same_command_comes_back(engine, project)
 
 

@@ -52,7 +52,7 @@ def test_everything_wrong_is_said_at_once_and_the_first_to_mend_gives_the_code(
     assert check.check() == 65
     said = capsys.readouterr().err
     assert "data/raw: no data there" in said and "nowhere: no model there" in said
-    assert "has begun already" in said and "--run run_bnb-2" in said
+    assert "already exists" in said and "--run run_bnb-2" in said
 
 
 def test_a_broken_config_does_not_hide_the_rest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,7 @@ def test_a_backend_failure_is_written_down_and_ends_with_79(tmp_path: Path) -> N
     assert "torch" in found.versions
     assert (
         "Unsloth does not know this model" in ended.stderr
-        and "goes on in the BnB stack" in ended.stderr
+        and "continues in the BnB stack" in ended.stderr
     )
     (event,) = [
         json.loads(line)

@@ -73,7 +73,8 @@ def status(c: Context) -> None:
 
 
 @task(
-    help={"run": "name of the run", "follow": "go on printing until the training ends"}, short=True
+    help={"run": "name of the run", "follow": "continue printing until the training ends"},
+    short=True,
 )
 def logs(c: Context, run: str, follow: bool = False) -> int:
     """A run's log; -f follows it."""
