@@ -236,11 +236,11 @@ class Run:
             raise RefusedError(
                 f"the trained weights were changed: {problem}",
                 where=str(folder),
-                todo=self._how_to_mend(),
+                todo=self._repair_advice(),
             )
         return folder
 
-    def _how_to_mend(self) -> str:
+    def _repair_advice(self) -> str:
         """Explain what to do about published weights that were changed: the checkpoints may still
         hold them.
         """

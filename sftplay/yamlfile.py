@@ -77,7 +77,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
 def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
     """`read_yaml` on text; `name` is what messages call it."""
     try:
-        _refuse_traps(text, name)
+        _check_structure(text, name)
         node = yaml.compose(text, Loader=_CoreLoader)
         if node is None:
             return {}, {}
@@ -118,7 +118,7 @@ def parse_scalar(text: str) -> Any:
         return text
 
 
-def _refuse_traps(text: str, name: str) -> None:
+def _check_structure(text: str, name: str) -> None:
     depth = 0
     documents = 0
     for event in yaml.parse(text, Loader=_CoreLoader):

@@ -82,17 +82,17 @@ class ProgressBar:
     @contextmanager
     def hidden(self) -> Iterator[None]:
         """Take the bar away while other lines are written."""
-        with self._terminal_may_be_gone():
+        with self._survive_closed_terminal():
             if self._bar is not None:
                 self._bar.clear()
         yield
-        with self._terminal_may_be_gone():
+        with self._survive_closed_terminal():
             if self._bar is not None:
                 self._bar.refresh()
 
     def close(self) -> None:
         """Take the bar away for good; what came of the work is said by whoever did it."""
-        with self._terminal_may_be_gone():
+        with self._survive_closed_terminal():
             if self._bar is not None:
                 self._bar.close()
         self._bar = None
@@ -106,7 +106,7 @@ class ProgressBar:
         from tqdm import tqdm  # 0.1 s, and most work is over sooner
 
         tqdm.monitor_interval = 0  # no thread: workers are forked from this process
-        with self._terminal_may_be_gone():
+        with self._survive_closed_terminal():
             self._bar = tqdm(
                 total=self.total,
                 initial=self._first,
@@ -129,14 +129,14 @@ class ProgressBar:
         return int(self.done + 1e-6)
 
     def _draw(self, shown: dict[str, Any]) -> None:
-        with self._terminal_may_be_gone():
+        with self._survive_closed_terminal():
             if self._bar is not None:
                 if shown:
                     self._bar.set_postfix(shown, refresh=False)
                 self._bar.update(self._whole() - self._bar.n)
 
     @contextmanager
-    def _terminal_may_be_gone(self) -> Iterator[None]:
+    def _survive_closed_terminal(self) -> Iterator[None]:
         """Give up a bar that can't be drawn any more; the work continues."""
         try:
             yield

@@ -120,7 +120,7 @@ def run(job: Job) -> None:
                 "files": files,
             },
         ).write(tmp)
-    _say_counts(counts, source, folder)
+    _report_counts(counts, source, folder)
     write_page(job)
 
 
@@ -223,7 +223,7 @@ def _keep_rejects(tmp: Path, folder: Path) -> Path:
     return folder / REJECTS
 
 
-def _say_counts(counts: Counts, source: Path, folder: Path) -> None:
+def _report_counts(counts: Counts, source: Path, folder: Path) -> None:
     counts.findings.say()
     rows = ", ".join(f"{split} {counts.rows.get(split, 0):,}" for split in SPLITS)
     console.success(

@@ -80,7 +80,7 @@ def _fetch_model(job: Job) -> None:
         record,
         {"name": name, "revision": revision, "folder": os.path.relpath(folder, cache_folder())},
     )
-    _say_done(name, (path for path in folder.rglob("*") if path.is_file()))
+    _report_done(name, (path for path in folder.rglob("*") if path.is_file()))
 
 
 def _fetch_dataset(dataset: HubDataset) -> None:
@@ -116,7 +116,7 @@ def _fetch_dataset(dataset: HubDataset) -> None:
             "files": files,
         },
     )
-    _say_done(
+    _report_done(
         f"{dataset.name} ({', '.join(files[:4])}{' …' if len(files) > 4 else ''})",
         (folder / f for f in files),
     )
@@ -141,7 +141,7 @@ def _fits(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def _say_done(what: str, files: Iterable[Path]) -> None:
+def _report_done(what: str, files: Iterable[Path]) -> None:
     console.success(
         f"{what} is in the cache ({human_size(sum(path.stat().st_size for path in files))})"
     )

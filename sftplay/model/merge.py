@@ -83,7 +83,7 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     del model
     gc.collect()
     console.info(f"written in {dtype}; loading it as anybody would, to see what the rounding did")
-    saved = _as_anybody(folder, trust_remote_code=job.settings.model.trust_remote_code)
+    saved = _load_plainly(folder, trust_remote_code=job.settings.model.trust_remote_code)
     rounding = differ(merged_logits, logits_of(saved, prompts))
     weights = fingerprint(facts.tuned)
     proof = {
@@ -173,7 +173,7 @@ def _save(model: Any, folder: Path, dtype: str) -> None:
     model.save_pretrained(str(folder), safe_serialization=True, max_shard_size=_SHARD)
 
 
-def _as_anybody(folder: Path, *, trust_remote_code: bool) -> Any:
+def _load_plainly(folder: Path, *, trust_remote_code: bool) -> Any:
     """The saved model, by nothing but transformers."""
     from transformers import AutoModelForCausalLM
 

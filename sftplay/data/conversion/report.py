@@ -228,7 +228,7 @@ def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
         )
     if counts.duplicates:
         console.warning(f"{count_of(counts.duplicates, 'exact duplicate')} removed")
-    _say_alike(counts.alike)
+    _report_near_duplicates(counts.alike)
     if counts.rejected:
         console.warning(
             f"{count_of(counts.rejected)} of {counts.rows_in:,} set aside: {counts.reasons_text()}"
@@ -249,7 +249,7 @@ def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
     console.success(f"{count_of(counts.rows_out)} in {folder}: {shown}")
 
 
-def _say_alike(alike: NearDuplicateCount | None) -> None:
+def _report_near_duplicates(alike: NearDuplicateCount | None) -> None:
     """Print how many near duplicates there are; the findings name them."""
     if alike is None or not alike.found.pairs:
         return

@@ -33,7 +33,7 @@ def gather(launch: ResolvedLaunch, watched: int) -> LaunchState:
         end=end,
         request=_request(launch, start) if start and start.attempt else None,
         ours=start is not None and start.number == watched,
-        told=start is not None and records.seen_file(run.launch, start.number).exists(),
+        reported=start is not None and records.seen_file(run.launch, start.number).exists(),
         handed_from=_handed_from(launch, stamped),
         begun=stamped[-1].backend if stamped else "",
     )

@@ -173,7 +173,12 @@ class TrainingLaunch:
             RefusedError: the run already exists and `--resume` was not given (76).
         """
         launch, run = self.resolved, self.resolved.run
-        if state.newest is not None and state.end is not None and not state.ours and not state.told:
+        if (
+            state.newest is not None
+            and state.end is not None
+            and not state.ours
+            and not state.reported
+        ):
             messages.report_earlier_end(
                 launch, state.newest, state.end, handed=bool(move.handed_from)
             )

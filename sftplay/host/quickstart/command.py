@@ -23,7 +23,7 @@ from sftplay.freshness import read_stamp
 from sftplay.host.containers import available, folders
 from sftplay.host.local import environments
 from sftplay.host.quickstart import sample_data
-from sftplay.host.quickstart.doubts import learned_too_little
+from sftplay.host.quickstart.result_check import check_result
 from sftplay.host.quickstart.session import (
     GuidedSession,
     SessionEnded,
@@ -91,8 +91,8 @@ def run(
     except SessionEnded as end:
         return end.code
     samples.show(target, session.settings)
-    for doubt in learned_too_little(target, only_sample=_only_sample(session)):
-        console.warning(doubt)
+    for finding in check_result(target, only_sample=_only_sample(session)):
+        console.warning(finding)
     console.success(
         f"done in {show_duration(time.monotonic() - began)}: the run is in {target.folder}"
     )

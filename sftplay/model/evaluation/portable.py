@@ -52,7 +52,7 @@ def check(run: Run, settings: Settings) -> dict[str, Any]:
         find_model(settings), settings, device, precision, quantize=facts.method == "qlora"
     )
     model = attach(base, facts.tuned)
-    _refuse_strangers(model, facts.tuned)
+    _check_weights(model, facts.tuned)
     collator = Collator(pad_id(facts.tokenizer))
     with autocast(device, precision):
         loss, _ = mean_target_loss(model, rows, collator, settings.eval.loss_rows)
@@ -96,7 +96,7 @@ def judge(seen: float, loss: float, plain: float) -> None:
         )
 
 
-def _refuse_strangers(model: Any, folder: Any) -> None:
+def _check_weights(model: Any, folder: Any) -> None:
     """Every weight of the file is one of the model's, and the other way round: PEFT would pass over
     the rest in silence.
     """

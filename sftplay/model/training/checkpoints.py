@@ -86,7 +86,7 @@ def save_weights(model: Any, folder: Path) -> None:
         config.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def lacks(checkpoint: Path) -> str | None:
+def missing_part(checkpoint: Path) -> str | None:
     """Return what a resume needs and a checkpoint does not hold, though its manifest fits; None if
     nothing is missing.
     """

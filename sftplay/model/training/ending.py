@@ -30,7 +30,7 @@ def finish(plan: Plan, assembly: Assembly, opening: dict[str, Any], began: float
     plan.run.record_event(
         "finished", attempt=plan.attempt.name, step=result["steps"], val_loss=result["val_loss"]
     )
-    _say_result(result)
+    _report_result(result)
 
 
 def _publish(plan: Plan, assembly: Assembly) -> str:
@@ -61,7 +61,7 @@ def _target(plan: Plan) -> Path:
     return plan.run.model if plan.settings.train.method == "full" else plan.run.adapter
 
 
-def nothing_is_left(plan: Plan, assembly: Assembly, checkpoint: Path, step: int) -> bool:
+def is_finished(plan: Plan, assembly: Assembly, checkpoint: Path, step: int) -> bool:
     """True if a run that is resumed is finished, with whole weights. Damaged ones are published
     again.
 
@@ -108,7 +108,7 @@ def _publish_again(plan: Plan, assembly: Assembly, checkpoint: Path) -> None:
     plan.run.record_event("published", attempt=plan.attempt.name, checkpoint=name)
 
 
-def _say_result(result: dict[str, Any]) -> None:
+def _report_result(result: dict[str, Any]) -> None:
     loss = (
         f", loss {result['first_loss']:.3f} → {result['last_loss']:.3f}"
         if result["first_loss"] is not None

@@ -137,7 +137,7 @@ def _leave(job: Job, run: Run, attempt: Attempt, progress: Progress, verdict: Ve
         HandOverError(
             f"Unsloth can't train here: {REASONS[verdict.reason]} ({verdict.exception}: {verdict.message[:300].strip()})",
             where=str(attempt.handover),
-            todo=_what_follows(job, attempt, launched=bool(asked.nonce)),
+            todo=_next_step(job, attempt, launched=bool(asked.nonce)),
         )
     )
     sys.stdout.flush()
@@ -147,7 +147,7 @@ def _leave(job: Job, run: Run, attempt: Attempt, progress: Progress, verdict: Ve
     )  # at once: what is left of Unsloth's process may crash in its teardown
 
 
-def _what_follows(job: Job, attempt: Attempt, *, launched: bool) -> str:
+def _next_step(job: Job, attempt: Attempt, *, launched: bool) -> str:
     """A launcher starts the other stack; without one (docker compose, or by hand) a person does."""
     said = [
         override for override in job.overrides if not override.startswith("run.name=")

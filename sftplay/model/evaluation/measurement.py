@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One model on all rows.
 
     Attributes:

@@ -90,14 +90,16 @@ def fit_batches(plan: Plan, model: Any) -> Plan:
             f"batch size {rows} × {train.rows_per_step // rows} instead of {start}: {why}"
         )
     held_out = _longest(plan, "val")
-    looks = evaluation
+    eval_rows = evaluation
     if held_out is not None:
-        looks = fitting(
+        eval_rows = fitting(
             evaluation,
             evaluation,
             lambda count: _fits(lambda: _look(plan, model, [held_out] * count)),
         )
-    return replace(plan, batch=Decision(BatchSize(rows, train.rows_per_step // rows, looks), why))
+    return replace(
+        plan, batch=Decision(BatchSize(rows, train.rows_per_step // rows, eval_rows), why)
+    )
 
 
 def fitting(start: int, effective: int, fits: Callable[[int], bool]) -> int:
