@@ -115,6 +115,7 @@ def _merged(
     Raises:
         RefusedError: the proof failed (76).
     """
+    from sftplay.model import fuse
     from sftplay.model.load import attach, load_weights
     from sftplay.model.proof import differ, judge, logits_of
 
@@ -134,7 +135,7 @@ def _merged(
     else:
         model = attach(model, facts.tuned)
         beside = logits_of(model, prompts)
-        model = model.merge_and_unload()
+        model = fuse.merged(model)
     merged = logits_of(model, prompts)
     if facts.method != "full":
         arithmetic = differ(beside, merged)
