@@ -65,17 +65,18 @@ def shared_layers(model: Any) -> dict[str, Any]:
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    owners = Counter(id(each) for module in model.modules() for each in module._parameters.values())
-    base = model.get_base_model()
+    owners = Counter(
+        id(parameter) for module in model.modules() for parameter in _own_parameters(module)
+    )
     layers = {
         name: module.get_base_layer()
-        for name, module in base.named_modules()
+        for name, module in model.get_base_model().named_modules()
         if isinstance(module, BaseTunerLayer)
     }
     return {
         name: layer
         for name, layer in layers.items()
-        if owners[id(getattr(layer, "weight", None))] > 1 and layer.weight is not None
+        if any(owners[id(parameter)] > 1 for parameter in _own_parameters(layer))
     }
 
 
@@ -90,6 +91,10 @@ def separate(model: Any, shared: dict[str, Any]) -> int:
         for each in (config, config.get_text_config(decoder=True)):
             each.tie_word_embeddings = False
     return taken
+
+
+def _own_parameters(module: Any) -> list[Any]:
+    return list(module.parameters(recurse=False))
 
 
 def _is_embedding(model: Any, layer: Any) -> bool:
