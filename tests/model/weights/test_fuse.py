@@ -95,9 +95,7 @@ def test_eval_and_merge_see_every_model_that_was_trained(
     _check(targets, tied, precision, models, project, box)
 
 
-def test_the_adapter_holds_no_weights_of_its_base(
-    models: dict[bool, Path], tmp_path: Path
-) -> None:
+def test_the_adapter_holds_no_weights_of_its_base(models: dict[bool, Path], tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     from sftplay.model.training.checkpoints import save_weights
