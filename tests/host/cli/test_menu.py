@@ -28,7 +28,7 @@ NAMES = [
         "bench",
         "parity",
     ),
-    *("config.schema", "config.show", "data.show"),
+    *("config.schema", "config.show", "data.preview", "data.show"),
     *("image.build", "image.check", "image.verify", "image.push", "image.pull"),
     *("image.ls", "image.prune", "image.sbom", "image.lock"),
     *(
