@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from sftplay import console
 from sftplay.collector import loaded
 from sftplay.data.rendering.template import ChatTemplate, checked_template, choose_template
 from sftplay.data.tokenizing.tokenizer import load_tokenizer, read_tokenizer
@@ -58,6 +59,7 @@ class Loaded:
         plain: the separately loaded base of a `full` run (None: the adapter is switched off
             instead).
         stop_ids: ids that end an answer; pad_id: filler on the left.
+        quantized: the base's linear layers are in NF4.
     """
 
     model: Any
@@ -69,6 +71,7 @@ class Loaded:
     stop_ids: list[int]
     pad_id: int
     tuned: bool
+    quantized: bool = False
 
     @contextlib.contextmanager
     def base(self) -> Iterator[Any]:
@@ -167,7 +170,7 @@ def load_for_inference(
             pad_id(tokenizer),
             False,
         )
-    plain = None
+    plain, quantize = None, False
     if facts.method == "full":
         model = load_weights(facts.tuned, settings, device.value, precision.value)
         plain = (
@@ -177,6 +180,11 @@ def load_for_inference(
         )
     else:
         quantize = facts.method == "qlora" and device.value == "cuda"
+        if facts.method == "qlora" and not quantize:
+            console.info(
+                f"the base is loaded in {precision.value}, not in 4 bit (NF4) as in training: 4-bit"
+                " weights are slow on a CPU; losses differ a little from those of training"
+            )
         base = load_weights(
             find_model(settings), settings, device.value, precision.value, quantize=quantize
         )
@@ -192,6 +200,7 @@ def load_for_inference(
         facts.eot_ids,
         pad_id(facts.tokenizer),
         True,
+        quantize,
     )
 
 
