@@ -10,14 +10,18 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from sftplay.base_model import check_base_model
 from sftplay.collector import loaded
 from sftplay.data.rendering.template import ChatTemplate, checked_template, choose_template
 from sftplay.data.tokenizing.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
-from sftplay.errors import NotFoundError, RefusedError
+from sftplay.errors import RefusedError
 from sftplay.files import explain_os_error, read_json, refuse_pipe
+from sftplay.model.causal import require_causal
 from sftplay.model.device import decide_device
 from sftplay.model.lean import few_rows
+from sftplay.model.load_errors import explain_load
+from sftplay.model.loading_report import require_complete
 from sftplay.model.precision import decide_precision, torch_dtype
 from sftplay.model.quiet import quiet_libraries
 from sftplay.places import find_model
@@ -220,6 +224,10 @@ def load_weights(
         precision: the run's precision; weights are loaded in it unless `dtype` says otherwise.
         quantize: linear layers in NF4 with double quantization (QLoRA, arXiv:2305.14314), computing
             in `precision`.
+
+    Raises:
+        NotFoundError: it can't be loaded, or not all of it is there (66). StorageError: damaged
+            (74). ConfigError: no causal language model, or quantized already (78).
     """
     quiet_libraries()
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -233,8 +241,10 @@ def load_weights(
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch_dtype(precision),
         )
+    check_base_model(folder, settings.model)
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        # one of the files' shape is refused by `require_complete`, which can name it
+        model, report = AutoModelForCausalLM.from_pretrained(
             str(folder),
             dtype=number,
             device_map={"": 0 if device == "cuda" else "cpu"},
@@ -242,19 +252,22 @@ def load_weights(
             trust_remote_code=settings.model.trust_remote_code,
             use_safetensors=True,
             local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
             **options,
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise NotFoundError(
-            f"the model can't be loaded: {str(error).splitlines()[0][:300]}", where=str(folder)
-        ) from error
+        raise explain_load(error, folder) from error
+    require_complete(report, type(model).__name__, folder, settings.model)
     if quantize:
         keep_layout(model)
     model.config.use_cache = True
     model.eval()
-    return model
+    require_causal(model, folder)
+    loaded_model: PreTrainedModel = model
+    return loaded_model
 
 
 def keep_layout(model: Any) -> None:
