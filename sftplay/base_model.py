@@ -3,7 +3,7 @@ names and shapes.
 
 Only what holds for every architecture is judged here, so that `check` on the host and every stage
 can say it at once. The whole comparison, tensor by tensor, is transformers' own, made when the
-model is loaded (`model.loading_report`).
+model is loaded (`model.weights.loading_report`).
 """
 
 from __future__ import annotations

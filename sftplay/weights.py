@@ -4,7 +4,7 @@ milliseconds.
 A safetensors file begins with the header's length (8 bytes, little-endian) and the header itself:
 JSON with each tensor's name, dtype, shape and place
 (https://github.com/huggingface/safetensors, "Format"). Which tensors an architecture needs is known
-to transformers only: `model.loading_report` compares those when the model is loaded.
+to transformers only: `model.weights.loading_report` compares those when the model is loaded.
 """
 
 from __future__ import annotations
