@@ -244,7 +244,7 @@ def load_weights(
     check_base_model(folder, settings.model)
     try:
         # one of the files' shape is refused by `require_complete`, which can name it
-        model, report = AutoModelForCausalLM.from_pretrained(
+        found: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
             dtype=number,
             device_map={"": 0 if device == "cuda" else "cpu"},
@@ -260,14 +260,14 @@ def load_weights(
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise explain_load(error, folder) from error
-    require_complete(report, type(model).__name__, folder, settings.model)
+    model: PreTrainedModel = found[0]
+    require_complete(found[1], type(model).__name__, folder, settings.model)
     if quantize:
         keep_layout(model)
     model.config.use_cache = True
     model.eval()
     require_causal(model, folder)
-    loaded_model: PreTrainedModel = model
-    return loaded_model
+    return model
 
 
 def keep_layout(model: Any) -> None:
