@@ -162,6 +162,7 @@ def _write(
         "model": {
             **{key: facts.stamp.get(key) for key in ("base_model", "revision", "quantization")},
             "method": facts.method,
+            "quantized": loaded.quantized,
             "weights": fingerprint(facts.tuned),
         },
         "device": loaded.device.value,

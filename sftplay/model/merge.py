@@ -116,6 +116,7 @@ def _merged(
         RefusedError: the proof failed (76).
     """
     from sftplay.model.merging.proof import differ, judge, logits_of
+    from sftplay.model.weights import fuse
     from sftplay.model.weights.load import attach, load_weights
 
     settings = job.settings.model_copy(
@@ -134,7 +135,7 @@ def _merged(
     else:
         model = attach(model, facts.tuned)
         beside = logits_of(model, prompts)
-        model = model.merge_and_unload()
+        model = fuse.merged(model)
     merged = logits_of(model, prompts)
     if facts.method != "full":
         arithmetic = differ(beside, merged)

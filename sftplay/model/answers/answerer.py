@@ -140,6 +140,7 @@ def open_answerer(job: Job) -> Answerer:
         "tuned_weights": None if base or facts is None else fingerprint(facts.tuned),
         "template_hash": template.hash,
         "precision": loaded.precision.value,
+        **({"quantized": True} if loaded.quantized else {}),
         "system": system,
         **({"style": style.section} if style else {}),
         "sampling": sampling.__dict__

@@ -105,9 +105,9 @@ def _refuse_strangers(model: Any, folder: Any) -> None:
 
     with safe_open(str(folder / "adapter_model.safetensors"), framework="pt") as file:
         stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
-    wanted = {
-        name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()
-    }
+    with_base = any(".base_layer." in name for name in stored)  # older runs: frozen embeddings too
+    state = get_peft_model_state_dict(model, save_embedding_layers=with_base)
+    wanted = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if stored != wanted:
         strange = sorted(
             {name for name in {*stored, *wanted} if stored.get(name) != wanted.get(name)}

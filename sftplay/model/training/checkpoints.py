@@ -73,7 +73,9 @@ def save_weights(model: Any, folder: Path) -> None:
     """Adapter or full weights as safetensors, with configuration files that do not depend on hash
     order.
     """
-    model.save_pretrained(str(folder), safe_serialization=True)
+    # PEFT would save the frozen embeddings too where they carry an adapter
+    options = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    model.save_pretrained(str(folder), safe_serialization=True, **options)
     (folder / "README.md").unlink(
         missing_ok=True
     )  # PEFT's template card; the run has a card of its own

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from sftplay import console
 from sftplay.base_model import check_base_model
 from sftplay.collector import loaded
 from sftplay.data.rendering.template import ChatTemplate, checked_template, choose_template
@@ -62,6 +63,7 @@ class Loaded:
         plain: the separately loaded base of a `full` run (None: the adapter is switched off
             instead).
         stop_ids: ids that end an answer; pad_id: filler on the left.
+        quantized: the base's linear layers are in NF4.
     """
 
     model: Any
@@ -73,6 +75,7 @@ class Loaded:
     stop_ids: list[int]
     pad_id: int
     tuned: bool
+    quantized: bool = False
 
     @contextlib.contextmanager
     def base(self) -> Iterator[Any]:
@@ -171,7 +174,7 @@ def load_for_inference(
             pad_id(tokenizer),
             False,
         )
-    plain = None
+    plain, quantize = None, False
     if facts.method == "full":
         model = load_weights(facts.tuned, settings, device.value, precision.value)
         plain = (
@@ -181,6 +184,11 @@ def load_for_inference(
         )
     else:
         quantize = facts.method == "qlora" and device.value == "cuda"
+        if facts.method == "qlora" and not quantize:
+            console.info(
+                f"the base is loaded in {precision.value}, not in 4 bit (NF4) as in training: 4-bit"
+                " weights are slow on a CPU; losses differ a little from those of training"
+            )
         base = load_weights(
             find_model(settings), settings, device.value, precision.value, quantize=quantize
         )
@@ -196,6 +204,7 @@ def load_for_inference(
         facts.eot_ids,
         pad_id(facts.tokenizer),
         True,
+        quantize,
     )
 
 
