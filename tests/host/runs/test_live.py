@@ -11,7 +11,7 @@ import pytest
 
 from sftplay.errors import NotFoundError
 from sftplay.files import write_json
-from sftplay.host.runs import curves, live
+from sftplay.host.runs import live
 from sftplay.locks import hold
 from tests.host.runfolders import write_run
 
@@ -137,16 +137,3 @@ def test_a_run_without_a_log() -> None:
     Path("outputs/a").mkdir(parents=True)
     with pytest.raises(NotFoundError, match="no log"):
         live.logs("a")
-
-
-def test_steps_that_were_trained_again_count_once_and_torn_lines_are_counted() -> None:
-    run = write_run("a", finished=False)
-    path = run.attempts()[0].steps
-    steps = [(1, 3.0), (2, 2.5), (3, 2.0), (2, 2.4)]  # resumed from the checkpoint of step 1
-    path.write_text(
-        "".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in steps)
-        + '{"step": 3, "lo'
-    )
-    (found,) = curves.read(run)
-    assert found.of("loss") == [(1, 3.0), (2, 2.4)]
-    assert found.unreadable == 1
