@@ -54,8 +54,14 @@ class _CoreDumper(yaml.SafeDumper):
     """safe_dump that quotes what YAML 1.1 or 1.2 would read as something else than text."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {  # noqa: RUF012 - PyYAML's own class attribute
-        first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *_CoreLoader.yaml_implicit_resolvers.get(first, [])]
-        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_CoreLoader.yaml_implicit_resolvers}
+        first: [
+            *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+            *_CoreLoader.yaml_implicit_resolvers.get(first, []),
+        ]
+        for first in {
+            *yaml.SafeDumper.yaml_implicit_resolvers,
+            *_CoreLoader.yaml_implicit_resolvers,
+        }
     }
 
 

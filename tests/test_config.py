@@ -197,7 +197,7 @@ def values_of(annotation: Any, limits: Sequence[Any] = ()) -> st.SearchStrategy[
 def sections_of(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """Mappings for a section: any of its keys."""
     keys = {
-        name: values_of(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation)  # fmt: skip
+        name: values_of(field.annotation, field.metadata)
         for name, field in model.model_fields.items()
     }
     return st.fixed_dictionaries({}, optional=keys)

@@ -49,7 +49,12 @@ def spell_out(argv: Sequence[str], collection: Collection) -> list[str]:
 
 
 def _options(words: Sequence[str], task: WordsTask) -> Iterator[str]:
-    valued = {f"--{name}" for one in task.get_arguments() if one.takes_value for name in one.names}
+    valued = {
+        f"-{name}" if len(name) == 1 else f"--{name}"
+        for one in task.get_arguments()
+        if one.takes_value
+        for name in one.names
+    }
     option = ""  # the one that the next word is the value of
     for word in words:
         if option or word.startswith("-"):
