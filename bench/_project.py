@@ -73,7 +73,7 @@ def work(rows_file: str | None, steps: int) -> Iterator[Work]:
     from datasets import Dataset
 
     from sftplay.config import load_config
-    from sftplay.model.order import epoch_order
+    from sftplay.model.training.order import epoch_order
     from sftplay.places import find_model
 
     with project_with([], 4) as project:

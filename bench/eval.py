@@ -100,7 +100,7 @@ def write_held_out(project: Path, target: Path, samples: int) -> int:
 
     from sftplay.config import load_config
     from sftplay.data.tokenizing.artifact import read_split
-    from sftplay.model.held_out import read_rows
+    from sftplay.model.evaluation.held_out import read_rows
 
     before = Path.cwd()
     os.chdir(project)

@@ -80,8 +80,8 @@ def _first_token(folder: Path, turns: int = 7) -> list[tuple[str, str]]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from sftplay.model.generate import Sampling
-    from sftplay.model.stream import Stream
+    from sftplay.model.answers.generate import Sampling
+    from sftplay.model.answers.stream import Stream
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     prompt = list(range(100, 160))

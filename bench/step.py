@@ -98,11 +98,11 @@ def _child(words: list[str], steps: int) -> None:
 
     from sftplay.config import load_config
     from sftplay.model.backends import load_backend
-    from sftplay.model.collate import Collator
+    from sftplay.model.forward.collate import Collator
+    from sftplay.model.forward.loss import target_loss
     from sftplay.model.lean import slim
-    from sftplay.model.loss import target_loss
-    from sftplay.model.order import epoch_order
-    from sftplay.model.quiet import quiet_libraries
+    from sftplay.model.runtime.quiet import quiet_libraries
+    from sftplay.model.training.order import epoch_order
     from sftplay.places import find_model
 
     settings = load_config(

@@ -114,6 +114,9 @@ class DataSettings(Section):
     """Rows that share at least 80 % of their wording with an earlier one: counted, or removed.
     Counting samples at most 10,000 rows; `drop` compares every row.
     """
+    splits: Literal["keep", "pool"] = "keep"
+    """What happens to files, folders or top-level keys named train, validation (valid, val, dev)
+    and test (eval): kept as these splits, or put together and split again."""
     val_share: Share = 0.05
     """Share of rows in the val split, decided by a hash of each row's content."""
     test_share: Share = 0.05

@@ -133,9 +133,6 @@ def _serve() -> None:
     import transformers.integrations.bitsandbytes
     import transformers.models.llama.modeling_llama  # noqa: F401
 
-    import sftplay.model.assemble
-    import sftplay.model.record
-    import sftplay.model.train  # noqa: F401
     from sftplay.cli import main
 
     torch.set_num_threads(1)  # tiny models; and several tests run side by side

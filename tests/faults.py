@@ -11,7 +11,7 @@ def wrong_accumulation_scale() -> None:
     """Each pass of a step divides by its own trained tokens instead of the whole step's: the old
     bug of gradient accumulation.
     """
-    from sftplay.model.trainer import Trainer
+    from sftplay.model.training.trainer import Trainer
 
     right = Trainer.compute_loss
 
@@ -31,7 +31,7 @@ def unsloth_breaks_in_step_three() -> None:
     """A failure inside a module of Unsloth's name, in the third step of a training."""
     import types
 
-    from sftplay.model import trainer
+    from sftplay.model.training import trainer
 
     right = trainer.target_loss
     fake = types.ModuleType("unsloth.kernels.fast_lora")
@@ -51,7 +51,7 @@ def unsloth_breaks_in_step_three() -> None:
 
 def gradient_overflows_in_step_three() -> None:
     """A finite loss whose gradient is not, in the third step."""
-    from sftplay.model import trainer
+    from sftplay.model.training import trainer
 
     right = trainer.target_loss
     passes = 0
@@ -74,7 +74,7 @@ def pretend_unsloth() -> None:
     import os
 
     from sftplay.model import backends, train
-    from sftplay.model.probe import Verdict
+    from sftplay.model.unsloth.probe import Verdict
 
     os.environ["SFTPLAY_STACK"] = "unsloth"
     backends.BACKENDS["unsloth"] = backends.BACKENDS["bnb"]  # type: ignore[index]
@@ -99,7 +99,7 @@ def packed_layout_is_back() -> None:
     """4-bit weights take the layout whose product has no derivative, as they did on processors with
     AVX512-BF16.
     """
-    from sftplay.model import load
+    from sftplay.model.weights import load
 
     bitsandbytes_packs()
     load.keep_layout = lambda model: None  # type: ignore[assignment]

@@ -84,7 +84,7 @@ def main() -> int:
     pretend()
     import sftplay.model.train
     from sftplay.cli import main as stage
-    from sftplay.model.probe import Verdict
+    from sftplay.model.unsloth.probe import Verdict
 
     sftplay.model.train.probe = lambda precision, log: Verdict(None, attention="not asked")  # type: ignore[assignment, misc]
     return stage(sys.argv[1:])

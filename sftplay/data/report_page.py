@@ -307,7 +307,7 @@ def _files(done: Report) -> Iterator[Markup]:
                 f"{file['file']}: keys that are not kept", html.table(["key", "rows"], keys)
             )
     if done["skipped_files"]:
-        yield html.paragraph("no data files, left out: ", ", ".join(done["skipped_files"]))
+        yield html.paragraph("left out: ", "; ".join(done["skipped_files"]))
 
 
 def _read(file: Report) -> str:

@@ -15,14 +15,14 @@ from sftplay.data.progress import progress
 from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder, sweep
-from sftplay.model.held_out import SPLIT_FILES, HeldOut, changes_since, read_rows
-from sftplay.model.measured import Measured
+from sftplay.model.evaluation.held_out import SPLIT_FILES, HeldOut, changes_since, read_rows
+from sftplay.model.evaluation.measured import Measured
 from sftplay.runs import Run
 from sftplay.stages import Job
 
 if TYPE_CHECKING:
-    from sftplay.model.generate import Answer
-    from sftplay.model.load import Loaded, RunFacts
+    from sftplay.model.answers.generate import Answer
+    from sftplay.model.weights.load import Loaded, RunFacts
 
 STAMPED_VERSIONS = ("torch", "transformers", "peft", "rouge-score", "sacrebleu")
 
@@ -40,15 +40,15 @@ def run(job: Job) -> None:
         raise UsageError(f"--samples wants a number of rows, 1 or more, not {samples}")
     target.require_tuned()  # before anything slow
     if job.options.get("portable"):
-        from sftplay.model.portable import check
+        from sftplay.model.evaluation.portable import check
 
         check(target, job.settings)
         return
     rows, counts = read_rows(job.settings, split, samples or job.settings.eval.samples)
-    from sftplay.model.fuse import fused
-    from sftplay.model.load import load_for_inference, open_run
-    from sftplay.model.quiet import quiet_libraries
-    from sftplay.model.same_base import require_same_base
+    from sftplay.model.runtime.quiet import quiet_libraries
+    from sftplay.model.weights.fuse import fused
+    from sftplay.model.weights.load import load_for_inference, open_run
+    from sftplay.model.weights.same_base import require_same_base
 
     quiet_libraries()
     began = time.monotonic()
@@ -80,9 +80,9 @@ def _measure(job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[Hel
     """Loss over all trained tokens, and an answer to each row."""
     import torch
 
-    from sftplay.model.collate import Collator
-    from sftplay.model.loss import mean_target_loss
-    from sftplay.model.prompts import plain_text
+    from sftplay.model.answers.prompts import plain_text
+    from sftplay.model.forward.collate import Collator
+    from sftplay.model.forward.loss import mean_target_loss
 
     settings = job.settings.eval
     try:
@@ -106,8 +106,8 @@ def _answer(
     job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[HeldOut]
 ) -> list[Answer]:
     """Greedy answers in the order of the rows; they are made longest prompt first."""
-    from sftplay.model.generate import Request, Sampling, answers
-    from sftplay.model.prompts import window_of
+    from sftplay.model.answers.generate import Request, Sampling, answers
+    from sftplay.model.answers.prompts import window_of
 
     settings, window = job.settings.eval, window_of(model)
     requests = [
@@ -143,11 +143,11 @@ def _write(
     changed: list[str],
 ) -> None:
     from sftplay.fingerprint import fingerprint
-    from sftplay.model import eval_report
-    from sftplay.model.metrics import signature
+    from sftplay.model.evaluation import report
+    from sftplay.model.evaluation.metrics import signature
 
-    samples = eval_report.samples(loaded.tokenizer, rows, *measured)
-    metrics = eval_report.compare(samples, *measured)
+    samples = report.samples(loaded.tokenizer, rows, *measured)
+    metrics = report.compare(samples, *measured)
     record = {
         "schema": 1,
         "run": target.name,
@@ -162,6 +162,7 @@ def _write(
         "model": {
             **{key: facts.stamp.get(key) for key in ("base_model", "revision", "quantization")},
             "method": facts.method,
+            "quantized": loaded.quantized,
             "weights": fingerprint(facts.tuned),
         },
         "device": loaded.device.value,
@@ -172,5 +173,5 @@ def _write(
         | {"sftplay": __version__},
     }
     with sealed_folder(target.eval(split), {"run": target.name, "split": split}) as folder:
-        eval_report.write(folder, record, samples)
-    console.result(eval_report.table(record))
+        report.write(folder, record, samples)
+    console.result(report.table(record))

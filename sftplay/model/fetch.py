@@ -16,7 +16,7 @@ from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
 from sftplay.files import human_size, write_json
 from sftplay.model import smollm2
 from sftplay.places import DEFAULT_MODEL, cache_folder, find_model, is_local_model, model_record
-from sftplay.rawdata import KINDS, HubDataset, hub_datasets, kind_of
+from sftplay.rawdata import KINDS, METADATA, HubDataset, hub_datasets, kind_of
 from sftplay.stages import Job
 
 # Safetensors, configuration, tokenizer, template: no pickle, no code.
@@ -29,9 +29,7 @@ WANTED = [
     "*.txt",
     "LICENSE*",
 ]
-# JSON beside the rows of a dataset that describes them.
-_DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
-IGNORED = [pattern for name in (*_DESCRIPTIONS, ".*") for pattern in (name, f"*/{name}")]
+IGNORED = [pattern for name in (*METADATA, ".*") for pattern in (name, f"*/{name}")]
 
 
 @dataclass(frozen=True)

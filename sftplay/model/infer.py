@@ -30,13 +30,13 @@ def run(job: Job) -> None:
     )
     console.info(f"loading {name}")  # torch alone takes seconds to import
     if source is not None:
-        from sftplay.model.batch import run_batch
+        from sftplay.model.answers.batch import run_batch
 
         run_batch(job, Path(source))
     elif prompt is not None:
         _answer(job, prompt)
     else:
-        from sftplay.model.chat import chat
+        from sftplay.model.answers.chat import chat
 
         chat(job)
 
@@ -68,8 +68,8 @@ def _is_terminal() -> bool:
 
 def _answer(job: Job, prompt: str) -> None:
     """One answer on stdout and nothing else; on a terminal as it is written."""
-    from sftplay.model.answerer import open_answerer
-    from sftplay.model.chat import shown
+    from sftplay.model.answers.answerer import open_answerer
+    from sftplay.model.answers.chat import shown
 
     answerer = open_answerer(job)
     stream = answerer.stream()

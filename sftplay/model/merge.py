@@ -35,9 +35,9 @@ def run(job: Job) -> None:
     target.require_tuned()  # before anything slow
     dtype = str(job.options.get("dtype") or job.settings.merge.dtype)
     console.info(f"merging run {target.name} with {job.settings.model.name}, in {dtype}")
-    from sftplay.model.load import open_run
-    from sftplay.model.quiet import quiet_libraries
-    from sftplay.model.same_base import require_same_base
+    from sftplay.model.runtime.quiet import quiet_libraries
+    from sftplay.model.weights.load import open_run
+    from sftplay.model.weights.same_base import require_same_base
 
     quiet_libraries()
     facts = open_run(target)
@@ -67,10 +67,10 @@ def _sweep(target: Run) -> None:
 def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[str, Any]:
     """Fill `folder` with the merged model, tokenizer, proof and card; gives the proof."""
     from sftplay.fingerprint import fingerprint
-    from sftplay.model.card import metrics_of, model_card
-    from sftplay.model.load import pad_id
-    from sftplay.model.prompts import make_prompter
-    from sftplay.model.proof import PROMPTS, differ, logits_of
+    from sftplay.model.answers.prompts import make_prompter
+    from sftplay.model.merging.card import metrics_of, model_card
+    from sftplay.model.merging.proof import PROMPTS, differ, logits_of
+    from sftplay.model.weights.load import pad_id
 
     tokenizer = facts.tokenizer
     prompter = make_prompter(facts.tuned, facts.template, tokenizer, job.settings.data, facts.eot)
@@ -115,8 +115,9 @@ def _merged(
     Raises:
         RefusedError: the proof failed (76).
     """
-    from sftplay.model.load import attach, load_weights
-    from sftplay.model.proof import differ, judge, logits_of
+    from sftplay.model.merging.proof import differ, judge, logits_of
+    from sftplay.model.weights import fuse
+    from sftplay.model.weights.load import attach, load_weights
 
     settings = job.settings.model_copy(
         update={
@@ -134,7 +135,7 @@ def _merged(
     else:
         model = attach(model, facts.tuned)
         beside = logits_of(model, prompts)
-        model = model.merge_and_unload()
+        model = fuse.merged(model)
     merged = logits_of(model, prompts)
     if facts.method != "full":
         arithmetic = differ(beside, merged)
@@ -159,7 +160,7 @@ def _save(model: Any, folder: Path, dtype: str) -> None:
     """
     import torch
 
-    from sftplay.model.precision import torch_dtype
+    from sftplay.model.runtime.precision import torch_dtype
 
     number = torch_dtype(dtype)
     limit = torch.finfo(number).max

@@ -26,21 +26,26 @@ from sftplay.files import write_bytes, write_json, write_text
 from sftplay.freshness import read_stamp
 from sftplay.locks import hold
 from sftplay.model.backends import load_backend
-from sftplay.model.device import decide_device, use_one_gpu
-from sftplay.model.ending import explain, finish, nothing_is_left
-from sftplay.model.guard import check_attention, choose_checkpoint
-from sftplay.model.handing_over import BackendUnusableError, Progress, accepted, handing_over
-from sftplay.model.other_rows import refuse_other_rows
-from sftplay.model.plan import Plan
-from sftplay.model.precision import decide_precision
-from sftplay.model.probe import probe
+from sftplay.model.runtime.device import decide_device, use_one_gpu
+from sftplay.model.runtime.precision import decide_precision
+from sftplay.model.training.ending import explain, finish, nothing_is_left
+from sftplay.model.training.guard import check_attention, choose_checkpoint
+from sftplay.model.training.other_rows import refuse_other_rows
+from sftplay.model.training.plan import Plan
+from sftplay.model.unsloth.handing_over import (
+    BackendUnusableError,
+    Progress,
+    accepted,
+    handing_over,
+)
+from sftplay.model.unsloth.probe import probe
 from sftplay.places import data_folder, find_model
 from sftplay.runs import Attempt, Run, checkpoints_in
 from sftplay.stages import Job
 from sftplay.stamp import write_stamp
 
 if TYPE_CHECKING:
-    from sftplay.model.assemble import Assembly
+    from sftplay.model.training.assemble import Assembly
 
 
 def run(job: Job) -> None:
@@ -160,10 +165,10 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         _probe(plan)
     model = _load(plan, progress)
 
-    from sftplay.model import record
-    from sftplay.model.assemble import assemble, check_first_batch
     from sftplay.model.numerics.start import Proof
-    from sftplay.model.rehearse import attention_of, fit_batches
+    from sftplay.model.training import record
+    from sftplay.model.training.assemble import assemble, check_first_batch
+    from sftplay.model.training.rehearse import attention_of, fit_batches
 
     plan = replace(plan, lean=_slim(plan, model))
     plan = replace(plan, attention=attention_of(plan, model))
@@ -220,7 +225,7 @@ def _load(plan: Plan, progress: Progress) -> Any:
         plan.attempt.backend
     )  # before transformers: Unsloth has to be imported first
 
-    from sftplay.model.quiet import quiet_libraries
+    from sftplay.model.runtime.quiet import quiet_libraries
 
     quiet_libraries()
     from transformers import set_seed

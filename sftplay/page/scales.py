@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 Point = tuple[float, float]
 
@@ -101,9 +102,8 @@ def thinned(points: Sequence[Point], limit: int) -> list[Point]:
             sum(x for x, _ in following) / len(following),
             sum(y for _, y in following) / len(following),
         )
-        kept.append(
-            max(points[start:end], key=lambda point, a=kept[-1], m=middle: _area(a, point, m))
-        )  # type: ignore[misc]
+        area = partial(_area, kept[-1], three=middle)
+        kept.append(max(points[start:end], key=area))
     return [*kept, points[-1]]
 
 

@@ -23,7 +23,7 @@ SMALL = (
 MEASURE = """
 import json, sys, time, torch
 from torch.nn.functional import scaled_dot_product_attention as attend
-from sftplay.model.attention import _Operators, name_of
+from sftplay.model.forward.attention import _Operators, name_of
 found = []
 for length in (1024, 4096, 8192):
     for padded in (False, True):

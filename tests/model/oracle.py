@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from sftplay.model.collate import IGNORED
+from sftplay.model.forward.collate import IGNORED
 
 
 def one_by_one(model: Any, rows: Sequence[dict[str, Any]]) -> tuple[torch.Tensor, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.errors import RefusedError
-from sftplay.model.portable import judge
+from sftplay.model.evaluation.portable import judge
 from sftplay.parity import history, report
 from sftplay.runs import Run
 from tests.box import Box

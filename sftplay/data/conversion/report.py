@@ -44,6 +44,7 @@ class FileReport:
     kind: str = ""
     compression: str = ""
     encoding: str = ""
+    split: str = ""
     format: str = ""
     evidence: str = ""
     rows: int = 0
@@ -176,7 +177,7 @@ class ProcessCounts:
         """Good rows, duplicates included, that come with reasoning in an answer."""
         return sum(file.reasoning for file in self.files)
 
-    def to_json(self, skipped: Iterable[str], settings: DataSettings) -> dict[str, Any]:
+    def to_json(self, skipped: Iterable[object], settings: DataSettings) -> dict[str, Any]:
         """Return the report as plain values: the same input gives the same bytes."""
         return {
             "rows": {
@@ -194,7 +195,7 @@ class ProcessCounts:
             "character_counts": {"input": self.asked.bars(), "answer": self.answered.bars()},
             "findings": self.findings.to_json(),
             "files": [asdict(file) for file in self.files],
-            "skipped_files": list(skipped),
+            "skipped_files": [str(file) for file in skipped],
         }
 
     def reasons_text(self) -> str:
@@ -213,7 +214,10 @@ def add_names(total: dict[str, int], more: Mapping[str, int]) -> None:
 def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
     """Print the summary."""
     for file in counts.files[:SHOWN_FILES]:
-        console.info(f"{file.file}: {count_of(file.rows)}, {file.format} ({file.evidence})")
+        split = f" for {file.split}" if file.split else ""
+        notes = "".join(f"; {note}" for note in file.notes)
+        shown = f"{count_of(file.rows)}{split}, {file.format} ({file.evidence}{notes})"
+        console.info(f"{file.file}: {shown}")
     if len(counts.files) > SHOWN_FILES:
         console.info(f"… and {len(counts.files) - SHOWN_FILES} more files, in report.json")
     if counts.reasoning:

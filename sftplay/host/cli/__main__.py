@@ -1,9 +1,17 @@
-"""`python -m sftplay.host.cli TASK …`: the menu in this Python, for processes that sftplay starts."""
+"""The menu in this Python: `sftplay TASK …` where it is installed, and `python -m sftplay.host.cli`
+for processes that sftplay starts.
+"""
 
 import sys
 
-from sftplay.host.cli.menu import namespace
-from sftplay.host.cli.program import main
+
+def start() -> int:
+    """Run the task that the command line names. Returns the exit code."""
+    from sftplay.host.cli.menu import namespace
+    from sftplay.host.cli.program import main
+
+    return main(sys.argv, namespace)
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv, namespace))
+    sys.exit(start())

@@ -9,7 +9,7 @@ from sftplay.host.cli.task import task, whole_number
 from sftplay.host.cli.tasks import developers, images, runs, stages, start
 
 
-@task(name="help")
+@task(name="help", anywhere=True)
 def help_(c: Context) -> None:
     """Show all tasks, in the order in which a person needs them."""
     from sftplay.host.cli import guide
@@ -17,7 +17,10 @@ def help_(c: Context) -> None:
     guide.show(MENU)
 
 
-@task(help={"build-only": "build into site/ and stop", "port": "port on 127.0.0.1 (default: 8000)"})
+@task(
+    developer=True,
+    help={"build-only": "build into site/ and stop", "port": "port on 127.0.0.1 (default: 8000)"},
+)
 def docs(c: Context, build_only: bool = False, port: str | None = None) -> int:
     """Build the documentation and serve it on 127.0.0.1 (developers)."""
     from sftplay.host.dev import docs as documentation
@@ -30,6 +33,7 @@ def docs(c: Context, build_only: bool = False, port: str | None = None) -> int:
 MENU = {
     "Start here": (
         help_,
+        start.init,
         start.quickstart,
         start.doctor,
         start.install,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError
@@ -56,9 +57,10 @@ def adopt() -> None:
 def main(argv: Sequence[str], namespace: Collection) -> int:
     """Run the task that `argv` names (its first word is the program). Returns the exit code."""
     try:
-        code = _run(
-            Menu(name="sftplay", binary="tasks.py", version=__version__, namespace=namespace), argv
-        )
+        name = Path(argv[0]).name
+        binary = name if name in ("sftplay", "inv") else "tasks.py"
+        menu = Menu(name="sftplay", binary=binary, version=__version__, namespace=namespace)
+        code = _run(menu, argv)
         # here, where a closed pipe can still be caught; Python's own last flush would end in 120
         sys.stdout.flush()
     except BrokenPipeError:  # tasks.py --list | head

@@ -13,10 +13,10 @@ from invoke.exceptions import Exit, ParseError
 from invoke.tasks import Task
 
 from sftplay.boundary import Boundary
-from sftplay.errors import UsageError
+from sftplay.errors import MachineError, NotFoundError, UsageError
 from sftplay.host.cli.repeatable import RepeatableTask
 from sftplay.host.cli.words import WordsTask
-from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.checkout import CHECKOUT, PROJECT
 
 Body = Callable[..., int | None]
 _PATHS = (
@@ -36,6 +36,8 @@ def task(
     iterable: Iterable[str] = (),
     words: str | None = None,
     short: bool = False,
+    anywhere: bool = False,
+    developer: bool = False,
 ) -> Callable[[Body], Task[Any]]:
     """An Invoke task whose body returns an exit code (None: 0) and may raise SftplayError.
 
@@ -43,6 +45,8 @@ def task(
         words: name of the parameter (a list) whose values may also be given as plain words after
             the task's name.
         short: options have one-letter forms too.
+        anywhere: works where the person stands, with no project; all others change to its folder.
+        developer: works on sftplay's own files, which only a checkout has.
     """
 
     def decorate(body: Body) -> Task[Any]:
@@ -53,7 +57,8 @@ def task(
                     key: _from_root(value) if key in _PATHS and value else value
                     for key, value in given.items()
                 }
-                os.chdir(CHECKOUT)
+                if not anywhere:
+                    _enter_project(developer=developer)
                 end.code = body(context, **given) or 0
             if end.code:
                 raise Exit(code=end.code)
@@ -68,6 +73,21 @@ def task(
         return made
 
     return decorate
+
+
+def _enter_project(*, developer: bool) -> None:
+    if developer and not (CHECKOUT / "pyproject.toml").is_file():
+        raise MachineError(
+            "this task is for sftplay's developers; an installed sftplay has no tests or sources",
+            todo="run it in a checkout",
+        )
+    if not (PROJECT / "tasks.py").is_file():
+        raise NotFoundError(
+            "no sftplay project here or in a folder above",
+            where=str(PROJECT),
+            todo="make one: sftplay init my-project, then cd my-project",
+        )
+    os.chdir(PROJECT)
 
 
 def whole_number(flag: str, value: str | None) -> int | None:
@@ -99,8 +119,8 @@ def _from_root(value: str) -> str:
     project's root stays.
     """
     here = Path.cwd()
-    if here == CHECKOUT or Path(value).is_absolute():
+    if here == PROJECT or Path(value).is_absolute():
         return value
     return (
-        value if (CHECKOUT / value).exists() and not (here / value).exists() else str(here / value)
+        value if (PROJECT / value).exists() and not (here / value).exists() else str(here / value)
     )

@@ -1,20 +1,23 @@
 """images/published.lock: where the image of each stack was published, and the digest by which it is
 pulled.
 
-schema: 1
-images:
-cpu:
-repository: registry.example/sftplay/cpu
-tag: 70ff3f296512                 # first 12 of `context`
-digest: sha256:…                  # of the manifest: what is pulled
-config: sha256:…                  # the image's id where the engine keeps images the classic way
-context: sha256:…                 # what it is made from; lock: of its requirements.lock
-lock: sha256:…
-base: debian:bookworm-slim@sha256:…
-revision: <commit>
-verified: what was run in it
-platform: linux/amd64
-size: 2230000000                  # bytes, unpacked
+    schema: 1
+    images:
+      cpu:
+        repository: registry.example/sftplay/cpu
+        tag: 70ff3f296512        # first 12 of `context`
+        digest: sha256:…         # of the manifest: what is pulled
+        config: sha256:…         # the image's id where the engine keeps images the classic way
+        context: sha256:…        # what it is made from; lock: of its requirements.lock
+        lock: sha256:…
+        base: debian:bookworm-slim@sha256:…
+        revision: <commit>
+        verified: what was run in it
+        platform: linux/amd64
+        size: 2230000000         # bytes, unpacked
+
+A checkout's file is in git. An installed sftplay has the file of its release; what `inv image.push`
+writes goes into the project.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sftplay.errors import ConfigError
 from sftplay.files import write_text
-from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.checkout import CHECKOUT, PROJECT
 from sftplay.yamlfile import read_yaml
 
 PATH = Path("images/published.lock")
@@ -69,13 +72,15 @@ class _Lock(BaseModel):
     images: dict[Literal["cpu", "bnb", "unsloth"], PublishedImage]
 
 
-def read(root: Path = CHECKOUT) -> Mapping[str, PublishedImage]:
+def read(root: Path | None = None) -> Mapping[str, PublishedImage]:
     """The published image of each stack that has one.
 
     Raises:
         ConfigError: the file can't be read, or an entry lacks its digest (78). NotFoundError: no
             such file (66).
     """
+    if root is None:
+        root = PROJECT if (PROJECT / PATH).is_file() else CHECKOUT
     try:
         lock = _Lock.model_validate(read_yaml(root / PATH)[0])
     except ValidationError as error:
@@ -89,8 +94,8 @@ def read(root: Path = CHECKOUT) -> Mapping[str, PublishedImage]:
     return {str(stack): entry for stack, entry in lock.images.items()}
 
 
-def record(stack: str, entry: PublishedImage, root: Path = CHECKOUT) -> None:
+def record(stack: str, entry: PublishedImage, root: Path = PROJECT) -> None:
     """Put an image's entry in the place of the stack's former one; the file is replaced whole."""
-    images = {**read(root), stack: entry}
+    images = {**(read(root) if (root / PATH).is_file() else {}), stack: entry}
     plain = {"schema": 1, "images": {name: images[name].model_dump() for name in sorted(images)}}
     write_text(root / PATH, _HEAD + yaml.safe_dump(plain, sort_keys=False, width=200))

@@ -17,7 +17,7 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import MachineError, NotFoundError
 from sftplay.files import TMP_PREFIX, hash_file, hash_json, read_json, write_json
-from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.checkout import CHECKOUT, PROJECT
 from sftplay.host.system.machine import read_machine
 from sftplay.host.system.uv import find_uv, uv_environ
 
@@ -69,9 +69,9 @@ class Environment:
 
 
 def envs_folder() -> Path:
-    """SFTPLAY_ENVS, else .envs in the checkout."""
+    """SFTPLAY_ENVS, else .envs in the project."""
     given = os.environ.get("SFTPLAY_ENVS")
-    return Path(given).absolute() if given else CHECKOUT / ".envs"
+    return Path(given).absolute() if given else PROJECT / ".envs"
 
 
 def ensure(stack: str) -> Environment:

@@ -9,9 +9,11 @@ finished one on the same data is shown again.
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sftplay import console
 from sftplay.cli import make_job
@@ -33,6 +35,7 @@ from sftplay.host.runs import samples
 from sftplay.host.runs.history import MatchingRun, find_run
 from sftplay.host.select import choose
 from sftplay.host.system import machine
+from sftplay.host.system.checkout import VENV
 from sftplay.host.ui import prompt
 from sftplay.host.ui.format import show_duration
 from sftplay.places import data_folder
@@ -102,7 +105,8 @@ def _folder(
 ) -> GuidedSession:
     """Step 1: config, machine, free space, folders."""
     print_heading(1, "check the folder", "inv setup-dirs")
-    console.info("`inv NAME` is .venv/bin/inv; `python3 tasks.py NAME` does the same")
+    if Path(sys.prefix) == VENV:
+        console.info("`inv NAME` is .venv/bin/inv; `python3 tasks.py NAME` does the same")
     settings = make_job(config, None, overrides, {}).settings
     facts = machine.read_machine()
     machine.require_supported(facts)

@@ -11,7 +11,7 @@ from typing import Any
 from sftplay.errors import ConfigError, NotFoundError, RefusedError
 from sftplay.files import read_json
 from sftplay.manifest import MANIFEST, problem_with
-from sftplay.model.load import load_weights
+from sftplay.model.weights.load import load_weights
 from sftplay.settings import Settings
 
 

@@ -20,9 +20,9 @@ from sftplay import console  # noqa: E402
 from sftplay.errors import ConfigError  # noqa: E402
 from sftplay.files import read_json  # noqa: E402
 from sftplay.model.backends import bnb  # noqa: E402
-from sftplay.model.load import keep_layout  # noqa: E402
-from sftplay.model.quiet import quiet_libraries  # noqa: E402
-from sftplay.model.precision import torch_dtype  # noqa: E402
+from sftplay.model.weights.load import keep_layout  # noqa: E402
+from sftplay.model.runtime.quiet import quiet_libraries  # noqa: E402
+from sftplay.model.runtime.precision import torch_dtype  # noqa: E402
 from sftplay.settings import Settings  # noqa: E402
 
 # Unsloth wants names. These are the linear layers of the families that it has kernels for; PEFT

@@ -17,14 +17,14 @@ from torch.nn.functional import cross_entropy
 from sftplay import console
 from sftplay.errors import GradientError
 from sftplay.model.backends import load_backend
-from sftplay.model.collate import Collator, on_device
-from sftplay.model.device import decide_device
-from sftplay.model.head import has_plain_head
+from sftplay.model.forward.collate import Collator, on_device
+from sftplay.model.forward.head import has_plain_head
+from sftplay.model.forward.loss import mean_target_loss, target_loss
 from sftplay.model.lean import slim
-from sftplay.model.loss import mean_target_loss, target_loss
 from sftplay.model.numerics.plain import dense_weight
-from sftplay.model.precision import autocast
-from sftplay.model.probe_process import CONFIG, write_tiny_model
+from sftplay.model.runtime.device import decide_device
+from sftplay.model.runtime.precision import autocast
+from sftplay.model.unsloth.probe_process import CONFIG, write_tiny_model
 from sftplay.numerics import METHODS, Row, Table, machine_name, shown, write_table
 from sftplay.settings import Settings
 from sftplay.stages import Job
@@ -45,7 +45,7 @@ def run(job: Job) -> None:
     """
     backend = "unsloth" if job.settings.backend == "unsloth" else "bnb"
     load_backend(backend)  # Unsloth has to be imported before transformers
-    from sftplay.model.quiet import quiet_libraries
+    from sftplay.model.runtime.quiet import quiet_libraries
 
     quiet_libraries()
     device = decide_device(job.settings).value

@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy, linear
 from torch.utils.checkpoint import checkpoint
 
-from sftplay.model.collate import IGNORED
+from sftplay.model.forward.collate import IGNORED
 
 _DROPOUT_RATES = (
     "attention_dropout",

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from sftplay import console
-from sftplay.model.collate import IGNORED, Collate, on_device
-from sftplay.model.loss import target_loss
+from sftplay.model.forward.collate import IGNORED, Collate, on_device
+from sftplay.model.forward.loss import target_loss
 from sftplay.model.numerics.gradients import ROUTED, TOLERANCES, Comparison, compare
 from sftplay.model.numerics.plain import no_dropout, plain, plain_loss
 from sftplay.model.numerics.slope import LIMITS, compare_slope
-from sftplay.model.precision import autocast
+from sftplay.model.runtime.precision import autocast
 
 TOKENS = 48  # of each row: a fraction of a training step, and still several blocks of every kernel
 # of the second row: another length, so that padding, or rows end to end, are part of the proof

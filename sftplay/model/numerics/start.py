@@ -14,17 +14,17 @@ from transformers import TrainerCallback
 from sftplay import console
 from sftplay.errors import GradientError
 from sftplay.handover import Reason
-from sftplay.model.handing_over import BackendUnusableError
 from sftplay.model.numerics import memory
 from sftplay.model.numerics.gradients import Comparison
 from sftplay.model.numerics.proof import prove, sample_rows
 from sftplay.model.numerics.reach import check_adapters, check_reach
-from sftplay.model.plan import Plan, stamped_versions
-from sftplay.model.probe import Verdict
+from sftplay.model.training.plan import Plan, stamped_versions
+from sftplay.model.unsloth.handing_over import BackendUnusableError
+from sftplay.model.unsloth.probe import Verdict
 from sftplay.stamp import Stamp
 
 if TYPE_CHECKING:
-    from sftplay.model.assemble import Assembly
+    from sftplay.model.training.assemble import Assembly
 
 # optimizer steps after which the weights are looked at again: with a warm-up, the first one may
 # move nothing

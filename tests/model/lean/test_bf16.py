@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from sftplay.model.collate import IGNORED, Collator
+from sftplay.model.forward.collate import IGNORED, Collator
+from sftplay.model.forward.loss import target_loss
 from sftplay.model.lean import needs_autocast, slim
 from sftplay.model.lean.lowrank import is_replaced
-from sftplay.model.load import keep_layout
-from sftplay.model.loss import target_loss
-from sftplay.model.precision import autocast
+from sftplay.model.runtime.precision import autocast
+from sftplay.model.weights.load import keep_layout
 
 STEPS, RATE = 20, 2e-3
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sftplay.model.generate import Request, Sampling, answers
+from sftplay.model.answers.generate import Request, Sampling, answers
 from sftplay.model.lean.few_rows import FEWEST, MOST, replace
 
 pytestmark = pytest.mark.skipif(

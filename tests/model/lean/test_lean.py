@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from sftplay.model.collate import IGNORED, Collator
+from sftplay.model.forward.collate import IGNORED, Collator
+from sftplay.model.forward.loss import target_loss
 from sftplay.model.lean import slim
-from sftplay.model.loss import target_loss
 
 CHANCE = torch.Generator().manual_seed(3)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.model import precision
+from sftplay.model.runtime import precision
 from sftplay.settings import Settings
 from tests.box import Box
 

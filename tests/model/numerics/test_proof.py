@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from sftplay.model.backends import bnb
-from sftplay.model.collate import Collator
-from sftplay.model.head import has_plain_head
+from sftplay.model.forward.collate import Collator
+from sftplay.model.forward.head import has_plain_head
 from sftplay.model.lean import slim
 from sftplay.model.numerics.gradients import TOLERANCES, judge
 from sftplay.model.numerics.proof import prove, sample_rows
@@ -93,7 +93,7 @@ def test_the_layout_without_a_derivative_is_found(
             f"{processor_name()} has no AVX512-BF16, so bitsandbytes has no packed kernel here"
         )
     monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: True)
-    monkeypatch.setattr("sftplay.model.load.keep_layout", lambda model: None)
+    monkeypatch.setattr("sftplay.model.weights.load.keep_layout", lambda model: None)
     random_model("Llama").config.save_pretrained(tmp_path)
     found = _proof(_packable(tmp_path, precision), precision)
     assert found.difference > 0.5

@@ -8,13 +8,14 @@ from sftplay.host.cli.task import task, whole_number
 
 
 @task(
+    developer=True,
     help={
         "long": "the long tests too (minutes each)",
         "docker": "the tests that start containers too (requires an engine and the cpu image)",
         "acceptance": "the first run with the real model too (about two minutes)",
         "python": "only the host part, on this Python (a version such as 3.13, or a path)",
         "args": "more for pytest, as one word: --args='-k process -x'",
-    }
+    },
 )
 def test(
     c: Context,
@@ -33,6 +34,7 @@ def test(
 
 
 @task(
+    developer=True,
     help={
         "only": "one check: style, format, types, layers, spelling or links; may be repeated (default: all)",
         "fix": "repair what can be repaired",
@@ -47,12 +49,13 @@ def lint(c: Context, only: list[str] | None = None, fix: bool = False) -> int:
 
 
 @task(
+    developer=True,
     help={
         "what": "data, train, step, eval, infer, start, end-to-end, house (figures of the code), or all",
         "gpu": "train: with the stacks of a GPU machine",
         "write": "write the tables to docs/benchmarks.md",
         "args": "more for it, as one word: --args='--rounds 3'",
-    }
+    },
 )
 def bench(c: Context, what: str, gpu: bool = False, write: bool = False, args: str = "") -> int:
     """Measure, compared with other tools (developers)."""

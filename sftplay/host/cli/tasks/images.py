@@ -106,10 +106,11 @@ def image_prune(c: Context, everything: bool = False, yes: bool = False) -> int:
 
 
 @task(
+    developer=True,
     help={
         "name": "uv, build, host, cpu, bnb, unsloth, dev, llamafactory, or all",
         "upgrade": "take the newest versions",
-    }
+    },
 )
 def lock(c: Context, name: str, upgrade: bool = False) -> None:
     """Make an environment's lock from its list of wanted packages (developers)."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from invoke.context import Context
 
 from sftplay.call import StageCall
-from sftplay.host.cli.task import task
+from sftplay.host.cli.task import only, task
 from sftplay.stages import BY_NAME
 
 
@@ -47,6 +47,14 @@ def install(c: Context, dev: bool = False) -> None:
     from sftplay.host.local import environments
 
     environments.install(dev=dev)
+
+
+@task(anywhere=True, words="folder", help={"folder": "a new folder, or one to complete"})
+def init(c: Context, folder: list[str] | None = None) -> int:
+    """Make a project folder: tasks.py, configs, data, outputs, compose.yaml."""
+    from sftplay.host.cli import project
+
+    return project.init(only(folder or ()))
 
 
 @task()

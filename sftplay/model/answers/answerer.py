@@ -1,0 +1,174 @@
+"""Who answers in chat and batch inference: a loaded model, the run's template, and how tokens are
+chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers.decoders import DecodeStream
+
+from sftplay import console
+from sftplay.data.style import StylePrompt
+from sftplay.errors import DataError
+from sftplay.fingerprint import fingerprint
+from sftplay.model.answers.generate import Sampling
+from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, plain_text, window_of
+from sftplay.model.answers.stream import Stream
+from sftplay.model.runtime.quiet import quiet_libraries
+from sftplay.model.weights.fuse import fused
+from sftplay.model.weights.load import RunFacts, load_for_inference, open_run
+from sftplay.model.weights.same_base import require_same_base
+from sftplay.places import find_model
+from sftplay.runs import Run
+from sftplay.stages import Job
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """A model that is ready to talk.
+
+    Attributes:
+        model: what computes.
+        name: for people: "run demo" or "smollm2-135m-instruct, untuned".
+        prompter: messages → tokens.
+        sampling: how tokens are chosen.
+        stop_ids: tokens that end an answer.
+        pad_id: filler.
+        system: system prompt, where a conversation brings none of its own.
+        identity: everything that the answers depend on, besides the prompts.
+        style: the style that the run was trained with: joined to system turns as it was in
+            training.
+    """
+
+    model: Any
+    name: str
+    prompter: Prompter
+    sampling: Sampling
+    stop_ids: Sequence[int]
+    pad_id: int
+    system: str | None
+    identity: Mapping[str, Any]
+    style: StylePrompt | None = None
+
+    def with_system(self, messages: Messages) -> list[dict[str, Any]]:
+        """The conversation with the system prompt in front, unless it has one."""
+        turns = [dict(message) for message in messages]
+        if self.style is not None and turns and turns[0]["role"] == "system":
+            return [{**turns[0], "content": self.style.system(turns[0]["content"])}, *turns[1:]]
+        if self.system is None or any(turn["role"] == "system" for turn in turns):
+            return turns
+        return [{"role": "system", "content": self.system}, *turns]
+
+    def prompt_ids(self, messages: Messages) -> list[int]:
+        """The prompt's tokens.
+
+        Raises:
+            DataError: it leaves no room for an answer, spells a special token, or the template
+                refuses it (65).
+        """
+        ids = self.prompter.ids(self.with_system(messages))
+        if self.prompter.room(ids, 1) < 1:
+            raise DataError(
+                f"the prompt has {len(ids):,} tokens, and the model reads {self.prompter.window:,} at most",
+                todo="shorten it",
+            )
+        return ids
+
+    def stream(self) -> Stream:
+        """A new conversation."""
+        return Stream(self.model, self.stop_ids, self.pad_id)
+
+    def say(self, stream: Stream, ids: Sequence[int]) -> Iterator[str]:
+        """The answer to a prompt, in pieces of text as they are written; joined they are the
+        answer.
+        """
+        decoder = DecodeStream(skip_special_tokens=True)
+        backend = self.prompter.tokenizer.backend_tokenizer
+        written, said = [], ""
+        sampling = Sampling(
+            self.prompter.room(ids, self.sampling.max_new_tokens),
+            self.sampling.temperature,
+            self.sampling.top_p,
+            self.sampling.seed,
+        )
+        for token in stream.tokens(ids, sampling):
+            written.append(token)
+            if piece := decoder.step(backend, token):
+                said += piece
+                yield piece
+        whole = plain_text(self.prompter.tokenizer, written)
+        if whole.startswith(said) and len(whole) > len(said):
+            yield whole[
+                len(said) :
+            ]  # half a character, where the answer was cut off in the middle of it
+
+
+def open_answerer(job: Job) -> Answerer:
+    """Load the model that a job wants to talk to: the tuned one, or with --base the model as it was
+    before training.
+
+    The run's frozen template is used for both; before training, the model's own.
+
+    Raises:
+        NotFoundError: no trained run (and no --base), or no model (66). RefusedError: the run was
+            changed (76).
+    """
+    quiet_libraries()
+    settings, run = job.settings, Run(job.run_name)
+    base = bool(job.options.get("base"))
+    facts = None if base and run.tuned() is None else open_run(run)
+    weights = require_same_base(settings, facts) if facts else find_model(settings)
+    loaded = load_for_inference(settings, None if base else facts)
+    console.info(f"device {loaded.device}; precision {loaded.precision}")
+    template = facts.template if facts else loaded.template
+    folder = weights if base or facts is None else facts.tuned
+    prompter = make_prompter(
+        folder, template, loaded.tokenizer, settings.data, facts.eot if facts else settings.data.eot
+    )
+    stop_ids = facts.eot_ids if facts else list(dict.fromkeys([prompter.eot_id, *loaded.stop_ids]))
+    wanted = settings.infer
+    sampling = Sampling(
+        wanted.max_new_tokens, wanted.temperature, wanted.top_p, settings.train.seed
+    )
+    system, style = _system(job, facts)
+    identity = {
+        "model": settings.model.name,
+        "base_weights": fingerprint(weights),
+        "tuned_weights": None if base or facts is None else fingerprint(facts.tuned),
+        "template_hash": template.hash,
+        "precision": loaded.precision.value,
+        **({"quantized": True} if loaded.quantized else {}),
+        "system": system,
+        **({"style": style.section} if style else {}),
+        "sampling": sampling.__dict__
+        if sampling.temperature
+        else {"max_new_tokens": sampling.max_new_tokens},
+        "data": settings.data.model_dump(include={"special_tokens_in_text", "system_unsupported"}),
+    }
+    return Answerer(
+        model=fused(loaded.model),
+        name=f"{settings.model.name} (untuned)" if base else f"run {run.name}",
+        prompter=Prompter(**{**prompter.__dict__, "window": window_of(loaded.model)}),
+        sampling=sampling,
+        stop_ids=stop_ids,
+        pad_id=loaded.pad_id,
+        system=system,
+        identity=identity,
+        style=style,
+    )
+
+
+def _system(job: Job, facts: RunFacts | None) -> tuple[str | None, StylePrompt | None]:
+    """The system prompt: the one given, else the style prompt that the run was trained with."""
+    given = job.options.get("system") or job.settings.infer.system
+    recorded = facts.record.get("style") if facts else None
+    if given or not recorded or job.options.get("no_style"):
+        return given, None
+    style = StylePrompt(recorded["prompt"], recorded["mode"])
+    console.info(
+        f"system prompt: the style that the run was trained with, {style.prompt!r} (--no-style: without it)"
+    )
+    return style.system(""), style

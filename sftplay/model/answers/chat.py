@@ -1,0 +1,195 @@
+"""A chat in the terminal: history, streamed answers, a few commands.
+
+Ctrl-C stops an answer, at the prompt it leaves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+from dataclasses import dataclass, field
+from types import FrameType
+
+from sftplay import console
+from sftplay.errors import DataError, StoppedError
+from sftplay.model.answers.answerer import Answerer, open_answerer
+from sftplay.model.answers.stream import Stream
+from sftplay.stages import Job
+
+HELP = """/reset         forget the conversation
+/system TEXT   new system prompt, and a new conversation (without TEXT: show the one in use)
+/exit          leave (Ctrl-D, and Ctrl-C at the prompt, do the same)
+/help          this list
+Ctrl-C         stop an answer that is being written"""
+_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+_COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?$", re.DOTALL)
+
+
+@dataclass
+class Talk:
+    """One conversation: what was said, and the tokens that the model has read of it."""
+
+    answerer: Answerer
+    stream: Stream
+    system: str | None
+    history: list[dict[str, str]] = field(default_factory=list)
+
+    def start_over(self, system: str | None) -> None:
+        """Forget everything that was said."""
+        self.system, self.history = system, []
+
+    def ask(self, text: str) -> tuple[list[int], int]:
+        """Add the user's turn: the tokens of the conversation, and how many old turns went because
+        the window is full.
+
+        Raises:
+            DataError: the turn can't be asked; the conversation is as before (65).
+        """
+        turn = {"role": "user", "content": text}
+        kept = [*self.history, turn]
+        ids = self._ids(kept)
+        window = self.answerer.prompter.window or sys.maxsize
+        reserve = min(self.answerer.sampling.max_new_tokens, window // 4)
+        if len(ids) + reserve > window:
+            self.answerer.prompt_ids(
+                self._with_system([turn])
+            )  # refuses what does not fit even alone
+        while len(ids) + reserve > window and len(kept) > 1:
+            kept = kept[2:]
+            ids = self._ids(kept)
+        dropped = (len(self.history) + 1 - len(kept)) // 2
+        self.history = kept
+        return ids, dropped
+
+    def answered(self, text: str, *, whole: bool) -> None:
+        """Add the model's turn. A question that was stopped before its first word is taken back."""
+        if text or whole:
+            self.history.append({"role": "assistant", "content": text})
+        else:
+            self.history.pop()
+
+    def _ids(self, turns: list[dict[str, str]]) -> list[int]:
+        return self.answerer.prompter.ids(self._with_system(turns))
+
+    def _with_system(self, turns: list[dict[str, str]]) -> list[dict[str, str]]:
+        return (
+            turns if self.system is None else [{"role": "system", "content": self.system}, *turns]
+        )
+
+
+@dataclass
+class _Interrupt:
+    """Ctrl-C: stops an answer that is being written; at the prompt, or a second time, it leaves."""
+
+    answering: bool = False
+    stopped: bool = False
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        if not self.answering or self.stopped:
+            raise StoppedError("left the chat", signum=signum)
+        self.stopped = True
+
+
+def chat(job: Job) -> None:
+    """Talk until the person leaves.
+
+    Raises:
+        StoppedError: by Ctrl-C at the prompt (130), or because the terminal is gone (129).
+    """
+    answerer = open_answerer(job)
+    talk = Talk(answerer, answerer.stream(), answerer.system)
+    console.info(f"talking to {answerer.name}; /help lists what else you can type, Ctrl-D leaves")
+    interrupt = _Interrupt()
+    signal.signal(signal.SIGINT, interrupt.handle)
+    try:
+        while (line := _read_line()) is not None:
+            command = _COMMAND.fullmatch(line.strip())
+            if command and not _obey(talk, command[1], (command[2] or "").strip()):
+                return
+            if line.strip() and not command:
+                _reply(talk, line, interrupt)
+    except OSError as error:
+        _drop_stdout()
+        raise StoppedError("the terminal is gone", signum=signal.SIGHUP) from error
+
+
+def _read_line() -> str | None:
+    """What the person types; None at the end of input."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - input() edits its line with it
+    try:
+        line = input("> ")
+    except (EOFError, OSError):
+        console.result("")
+        return None
+    except UnicodeDecodeError:
+        console.warning("that was not UTF-8: nothing was sent")
+        return ""
+    return line.encode("utf-8", "replace").decode("utf-8")
+
+
+def _obey(talk: Talk, command: str, text: str) -> bool:
+    """Do what a /command says; False to leave."""
+    if command in ("exit", "quit"):
+        return False
+    if command == "reset":
+        talk.start_over(talk.system)
+        console.info("the conversation starts over")
+    elif command == "system" and text:
+        talk.start_over(text)
+        console.info("new system prompt; the conversation starts over")
+    elif command == "system":
+        console.info(
+            f"system prompt: {talk.system or 'none of yours (the template may add its own)'}"
+        )
+    elif command == "help":
+        console.result(HELP)
+    else:
+        console.warning(
+            f"there is no /{command}; /help lists the commands; to send it as text, put a space in front"
+        )
+    return True
+
+
+def _reply(talk: Talk, line: str, interrupt: _Interrupt) -> None:
+    """Ask the model and print its answer as it is written."""
+    try:
+        ids, dropped = talk.ask(line.strip())
+    except DataError as problem:
+        console.failure(problem)
+        return
+    if dropped:
+        turns = "the oldest turn was" if dropped == 1 else f"the {dropped} oldest turns were"
+        console.warning(
+            f"{turns} forgotten: the model reads {talk.answerer.prompter.window:,} tokens at most"
+        )
+    said = ""
+    interrupt.answering, interrupt.stopped = True, False
+    for piece in talk.answerer.say(talk.stream, ids):
+        said += piece
+        console.result(shown(piece), end="")
+        if interrupt.stopped:
+            break
+    interrupt.answering = False
+    console.result("")
+    if interrupt.stopped:
+        console.info("stopped")
+    elif not talk.stream.ended:
+        console.info("cut off here: --set infer.max_new_tokens=… allows longer answers")
+    talk.answered(said, whole=not interrupt.stopped)
+
+
+def shown(text: str) -> str:
+    """Text without what a terminal would obey (escape sequences and other control characters,
+    Unicode's category Cc).
+    """
+    return text.translate(_CONTROLS)
+
+
+def _drop_stdout() -> None:
+    """Nobody reads any more: what is still in the buffer must not fail once more at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

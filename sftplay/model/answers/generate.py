@@ -1,0 +1,284 @@
+"""Answers to many prompts, through one batch that is refilled as rows end."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from sftplay import console
+from sftplay.errors import OutOfMemoryError
+from sftplay.model.answers.decoding import Batch
+from sftplay.model.runtime.memory import for_answers
+
+_GPU_PREFILL, _CPU_PREFILL = (
+    8192,
+    2048,
+)  # tokens of new prompts that go through the model at once, padding included
+# rows at most of a model whose rows start and end together: what their states take is not known
+_TOGETHER = 32
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        max_new_tokens: longest answer in tokens, its end included.
+        temperature: 0 takes the likeliest token every time.
+        top_p: smallest set of tokens with this share of the probability (nucleus sampling,
+            arXiv:1904.09751).
+        seed: of the random stream; each prompt has a stream of its own, whatever it shares a batch
+            with.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt.
+
+    Attributes:
+        key: number by which the caller knows the answer; it also picks the prompt's random stream.
+        ids: the prompt's tokens.
+        limit: longest answer for this prompt, where it is shorter than the sampling's.
+    """
+
+    key: int
+    ids: Sequence[int]
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model wrote.
+
+    Attributes:
+        ids: its tokens, without the one that ended it.
+        ended: the model ended it itself; False: it was cut off.
+    """
+
+    ids: list[int]
+    ended: bool
+
+
+@dataclass
+class _Row:
+    request: Request
+    limit: int
+    generator: torch.Generator | None
+    ids: list[int] = field(
+        default_factory=list
+    )  # chosen so far; all but the last have gone through the model
+    length: int = 0  # how many of them are its answer
+    ended: bool = False
+    counted: float = 0.0  # share of its work that was told
+
+    @property
+    def done(self) -> bool:
+        return self.ended or self.length >= self.limit
+
+    @property
+    def whole(self) -> int:
+        """Positions at the end, if it takes its longest answer."""
+        return len(self.request.ids) + self.limit
+
+    def gained(self) -> float:
+        """Share of its work that was done since this was last asked; an answer that ends early
+        jumps to the end.
+        """
+        before, self.counted = self.counted, 1.0 if self.done else self.length / self.limit
+        return self.counted - before
+
+    def ends_with(self, token: int, stop_ids: Sequence[int]) -> bool:
+        """Take the next token; whether it is the last one.
+
+        A row that is done takes what it is given as filler.
+        """
+        was_done = self.done
+        self.ids.append(token)
+        if was_done:
+            return False
+        self.ended = token in stop_ids
+        self.length += not self.ended
+        return self.done
+
+
+@dataclass
+class _Room:
+    """What can be in flight.
+
+    Attributes:
+        rows: at most so many.
+        positions: what memory holds of all rows together, each as long as it may become.
+        prefill: tokens of new prompts that go through the model at once.
+    """
+
+    rows: int
+    positions: int
+    prefill: int
+
+    def most(self, rows: Sequence[_Row]) -> int:
+        """How many rows as long as the longest of these."""
+        return min(self.rows, max(1, self.positions // max((row.whole for row in rows), default=1)))
+
+    def take(
+        self, waiting: deque[_Row], source: Iterator[_Row], rows: Sequence[_Row]
+    ) -> list[_Row]:
+        """The next rows to join those in flight: as many as there is room for, and as go through
+        the model at once.
+        """
+        taken: list[_Row] = []
+        read, whole = 0, max((row.whole for row in rows), default=0)
+        while (count := len(rows) + len(taken) + 1) <= self.rows:
+            row = waiting.popleft() if waiting else next(source, None)
+            if row is None:
+                break
+            read, whole = max(read, len(row.request.ids) + len(row.ids)), max(whole, row.whole)
+            too_much_to_read = taken and read * (len(taken) + 1) > self.prefill
+            if too_much_to_read or (count > 1 and whole * count > self.positions):
+                waiting.appendleft(row)
+                break
+            taken.append(row)
+        return taken
+
+
+@torch.inference_mode()
+def answers(
+    model: Any,
+    requests: Iterable[Request],
+    sampling: Sampling,
+    stop_ids: Sequence[int],
+    pad_id: int,
+    size: int,
+    advance: Callable[[float], None] = lambda share: None,
+) -> Iterator[tuple[int, Answer]]:
+    """Answer every prompt; the answers come as they are ready, each with its request's key.
+
+    A row that ends makes room at once; new prompts join when a quarter of the batch is free.
+    Prompts are taken in
+    the given order: neighbours of like length waste the least.
+
+    Args:
+        model: the model, adapter on or off.
+        requests: the prompts; read on only as far as there is room.
+        sampling: how tokens are chosen.
+        stop_ids: tokens that end an answer.
+        pad_id: filler; masked by position.
+        size: rows in flight at most. Fewer where their keys and values would take more than
+            `memory.for_answers`; halved where
+            the GPU's memory does not suffice all the same.
+        advance: told after each pass how much was done, a whole answer being 1.
+
+    Raises:
+        OutOfMemoryError: not even one row fits (81). NonFiniteError: the model computes nonsense
+            (80).
+    """
+    source = (_row(request, sampling) for request in requests)
+    waiting: deque[_Row] = deque()
+    batch, rows, new = Batch(model, pad_id), list[_Row](), list[_Row]()
+    room = _room_of(batch, size)
+    while True:
+        most = room.most(rows)
+        wanted = not rows or (batch.flexible and most - len(rows) >= max(1, most // 4))
+        new = room.take(waiting, source, rows) if wanted else []
+        if not rows and not new:
+            return
+        try:
+            if new:
+                ended = _add(
+                    new,
+                    batch.join([[*row.request.ids, *row.ids] for row in new]),
+                    sampling,
+                    stop_ids,
+                )
+            else:
+                ended = _add(rows, batch.step([row.ids[-1] for row in rows]), sampling, stop_ids)
+        except torch.OutOfMemoryError:
+            room.rows = _smaller(len(rows) + len(new))
+            waiting.extendleft(row for row in reversed(rows + new) if not row.done)
+            rows = []
+            batch.clear()
+            torch.cuda.empty_cache()
+            continue
+        rows += new
+        advance(sum(row.gained() for row in rows))
+        yield from ((row.request.key, Answer(row.ids[: row.length], row.ended)) for row in ended)
+        if ended:
+            rows = [
+                rows[place]
+                for place in batch.keep([i for i, row in enumerate(rows) if not row.done])
+            ]
+
+
+def _row(request: Request, sampling: Sampling) -> _Row:
+    limit = min(sampling.max_new_tokens, request.limit or sampling.max_new_tokens)
+    return _Row(request, limit, stream_of(sampling, request.key))
+
+
+def stream_of(sampling: Sampling, key: int) -> torch.Generator | None:
+    """The random stream of one prompt; None where nothing is left to chance."""
+    if sampling.temperature == 0:
+        return None
+    return torch.Generator().manual_seed((sampling.seed * 1_000_003 + key) % 2**63)
+
+
+def _room_of(batch: Batch, size: int) -> _Room:
+    """What a model has room for, before anything is in flight."""
+    if not batch.flexible:
+        return _Room(
+            min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL
+        )  # who is not read now waits for the end of all
+    prefill = _GPU_PREFILL if batch.device.type == "cuda" else _CPU_PREFILL
+    try:
+        return _Room(size, for_answers(batch.device) // batch.position_bytes(), prefill)
+    except torch.OutOfMemoryError as error:
+        raise _no_room() from error
+
+
+def _add(
+    rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_ids: Sequence[int]
+) -> list[_Row]:
+    """Choose each row's next token; gives the rows that end with it."""
+    tokens = choose(logits, sampling, [row.generator for row in rows])
+    return [row for row, token in zip(rows, tokens, strict=True) if row.ends_with(token, stop_ids)]
+
+
+def _smaller(rows: int) -> int:
+    if rows <= 1:
+        raise _no_room()
+    console.warning(f"out of GPU memory with {rows} rows at a time: going on with {rows // 2}")
+    return rows // 2
+
+
+def _no_room() -> OutOfMemoryError:
+    return OutOfMemoryError(
+        "out of GPU memory with one row at a time",
+        todo="free the GPU (nvidia-smi shows who uses it), or use --set train.device=cpu",
+    )
+
+
+def choose(
+    logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator | None]
+) -> list[int]:
+    """Next token of each row; logits (rows, vocabulary)."""
+    if sampling.temperature == 0:
+        chosen: list[int] = logits.argmax(dim=-1).tolist()
+        return chosen
+    probabilities = torch.softmax(logits / sampling.temperature, dim=-1).cpu()
+    if sampling.top_p < 1:
+        ordered, places = probabilities.sort(dim=-1, descending=True)
+        ordered[ordered.cumsum(dim=-1) - ordered >= sampling.top_p] = 0
+        probabilities = torch.zeros_like(probabilities).scatter(-1, places, ordered)
+    return [
+        int(torch.multinomial(row, 1, generator=generator))
+        for row, generator in zip(probabilities, generators, strict=True)
+    ]

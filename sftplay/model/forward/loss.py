@@ -1,0 +1,122 @@
+"""Cross entropy at the trained positions alone: the vocabulary matrix is never multiplied with a
+prompt's position.
+
+A hook in front of the output layer keeps the hidden states whose next token is trained. It sits
+inside the model, so whatever the model does to its logits afterwards (soft caps, scales) still
+happens. Where it does nothing to them, output layer and loss are done together in `head`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from sftplay.model.forward.collate import IGNORED, Collate, on_device
+from sftplay.model.forward.head import has_plain_head, head_loss
+from sftplay.model.forward.packing import within_rows
+
+
+def target_loss(
+    model: Any, inputs: dict[str, Any], *, plain_head: bool = False
+) -> tuple[torch.Tensor, int]:
+    """Summed cross entropy (nats, fp32) over the trained tokens of a batch, and their number.
+
+    Args:
+        inputs: input_ids, attention_mask and labels of shape (rows, length), padded on the right;
+            labels are aligned with
+            input_ids, so position t predicts label t + 1. Or rows end to end, as `Packer` lays
+            them.
+        plain_head: what `has_plain_head` said of this model.
+    """
+    shifted = inputs["labels"][:, 1:]
+    keep = shifted != IGNORED
+    targets = shifted[keep]
+    with _only(model, keep, hold=plain_head) as held:
+        logits = model(
+            input_ids=inputs["input_ids"], use_cache=False, **_sight(model, inputs)
+        ).logits
+    if plain_head:
+        return head_loss(held[0], model.get_output_embeddings().weight, targets), len(targets)
+    return cross_entropy(logits[0].float(), targets, reduction="sum"), len(targets)
+
+
+def _sight(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What tells the model which positions see each other."""
+    if "row_lengths" in inputs:
+        return within_rows(model, inputs)
+    return {"attention_mask": _mask(model, inputs)}
+
+
+def _mask(model: Any, inputs: dict[str, Any]) -> torch.Tensor | None:
+    """None where causal attention alone keeps padding out of sight: behind a row, nothing that
+    counts looks at it.
+
+    Without a mask the kernel skips the upper half of the attention matrix, and no mask is built.
+    """
+    mask: torch.Tensor = inputs["attention_mask"]
+    on_the_right = bool((mask[:, 1:] <= mask[:, :-1]).all())
+    config = model.config
+    causal = getattr(config, "is_causal", True) and not getattr(
+        config, "use_bidirectional_attention", False
+    )
+    return None if on_the_right and causal else mask
+
+
+@contextmanager
+def _only(model: Any, keep: torch.Tensor, *, hold: bool) -> Iterator[list[torch.Tensor]]:
+    """Let only the hidden states at `keep`, shape (rows, length - 1), reach the output layer, as
+    (1, kept, hidden).
+
+    With `hold` they are put into the list that this yields instead, (kept, hidden), and the layer
+    gets one of them.
+    """
+    held: list[torch.Tensor] = []
+
+    def select(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden = args[0][:, :-1][keep.to(args[0].device)]
+        if hold:
+            held.append(hidden)
+            hidden = hidden[:1].detach()
+        return (hidden.unsqueeze(0), *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield held
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def mean_target_loss(
+    model: Any,
+    rows: Sequence[dict[str, Any]],
+    collator: Collate,
+    batch_size: int,
+    advance: Any = None,
+) -> tuple[float, int]:
+    """Mean loss per trained token over rows (every token weighs the same), and the number of
+    tokens.
+
+    Args:
+        rows: anything with len() and integer indexing that yields input_ids and labels.
+        advance: called with the number of rows done, for progress.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i]["input_ids"]), i))
+    total, tokens = 0.0, 0
+    was_training = model.training
+    model.eval()
+    plain_head = has_plain_head(model)
+    try:
+        for start in range(0, len(order), batch_size):
+            batch = collator([rows[i] for i in order[start : start + batch_size]])
+            loss, count = target_loss(model, on_device(batch, model.device), plain_head=plain_head)
+            total, tokens = total + loss.item(), tokens + count
+            if advance:
+                advance(len(order[start : start + batch_size]))
+    finally:
+        model.train(was_training)
+    return total / max(tokens, 1), tokens

@@ -1,0 +1,153 @@
+"""Rows, trainer and callbacks of one training start, and the proof that the rows reach the model as
+they were written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import EarlyStoppingCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
+
+from sftplay.data.tokenizing.tokenizer import load_tokenizer
+from sftplay.decision import Decision
+from sftplay.errors import DataError, RefusedError
+from sftplay.model.forward.collate import IGNORED, Packer
+from sftplay.model.lean import needs_autocast
+from sftplay.model.training.interrupt import Interrupt
+from sftplay.model.training.logging_window import LoggingWindow
+from sftplay.model.training.order import epoch_order
+from sftplay.model.training.plan import Plan
+from sftplay.model.training.telemetry import Telemetry, event_writer
+from sftplay.model.training.trainer import Trainer, make_trainer, trainer_config
+from sftplay.model.weights.load import pad_id
+from sftplay.places import find_model
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The trainer with what watches it.
+
+    Attributes:
+        lean: which parts of the model compute in fewer passes (see `lean`), and why no others.
+    """
+
+    trainer: Trainer
+    telemetry: Telemetry
+    interrupt: Interrupt
+    lean: Decision[list[str]]
+
+    def restore_state(self, checkpoint: Path) -> None:
+        """Take over the trainer's state and history of a checkpoint after which nothing is left to
+        train.
+        """
+        from transformers import TrainerState
+
+        self.trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        self.telemetry.recall(self.trainer.state.log_history)
+
+
+def assemble(plan: Plan, model: Any) -> Assembly:
+    """Put the trainer together on the tokenized rows.
+
+    Raises:
+        DataError: val loss is asked for, and there are no val rows (65).
+    """
+    assert plan.batch is not None and plan.lean is not None  # known once the model is loaded
+    settings = plan.settings
+    rows, val = _rows(plan, "train"), _rows(plan, "val")
+    val = val.select(range(min(len(val), settings.train.eval_samples or len(val))))
+    if settings.train.eval_steps and not len(val):
+        raise DataError(
+            "train.eval_steps is set, but the val split is empty",
+            where=str(plan.tokenized),
+            todo="raise data.val_share, or leave eval_steps out",
+        )
+    tokenizer = load_tokenizer(find_model(settings), plan.run.template.read_text(encoding="utf-8"))
+    interrupt = Interrupt()
+    telemetry = Telemetry(plan.attempt.progress, plan.attempt.steps, interrupt)
+    window = LoggingWindow()
+    trainer = make_trainer(
+        model,
+        tokenizer,
+        trainer_config(
+            settings,
+            plan.attempt.checkpoints,
+            plan.device.value,
+            plan.precision.value,
+            plan.batch.value,
+            checkpointing=plan.checkpointing.value,
+            mixed=needs_autocast(model),
+        ),
+        rows,
+        val if len(val) else None,
+        settings,
+        pad_id(tokenizer),
+        {"run": plan.run.name, "attempt": plan.attempt.name, "backend": plan.attempt.backend},
+        _callbacks(plan, telemetry, window),
+    )
+    telemetry.trainer = window.trainer = trainer
+    return Assembly(trainer, telemetry, interrupt, plan.lean)
+
+
+def _rows(plan: Plan, split: str) -> Any:
+    """Memory-mapped rows: input_ids and labels."""
+    return Dataset.from_file(str(plan.tokenized / f"{split}.arrow")).select_columns(
+        ["input_ids", "labels"]
+    )
+
+
+def _callbacks(plan: Plan, telemetry: Telemetry, window: LoggingWindow) -> list[Any]:
+    callbacks: list[Any] = [
+        window,
+        telemetry,
+        TensorBoardCallback(event_writer(plan.run.tensorboard(plan.attempt))),
+    ]
+    if plan.settings.train.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(plan.settings.train.early_stopping_patience))
+    return callbacks
+
+
+def check_first_batch(trainer: Trainer) -> dict[str, int]:
+    """Assert that what reaches the model is what `tokenize` wrote: ids, labels, and padding by
+    position.
+
+    Returns:
+        Rows, longest row and trained tokens of the first batch.
+
+    Raises:
+        RefusedError: a library changed them on the way (76).
+    """
+    size = trainer.args.per_device_train_batch_size
+    order = epoch_order(trainer.lengths, trainer.args.seed, 0, trainer.rows_per_step)[:size]
+    batch = next(iter(trainer.get_train_dataloader()))
+    rows = [trainer.train_dataset[i] for i in order]
+    lengths = [len(row["input_ids"]) for row in rows]
+    packed = isinstance(trainer.data_collator, Packer)
+    starts = [0, *accumulate(lengths)]
+    for number, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        line, start = (0, starts[number]) if packed else (number, 0)
+        ids, labels = (
+            batch[key][line, start : start + length].tolist() for key in ("input_ids", "labels")
+        )
+        # Nothing stands before a row's first token: packed, it has to be said.
+        wanted = [IGNORED, *row["labels"][1:]] if packed else list(row["labels"])
+        if ids != list(row["input_ids"]) or labels != wanted:
+            raise _changed()
+    trained = int((batch["labels"][:, 1:] != IGNORED).sum())
+    if trained != sum(label != IGNORED for row in rows for label in row["labels"][1:]) or int(
+        batch["attention_mask"].sum()
+    ) != sum(lengths):
+        raise _changed()
+    return {"rows": len(order), "longest": max(lengths), "trained_tokens": trained}
+
+
+def _changed() -> RefusedError:
+    return RefusedError(
+        "the trainer changed the tokenized rows: its first batch differs from data/tokenized",
+        todo="please report this with the versions in run.json",
+    )

@@ -1,0 +1,149 @@
+"""sftplay's own save path: a checkpoint exists when its manifest verifies.
+
+And the trained weights at a run's end.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sftplay.errors import SftplayError
+from sftplay.files import read_json
+from sftplay.manifest import MANIFEST, sealed_folder, sweep
+from sftplay.runs import checkpoints_in
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+_TRAINER_FILES = (*_NEEDED, "scaler.pt")
+
+
+# safetensors says the first two; torch's zip writer the others, depending on where in the file the
+# room ran out.
+_NO_ROOM = re.compile(
+    r"No space left on device|os error 28|PytorchStreamWriter failed writing|inline_container\.cc:\d+\] \. unexpected pos"
+    r"|basic_ios::clear: iostream error"
+)
+
+
+def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Path:
+    """Everything that an exact resume needs, whole or not at all.
+
+    Weights as safetensors; optimizer, scheduler, scaler and random state by the Trainer's own
+    writers (plain tensors and numbers, read back with weights_only); no training_args.bin.
+    """
+    target = folder / f"checkpoint-{trainer.state.global_step}"
+    with (
+        sealed_folder(target, {"step": trainer.state.global_step, **facts}) as tmp,
+        disk_errors_as_such(tmp),
+    ):
+        save_weights(trainer.model, tmp)
+        trainer._save_optimizer_and_scheduler(str(tmp))
+        trainer._save_scaler(str(tmp))
+        trainer._save_rng_state(str(tmp))
+        trainer.state.save_to_json(str(tmp / "trainer_state.json"))
+    return target
+
+
+@contextmanager
+def disk_errors_as_such(folder: Path) -> Iterator[None]:
+    """Both safetensors and torch tell of a full disk in exceptions of their own: an OSError again,
+    which has its exit code.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if _NO_ROOM.search(str(error)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
+
+
+def save_weights(model: Any, folder: Path) -> None:
+    """Adapter or full weights as safetensors, with configuration files that do not depend on hash
+    order.
+    """
+    # PEFT would save the frozen embeddings too where they carry an adapter
+    options = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    model.save_pretrained(str(folder), safe_serialization=True, **options)
+    (folder / "README.md").unlink(
+        missing_ok=True
+    )  # PEFT's template card; the run has a card of its own
+    config = folder / "adapter_config.json"
+    if config.is_file():
+        value = json.loads(config.read_text(encoding="utf-8"))
+        for key, item in value.items():
+            if isinstance(item, list) and all(isinstance(word, str) for word in item):
+                value[key] = sorted(item)
+        config.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def lacks(checkpoint: Path) -> str | None:
+    """What a resume needs and a checkpoint does not hold, though its manifest fits; None where
+    nothing is missing.
+    """
+    listed = read_json(checkpoint / MANIFEST)["files"]
+    for name in _NEEDED:
+        if name not in listed:
+            return f"it has no {name}"
+    if not any(name.endswith(".safetensors") for name in listed):
+        return "it has no weights"
+    try:
+        step = read_json(checkpoint / "trainer_state.json")["global_step"]
+    except (SftplayError, KeyError, TypeError):
+        return "its trainer_state.json can't be read"
+    return None if checkpoint.name == f"checkpoint-{step}" else f"it is of step {step}"
+
+
+def load_weights_into(model: Any, folder: Path) -> None:
+    """Put a checkpoint's weights into a model of the same shape, in place, in fp32 where they are
+    trained.
+    """
+    from safetensors.torch import load_file
+
+    if (folder / ADAPTER_WEIGHTS).is_file():
+        from peft import set_peft_model_state_dict
+
+        result = set_peft_model_state_dict(model, load_file(str(folder / ADAPTER_WEIGHTS)))
+        assert not getattr(result, "unexpected_keys", None), result.unexpected_keys
+        return
+    state: dict[str, torch.Tensor] = {}
+    for part in sorted(folder.glob("*.safetensors")):
+        state.update(load_file(str(part)))
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    tied = set(getattr(model, "_tied_weights_keys", None) or ())
+    assert not unexpected and set(missing) <= tied, (missing, unexpected)
+    model.tie_weights()
+
+
+def rotate(folder: Path, limit: int, best_step: int | None) -> None:
+    """Keep the newest `limit` checkpoints, by step number, and the best one besides."""
+    kept = [step for step, _ in checkpoints_in(folder)][-limit:]
+    for step, path in checkpoints_in(folder):
+        if step not in kept and step != best_step:
+            (path / MANIFEST).unlink(
+                missing_ok=True
+            )  # first: a half-removed checkpoint must not verify
+            shutil.rmtree(path, ignore_errors=True)
+    sweep(folder)
+
+
+def publish(checkpoint: Path, target: Path, tokenizer: Any, facts: Mapping[str, Any]) -> None:
+    """Copy a checkpoint's weights to the run's adapter/ (or model/), with the tokenizer, as the
+    run's result.
+    """
+    with sealed_folder(target, facts) as tmp:
+        for path in sorted(checkpoint.iterdir()):
+            if path.is_file() and path.name not in (*_TRAINER_FILES, MANIFEST):
+                shutil.copyfile(path, tmp / path.name)
+        tokenizer.save_pretrained(str(tmp))

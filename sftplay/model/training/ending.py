@@ -1,0 +1,153 @@
+"""The end of a training: the best checkpoint is published, run.json and the history tell what came
+of it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+from sftplay import console
+from sftplay.errors import OutOfMemoryError, RefusedError, SftplayError
+from sftplay.files import human_size, read_json, write_json
+from sftplay.manifest import problem_with
+from sftplay.model.training.plan import Plan
+from sftplay.runs import Run, checkpoints_in
+
+if TYPE_CHECKING:
+    from sftplay.model.training.assemble import Assembly
+
+
+def finish(plan: Plan, assembly: Assembly, opening: dict[str, Any], began: float) -> None:
+    """Adapter, run.json and history of a training that has come to its end."""
+    from sftplay.model.training import record
+
+    published = _publish(plan, assembly)
+    result = {**opening, **record.closing(assembly, published, time.monotonic() - began)}
+    write_json(plan.run.record, result)
+    plan.run.record_event(
+        "finished", attempt=plan.attempt.name, step=result["steps"], val_loss=result["val_loss"]
+    )
+    _say_result(result)
+
+
+def _publish(plan: Plan, assembly: Assembly) -> str:
+    """The best checkpoint, else the last one, becomes the run's adapter/ (or model/).
+
+    Returns its name.
+    """
+    from sftplay.model.training.checkpoints import publish
+
+    steps = dict(checkpoints_in(plan.attempt.checkpoints))
+    best = assembly.trainer.state.best_global_step
+    chosen = steps[best] if best in steps else steps[max(steps)]
+    target = _target(plan)
+    publish(
+        chosen,
+        target,
+        assembly.trainer.processing_class,
+        {"run": plan.run.name, "checkpoint": chosen.name},
+    )
+    size = human_size(sum(path.stat().st_size for path in target.iterdir()))
+    console.success(
+        f"{target} ({size}), from {chosen.name}{', the best val loss' if best in steps else ''}"
+    )
+    return chosen.name
+
+
+def _target(plan: Plan) -> Path:
+    return plan.run.model if plan.settings.train.method == "full" else plan.run.adapter
+
+
+def nothing_is_left(plan: Plan, assembly: Assembly, checkpoint: Path, step: int) -> bool:
+    """Whether a run that is resumed is finished, with whole weights. Damaged ones are published
+    anew.
+
+    Args:
+        checkpoint: the newest whole one, of `step`.
+    """
+    ended = _finished_at(plan.run)
+    damage = problem_with(_target(plan)) if ended is not None else None
+    if (
+        damage and step == ended
+    ):  # `ended` comes before the planned end where training stopped early
+        console.warning(
+            f"run {plan.run.name} is finished, but its weights are damaged ({damage}): publishing them anew"
+        )
+        _publish_again(plan, assembly, checkpoint)
+        return True
+    if ended is None or damage or step < assembly.trainer.planned_steps:
+        return False
+    console.success(f"run {plan.run.name} is finished: {ended} steps; nothing is left to do")
+    return True
+
+
+def _publish_again(plan: Plan, assembly: Assembly, checkpoint: Path) -> None:
+    """The weights of a finished run once more, from the checkpoint that they were made of.
+
+    Args:
+        checkpoint: the last one: it knows which was the best.
+
+    Raises:
+        RefusedError: the best checkpoint is damaged too (76).
+    """
+    assembly.restore_state(checkpoint)
+    best = dict(checkpoints_in(plan.attempt.checkpoints)).get(
+        assembly.trainer.state.best_global_step, checkpoint
+    )
+    problem = None if best == checkpoint else problem_with(best)
+    if problem:
+        raise RefusedError(
+            f"the checkpoint with the best val loss is damaged too: {problem}",
+            where=str(best),
+            todo=f"restore one of the two, or train again: inv train --config {plan.run.config} --run {plan.run.free_name()}",
+        )
+    name = _publish(plan, assembly)
+    plan.run.record_event("published", attempt=plan.attempt.name, checkpoint=name)
+
+
+def _say_result(result: dict[str, Any]) -> None:
+    loss = (
+        f", loss {result['first_loss']:.3f} → {result['last_loss']:.3f}"
+        if result["first_loss"] is not None
+        else ""
+    )
+    val = f", val loss {result['val_loss']:.3f}" if result["val_loss"] is not None else ""
+    early = " (stopped early: the val loss no longer fell)" if result["stopped_early"] else ""
+    console.success(
+        f"trained {console.count_of(result['steps'], 'step')}{early} in {result['train_seconds']:.0f} s, {result['tokens_per_second']:.0f} tokens/s{loss}{val}"
+    )
+
+
+def _finished_at(run: Run) -> int | None:
+    """The step that run.json says the run ended at; None where it is not finished, or run.json is
+    to be written anew.
+    """
+    try:
+        record = read_json(run.record)
+        return int(record["steps"]) if record["state"] == "finished" else None
+    except (SftplayError, KeyError, TypeError, ValueError):
+        return None
+
+
+def explain(error: BaseException, checkpoint: Path | None) -> BaseException:
+    """What a person can do about a failure of the loop; the error itself where nothing is known
+    about it.
+    """
+    import torch
+
+    if isinstance(error, UnpicklingError) and checkpoint is not None:
+        return RefusedError(
+            "this checkpoint holds something else than numbers: it is not loaded",
+            where=str(checkpoint),
+            todo="if you don't know where it comes from, remove it: --resume goes on from the one before",
+        )
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return OutOfMemoryError(
+            "out of GPU memory",
+            todo="halve train.batch_size and double train.gradient_accumulation_steps: the effective batch stays\n"
+            "or --set train.gradient_checkpointing=true, or a smaller model.max_length",
+        )
+    return error

@@ -1,0 +1,196 @@
+"""What a running training tells: the progress bar, progress.json for other terminals, steps.jsonl,
+train.log, and stops by signal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from sftplay import console
+from sftplay.data.progress import progress
+from sftplay.errors import SftplayError
+from sftplay.files import append_line, write_json
+from sftplay.model.runtime.memory import memory_in_use
+from sftplay.model.training.interrupt import Interrupt
+
+
+def event_writer(folder: Path) -> Any:
+    """TensorBoard's writer, without this machine's name in its file name: run folders are shared."""
+    from tensorboard.summary.writer import event_file_writer
+    from torch.utils.tensorboard import SummaryWriter
+
+    true_name = event_file_writer.socket.gethostname
+    event_file_writer.socket.gethostname = lambda: "localhost"
+    try:
+        return SummaryWriter(str(folder))
+    finally:
+        event_file_writer.socket.gethostname = true_name
+
+
+_KEPT = ("loss", "learning_rate", "grad_norm", "epoch", "eval_loss")
+WINDOW = 20  # steps over which the speed is averaged
+
+
+class Telemetry(TrainerCallback):
+    """Progress of one training.
+
+    Args:
+        path: progress.json, replaced at most once a second.
+        steps: steps.jsonl, one line for each logged point. A resumed run repeats steps: the last
+            line of a step counts.
+        interrupt: asked after each step whether to save and leave.
+    """
+
+    def __init__(self, path: Path, steps: Path, interrupt: Interrupt) -> None:
+        self.path, self.steps, self.interrupt = path, steps, interrupt
+        self.trainer: Any = None
+        self.tokens = 0
+        self.seconds = 0.0
+        self.losses: list[tuple[int, float]] = []
+        self.val_loss: float | None = None
+        self._recent: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+        self._stack = ExitStack()
+        self._bar: Any = None
+        self._shown: dict[str, Any] = {}
+        self._written = self._began = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar; a resumed run starts where it was."""
+        self._began = time.monotonic()
+        self.recall(state.log_history)
+        self._recent.append((self._began, 0))
+        self._bar = self._stack.enter_context(
+            progress(state.max_steps, "step", "train", done=state.global_step)
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """After each optimizer step: the bar, and what a signal asked for."""
+        now = time.monotonic()
+        self.tokens = self.trainer.tokens_seen
+        self._recent.append((now, self.tokens))
+        (start, first), (end, last) = self._recent[0], self._recent[-1]
+        self._shown["tok/s"] = f"{(last - first) / max(end - start, 1e-9):.0f}"
+        self._bar.advance(1, **self._shown)
+        if now - self._written > 1:
+            self._written = now
+            self._write(state)
+        if self.interrupt.signum and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # a curve ends with the run, whatever logging_steps is
+            control.should_evaluate = (
+                control.should_evaluate or self.trainer.eval_dataset is not None
+            )
+        return control
+
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A logged point: loss, learning rate, gradient norm."""
+        logs = logs or {}
+        self._point(state.global_step, logs)
+        if "loss" in logs:
+            self.losses.append((state.global_step, float(logs["loss"])))
+            self._shown["loss"] = f"{logs['loss']:.3f}"
+            peak = (
+                f" gpu_gb={torch.cuda.max_memory_allocated() / 1e9:.2f}"
+                if torch.cuda.is_available()
+                else ""
+            )
+            facts = " ".join(f"{key}={value:.6g}" for key, value in logs.items())
+            console.log(
+                f"step {state.global_step}/{state.max_steps} {facts} tok/s={self._shown.get('tok/s', '?')}{peak}"
+            )
+        if "eval_loss" in logs:
+            self.val_loss = float(logs["eval_loss"])
+            self._shown["val"] = f"{self.val_loss:.3f}"
+            console.log(
+                f"step {state.global_step}/{state.max_steps} eval_loss={logs['eval_loss']:.6g}"
+            )
+
+    def recall(self, history: list[dict[str, float]]) -> None:
+        """Losses that an earlier process logged (`log_history` of the trainer's state)."""
+        self.losses = [
+            (int(point["step"]), float(point["loss"])) for point in history if "loss" in point
+        ]
+        looks = [float(point["eval_loss"]) for point in history if "eval_loss" in point]
+        self.val_loss = looks[-1] if looks else None
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Every look at the val loss is saved, so that the best one can be kept."""
+        control.should_save = True
+        return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self.close(state)
+
+    def close(self, state: Any = None) -> None:
+        """Close the bar; safe to call twice."""
+        if self._bar is not None:
+            self.seconds = time.monotonic() - self._began
+            self._bar = None
+            self._stack.close()
+            if state is not None:
+                self._write(state)
+
+    def _pace(self) -> float | None:
+        """Seconds a step, over the last ones."""
+        if len(self._recent) < 2:
+            return None
+        return (self._recent[-1][0] - self._recent[0][0]) / (len(self._recent) - 1)
+
+    def _point(self, step: int, logs: dict[str, float]) -> None:
+        """The logged point as a line of steps.jsonl, with speed and memory at that moment."""
+        kept = {key: float(logs[key]) for key in _KEPT if key in logs}
+        if not kept:
+            return
+        speed = self._shown.get("tok/s")
+        point = {
+            **kept,
+            "tokens_per_second": float(speed) if speed else None,
+            "memory_bytes": memory_in_use(),
+        }
+        finite = {
+            key: value for key, value in point.items() if value is None or math.isfinite(value)
+        }
+        try:
+            append_line(
+                self.steps, json.dumps({"step": step, "time": round(time.time(), 3), **finite})
+            )
+        except SftplayError:
+            pass  # as in _write: a view
+
+    def _write(self, state: Any) -> None:
+        value = {
+            "step": state.global_step,
+            "steps": state.max_steps,
+            "tokens": self.tokens,
+            "time": time.time(),
+            "seconds_per_step": self._pace(),
+            **{
+                key: float(value)
+                for key, value in self._shown.items()
+                if math.isfinite(float(value))
+            },
+        }
+        try:
+            write_json(self.path, value)
+        except SftplayError:
+            # only a view for other terminals; a full disk shows where it matters, at the next
+            # checkpoint
+            pass

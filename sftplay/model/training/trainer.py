@@ -1,0 +1,278 @@
+"""TRL's SFTTrainer with our rows, our order, our loss, our save path; the loop itself stays the
+library's.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.trainer_callback import ExportableState, PrinterCallback
+from trl import SFTConfig, SFTTrainer
+
+from sftplay.errors import NonFiniteError
+from sftplay.model.forward.collate import collate_for
+from sftplay.model.forward.head import has_plain_head
+from sftplay.model.forward.loss import mean_target_loss, target_loss
+from sftplay.model.training import checkpoints
+from sftplay.model.training.order import EpochSampler
+from sftplay.model.training.plan import Batch
+from sftplay.settings import Settings
+
+_CALMER = "lower train.learning_rate, or use --set train.precision=fp32; then start a new run, or --resume from the last checkpoint"
+
+
+def trainer_config(
+    settings: Settings,
+    folder: Path,
+    device: str,
+    precision: str,
+    batch: Batch,
+    *,
+    checkpointing: bool,
+    mixed: bool,
+) -> SFTConfig:
+    """Our settings in TRL's words. TRL's own length, truncation, masking and preparation are
+    switched off.
+
+    Args:
+        mixed: whether 16 bits are autocast's doing; else the model computes in them by itself.
+    """
+    train = settings.train
+    return SFTConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=batch.rows,
+        per_device_eval_batch_size=batch.eval_rows,
+        gradient_accumulation_steps=batch.passes,
+        learning_rate=train.learning_rate,
+        lr_scheduler_type=train.lr_scheduler,
+        warmup_steps=train.warmup_steps,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        optim=train.optimizer,
+        num_train_epochs=train.epochs,
+        max_steps=train.max_steps or -1,
+        seed=train.seed,
+        data_seed=train.seed,
+        bf16=mixed and precision == "bf16",
+        fp16=mixed and precision == "fp16",
+        use_cpu=device == "cpu",
+        **_checkpointing(checkpointing),
+        logging_steps=train.logging_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=train.save_steps,
+        eval_strategy="steps" if train.eval_steps else "no",
+        eval_steps=train.eval_steps,
+        metric_for_best_model="loss" if train.eval_steps else None,
+        greater_is_better=False if train.eval_steps else None,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=device == "cuda",
+        max_length=None,
+        packing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+def _checkpointing(on: bool) -> dict[str, Any]:
+    """Under the library's present name for it; Unsloth's transformers has the old one only."""
+    name = (
+        "activation_checkpointing"
+        if hasattr(SFTConfig, "activation_checkpointing")
+        else "gradient_checkpointing"
+    )
+    return {name: on, f"{name}_kwargs": {"use_reentrant": False} if on else None}
+
+
+class Trainer(SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer with sftplay's loss, data order, checkpoints and checks.
+
+    Args:
+        lengths: tokens of each training row, for batches of like length.
+        eval_rows: rows for the val loss, None to go without.
+        facts: what every checkpoint's manifest records (backend, run).
+    """
+
+    def __init__(
+        self,
+        *,
+        lengths: list[int],
+        eval_rows: Any,
+        facts: dict[str, Any],
+        settings: Settings,
+        **kwargs: Any,
+    ) -> None:
+        model = kwargs["model"]
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        forward = base.__dict__.get("forward")
+        # TRL rounds the adapters of a 4-bit base to bf16: those of --init-adapter would not be the
+        # ones that were trained.
+        trained = [
+            (parameter, parameter.data)
+            for parameter in model.parameters()
+            if parameter.requires_grad
+        ]
+        super().__init__(eval_dataset=eval_rows, **kwargs)
+        self._restore_forward(base, forward)
+        self.remove_callback(PrinterCallback)
+        self.settings, self.lengths, self.facts = settings, lengths, facts
+        self.trained_tokens = 0  # since the last logged point
+        self.tokens_seen = 0  # real tokens that went through the model, padding not counted
+        # our loss divides by the step's trained tokens, whatever the accumulation
+        self.model_accepts_loss_kwargs = True
+        for parameter, data in trained:
+            parameter.data = data
+        self.plain_head = has_plain_head(self.model)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Effective batch: the order is made of these, so that 4 × 1 and 1 × 4 see the same rows in
+        each step.
+        """
+        return int(self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps)
+
+    @property
+    def planned_steps(self) -> int:
+        """Optimizer steps of the whole run: max_steps, else epochs over the rows."""
+        if self.args.max_steps > 0:
+            return int(self.args.max_steps)
+        batches = math.ceil(len(self.lengths) / self.args.per_device_train_batch_size)
+        per_epoch = max(math.ceil(batches / self.args.gradient_accumulation_steps), 1)
+        steps: int = math.ceil(self.args.num_train_epochs * per_epoch)
+        return steps
+
+    @staticmethod
+    def _restore_forward(base: Any, forward: Any) -> None:
+        """Take back TRL's fused output layer: our loss keeps trained positions only, on every
+        device and architecture.
+        """
+        if forward is None:
+            base.__dict__.pop("forward", None)
+        else:
+            base.forward = forward
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean over all trained tokens of the optimizer step: 4 × 1 rows weigh as 1 × 4 do."""
+        total, count = target_loss(model, inputs, plain_head=self.plain_head)
+        self.tokens_seen += int(inputs["attention_mask"].sum())
+        self.trained_tokens += count
+        loss = total / (count if num_items_in_batch is None else num_items_in_batch)
+        if not torch.isfinite(loss):
+            step = self.state.global_step + 1
+            raise NonFiniteError(
+                f"the loss became {loss.item()} at step {step}; the last checkpoint is from before it",
+                todo=_CALMER,
+            )
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The library's, asked before each optimizer step: what is not finite never reaches the
+        weights.
+
+        In fp16 the scaler skips such a step by itself, and tries a smaller scale.
+        """
+        norm = super()._get_grad_norm(model, grad_norm)
+        if self.accelerator.scaler is None and not math.isfinite(float(norm)):
+            raise NonFiniteError(
+                f"the gradient became {float(norm)} at step {self.state.global_step + 1}; the last checkpoint is from before it",
+                todo=_CALMER,
+            )
+        return norm
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        return EpochSampler(self.lengths, self.args.seed, self.rows_per_step)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Val loss per trained token (the Trainer's own average weighs short batches as much as
+        long ones).
+        """
+        loss, _ = mean_target_loss(
+            self.model, self.eval_dataset, self.data_collator, self.args.per_device_eval_batch_size
+        )
+        if not math.isfinite(loss):
+            raise NonFiniteError(
+                f"the loss on the val split became {loss} after step {self.state.global_step}",
+                todo="lower train.learning_rate, or use --set train.precision=fp32; then start a new run",
+            )
+        metrics = {f"{metric_key_prefix}_loss": loss}
+        self.log(dict(metrics))
+        self.control: Any = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as transformers does, without TRL's entropy and accuracy, which cost a pass over the
+        vocabulary.
+        """
+        self._metrics["train"].clear()
+        self._metrics["eval"].clear()
+        if "loss" in logs:
+            logs = {**logs, "trained_tokens": self.trained_tokens}
+            self.trained_tokens = 0
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir)
+        if not all(
+            bool(torch.isfinite(p).all()) for p in self.model.parameters() if p.requires_grad
+        ):
+            raise NonFiniteError(
+                f"the weights are not finite after step {self.state.global_step}: not saved; the last checkpoint is from before it",
+                todo=_CALMER,
+            )
+        self.store_flos()
+        # a path says nothing on another machine: best_global_step does
+        self.state.best_model_checkpoint = None
+        for keeper in [*self.callback_handler.callbacks, self.control]:
+            if isinstance(keeper, ExportableState):
+                self.state.stateful_callbacks[type(keeper).__name__] = keeper.state()
+        checkpoints.save_checkpoint(self, folder, self.facts)
+        checkpoints.rotate(
+            folder, self.settings.train.save_total_limit, self.state.best_global_step
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        checkpoints.load_weights_into(self.model, Path(resume_from_checkpoint))
+
+
+def make_trainer(
+    model: Any,
+    tokenizer: Any,
+    args: SFTConfig,
+    rows: Any,
+    eval_rows: Any,
+    settings: Settings,
+    pad_id: int,
+    facts: dict[str, Any],
+    callbacks: list[Any],
+) -> Trainer:
+    """Assemble the trainer on tokenized rows (datasets.Dataset with input_ids and labels)."""
+    return Trainer(
+        model=model,
+        args=args,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        data_collator=collate_for(settings, pad_id),
+        callbacks=callbacks,
+        lengths=lengths_of(rows),
+        eval_rows=eval_rows,
+        settings=settings,
+        facts=facts,
+    )
+
+
+def lengths_of(rows: Any) -> list[int]:
+    """Tokens of each row, read from Arrow without making Python lists of ids."""
+    import pyarrow.compute as pc
+
+    return [int(n) for n in pc.list_value_length(rows.data.column("input_ids")).to_pylist()]

@@ -1,0 +1,290 @@
+"""Loading a model: the base for training, and base plus tuned weights for eval, infer and merge."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from sftplay import console
+from sftplay.collector import loaded
+from sftplay.data.rendering.template import ChatTemplate, checked_template, choose_template
+from sftplay.data.tokenizing.tokenizer import load_tokenizer, read_tokenizer
+from sftplay.decision import Decision
+from sftplay.errors import NotFoundError, RefusedError
+from sftplay.files import explain_os_error, read_json, refuse_pipe
+from sftplay.model.lean import few_rows
+from sftplay.model.runtime.device import decide_device
+from sftplay.model.runtime.precision import decide_precision, torch_dtype
+from sftplay.model.runtime.quiet import quiet_libraries
+from sftplay.places import find_model
+from sftplay.runs import Run
+from sftplay.settings import Settings
+from sftplay.stamp import read_stamp
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What eval, infer and merge need to know of a trained run, verified.
+
+    Attributes:
+        tuned: folder of the adapter, or of the tuned weights of a `full` run.
+        tokenizer: the run's, with its frozen template.
+        template: the run's frozen chat template.
+        eot: end-of-turn token; eot_ids: every id that ends an answer.
+        stamp: backend.json; record: run.json.
+    """
+
+    run: Run
+    method: str
+    tuned: Path
+    tokenizer: PreTrainedTokenizerFast
+    template: ChatTemplate
+    eot: str
+    eot_ids: list[int]
+    stamp: dict[str, Any]
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to answer.
+
+    Attributes:
+        model: with the tuned weights active, where there are any.
+        plain: the separately loaded base of a `full` run (None: the adapter is switched off
+            instead).
+        stop_ids: ids that end an answer; pad_id: filler on the left.
+        quantized: the base's linear layers are in NF4.
+    """
+
+    model: Any
+    plain: Any
+    tokenizer: PreTrainedTokenizerFast
+    template: ChatTemplate
+    device: Decision[str]
+    precision: Decision[str]
+    stop_ids: list[int]
+    pad_id: int
+    tuned: bool
+    quantized: bool = False
+
+    @contextlib.contextmanager
+    def base(self) -> Iterator[Any]:
+        """The model as it was before training: adapter off, or the base that was loaded beside it."""
+        if self.plain is not None:
+            yield self.plain
+        elif self.tuned:
+            with self.model.disable_adapter():
+                yield self.model
+        else:
+            yield self.model
+
+
+def open_run(run: Run) -> RunFacts:
+    """Read a trained run.
+
+    Raises:
+        NotFoundError: never trained (66). RefusedError: its weights or its template were changed
+            (76).
+    """
+    tuned = run.require_tuned()
+    record = read_json(run.record)
+    try:
+        facts, method = dict(record["template"]), str(record["method"])
+        known, eot, eot_id = facts["hash"], facts["eot"], facts["eot_id"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RefusedError(
+            "run.json does not hold what training writes",
+            where=str(run.record),
+            todo="restore the file, or train again",
+        ) from error
+    try:
+        refuse_pipe(run.template)
+        source = run.template.read_text(encoding="utf-8")
+    except OSError as error:
+        raise explain_os_error(error, run.template) from error
+    tokenizer = load_tokenizer(tuned, source)
+    template = checked_template(
+        source, read_tokenizer(tuned).named, facts.get("date"), str(run.template)
+    )
+    if template.hash != known:
+        raise RefusedError(
+            "the run's chat template was changed since training",
+            where=str(run.template),
+            todo="restore the file: a model only understands the template that it was trained with",
+        )
+    return RunFacts(
+        run=run,
+        method=method,
+        tuned=tuned,
+        tokenizer=tokenizer,
+        template=template,
+        eot=eot,
+        eot_ids=stop_ids(tokenizer, eot_id),
+        stamp=read_stamp(run.stamp).model_dump(mode="json"),
+        record=record,
+    )
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerFast, eot_id: int | None) -> list[int]:
+    """Ids that end an answer: the end of turn that was trained, and the tokenizer's own end of
+    text.
+    """
+    return [i for i in dict.fromkeys((eot_id, tokenizer.eos_token_id)) if i is not None]
+
+
+def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
+    """Filler for batches. Masked by position, so any id will do; never looked at by its value."""
+    return next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
+
+
+def load_for_inference(
+    settings: Settings, facts: RunFacts | None, *, need_base: bool = False
+) -> Loaded:
+    """Base (facts None) or tuned model for eval and infer.
+
+    Args:
+        need_base: answers of the base are wanted too; for a `full` run that loads a second model.
+    """
+    device = decide_device(settings)
+    precision = decide_precision(settings, device.value)
+    if facts is None:
+        folder = find_model(settings)
+        template = choose_template(settings.data.chat_template, read_tokenizer(folder))
+        tokenizer = load_tokenizer(folder, template.source)
+        model = load_weights(folder, settings, device.value, precision.value)
+        _ready(model)
+        return Loaded(
+            model,
+            None,
+            tokenizer,
+            template,
+            device,
+            precision,
+            stop_ids(tokenizer, None),
+            pad_id(tokenizer),
+            False,
+        )
+    plain, quantize = None, False
+    if facts.method == "full":
+        model = load_weights(facts.tuned, settings, device.value, precision.value)
+        plain = (
+            load_weights(find_model(settings), settings, device.value, precision.value)
+            if need_base
+            else None
+        )
+    else:
+        quantize = facts.method == "qlora" and device.value == "cuda"
+        if facts.method == "qlora" and not quantize:
+            console.info(
+                f"the base is loaded in {precision.value}, not in 4 bit (NF4) as in training: 4-bit"
+                " weights are slow on a CPU; losses differ a little from those of training"
+            )
+        base = load_weights(
+            find_model(settings), settings, device.value, precision.value, quantize=quantize
+        )
+        model = attach(base, facts.tuned)
+    _ready(model, plain)
+    return Loaded(
+        model,
+        plain,
+        facts.tokenizer,
+        facts.template,
+        device,
+        precision,
+        facts.eot_ids,
+        pad_id(facts.tokenizer),
+        True,
+        quantize,
+    )
+
+
+def _ready(*models: Any) -> None:
+    """Make models answer faster, and let the collector work as usual; None where there is no second
+    one.
+    """
+    for model in models:
+        if model is not None:
+            few_rows.replace(model)
+    loaded()
+
+
+def load_weights(
+    folder: Path,
+    settings: Settings,
+    device: str,
+    precision: str,
+    *,
+    quantize: bool = False,
+    dtype: str | None = None,
+) -> PreTrainedModel:
+    """A causal language model from a local folder, offline, safetensors only.
+
+    Args:
+        precision: the run's precision; weights are loaded in it unless `dtype` says otherwise.
+        quantize: linear layers in NF4 with double quantization (QLoRA, arXiv:2305.14314), computing
+            in `precision`.
+    """
+    quiet_libraries()
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    number = torch_dtype(dtype or precision)
+    options: dict[str, Any] = {}
+    if quantize:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch_dtype(precision),
+        )
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=number,
+            device_map={"": 0 if device == "cuda" else "cpu"},
+            attn_implementation=settings.model.attention,
+            trust_remote_code=settings.model.trust_remote_code,
+            use_safetensors=True,
+            local_files_only=True,
+            **options,
+        )
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise NotFoundError(
+            f"the model can't be loaded: {str(error).splitlines()[0][:300]}", where=str(folder)
+        ) from error
+    if quantize:
+        keep_layout(model)
+    model.config.use_cache = True
+    model.eval()
+    return model
+
+
+def keep_layout(model: Any) -> None:
+    """Keep 4-bit weights in the layout that has a derivative.
+
+    On a processor with AVX512-BF16, a `Linear4bit` repacks its weights the first time that it runs
+    in evaluation mode without gradients. Every later forward, training included, then goes through
+    `gemv_4bit`, which has no derivative: the gradient stops at that layer. (bitsandbytes 0.50,
+    `Linear4bit.forward`.) Elsewhere this changes nothing.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def attach(base: PreTrainedModel, adapter: Path) -> Any:
+    """Base plus a trained adapter, adapter weights in fp32."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(
+        base, str(adapter), is_trainable=False, autocast_adapter_dtype=True
+    ).eval()

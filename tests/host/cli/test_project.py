@@ -1,0 +1,127 @@
+"""sftplay from a built wheel in an empty environment, and the projects that it makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sftplay.host.containers import image_names
+from sftplay.host.system.uv import find_uv
+from tests.host.conftest import CHECKOUT, NO_ENGINE, make_environment, stage_python
+
+pytest.importorskip("hatchling", reason="the build backend is in the dev environment")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of an environment with the wheel and the host's locked packages."""
+    folder = tmp_path_factory.mktemp("installed")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
+    wheel = next(folder.glob("*.whl"))
+    uv, environment = str(find_uv()), folder / "env"
+    subprocess.run([uv, "venv", "-q", "-p", sys.executable, environment], check=True)
+    into = ["-q", "--python", str(environment / "bin" / "python")]
+    host_lock = CHECKOUT / "images" / "host.lock"
+    subprocess.run([uv, "pip", "sync", *into, "--require-hashes", host_lock], check=True)
+    subprocess.run([uv, "pip", "install", *into, "--no-deps", wheel], check=True)
+    return environment / "bin"
+
+
+class Person:
+    """Types commands in a folder; knows nothing of the checkout."""
+
+    def __init__(self, tools: Path, home: Path, envs: Path) -> None:
+        self.tools = tools
+        self.environ = {
+            "HOME": str(home),
+            "PATH": f"{tools}:/usr/bin:/bin",
+            "SFTPLAY_CACHE": str(home / "cache"),
+            "SFTPLAY_ENVS": str(envs),
+            "DOCKER_HOST": NO_ENGINE,
+            "LANG": "C.UTF-8",
+        }
+
+    def types(self, folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv, cwd=folder, env=self.environ, capture_output=True, text=True, check=False
+        )
+
+
+@pytest.fixture
+def person(installed: Path, tmp_path: Path) -> Person:
+    home = tmp_path / "home"
+    home.mkdir()
+    make_environment(tmp_path / "envs", f'exec {stage_python()} "$@"')
+    return Person(installed, home, tmp_path / "envs")
+
+
+def test_stages_run_in_a_project_of_an_installed_sftplay(person: Person, tmp_path: Path) -> None:
+    made = person.types(tmp_path, "sftplay", "init", "mine")
+    assert made.returncode == 0, made.stderr
+    project = tmp_path / "mine"
+    rows = [{"question": f"How much is {n} + 1?", "answer": str(n + 1)} for n in range(30)]
+    raw = "\n".join(json.dumps(row) for row in rows)
+    (project / "data/raw/rows.jsonl").write_text(raw, encoding="utf-8")
+    for argv in (["sftplay"], ["inv"], ["python", "tasks.py"]):
+        done = person.types(project, *argv, "process", "--runner", "local")
+        assert done.returncode == 0, done.stderr
+        train = (project / "data/processed/train.jsonl").read_text(encoding="utf-8")
+        assert "How much is" in train
+    below = person.types(project / "data", "sftplay", "config.show")
+    assert "smollm2-135m-instruct" in below.stdout
+
+
+def test_the_images_are_those_of_the_checkout(person: Person, tmp_path: Path) -> None:
+    """Else no published image could be pulled for it, and each would be built again."""
+    ask = (
+        "from sftplay.host.containers import image_names;"
+        "print(*(image_names.current(s).context_hash for s in image_names.STACKS))"
+    )
+    found = person.types(tmp_path, str(person.tools / "python"), "-c", ask)
+    today = [image_names.current(stack).context_hash for stack in image_names.STACKS]
+    assert found.stdout.split() == today, found.stderr
+
+
+def test_what_the_person_changed_is_kept(person: Person, tmp_path: Path) -> None:
+    person.types(tmp_path, "sftplay", "init", "mine")
+    config = tmp_path / "mine/configs/run_bnb.yaml"
+    config.write_text("train: {epochs: 3}\n", encoding="utf-8")
+    (tmp_path / "mine/configs/lora.yaml").unlink()
+    again = person.types(tmp_path, "sftplay", "init", "mine")
+    assert again.returncode == 0
+    assert "kept: configs/run_bnb.yaml" in again.stderr + again.stdout
+    assert config.read_text(encoding="utf-8") == "train: {epochs: 3}\n"
+    assert (tmp_path / "mine/configs/lora.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "word"),
+    [
+        (["init"], 2, "requires the name of a folder"),
+        (["init", "one", "two"], 2, "one name at most"),
+        (["init", "taken"], 74, "a file has this name"),
+        (["process"], 66, "sftplay init"),
+        (["lint"], 69, "developers"),
+    ],
+)
+def test_what_has_no_project_says_so(
+    person: Person, tmp_path: Path, argv: list[str], code: int, word: str
+) -> None:
+    (tmp_path / "taken").write_text("")
+    done = person.types(tmp_path, "sftplay", *argv)
+    assert (done.returncode, word in done.stderr) == (code, True), done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"envs", "home", "taken"}
+
+
+def test_a_python_without_sftplay_is_named(person: Person, tmp_path: Path) -> None:
+    person.types(tmp_path, "sftplay", "init", "mine")
+    bare = os.path.realpath(sys.executable)
+    done = person.types(tmp_path / "mine", bare, "-I", "tasks.py")
+    assert done.returncode == 69
+    assert "activate the environment" in done.stderr

@@ -1,0 +1,109 @@
+"""The loss at trained positions against PyTorch's own over the full logits: an independent oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sftplay.model.forward.collate import IGNORED, Collator
+from sftplay.model.forward.head import has_plain_head
+from sftplay.model.forward.loss import mean_target_loss, target_loss
+from tests.model.oracle import one_by_one
+
+ROWS: list[dict[str, Any]] = [
+    {"input_ids": [5, 6, 7, 8, 2], "labels": [IGNORED, IGNORED, 7, 8, 2]},
+    {
+        "input_ids": [9, 2, 2, 10, 11, 12, 13, 2],
+        "labels": [IGNORED, IGNORED, 2, IGNORED, IGNORED, 12, 13, 2],
+    },
+    {"input_ids": [3, 4], "labels": [IGNORED, 4]},
+]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).train()
+
+
+def test_padding_is_masked_by_position_though_the_pad_token_is_trained() -> None:
+    batch = Collator(pad_id=2)(ROWS)
+    assert batch["labels"][0].tolist() == [-100, -100, 7, 8, 2, -100, -100, -100]
+    assert batch["attention_mask"].sum(1).tolist() == [5, 8, 2]
+    assert (
+        batch["labels"][1, 2] == 2
+    )  # an end of turn inside a row stays trained, though it is the pad token
+
+
+def test_loss_and_gradients_equal_full_logits(model: Any) -> None:
+    expected, count = one_by_one(model, ROWS)
+    expected.backward()
+    wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    total, tokens = target_loss(model, Collator(2)(ROWS))
+    total.backward()
+    assert tokens == count == 8
+    assert torch.allclose(total, expected, rtol=1e-5)
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(parameter.grad, wanted[name], rtol=1e-3, atol=1e-5), name
+    model.zero_grad()
+
+
+def test_the_hook_leaves_nothing_behind(model: Any) -> None:
+    target_loss(model, Collator(2)(ROWS))
+    assert model(input_ids=torch.tensor([[5, 6, 7]])).logits.shape[:2] == (1, 3)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_mean_loss_weighs_every_token_the_same(model: Any, batch_size: int) -> None:
+    total, count = one_by_one(model.eval(), ROWS)
+    loss, tokens = mean_target_loss(model, ROWS, Collator(2), batch_size)
+    assert tokens == count
+    assert loss == pytest.approx(total.item() / count, rel=1e-5)
+
+
+def test_soft_capped_logits_keep_their_cap() -> None:
+    """Gemma 2 caps its logits after the output layer: the hook must not step around that."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, final_logit_softcapping=0.5, attn_implementation="eager",
+    )  # fmt: skip
+    capped = Gemma2ForCausalLM(config).eval()
+    assert not has_plain_head(capped)
+    expected, _ = one_by_one(capped, ROWS)
+    total, _ = target_loss(capped, Collator(0)(ROWS))
+    assert torch.allclose(total, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("trained_head", [False, True])
+def test_the_head_in_pieces_equals_the_head_at_once(
+    model: Any, monkeypatch: pytest.MonkeyPatch, trained_head: bool
+) -> None:
+    """Loss and gradients, also those of the vocabulary matrix where it is trained (it is tied to
+    the input's here or not).
+    """
+    from sftplay.model.forward import head
+
+    monkeypatch.setattr(head, "POSITIONS", 3)
+    assert head.has_plain_head(model)
+    model.get_output_embeddings().weight.requires_grad_(trained_head)
+    expected, count = target_loss(model, Collator(2)(ROWS))
+    (expected / count).backward()
+    wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    total, _ = target_loss(model, Collator(2)(ROWS), plain_head=True)
+    (total / count).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    model.get_output_embeddings().weight.requires_grad_(True)
+    assert torch.allclose(total, expected, rtol=1e-5)
+    assert gradients.keys() == wanted.keys()
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, wanted[name], rtol=1e-3, atol=1e-6), name

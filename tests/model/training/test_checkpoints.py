@@ -1,0 +1,40 @@
+"""The save path on a full disk: whatever library notices it, the error is the operating system's."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sftplay.model.training.checkpoints import disk_errors_as_such
+
+
+@pytest.fixture(params=[4, 16, 32])
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Room for a part of the file only: none, the middle, all but its end."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param}k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small tmpfs is not permitted here")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("library", ["torch", "safetensors"])
+def test_a_full_disk_is_an_error_of_the_operating_system(small_disk: Path, library: str) -> None:
+    numbers = {"a": torch.zeros(8000), "b": torch.zeros(192)}
+    with pytest.raises(OSError) as caught, disk_errors_as_such(small_disk):
+        if library == "torch":
+            torch.save(numbers, small_disk / "optimizer.pt")
+        else:
+            save_file(numbers, small_disk / "adapter_model.safetensors")
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="shape"), disk_errors_as_such(tmp_path):
+        raise RuntimeError("shape")
