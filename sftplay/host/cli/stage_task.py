@@ -10,12 +10,14 @@ from invoke.context import Context
 from invoke.tasks import Task
 
 from sftplay.call import StageCall
+from sftplay.errors import NotFoundError
 from sftplay.host.cli.task import task
 from sftplay.stages import BY_NAME, Option
 
 _COMMON = {
     "config": "config file (default: configs/run_bnb.yaml; with --run: that run's own)",
     "run": "name of the run in outputs/ (default: the config's run.name, else its file stem)",
+    "trained": "name of the run in outputs/ (default: with --config that config's, else the newest)",
     "set_": "change one config value, as in --set train.learning_rate=1e-4; may be repeated",
     "device": "auto, cuda or cpu; the same as --set train.device=…",
     "runner": "auto, docker or local: a container, or an environment on this machine",
@@ -46,6 +48,7 @@ def stage_task(
         tensorboard: start TensorBoard first and leave it running.
     """
     row = BY_NAME[stage]
+    trained = row.run and stage != "train"  # works on a run that is there
     offered = [
         option for option in row.options if not option.internal and option.key not in without
     ]
@@ -56,13 +59,11 @@ def stage_task(
 
         device = [f"train.device={given['device']}"] if given.get("device") else []
         chosen = (*given["set_"], *device, *overrides)
-        call = StageCall(
-            row,
-            given["config"],
-            given["run"],
-            chosen,
-            {**(fixed or {}), **parse_options(offered, given)},
-        )
+        options = {**(fixed or {}), **parse_options(offered, given)}
+        run = given["run"]
+        if trained and run is None and given["config"] is None:
+            run = _newest(required=not options.get("base"))
+        call = StageCall(row, given["config"], run, chosen, options)
         preflight = not given.get("no_preflight")
         launch = prepare(
             LaunchRequest(call, given["runner"], preflight=preflight, pull=given["pull"])
@@ -96,9 +97,28 @@ def stage_task(
     body.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     body.__doc__ = doc
     help_texts = {option.key: _help(option) for option in offered} | {
-        key: _COMMON[key] for key in common
+        key: _COMMON["trained" if trained and key == "run" else key] for key in common
     }
     return task(name=name or stage, help=help_texts, iterable=["set_"])(body)
+
+
+def _newest(*, required: bool) -> str | None:
+    """Return the run that is meant where none is named.
+
+    Args:
+        required: without one nothing can be done; else None stands for "no run".
+
+    Raises:
+        NotFoundError: there is none (66).
+    """
+    from sftplay.host.runs import newest
+
+    try:
+        return newest.newest_finished().name
+    except NotFoundError:
+        if required:
+            raise
+        return None
 
 
 def parse_options(options: Sequence[Option], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,17 +31,19 @@ def newest_finished() -> RunView:
 
 
 def running_or_newest() -> RunView:
-    """Return the run that trains now, else the one that finished last, and print its name.
+    """Return the run that trains now, else the one that finished last, else the last one that did
+    not, and print its name.
 
     Raises:
-        NotFoundError: there is neither (66).
+        NotFoundError: there is none (66).
     """
     views = list(read_runs())
     running = [view for view in views if view.state == "running"]
     if running:
         return _chosen(max(running, key=_last_moment), "it is running")
-    if not views:
-        raise _none()
+    if views and not any(view.run.tuned() for view in views):
+        newest = max(views, key=_last_moment)
+        return _chosen(newest, f"{newest.state}; no run has finished here yet")
     return newest_finished()
 
 

@@ -210,9 +210,10 @@ def test_the_run_that_is_meant_without_a_name(run_task: RunTask, checkout: Path,
     monkeypatch.chdir(checkout)
     end = run_task("logs")
     assert end.returncode == 66 and "no run has finished here yet" in end.stderr
+    write_run("stopped", finished=False).record_event("failed")
+    assert "run stopped (failed; no run has finished here yet)" in run_task("logs").stderr
     write_run("first")
     write_run("second").record_event("finished")
-    write_run("stopped", finished=False)
     end = run_task("logs")
     assert "run second (the newest finished one)" in end.stderr
     assert end.stdout == Run("second").attempts()[0].log.read_text()

@@ -37,7 +37,7 @@ def batch(
 @task(
     words="run",
     help={
-        "run": "name of the run",
+        "run": "name of the run (default: the one that trains now, else the newest)",
         "batch": "a batch file, instead of a run",
         "output": "the file to write (default: report.html in the folder of the run or batch)",
     },
