@@ -147,7 +147,7 @@ EXIT_MEANINGS: dict[int, str] = {
     1: "a bug: the traceback is in a file, one line is on the screen",
     2: "usage (the command line)",
     65: "bad data: file, line, column, what to do",
-    66: "model, adapter, run or file not found (hub included)",
+    66: "model, adapter, run or file not found, or not all of it (hub included)",
     69: "the machine: no engine, no GPU, driver, port, network",
     70: "protocol between launcher and container broken",
     74: "disk full or input/output error",

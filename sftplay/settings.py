@@ -55,6 +55,9 @@ class ModelSettings(Section):
     longer ones."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     """Requested attention kernel. The one that ran is recorded in the stamp."""
+    extra_weights: Literal["error", "ignore"] = "error"
+    """What happens to tensors in the model's files that its architecture has no place for: refused,
+    or left out. They are always listed."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. If false, such a model is refused."""
 

@@ -187,6 +187,14 @@ STAGES: tuple[Stage, ...] = (
         ),
     ),
     Stage(
+        "preview",
+        "sftplay.data.preview",
+        "print the first rows of raw files as they would be read and trained, and what was guessed",
+        "nothing",
+        raw=True,
+        options=(Option("--count", "so many rows", int, default=3),),
+    ),
+    Stage(
         "fetch",
         "sftplay.model.fetch",
         "bring the model, and hub datasets of data.raw, into the cache",

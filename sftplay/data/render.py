@@ -96,7 +96,7 @@ def run(job: Job) -> None:
     console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
     folder = data_folder("rendered", settings)
     with new_files(folder, "render") as tmp:
-        recipe = _recipe(settings, template, traits, tokenizer)
+        recipe = render_settings(settings, template, traits, tokenizer)
         counts = _render_files(recipe, source, tmp, settings.data.workers)
         _judge(
             counts, settings.data.max_reject_share, keep_rejects=lambda: _keep_rejects(tmp, folder)
@@ -151,9 +151,10 @@ def _section(job: Job, template: ChatTemplate, tokenizer: TokenizerFacts) -> dic
     }
 
 
-def _recipe(
+def render_settings(
     settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts
 ) -> RenderSettings:
+    """Return what decides how the rows of a dataset are rendered."""
     merge = settings.data.system_unsupported == "merge_into_user"
     return RenderSettings(
         template=template,

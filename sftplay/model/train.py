@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftplay import console
+from sftplay.base_model import require_base_model
 from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
@@ -72,7 +73,7 @@ def run(job: Job) -> None:
         console.info(
             f"training run {target.name}: {job.settings.train.method} of {job.settings.model.name}"
         )
-        find_model(job.settings)  # before any work on the data
+        require_base_model(job.settings)  # before any work on the data
         if resume:
             refuse_other_rows(job, target)
         tokenized = ensure_current(job, refuse=bool(job.options.get("no_auto")))

@@ -10,6 +10,7 @@ from invoke.context import Context
 from invoke.tasks import Task
 
 from sftplay.call import StageCall
+from sftplay.cli import quote_yaml
 from sftplay.errors import NotFoundError
 from sftplay.host.cli.task import task
 from sftplay.stages import BY_NAME, Option
@@ -22,6 +23,7 @@ _COMMON = {
     "device": "auto, cuda or cpu; the same as --set train.device=…",
     "runner": "auto, docker or local: a container, or an environment on this machine",
     "pull": "pull the image first if it is missing (otherwise nothing is ever pulled)",
+    "file": "a file, a folder or a hub dataset; more may follow (default: data.raw)",
     "no_preflight": "start the Unsloth stack even without a GPU (it fails there, and BnB takes over)",
 }
 
@@ -36,6 +38,7 @@ def stage_task(
     required: str | None = None,
     overrides: Sequence[str] = (),
     tensorboard: bool = False,
+    raw_files: bool = False,
 ) -> Task[Any]:
     """The task that runs `stage`.
 
@@ -46,6 +49,7 @@ def stage_task(
         required: key of an option that must be given.
         overrides: `--set` values that this task always passes, after the person's own.
         tensorboard: start TensorBoard first and leave it running.
+        raw_files: words after the task's name are files to read instead of data.raw.
     """
     row = BY_NAME[stage]
     trained = row.run and stage != "train"  # works on a run that is there
@@ -58,7 +62,8 @@ def stage_task(
         from sftplay.host.launch.stage import prepare
 
         device = [f"train.device={given['device']}"] if given.get("device") else []
-        chosen = (*given["set_"], *device, *overrides)
+        files = [f"data.raw={one_or_list(given['file'])}"] if given.get("file") else []
+        chosen = (*given["set_"], *device, *files, *overrides)
         options = {**(fixed or {}), **parse_options(offered, given)}
         run = given["run"]
         if trained and run is None and given["config"] is None:
@@ -89,6 +94,7 @@ def stage_task(
         "runner": "auto",
         "pull": False,
         **({"no_preflight": False} if stage == "train" else {}),
+        **({"file": []} if raw_files else {}),
     }
     parameters += [
         Parameter(key, Parameter.POSITIONAL_OR_KEYWORD, default=value)
@@ -99,7 +105,14 @@ def stage_task(
     help_texts = {option.key: _help(option) for option in offered} | {
         key: _COMMON["trained" if trained and key == "run" else key] for key in common
     }
-    return task(name=name or stage, help=help_texts, iterable=["set_"])(body)
+    words = "file" if raw_files else None
+    return task(name=name or stage, help=help_texts, iterable=["set_"], words=words)(body)
+
+
+def one_or_list(words: Sequence[str]) -> str:
+    """Return one text as it is, several as a list."""
+    quoted = ", ".join(map(quote_yaml, words))
+    return quoted if len(words) == 1 else f"[{quoted}]"
 
 
 def _newest(*, required: bool) -> str | None:

@@ -120,7 +120,12 @@ def _report(
         size = f"{plan.shape.weights / 1e6:,.0f} million weights"
         yield f"model    {plan.settings.model.name}: {size}{'' if plan.shape.exact else ', by its name; not in the cache yet'}"
     else:
-        yield f"model    {plan.settings.model.name}: size unknown until it is fetched (inv fetch); no memory, disk or time without it"
+        unknown = (
+            "can't be used, see below"
+            if plan.unusable
+            else "size unknown until it is fetched (inv fetch)"
+        )
+        yield f"model    {plan.settings.model.name}: {unknown}; no memory, disk or time without it"
     if plan.rows:
         about = "" if plan.rows.exact else "about "
         yield (
