@@ -59,7 +59,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     key, sign, value = override.partition("=")
     if not sign or not key.strip():
         raise UsageError(
-            f"--set wants key.path=value, got {override!r}",
+            f"--set requires key.path=value, got {override!r}",
             todo="for example: --set train.learning_rate=1e-4",
         )
     parts = key.strip().split(".")
@@ -176,8 +176,8 @@ def _describe(problem: Any, marks: Marks, said: Said) -> str:
 
 
 def _origin(loc: tuple[str, ...], marks: Marks, said: Said) -> str | None:
-    """What on the command line put the value there: the key itself, one above it, or one below a
-    section that the file lacks.
+    """Return the words of the command line that put the value there: for the key itself, one above
+    it, or one below a section that the file does not have.
     """
     above = [said[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in said]
     below = (

@@ -85,7 +85,7 @@ class FieldMap(Section):
 
 
 class DataSettings(Section):
-    """Where rows come from, and what happens to unusual ones."""
+    """Source of the rows, and the treatment of unusual ones."""
 
     raw: str | list[str] = "data/raw"
     """A folder, a file, a glob, a hub dataset (`owner/name`, `owner/name@revision`,
@@ -305,7 +305,7 @@ class EvalSettings(Section):
 
     @property
     def loss_rows(self) -> int:
-        """Rows of a pass that only wants their loss."""
+        """Rows of a pass that needs only their loss."""
         return min(LOSS_ROWS, self.batch_size)
 
 
@@ -332,7 +332,7 @@ class MergeSettings(Section):
 
 
 class FallbackSettings(Section):
-    """What happens if Unsloth cannot run."""
+    """Reaction if Unsloth cannot run."""
 
     enabled: bool = True
     """Continue with BitsAndBytes if Unsloth cannot run. False: exit code 79 is final."""

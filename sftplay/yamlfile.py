@@ -106,7 +106,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
 def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
     """`read_yaml` on text; `name` is what messages call it."""
     try:
-        _refuse_traps(text, name)
+        _check_structure(text, name)
         node = yaml.compose(text, Loader=_CoreLoader)
         if node is None:
             return {}, {}
@@ -127,7 +127,7 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
         raise ConfigError(
             problem,
             where=_at(name, mark),
-            todo="YAML wants spaces, `key: value`, and quotes around text with : or #",
+            todo="YAML requires spaces, `key: value`, and quotes around text with : or #",
         ) from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"not valid YAML ({error})", where=name) from error
@@ -147,7 +147,7 @@ def parse_scalar(text: str) -> Any:
         return text
 
 
-def _refuse_traps(text: str, name: str) -> None:
+def _check_structure(text: str, name: str) -> None:
     depth = 0
     documents = 0
     for event in yaml.parse(text, Loader=_CoreLoader):

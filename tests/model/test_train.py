@@ -174,7 +174,7 @@ def test_resume_after_the_last_step_trains_nothing_more(
     refused = box.run("infer", "--run", "demo", "--prompt", "Hello", cwd=project)
     assert refused.code == 76 and "inv train --run demo --resume" in refused.err, refused.err
     ran = box.run("train", "--run", "demo", "--resume", cwd=project)
-    assert ran.code == 0 and "publishing them anew" in ran.err and "bytes, not" in ran.err, ran.err
+    assert ran.code == 0 and "publishing them again" in ran.err and "bytes, not" in ran.err, ran.err
     assert _weights(project) == reference["lora-fp32"]
     assert json.loads((project / "outputs/demo/run.json").read_bytes()) == record
     # Killed between its last checkpoint and the end: what was trained is published, and no more.

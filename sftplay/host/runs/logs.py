@@ -55,7 +55,7 @@ def show(name: str | None, *, follow: bool = False) -> int:
         for text in follow_run(run):
             console.result(text, end="")
     except KeyboardInterrupt:
-        return 130  # how a person stops looking; the training goes on
+        return 130  # how a person stops looking; the training continues
     return 0
 
 

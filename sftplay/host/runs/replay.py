@@ -2,7 +2,7 @@
 out the same.
 
 What the run stood on is checked first: config, template, data, model, lock. A changed byte is
-refused with the name of what changed. Then it is trained anew beside the old one, in the same
+refused with the name of what changed. Then it is trained again next to the old one, in the same
 runner, offline; the losses are compared, and on the CPU the weights.
 """
 
@@ -101,7 +101,7 @@ def run(name: str, *, first: int | None = None) -> int:
     if code and not (first and code == 85):
         console.error(f"the replay itself ended with {code}; it is in {target.folder}")
         return code
-    _same_ground(stamp, target)
+    _check_environment(stamp, target)
     compared = compare(view.run, target, whole=first is None)
     exact = stamp.device == "cpu"
     same = compared.is_same(exact=exact)
@@ -197,7 +197,7 @@ def _stopped_after(target: Run, count: int | None) -> Iterator[None]:
         over.set()
 
 
-def _same_ground(stamp: Stamp, target: Run) -> None:
+def _check_environment(stamp: Stamp, target: Run) -> None:
     """Compare what only the training itself knows: the image or environment that it ran in.
 
     Raises:

@@ -25,7 +25,7 @@ from sftplay.model.runtime.quiet import quiet_libraries  # noqa: E402
 from sftplay.model.runtime.precision import torch_dtype  # noqa: E402
 from sftplay.settings import Settings  # noqa: E402
 
-# Unsloth wants names. These are the linear layers of the families that it has kernels for; PEFT
+# Unsloth requires names. These are the linear layers of the families that it has kernels for; PEFT
 # takes those that are there.
 ALL_LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 

@@ -18,7 +18,7 @@ from sftplay.model.forward.head import has_plain_head
 from sftplay.model.forward.loss import mean_target_loss, target_loss
 from sftplay.model.training import checkpoints
 from sftplay.model.training.order import EpochSampler
-from sftplay.model.training.plan import Batch
+from sftplay.model.training.plan import BatchSize
 from sftplay.settings import Settings
 
 _CALMER = "lower train.learning_rate, or use --set train.precision=fp32; then start a new run, or --resume from the last checkpoint"
@@ -29,7 +29,7 @@ def trainer_config(
     folder: Path,
     device: str,
     precision: str,
-    batch: Batch,
+    batch: BatchSize,
     *,
     checkpointing: bool,
     mixed: bool,

@@ -76,7 +76,7 @@ def status(c: Context) -> None:
     words="run",
     help={
         "run": "name of the run (default: the one that trains now, else the newest)",
-        "follow": "go on printing until the training ends",
+        "follow": "continue printing until the training ends",
     },
     short=True,
 )
