@@ -143,7 +143,7 @@ def _text_of(line: bytes) -> str:
 
 
 class _Place:
-    """How far a file was read. One that was replaced or cut is read from its beginning."""
+    """The position up to which a file was read; 0 again once the file was replaced or cut."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self._path, self._offset, self._file = path, offset, _inode(path)
