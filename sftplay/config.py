@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from sftplay.errors import ConfigError, UsageError
 from sftplay.settings import NAME_PATTERN, Settings
-from sftplay.yamlfile import Marks, parse_scalar, read_yaml
+from sftplay.yamlfile import Marks, dump_yaml, parse_scalar, read_yaml
 
 Said = dict[tuple[str, ...], str]  # key path → the option that set it, for messages
 _SHORT = {"run.name": "--run {}", "train.device": "--device {}"}  # options that stand for a key
@@ -101,9 +100,7 @@ def dump_config(settings: Settings) -> str:
 
     Every key is written, so a later default changes nothing.
     """
-    return yaml.safe_dump(
-        settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120
-    )
+    return dump_yaml(settings.model_dump(mode="json"))
 
 
 def walk_settings(

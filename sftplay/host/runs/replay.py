@@ -87,11 +87,13 @@ def run(name: str, *, first: int | None = None) -> int:
         0 where it came out the same.
 
     Raises:
-        RefusedError: something that it stood on was changed (76). MachineError: this machine is of
+        RefusedError: its weights, or something that it stood on, were changed (76). MachineError: this machine is of
             another kind (69).
     """
     view = require_run(name)
     stamp = read_stamp(view.run.stamp)
+    if first is None:
+        view.run.require_tuned()  # else a changed weight is seen after the training only
     _check(view, stamp)
     target = Run(_free_name(view.run))
     console.info(f"nothing has changed; training again as {target.name}")

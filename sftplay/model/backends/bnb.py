@@ -134,7 +134,7 @@ def lora_config(settings: Settings) -> Any:
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
-        lora_alpha=lora.alpha,  # PEFT multiplies by it: a fraction is fine
+        lora_alpha=lora.peft_alpha,  # PEFT multiplies by it: a fraction is fine
         lora_dropout=lora.dropout,
         target_modules=targets,
         use_dora=lora.dora,

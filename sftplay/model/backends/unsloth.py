@@ -75,7 +75,7 @@ def prepare(model: Any, settings: Settings, init_adapter: Path | None) -> Any:
         model = FastLanguageModel.get_peft_model(
             model,
             r=lora.r,
-            lora_alpha=lora.alpha,
+            lora_alpha=lora.peft_alpha,
             lora_dropout=lora.dropout,
             target_modules=_targets(model, settings),
             use_rslora=lora.rslora,
