@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from sftplay.model.training.checkpoints import disk_errors_as_such
+from tests.box import Box
 
 
 @pytest.fixture(params=[4, 16, 32])
@@ -38,3 +43,55 @@ def test_a_full_disk_is_an_error_of_the_operating_system(small_disk: Path, libra
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="shape"), disk_errors_as_such(tmp_path):
         raise RuntimeError("shape")
+
+
+def _weights(folder: Path, run: str = "demo") -> str:
+    (path,) = [
+        p
+        for name in ("adapter", "model")
+        for p in (folder / "outputs" / run / name).glob("*.safetensors")
+    ]
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
+    return [
+        json.loads(line)
+        for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
+    ]
+
+
+def test_a_torn_checkpoint_is_passed_over_for_the_newest_whole_one(
+    project: Path, box: Box, reference: dict[str, str]
+) -> None:
+    assert box.run("train", "--config", "demo.yaml", cwd=project).code == 0
+    run = project / "outputs" / "demo"
+    torn = run / "attempts/01-bnb/checkpoints/checkpoint-8/optimizer.pt"
+    torn.write_bytes(torn.read_bytes()[:100])
+    shutil.rmtree(run / "adapter")
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 0, ran.err
+    assert "checkpoint-8 is not whole" in ran.err and "resuming from checkpoint-6" in ran.err
+    assert (
+        torn.parent.parent / "damaged-checkpoint-8" / "adapter_model.safetensors"
+    ).is_file()  # nothing is thrown away
+    assert _weights(project) == reference["lora-fp32"]
+
+
+def test_retention_goes_by_step_and_keeps_the_best(project: Path, box: Box) -> None:
+    ran = box.run(
+        "train",
+        "--config",
+        "demo.yaml",
+        "--set",
+        "train.save_steps=1",
+        "--set",
+        "train.save_total_limit=1",
+        cwd=project,
+    )
+    assert ran.code == 0, ran.err
+    kept = [
+        path.name
+        for path in (project / "outputs/demo/attempts/01-bnb/checkpoints").glob("checkpoint-*")
+    ]
+    assert kept == ["checkpoint-8"]
