@@ -1,9 +1,10 @@
-"""What data.raw may name: kinds of files by suffix, and datasets of the hub, which `fetch` brings
-into the cache.
+"""Values of data.raw: kinds of files by suffix, and datasets of the hub, which `fetch` brings into
+the cache.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ KINDS = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
+    ".arrow": "arrow",
 }
 PACKED = (".gz", ".zst")
+# Files that describe a dataset of Hugging Face's and hold no rows.
+METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _DATASET = re.compile(
     r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<pattern>[^:]+))?"
 )
@@ -41,8 +45,8 @@ class HubDataset:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """Which of its files are wanted, as shell patterns in which `*` crosses folders; a folder
-        stands for all in it.
+        """Return the files that are wanted, as shell patterns in which `*` crosses folders; a
+        folder stands for all in it.
         """
         if self.pattern is None:
             return _ANYWHERE
@@ -85,7 +89,7 @@ class HubDataset:
 
     @property
     def is_cached(self) -> bool:
-        """Whether no fetch is needed."""
+        """True if no fetch is needed."""
         try:
             self.files()
         except NotFoundError:
@@ -99,6 +103,26 @@ def kind_of(path: Path) -> str:
     for suffix in PACKED:
         name = name.removesuffix(suffix)
     return KINDS.get(Path(name).suffix, "")
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder, in name order, dangling links included; names that begin
+    with a dot are left out. A link to a folder is followed, but no folder is read twice.
+    """
+    yield from sorted(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    seen = {folder.resolve()}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        kept = []
+        for name in sorted(folders):
+            real = Path(place, name).resolve()
+            if not name.startswith(".") and real not in seen:
+                seen.add(real)
+                kept.append(name)
+        folders[:] = kept
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def hub_dataset(entry: str) -> HubDataset | None:

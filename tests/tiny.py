@@ -24,9 +24,12 @@ CORPUS = (
 )
 
 
-def make_tiny_model(folder: Path) -> Path:
+def make_tiny_model(folder: Path, *, tied: bool = True) -> Path:
     """Write config.json, model.safetensors, generation_config.json, tokenizer files and chat
     template into `folder`.
+
+    Args:
+        tied: input embeddings and output layer are one matrix.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -43,7 +46,7 @@ def make_tiny_model(folder: Path) -> Path:
         max_position_embeddings=512,
         # far from uniform logits: the greedy choice survives other batch shapes
         initializer_range=0.2,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=2,

@@ -16,7 +16,7 @@ from sftplay import console
 from sftplay.console import count_of
 from sftplay.data import output
 from sftplay.data.conversion.convert import convert
-from sftplay.data.conversion.raw_files import work
+from sftplay.data.conversion.raw_files import SplitPlan, in_order, plan_splits, work
 from sftplay.data.conversion.report import ProcessCounts, say
 from sftplay.data.findings import Finding
 from sftplay.data.near_duplicates.count import PRECEDENCE, near_duplicates
@@ -28,7 +28,7 @@ from sftplay.data.report_page import write_page
 from sftplay.data.split import SeenRows
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import write_json
-from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, section_of, why_stale
 from sftplay.places import SPLITS, data_folder
 from sftplay.settings import DataSettings
 from sftplay.stages import Job
@@ -44,7 +44,7 @@ SECTION = (
         "data.odd_turns",
         "data.near_duplicates",
     ),
-    *("data.val_share", "data.test_share", "data.max_reject_share"),
+    *("data.splits", "data.val_share", "data.test_share", "data.max_reject_share"),
 )
 # input and output are hashed, a byte in about an eighth of the time that its conversion takes
 # (progress)
@@ -90,8 +90,11 @@ def run(job: Job) -> None:
     settings = job.settings.data
     folder = data_folder("processed", job.settings)
     found = find(settings.raw)
-    for name in found.skipped:
-        console.warning(f"{name}: not a data file, left out")
+    for skipped in found.skipped:
+        tell = console.info if skipped.is_description else console.warning
+        tell(f"{skipped}: left out")
+    splits = plan_splits(found, settings)
+    files = in_order(found.files, splits)
     size = sum(file.path.stat().st_size for file in found.files)
     with (
         output.new_files(folder, "process") as tmp,
@@ -106,7 +109,7 @@ def run(job: Job) -> None:
             None if settings.near_duplicates == "drop" else Sample(len(PRECEDENCE))
         )  # else every row is looked at
         counts = _write_rows(
-            found.files, settings, worker_count(settings.workers, size), tmp, bar, sample
+            files, settings, splits, worker_count(settings.workers, size), tmp, bar, sample
         )
         _refuse_changed(found.files, sources)
         _refuse_unusable(counts, settings, tmp, folder)
@@ -125,6 +128,7 @@ def run(job: Job) -> None:
 def _write_rows(
     files: tuple[RawFile, ...],
     settings: DataSettings,
+    splits: SplitPlan,
     workers: int,
     tmp: Path,
     bar: ProgressBar,
@@ -132,16 +136,16 @@ def _write_rows(
 ) -> ProcessCounts:
     counts, seen = ProcessCounts(), SeenRows()
     with ExitStack() as stack:
-        splits = [stack.enter_context(open(tmp / name, "wb")) for name in ROW_FILES]
+        outs = [stack.enter_context(open(tmp / name, "wb")) for name in ROW_FILES]
         rejects = stack.enter_context(open(tmp / REJECTS, "wb"))
-        pieces = ordered_map(convert, work(files, settings, counts.files), workers)
+        pieces = ordered_map(convert, work(files, settings, splits, counts.files), workers)
         for done in stack.enter_context(closing(pieces)):
             kept = []
             for rows in done.splits:
                 again = seen.duplicates(rows.keys)
                 counts.add_duplicates(f"{rows.keys[place]:016x}" for place in again)
                 kept.append(rows.without(again))
-            for split, out, rows in zip(SPLITS, splits, kept, strict=True):
+            for split, out, rows in zip(SPLITS, outs, kept, strict=True):
                 out.write(rows.lines)
                 if sample is not None:
                     sample.add(PRECEDENCE.index(split), rows.keys, rows.sizes)
@@ -173,13 +177,14 @@ def _refuse_unusable(
     if share > settings.max_reject_share:
         os.replace(tmp / REJECTS, folder / REJECTS)
         listing = "\n".join(f"  {line}" for line in counts.first_rejects)
+        above = _share_above(share)
+        leave = f", or leave them out: --set data.max_reject_share={above}" if share < 1 else ""
         fix = "\nor have the turns fixed: --set data.odd_turns=fix" if counts.out_of_order else ""
         raise DataError(
             f"{count_of(counts.rejected)} of {counts.rows_in:,} can't be used ({counts.reasons_text()}); "
             f"data.max_reject_share allows {settings.max_reject_share:.3g}\n{listing}",
             where=counts.first_place,
-            todo=f"look at them in {folder / REJECTS}, then fix them, or leave them out: "
-            f"--set data.max_reject_share={_share_above(share)}{fix}",
+            todo=f"look at them in {folder / REJECTS}, then fix them{leave}{fix}",
         )
     if not counts.splits["train"]:
         todo = "add rows, or put fewer aside: --set data.val_share=0 --set data.test_share=0"
@@ -204,9 +209,11 @@ def _share_above(share: float) -> float:
     return min(1.0, int(share * 100 + 1) / 100)
 
 
-def _stamp(job: Job, counts: ProcessCounts, sources: output.Marks, files: output.Marks) -> Stamp:
+def _stamp(
+    job: Job, counts: ProcessCounts, sources: output.Marks, files: output.Marks
+) -> DataStamp:
     section = section_of(job.settings, *SECTION)
-    return Stamp(
+    return DataStamp(
         stage="process",
         source=output.hash_of(sources),
         section=section,

@@ -39,6 +39,11 @@ class Borders:
         return 0 if key >= self.val else 2 if key < self.test else 1
 
 
+def fixed_borders(split: str) -> Borders:
+    """Return borders by which every row belongs to one split."""
+    return Borders(_SPACE if split == "test" else 0, 0 if split == "train" else _SPACE)
+
+
 def borders(val_share: float, test_share: float) -> Borders:
     """Return borders for shares of the rows."""
     test = int(test_share * _SPACE)

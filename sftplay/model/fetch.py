@@ -16,7 +16,7 @@ from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
 from sftplay.files import human_size, write_json
 from sftplay.model import smollm2
 from sftplay.places import DEFAULT_MODEL, cache_folder, find_model, is_local_model, model_record
-from sftplay.rawdata import KINDS, HubDataset, hub_datasets, kind_of
+from sftplay.rawdata import KINDS, METADATA, HubDataset, hub_datasets, kind_of
 from sftplay.stages import Job
 
 # Safetensors, configuration, tokenizer, template: no pickle, no code.
@@ -29,15 +29,13 @@ WANTED = [
     "*.txt",
     "LICENSE*",
 ]
-# JSON beside the rows of a dataset that describes them.
-_DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
-IGNORED = [pattern for name in (*_DESCRIPTIONS, ".*") for pattern in (name, f"*/{name}")]
+IGNORED = [pattern for name in (*METADATA, ".*") for pattern in (name, f"*/{name}")]
 
 
 @dataclass(frozen=True)
 class _Repository:
-    """What is asked of the hub, and how messages speak of it: `kind` is `model` or `dataset`, `key`
-    the config's key.
+    """A repository of the hub, and its name in messages: `kind` is `model` or `dataset`, `key` the
+    config's key.
     """
 
     kind: str
@@ -50,7 +48,7 @@ class _Repository:
 
 
 def run(job: Job) -> None:
-    """Fetch `model.name` and the hub datasets of `data.raw` where the cache lacks them; each one's
+    """Fetch `model.name` and the hub datasets of `data.raw` if they are not in the cache; each one's
     record is written last.
     """
     only = job.options.get("only")
@@ -80,7 +78,7 @@ def _fetch_model(job: Job) -> None:
         record,
         {"name": name, "revision": revision, "folder": os.path.relpath(folder, cache_folder())},
     )
-    _say_done(name, (path for path in folder.rglob("*") if path.is_file()))
+    _report_done(name, (path for path in folder.rglob("*") if path.is_file()))
 
 
 def _fetch_dataset(dataset: HubDataset) -> None:
@@ -116,7 +114,7 @@ def _fetch_dataset(dataset: HubDataset) -> None:
             "files": files,
         },
     )
-    _say_done(
+    _report_done(
         f"{dataset.name} ({', '.join(files[:4])}{' …' if len(files) > 4 else ''})",
         (folder / f for f in files),
     )
@@ -141,7 +139,7 @@ def _fits(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def _say_done(what: str, files: Iterable[Path]) -> None:
+def _report_done(what: str, files: Iterable[Path]) -> None:
     console.success(
         f"{what} is in the cache ({human_size(sum(path.stat().st_size for path in files))})"
     )

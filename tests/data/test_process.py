@@ -111,9 +111,9 @@ def test_every_kind_of_file_at_once(project: Project) -> None:
     ]
     assert files["data/raw/b.csv"]["encoding"] == "UTF-8 with byte-order mark"
     assert files["data/raw/e.json.gz"]["compression"] == "gzip"
-    assert files["data/raw/e.json.gz"]["notes"] == ["rows under `data`"]
+    assert files["data/raw/e.json.gz"]["notes"] == ["rows under `data`; not used: `version`"]
     assert files["data/raw/f/g.jsonl.zst"]["compression"] == "zstd"
-    assert project.report()["skipped_files"] == ["data/raw/README.md"]
+    assert project.report()["skipped_files"] == ["data/raw/README.md: not a data file"]
     assert "README.md: not a data file" in done.said
 
 

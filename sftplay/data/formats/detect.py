@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from sftplay.data.formats.conversation import ROLE_KEYS, TEXT_KEYS
+from sftplay.data.formats.message_lists import as_messages, form_of
 from sftplay.data.formats.reasoning import COLUMNS
 from sftplay.data.formats.row_format import CONVERSATION, FIELDS, PAIRS, RowFormat
+from sftplay.data.rejects import BadRowError
 from sftplay.errors import ConfigError, DataError
 from sftplay.settings import DataSettings, FieldMap
 
@@ -43,9 +48,6 @@ _BY_COLUMNS = (
     _Columns("question_answer", "question", "response"),
     _Columns("question_answer", "query", "response"),
 )
-EXAMPLE = (
-    "data.fields, for example --set data.fields.user=QUESTION --set data.fields.assistant=ANSWER"
-)
 
 
 def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
@@ -64,7 +66,9 @@ def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
     if "messages" in fields or {"user", "assistant"} <= set(fields):
         said = ", ".join(f"{name} is `{key}`" for name, key in fields.items())
         shape = CONVERSATION if "messages" in fields else FIELDS
-        return replace(RowFormat("fields", shape, f"data.fields: {said}"), **_as_plan(fields))
+        named = replace(RowFormat("fields", shape, f"data.fields: {said}"), **_as_plan(fields))
+        _refuse_values(rows, named, file)
+        return replace(named, evidence=named.evidence + _form(rows, named))
     counts: Counter[RowFormat] = Counter()
     for row in rows:
         plan = next(
@@ -73,12 +77,57 @@ def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
         if plan is not None:
             counts[plan] += 1
     if not counts:
-        raise _nothing_fits(rows, settings.format, file)
+        raise _unknown_format(rows, settings.format, file)
     (plan, fitting), *rest = counts.most_common()
     others = "".join(f"; {count} look like {other.format}" for other, count in rest)
     forced = "" if settings.format == "auto" else ", as data.format says"
-    evidence = f"{fitting} of the first {len(rows)} rows have {_describe(plan)}{others}{forced}"
-    return replace(plan, evidence=evidence, **_as_plan(fields))
+    plan_in_force = replace(plan, **_as_plan(fields))
+    _refuse_values(rows, plan_in_force, file)
+    what = f"{_describe(plan)}{_form(rows, plan)}"
+    evidence = f"{fitting} of the first {len(rows)} rows have {what}{others}{forced}"
+    return replace(plan_in_force, evidence=evidence)
+
+
+def names_columns(record: Sequence[str]) -> bool:
+    """Tell whether a record of a table is a header: its columns are those of a known format."""
+    names = [name.strip().lower() for name in record]
+    pairs = any(columns.user in names and columns.assistant in names for columns in _BY_COLUMNS)
+    return all(names) and (pairs or any(name in names for name in MESSAGE_KEYS))
+
+
+def _form(rows: Sequence[Any], plan: RowFormat) -> str:
+    """Describe lists of messages that rows hold in another form than a list."""
+    keys = [plan.messages] if plan.messages else [plan.user, plan.assistant]
+    found = [[form_of(row.get(key)) for key in keys] for row in rows if type(row) is dict]
+    forms = dict.fromkeys(forms[0] for forms in found if all(forms) and forms[0] != "list")
+    return f", as {' and '.join(forms)}" if forms else ""
+
+
+def _refuse_values(rows: Sequence[Any], plan: RowFormat, file: str) -> None:
+    """Raise DataError (65) where a column of texts holds other values of a table's."""
+    for key in filter(None, (plan.user, plan.assistant, plan.messages)):
+        values = (row[key] for row in rows if type(row) is dict and row.get(key) is not None)
+        what, todo = next(filter(None, map(_table_value, values)), ("", ""))
+        if what:
+            raise DataError(
+                f"`{key}` holds {what}, not text", where=file, todo=todo.replace("KEY", key)
+            )
+
+
+_AS_TEXT = "write the column as text: df['KEY'] = df['KEY'].astype(str)"
+_DECODE = "write the column as text: df['KEY'] = df['KEY'].str.decode('utf-8')"
+_AS_MESSAGES = 'write each as a list of messages: [{"role": …, "content": …}, …]'
+
+
+def _table_value(value: Any) -> tuple[str, str] | None:
+    """Return what a value of a table is, and what to do about it; None where JSON has its kind."""
+    if type(value) is bytes:
+        return "bytes (a binary column)", _DECODE
+    if type(value) is list and value and type(value[0]) is tuple:
+        return "maps (lists of key and value)", _AS_MESSAGES
+    if isinstance(value, date):
+        return "dates", _AS_TEXT
+    return ("numbers", _AS_TEXT) if isinstance(value, Decimal) else None
 
 
 def plans_for(row: Any) -> Iterator[RowFormat]:
@@ -98,8 +147,9 @@ def plans_for(row: Any) -> Iterator[RowFormat]:
     }
     for name in MESSAGE_KEYS:
         key = names.get(name, "")
-        if key and type(row[key]) is list:
-            yield RowFormat(_dialect(row[key]) or "messages", CONVERSATION, messages=key, **shared)
+        if key and form_of(row[key]):
+            dialect = _dialect(_shown(row[key])) or "messages"
+            yield RowFormat(dialect, CONVERSATION, messages=key, **shared)
     for columns in _BY_COLUMNS:
         if columns.user in names and columns.assistant in names:
             yield RowFormat(
@@ -112,6 +162,14 @@ def plans_for(row: Any) -> Iterator[RowFormat]:
                 reasoning=next((names[name] for name in COLUMNS if name in names), COLUMNS[0]),
                 **shared,
             )
+
+
+def _shown(value: Any) -> list[Any]:
+    try:
+        items = as_messages(value)
+    except BadRowError:
+        return []  # reported for each row
+    return items if type(items) is list else []
 
 
 def _dialect(items: list[Any]) -> str:
@@ -149,7 +207,7 @@ def _checked_fields(given: FieldMap | None, rows: Sequence[Any], file: str) -> d
             raise DataError(
                 f"no row has `{key}` (data.fields.{name}); the columns are {_listed(columns)}",
                 where=file,
-                todo=f"did you mean `{close[0]}`?" if close else f"set {EXAMPLE}",
+                todo=f"did you mean `{close[0]}`?" if close else f"set {_example(rows)}",
             )
     return fields
 
@@ -162,7 +220,7 @@ def _as_plan(fields: dict[str, str]) -> dict[str, Any]:
     return plan | {name: (key,) for name, key in lists.items() if key}
 
 
-def _nothing_fits(rows: Sequence[Any], format_name: str, file: str) -> DataError:
+def _unknown_format(rows: Sequence[Any], format_name: str, file: str) -> DataError:
     columns = _columns(rows)
     known = [name for name in FieldMap.model_fields if name in columns]
     hint = f"; {', '.join(known)} alone is not enough" if known else ""
@@ -177,8 +235,17 @@ def _nothing_fits(rows: Sequence[Any], format_name: str, file: str) -> DataError
         else f"no row is in the format {format_name} (data.format)"
     )
     return DataError(
-        f"{what}: {seen}", where=file, todo=f"say which column holds what, by {EXAMPLE}"
+        f"{what}: {seen}", where=file, todo=f"say which column holds what, by {_example(rows)}"
     )
+
+
+def _example(rows: Sequence[Any]) -> str:
+    """Return how to name columns, by two of the file's own that hold text."""
+    first = next((row for row in rows if type(row) is dict), {})
+    texts = [str(key) for key in first if type(first[key]) is str][:2]
+    user, assistant = texts if len(texts) == 2 else ("QUESTION", "ANSWER")
+    words = (f"data.fields.user={user}", f"data.fields.assistant={assistant}")
+    return f"data.fields, for example {' '.join(f'--set {shlex.quote(word)}' for word in words)}"
 
 
 def _columns(rows: Sequence[Any]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sftplay.data.formats.conversation import check_turns, kind_of, read_messages, read_text
+from sftplay.data.formats.message_lists import as_messages, form_of
 from sftplay.data.formats.reasoning import REASONING
 from sftplay.data.formats.row_format import CONVERSATION, PAIRS, Message, RowFormat
 from sftplay.data.formats.row_notes import RowNotes
@@ -48,8 +49,8 @@ def _fields(plan: RowFormat) -> ToMessages:
         if not row.keys() <= known:
             read_row_keys(row, known, notes)
         ask, answer = row.get(user), row.get(assistant)
-        if type(ask) is not str or type(answer) is not str:
-            if type(ask) is list or type(answer) is list:
+        if type(ask) is not str or type(answer) is not str or _are_messages_as_text(ask, answer):
+            if form_of(ask) or form_of(answer):
                 return _joined(row, plan, notes)
             ask, answer = _text(row, user, "user text"), _text(row, assistant, "assistant text")
         if not answer.strip():
@@ -69,6 +70,11 @@ def _fields(plan: RowFormat) -> ToMessages:
         return _with_system(turns, row.get(system) if system else None)
 
     return to_messages
+
+
+def _are_messages_as_text(ask: str, answer: str) -> bool:
+    """Tell whether both texts are JSON of messages; one alone may be a text to train on."""
+    return ask.lstrip()[:1] == "[" == answer.lstrip()[:1] and bool(form_of(ask) and form_of(answer))
 
 
 def _earlier_turns(history: Any) -> list[Message]:
@@ -105,7 +111,7 @@ def _conversation(plan: RowFormat) -> ToMessages:
             raise BadRowError("no list of messages", f"`{key}` is missing")
         if not row.keys() <= known:
             read_row_keys(row, known, notes)
-        turns = read_messages(row[key], notes)
+        turns = read_messages(as_messages(row[key]), notes)
         return _with_system(turns, row.get(system)) if system else turns
 
     return to_messages
@@ -118,6 +124,10 @@ def _joined(row: dict[str, Any], plan: RowFormat, notes: RowNotes) -> list[Messa
     for key in (*plan.extra, plan.history, plan.reasoning):
         notes.skip(key, row.get(key))  # they belong to rows of single texts
     ask, answer = row.get(plan.user), row.get(plan.assistant)
+    if type(ask) is type(answer) is str:
+        ask, answer = as_messages(ask), as_messages(answer)
+    else:  # a text among lists is one to train on
+        ask, answer = (x if type(x) is str else as_messages(x) for x in (ask, answer))
     head = (
         ask
         if type(ask) is list
@@ -174,5 +184,5 @@ def _with_system(turns: list[Message], system: Any) -> list[Message]:
     if system is None or (type(system) is str and not system.strip()):
         return turns
     if turns[0]["role"] == "system":
-        raise BadRowError("two system turns", "one beside the messages, one among them")
+        raise BadRowError("two system turns", "one next to the messages, one among them")
     return [{"role": "system", "content": read_text(system, "system text")}, *turns]

@@ -31,6 +31,7 @@ class Piece:
         values: (line or row number, parsed row).
         rejects: rows that could not even be cut out.
         note: something about the file, for the report.
+        split: train, val or test, where the rows stand under such a key.
     """
 
     used: int
@@ -41,6 +42,7 @@ class Piece:
     values: tuple[tuple[int, Any], ...] = ()
     rejects: tuple[Reject, ...] = ()
     note: str = ""
+    split: str = ""
 
     def parsed(self, rejects: list[Reject], file: str) -> Iterator[tuple[int, bytes | None, Any]]:
         """Yield (line number, text, row) of each row that parses; the others are added to

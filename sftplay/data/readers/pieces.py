@@ -1,4 +1,4 @@
-"""The table of readers, and the decision which one a file wants: its suffix says the kind, its
+"""The table of readers, and the decision which one a file needs: its suffix says the kind, its
 first bytes may correct it.
 """
 
@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from sftplay.data.readers import document, lines, parquet, table
 from sftplay.data.readers.piece import Piece
 from sftplay.data.readers.sources import RawFile
+from sftplay.data.readers.splits import may_have_split_keys
 from sftplay.data.readers.stream import Source, open_source
 
 # A line that is a whole object, and another object in the next line: JSON Lines, whatever the file
 # is called.
 _OBJECT_A_LINE = re.compile(rb"\s*\{[^\n]*\}[ \t\r]*\n\s*\{")
+# An object over several lines, and the next one behind it, as `jq` prints them.
+_OPENS_ALONE = re.compile(rb"\s*\{[ \t\r]*\n")
+_NEXT_OBJECT = re.compile(rb"\n\}[ \t\r]*\n\s*\{")
 
 
 def read_pieces(file: RawFile, facts: dict[str, str]) -> Iterator[Piece]:
@@ -24,23 +28,44 @@ def read_pieces(file: RawFile, facts: dict[str, str]) -> Iterator[Piece]:
     Raises:
         DataError: the file as a whole is unreadable: encoding, packing, structure (65).
     """
-    with open_source(file.path, file.name, text=file.kind != "parquet") as source:
+    with open_source(file.path, file.name, file.kind) as source:
         kind = kind_of_content(file, source)
         facts.update(kind=kind, compression=source.compression, encoding=source.encoding)
         if kind == "parquet":
             yield from parquet.read(source, file.path)
+        elif kind == "arrow":
+            yield from parquet.read_arrow(source, file.path)
         elif not source.head.strip():
             return
         elif kind in ("csv", "tsv"):
             yield from table.read(source, tabs=kind == "tsv")
         elif kind == "json":
-            yield from document.read(source)
+            yield from document.read(source, several=_is_printed(source.head))
         else:
             yield from lines.read(source)
 
 
 def kind_of_content(file: RawFile, source: Source) -> str:
-    """Return the kind: `json` files with an object a line are JSON Lines; everything else is what
-    its suffix says.
+    """Return the kind: what the suffix says, but JSON Lines where each line is an object, and JSON
+    where an object takes several lines.
     """
-    return "lines" if file.kind == "json" and _OBJECT_A_LINE.match(source.head) else file.kind
+    if file.kind == "json" and _OBJECT_A_LINE.match(source.head):
+        return "lines"
+    return "json" if file.kind == "lines" and _OPENS_ALONE.match(source.head) else file.kind
+
+
+def _is_printed(head: bytes) -> bool:
+    """Tell whether a text is objects over several lines, one after the other."""
+    return head.lstrip().startswith(b"{") and _NEXT_OBJECT.search(head) is not None
+
+
+def splits_inside(file: RawFile) -> set[str]:
+    """Return the splits that a JSON document has under its top-level keys.
+
+    Raises:
+        DataError: it can't be read (65).
+    """
+    if file.kind != "json":
+        return set()
+    with open_source(file.path, file.name) as source:
+        return document.split_keys(source) if may_have_split_keys(source.head) else set()

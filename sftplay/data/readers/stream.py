@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sftplay.data.readers.archives import refuse_other_kind
 from sftplay.errors import DataError
 from sftplay.files import explain_os_error
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 HEAD = 64 << 10
+BINARY = ("parquet", "arrow")
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _UTF8_BOM = b"\xef\xbb\xbf"
 _FOREIGN_BOMS = (
@@ -73,12 +75,14 @@ class Source:
 
 
 @contextmanager
-def open_source(path: Path, name: str, *, text: bool = True) -> Iterator[Source]:
-    """Open a raw file; `text`: check its encoding.
+def open_source(path: Path, name: str, kind: str = "lines") -> Iterator[Source]:
+    """Open a raw file of a kind (of rawdata.KINDS); text has its encoding checked.
 
     Raises:
-        DataError: UTF-16, UTF-32, damaged packing (65). SftplayError: it can't be read.
+        DataError: UTF-16, UTF-32, damaged packing, an archive or another kind of file (65).
+            SftplayError: it can't be read.
     """
+    text = kind not in BINARY
     try:
         with open(path, "rb") as raw:
             magic = raw.read(4)
@@ -86,6 +90,7 @@ def open_source(path: Path, name: str, *, text: bool = True) -> Iterator[Source]
             with _named(name):
                 stream, compression = _unpacked(raw, magic)
                 head = stream.read(HEAD)
+            refuse_other_kind(head, kind, name, compression)
             if text:
                 refuse_foreign(head, name)
             bom = text and head.startswith(_UTF8_BOM)

@@ -5,24 +5,35 @@ swallow rows unseen.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
+from sftplay.console import count_of
+from sftplay.data.formats.detect import names_columns
 from sftplay.data.readers.piece import MAX_ROW_BYTES, PIECE_BYTES, PIECE_ROWS, Piece, not_utf8
 from sftplay.data.readers.stream import Source, refuse_cr_only
 from sftplay.data.rejects import BadRowError, Reject, reject
 from sftplay.errors import DataError
 
+_SAMPLE, _SAMPLED = 16 << 10, 20  # bytes and records that decide about delimiter and header
+_SEP_LINE = re.compile(rb"sep=([,;|\t])\r?\n", re.IGNORECASE)
+_SPOKEN = {"\t": "tab"}
+
 
 def read(source: Source, *, tabs: bool) -> Iterator[Piece]:
-    """Yield pieces of rows as objects of texts. Without `tabs` the delimiter is the header's:
-    comma, semicolon or tab.
+    """Yield pieces of rows as objects of texts. Without `tabs` the delimiter is the one that fits
+    the first records. A first line `sep=;`, as Excel writes it, names it. A title above the header
+    is left out and noted.
 
     Raises:
         DataError: broken quoting, bytes that are not UTF-8, a column named twice (65).
     """
     refuse_cr_only(source.head, source.name)
     csv.field_size_limit(MAX_ROW_BYTES)
-    delimiter = "\t" if tabs else delimiter_of(source.head.partition(b"\n")[0])
+    said = _SEP_LINE.match(source.head)
+    delimiter = "\t" if tabs else said[1].decode() if said else delimiter_of(source.head)
+    above = 1 if said else _lines_above_header(source.head, delimiter)
     records = csv.reader(_lines(source), delimiter=delimiter, strict=True)
     columns, begins, size = None, 1, 0
     values: list[tuple[int, dict[str, str]]] = []
@@ -34,8 +45,10 @@ def read(source: Source, *, tabs: bool) -> Iterator[Piece]:
             raise _broken(error, f"{source.name}:{begins}") from None
         if record is None:
             break
-        if record and columns is None:
-            columns = _columns(record, source.name)
+        if begins <= above:
+            pass
+        elif record and columns is None:
+            columns = _columns(record, source.name, begins)
         elif record and columns is not None:
             if len(record) == len(columns):
                 values.append((begins, dict(zip(columns, record, strict=True))))
@@ -49,29 +62,70 @@ def read(source: Source, *, tabs: bool) -> Iterator[Piece]:
         if size > PIECE_BYTES or len(values) + len(rejects) >= PIECE_ROWS:
             yield Piece(source.used(), values=tuple(values), rejects=tuple(rejects))
             values, rejects, size = [], [], 0
-    note = (
-        ""
-        if tabs or delimiter == ","
-        else f"delimiter {'tab' if delimiter == chr(9) else delimiter}"
-    )
+    named = "" if tabs or delimiter == "," else f"delimiter {_SPOKEN.get(delimiter, delimiter)}"
+    skipped = f"{count_of(above, 'line')} above the header left out" if above and not said else ""
+    note = ", ".join(filter(None, (named, skipped)))
     yield Piece(source.used(), values=tuple(values), rejects=tuple(rejects), note=note)
 
 
-def delimiter_of(header: bytes) -> str:
-    """Return the delimiter that splits the header into most columns; a comma where there is but
-    one.
+def delimiter_of(head: bytes) -> str:
+    """Return the delimiter that splits the first records into most columns, equally many in most
+    of them; a comma where none does.
     """
-    counts = {mark: header.count(mark.encode()) for mark in (",", ";", "\t")}
-    return max(counts, key=lambda mark: counts[mark])
+    best, most = ",", (0, 1)
+    for mark in (",", ";", "\t", "|"):
+        counts = [len(record) for _, record in _first_records(head, mark) if record]
+        if not counts or counts[-1] == 1:
+            continue
+        equal = counts.count(counts[-1])
+        if 2 * equal > len(counts) and (equal, counts[-1]) > most:
+            best, most = mark, (equal, counts[-1])
+    return best
 
 
-def _columns(record: list[str], name: str) -> list[str]:
-    twice = next((column for column in record if record.count(column) > 1), None)
+def _first_records(head: bytes, delimiter: str) -> list[tuple[int, list[str]]]:
+    """Return (line, record) of the first records."""
+    lines = [line + "\n" for line in head[:_SAMPLE].decode("utf-8", "replace").split("\n")]
+    if len(head) >= _SAMPLE:
+        del lines[-1]  # cut off
+    records = csv.reader(lines, delimiter=delimiter)
+    found, begins = [], 1
+    try:
+        for record in records:
+            found.append((begins, record))
+            begins = records.line_num + 1
+            if len(found) == _SAMPLED:
+                break
+    except csv.Error:
+        pass  # reading the file will say where
+    return found
+
+
+def _lines_above_header(head: bytes, delimiter: str) -> int:
+    """Count the lines above the header: where the first record names no columns, and a later one
+    names columns that are known.
+    """
+    records = _first_records(head, delimiter)
+    if records and len(records[0][1]) > 1 and all(name.strip() for name in records[0][1]):
+        return 0
+    for begins, record in records:
+        if len(record) > 1 and names_columns(record):
+            return begins - 1
+    return 0
+
+
+def refuse_equal_names(columns: Sequence[str], name: str, line: int = 0) -> None:
+    """Raise DataError (65) where two columns have one name."""
+    twice = next((column for column, count in Counter(columns).items() if count > 1), None)
     if twice is not None:
-        raise DataError(
-            f"two columns are named `{twice}`", where=f"{name}:1", todo="rename one of them"
-        )
-    return [column.strip() for column in record]
+        where = f"{name}:{line}" if line else name
+        raise DataError(f"two columns are named `{twice}`", where=where, todo="rename one of them")
+
+
+def _columns(record: list[str], name: str, line: int) -> list[str]:
+    columns = [column.strip() for column in record]
+    refuse_equal_names(columns, name, line)
+    return columns
 
 
 def _lines(source: Source) -> Iterator[str]:
@@ -105,6 +159,12 @@ def _decoded(text: bytes, line: int, offset: int, name: str) -> str:
 
 
 def _broken(error: csv.Error, where: str) -> DataError:
+    if "new-line" in str(error):  # the csv module's word for a CR between two others
+        return DataError(
+            "a field without quotes holds a carriage return (CR)",
+            where=where,
+            todo="put the field in quotes, or take the character out: tr -d '\\r' < OLD > NEW",
+        )
     return DataError(
         f"broken quoting in the record that begins here ({error})",
         where=where,

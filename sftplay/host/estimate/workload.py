@@ -13,7 +13,7 @@ from sftplay.files import explain_os_error
 from sftplay.freshness import read_stamp
 from sftplay.host.estimate.forecast import TrainingRows
 from sftplay.places import data_folder
-from sftplay.rawdata import hub_dataset, kind_of
+from sftplay.rawdata import METADATA, files_below, hub_dataset, kind_of
 from sftplay.settings import Settings
 
 CHARACTERS_A_TOKEN = 4.0  # English text with a vocabulary of 30,000 to 150,000
@@ -79,11 +79,11 @@ def raw_files(settings: Settings) -> Iterator[Path]:
     for name in [raw] if isinstance(raw, str) else raw:
         path = Path(name).expanduser()
         if path.is_dir():
-            found = sorted(
-                p
-                for p in path.rglob("*")
-                if kind_of(p) and p.is_file() and not p.name.startswith(".")
-            )
+            found = [
+                file
+                for file in files_below(path)
+                if kind_of(file) and file.is_file() and file.name not in METADATA
+            ]
             if not found:
                 raise DataError(
                     "no data there",

@@ -1,6 +1,4 @@
-"""Who answers in chat and batch inference: a loaded model, the run's template, and how tokens are
-chosen.
-"""
+"""Answers in chat and batch inference: a loaded model, the run's template, and the sampling."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ class Answerer:
         stop_ids: tokens that end an answer.
         pad_id: filler.
         system: system prompt, where a conversation brings none of its own.
-        identity: everything that the answers depend on, besides the prompts.
+        identity: everything that the answers depend on, other than the prompts.
         style: the style that the run was trained with: joined to system turns as it was in
             training.
     """
@@ -140,6 +138,7 @@ def open_answerer(job: Job) -> Answerer:
         "tuned_weights": None if base or facts is None else fingerprint(facts.tuned),
         "template_hash": template.hash,
         "precision": loaded.precision.value,
+        **({"quantized": True} if loaded.quantized else {}),
         "system": system,
         **({"style": style.section} if style else {}),
         "sampling": sampling.__dict__

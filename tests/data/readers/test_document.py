@@ -73,7 +73,7 @@ def test_an_object_that_holds_rows() -> None:
     for window in (1, 30, 1000):
         rows, note = read(content, window)
         assert [row for _, row in rows] == [{"q": "a"}, {"q": "b"}, ["u", "a"]]
-        assert note == "rows under `data`, `more`"
+        assert note == "rows under `data`, `more`; not used: `version`, `tags`, `n`"
 
 
 @pytest.mark.parametrize(
@@ -117,3 +117,81 @@ def test_a_value_without_end_does_not_fill_the_memory(monkeypatch: pytest.Monkey
     monkeypatch.setattr(document, "MAX_ROW_BYTES", 2000)
     with pytest.raises(DataError, match="over 16 MiB"):
         read(b'[{"a": "' + b"x" * 10_000, 500)
+
+
+TABLE = [{"user": f"q{n}", "assistant": f"a{n}"} for n in range(12)]
+
+
+@pytest.mark.parametrize("orient", ["split", "columns", "index", "records", "table"])
+def test_tables_of_pandas(orient: str) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(TABLE)[["assistant", "user"]]
+    rows, note = read(frame.to_json(orient=orient).encode())
+    assert [{key: row[key] for key in ("user", "assistant")} for _, row in rows] == TABLE
+    assert orient in ("records", "table") or f"orient={orient}" in note
+
+
+def test_a_header_row_above_lists() -> None:
+    table = [["question", "answer"], ["q", "a"], ["r", "b"]]
+    assert [row for _, row in read(json.dumps(table).encode())[0]] == [
+        {"question": "q", "answer": "a"},
+        {"question": "r", "answer": "b"},
+    ]
+    assert [row for _, row in read(json.dumps(table[1:]).encode())[0]] == table[1:]
+
+
+def test_a_single_row_with_earlier_turns() -> None:
+    row = {
+        "instruction": "now?",
+        "output": "rain",
+        "history": [["q", "a"]],
+        "tools": [{"name": "f"}],
+    }
+    assert [found for _, found in read(json.dumps(row).encode())[0]] == [row]
+
+
+def test_numbers_of_a_table_keep_their_digits() -> None:
+    content = b'{"columns":["user","n"],"data":[["q",12345678901234567890123450]]}'
+    stream = io.BytesIO(content)
+    (piece,) = document.read(Source("x", stream, stream, stream.read(9), "none", "UTF-8", 0))
+    assert piece.texts[0][1] == b'{"user":"q","n":12345678901234567890123450}'
+
+
+def test_objects_one_after_the_other() -> None:
+    content = "\n".join(json.dumps(row, indent=2) for row in TABLE).encode()
+    stream = io.BytesIO(content)
+    pieces = list(
+        document.read(Source("x", stream, stream, stream.read(9), "none", "UTF-8", 0), several=True)
+    )
+    assert [json.loads(text) for piece in pieces for _, text in piece.texts] == TABLE
+
+
+def test_rows_under_the_names_of_splits_stay_apart() -> None:
+    content = json.dumps({"train": TABLE[:9], "test": TABLE[9:], "note": "x"}).encode()
+    stream = io.BytesIO(content)
+    pieces = list(document.read(Source("x", stream, stream, stream.read(9), "none", "UTF-8", 0)))
+    assert [(piece.split, len(piece.texts)) for piece in pieces] == [("train", 9), ("test", 3)]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b'{"data": [["a", "q"]], "columns": ["answer", "question"]}', "behind the rows"),
+        (b'{"user": "q", "assistant": "a", "turns": [["b", "c"]]}', "is a row itself"),
+        (b'{"n": 1, "n": 2}', "stands twice"),
+    ],
+)
+def test_an_object_that_can_be_read_in_two_ways_is_refused(content: bytes, what: str) -> None:
+    with pytest.raises(DataError, match=what):
+        read(content)
+
+
+def test_the_numbered_rows_of_a_table_need_no_known_columns() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame([{"Frage": f"q{n}", "Antwort": n} for n in range(12)])
+    for orient in ("columns", "index"):
+        rows, note = read(frame.to_json(orient=orient).encode())
+        assert [row for _, row in rows] == frame.to_dict("records")
+        assert f"orient={orient}" in note

@@ -30,7 +30,7 @@ def names(raw: str | list[str]) -> list[str]:
 
 def test_a_folder_gives_its_data_files_and_names_the_others() -> None:
     assert names("raw") == ["raw/a.csv.gz", "raw/b.jsonl", "raw/sub/c.PARQUET"]
-    assert find("raw").skipped == ("raw/notes.txt",)
+    assert [str(each) for each in find("raw").skipped] == ["raw/notes.txt: not a data file"]
     assert [file.kind for file in find("raw").files] == ["csv", "lines", "parquet"]
 
 
@@ -74,3 +74,58 @@ def test_an_empty_folder_says_what_to_do() -> None:
     with pytest.raises(DataError) as caught:
         find("empty")
     assert "put your file into empty" in caught.value.todo
+
+
+def skipped(raw: str) -> dict[str, str]:
+    return {each.name: each.reason for each in find(raw).skipped}
+
+
+def test_archives_and_descriptions_are_named_for_what_they_are() -> None:
+    for name in (
+        "rows.zip",
+        "rows.tar.gz",
+        "rows.xlsx",
+        "dataset_infos.json",
+        "state.json",
+        "README.md",
+    ):
+        Path("raw", name).touch()
+    found = skipped("raw")
+    assert found["raw/rows.zip"] == "an archive: unpack it (unzip rows.zip -d FOLDER)"
+    assert found["raw/rows.tar.gz"] == "an archive: unpack it (tar xzf rows.tar.gz)"
+    assert "save the sheet as csv" in found["raw/rows.xlsx"]
+    assert (
+        found["raw/state.json"]
+        == found["raw/dataset_infos.json"]
+        == "describes a dataset, holds no rows"
+    )
+    assert names("raw/state.json") == [
+        "raw/state.json"
+    ]  # somebody's own file of that name, named by himself
+
+
+def test_links(tmp_path: Path) -> None:
+    Path("far/deep").mkdir(parents=True)
+    Path("far/deep/rows.jsonl").touch()
+    Path("raw/link").symlink_to(tmp_path / "far")
+    Path("raw/again").symlink_to(tmp_path / "far")
+    Path("far/round").symlink_to(tmp_path / "raw")
+    Path("raw/nowhere.jsonl").symlink_to("gone.jsonl")
+    assert names("raw").count("raw/again/deep/rows.jsonl") == 1
+    assert "raw/link/deep/rows.jsonl" not in names("raw")  # the same folder, read once
+    assert skipped("raw")["raw/nowhere.jsonl"] == "a link to gone.jsonl, which is not there"
+    with pytest.raises(NotFoundError, match="which is not there"):
+        find("raw/nowhere.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("train.jsonl", "train"), ("validation.csv", "val"), ("dev.jsonl.gz", "val"), ("data/test-00000-of-00002.parquet", "test"),
+     ("gsm8k_test.jsonl", "test"), ("train/data-00000.arrow", "train"), ("valid/x.json", "val"), ("val/train.jsonl", "train"),
+     ("rows.jsonl", ""), ("latest.jsonl", ""), ("contest.jsonl", ""), ("train_test.jsonl", "")],
+)  # fmt: skip
+def test_splits_by_name(name: str, split: str) -> None:
+    Path("named", name).parent.mkdir(parents=True, exist_ok=True)
+    Path("named", name).touch()
+    (file,) = find("named").files
+    assert file.split == split

@@ -78,3 +78,44 @@ def test_a_large_file_comes_in_pieces() -> None:
     assert len(pieces) > 3
     assert [line for piece in pieces for line, _ in piece.values] == list(range(2, 10_002))
     assert sum(piece.used for piece in pieces) == len(content)
+
+
+def test_excel_names_the_delimiter_in_a_line_of_its_own() -> None:
+    rows, bad, note = read(b"sep=;\r\nq;a\r\nx;y, z\r\n")
+    assert (rows, bad, note) == ([(3, {"q": "x", "a": "y, z"})], [], "delimiter ;")
+
+
+def test_commas_in_the_names_of_columns_do_not_choose_the_delimiter() -> None:
+    rows, _, note = read(b"question, context, note;answer\r\none, two;a\r\nthree;b\r\n")
+    assert rows[0] == (2, {"question, context, note": "one, two", "answer": "a"})
+    assert note == "delimiter ;"
+
+
+def test_a_title_above_the_header_is_left_out_and_noted() -> None:
+    rows, bad, note = read(b"Export of 2024-05-01,\n\nuser,assistant\nq,a\n")
+    assert (rows, bad, note) == (
+        [(4, {"user": "q", "assistant": "a"})],
+        [],
+        "2 lines above the header left out",
+    )
+
+
+def test_texts_with_delimiters_in_one_column_stay_whole() -> None:
+    assert read(b'text\nhello; you\n"a,b"\n')[0] == [
+        (2, {"text": "hello; you"}),
+        (3, {"text": "a,b"}),
+    ]
+
+
+def test_a_carriage_return_in_a_field_without_quotes() -> None:
+    with pytest.raises(DataError) as caught:
+        read(b"q,a\nline\rbreak,ab\nx,y\n")
+    assert caught.value.where == "x.csv:2"
+    assert "carriage return" in caught.value.what
+    assert "quotes" in caught.value.todo
+
+
+def test_many_columns_take_no_time_for_each_pair_of_them() -> None:
+    names = [f"c{number}" for number in range(20_000)]
+    rows, _, _ = read(",".join(names).encode() + b"\n" + b",".join([b"x"] * len(names)) + b"\n")
+    assert len(rows[0][1]) == len(names)
