@@ -59,8 +59,7 @@ def left_out(base: Mapping[str, str], composed: Mapping[str, str]) -> list[str]:
     return sorted(
         name
         for name in base.keys() - composed.keys()
-        if _sets_training(name)
-        or (name.startswith(_NAMED_FAMILIES) and not name.endswith("TOKEN"))
+        if _sets_training(name) or (name.startswith(_NAMED_FAMILIES) and not name.endswith("TOKEN"))
     )
 
 
