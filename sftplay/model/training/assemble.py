@@ -96,7 +96,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
 
 
 def _require_as_asked(trainer: Trainer, plan: Plan, mixed: bool) -> None:
-    """What is stamped is asked of the trainer itself: libraries read settings of their own.
+    """Ask the trainer itself for what is stamped: libraries read settings of their own.
 
     Raises:
         MachineError: it would train in another precision, or as one of several processes (69).

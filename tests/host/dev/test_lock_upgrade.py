@@ -1,4 +1,4 @@
-"""What an upgrade of a lock would change."""
+"""Changes that an upgrade of a lock would make."""
 
 from __future__ import annotations
 
