@@ -21,7 +21,7 @@ from sftplay.data.progress import ProgressBar, progress
 from sftplay.data.tokenizing.special_tokens import special_in
 from sftplay.data.tokenizing.tokenizer import read_tokenizer
 from sftplay.errors import DataError, NotFoundError, UsageError
-from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, why_stale
+from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, why_stale
 from sftplay.places import data_folder, find_model
 from sftplay.stages import Job
 
@@ -129,7 +129,7 @@ def run(job: Job) -> None:
             name: _style_file(source / name, tmp / name, style, bar) for name in process.ROW_FILES
         }
         files = output.marks(tmp, process.ROW_FILES, bar.advance)
-        Stamp(
+        DataStamp(
             stage="style",
             source=read,
             section=style.section,

@@ -55,7 +55,7 @@ def count_specials(
     findings: Findings,
     policy: SpecialTokens,
 ) -> bool:
-    """Count the special tokens that a row's texts spell, each by itself; gives whether the row may
+    """Count the special tokens that a row's texts spell, each by itself; return whether the row may
     stay.
     """
     found = {
@@ -64,11 +64,11 @@ def count_specials(
         for token in special_pattern(tokens).findall(message.get("content") or "")
     }
     for token in sorted(found):
-        findings.add(_spelled(token, policy), place)
+        findings.add(_spelling_finding(token, policy), place)
     return policy == "keep" or not found
 
 
-def _spelled(token: str, policy: SpecialTokens) -> Finding:
+def _spelling_finding(token: str, policy: SpecialTokens) -> Finding:
     if policy == "drop":
         return Finding(
             "special_tokens_in_text",
