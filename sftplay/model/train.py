@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftplay import console
+from sftplay.attempts import Attempt, checkpoints_in
 from sftplay.base_model import require_base_model
 from sftplay.collector import loaded
 from sftplay.config import dump_config
@@ -41,7 +42,7 @@ from sftplay.model.unsloth.handing_over import (
 )
 from sftplay.model.unsloth.probe import probe
 from sftplay.places import data_folder, find_model
-from sftplay.runs import Attempt, Run, checkpoints_in
+from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.stamp import write_stamp
 

@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from sftplay.page.charts import HEIGHT, WIDTH, Series, bars, histogram, line_chart
+from sftplay.page.chart_parts import HEIGHT, WIDTH
+from sftplay.page.charts import Series, bars, histogram, line_chart
 from sftplay.page.scales import bins
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
+from sftplay.attempts import checkpoints_in
 from sftplay.errors import SftplayError
 from sftplay.files import read_json
 from sftplay.manifest import MANIFEST, sealed_folder, sweep
-from sftplay.runs import checkpoints_in
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
