@@ -27,6 +27,7 @@ LAYERS = ("", "page", "host", "data", "model")
 NO_TEST = ("__init__", "__main__")  # hold no code that a test of their name could be about
 # Modules that are tested best through another one: a part of a stage, of a backend, or of the menu.
 TESTED_BY = {
+    "attempts.py": "tests/test_runs.py",
     "boundary.py": "tests/model/test_bad_input.py",
     "cli.py": "tests/test_call.py",
     "data/blocks.py": "tests/data/tokenizing/test_joint.py",
@@ -38,6 +39,7 @@ TESTED_BY = {
     "data/readers/pieces.py": "tests/data/readers/test_archives.py",
     "data/rendering/block.py": "tests/data/rendering/test_mask_proof.py",
     "data/rendering/tracing.py": "tests/data/rendering/test_plans.py",
+    "data/report_sections.py": "tests/data/test_report_page.py",
     "data/row_view.py": "tests/data/test_show.py",
     "decision.py": "tests/host/select/test_choose.py",
     "host/cli/guide.py": "tests/host/cli/test_menu.py",
@@ -56,6 +58,8 @@ TESTED_BY = {
     "host/launch/observe.py": "tests/host/launch/test_training.py",
     "host/launch/stage.py": "tests/host/cli/test_stage_task.py",
     "host/quickstart/session.py": "tests/host/quickstart/test_command.py",
+    "host/quickstart/steps.py": "tests/host/quickstart/test_command.py",
+    "host/report/answers.py": "tests/host/report/test_command.py",
     "host/report/data.py": "tests/host/report/test_command.py",
     "host/system/checkout.py": "tests/host/cli/test_project.py",
     "host/system/requirements.py": "tests/images/test_stacks.py",
@@ -71,10 +75,13 @@ TESTED_BY = {
     "model/numerics/slope.py": "tests/model/numerics/test_proof.py",
     "model/training/assemble.py": "tests/model/test_train.py",
     "model/training/telemetry.py": "tests/model/test_train.py",
+    "model/training/trainer_config.py": "tests/model/test_train.py",
     "model/unsloth/probe_process.py": "tests/model/unsloth/test_probe.py",
     "model/weights/causal.py": "tests/model/weights/test_broken_models.py",
+    "model/weights/load.py": "tests/model/test_infer.py",
     "model/weights/load_errors.py": "tests/model/weights/test_broken_models.py",
     "model/weights/loading_report.py": "tests/model/weights/test_broken_models.py",
+    "page/chart_parts.py": "tests/page/test_charts.py",
     "settings.py": "tests/test_config.py",
     "stages.py": "tests/test_call.py",
     "weights.py": "tests/test_base_model.py",
