@@ -13,8 +13,9 @@ from sftplay import console
 from sftplay.files import write_text
 from sftplay.host.batch.expand import Experiment
 from sftplay.host.batch.file import LOWER_IS_BETTER, BatchFile
+from sftplay.host.runs.read import read_run
 from sftplay.host.runs.table import decimals
-from sftplay.host.runs.view import RunView, number_in, read_run
+from sftplay.host.runs.view import RunView, number_in
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 from sftplay.runs import Run

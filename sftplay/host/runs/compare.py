@@ -17,8 +17,9 @@ from sftplay.errors import UsageError
 from sftplay.files import write_text
 from sftplay.host.runs import curves
 from sftplay.host.runs.detail import shown
+from sftplay.host.runs.read import require_run
 from sftplay.host.runs.table import before_after, decimals
-from sftplay.host.runs.view import RunView, require_run
+from sftplay.host.runs.view import RunView
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.harmless_console import HarmlessConsole
 from sftplay.host.ui.tables import print_table

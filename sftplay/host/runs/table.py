@@ -9,7 +9,8 @@ from rich.text import Text
 
 from sftplay import console
 from sftplay.files import human_size
-from sftplay.host.runs.view import RunView, read_runs
+from sftplay.host.runs.read import read_runs
+from sftplay.host.runs.view import RunView
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 

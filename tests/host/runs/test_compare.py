@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.host.runs import compare
-from sftplay.host.runs.view import require_run
+from sftplay.host.runs.read import require_run
 from tests.browser import look_at, needs_browser
 from tests.host.runfolders import write_eval, write_run
 

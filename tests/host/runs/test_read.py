@@ -10,7 +10,7 @@ import pytest
 
 from sftplay.errors import NotFoundError, UsageError
 from sftplay.files import write_json
-from sftplay.host.runs.view import read_run, read_runs, require_run
+from sftplay.host.runs.read import read_run, read_runs, require_run
 from sftplay.locks import hold
 from sftplay.runs import Run
 from tests.host.runfolders import write_eval, write_run
