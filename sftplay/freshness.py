@@ -23,7 +23,7 @@ from sftplay.stages import BY_NAME, Job
 
 STAMP = "stamp.json"
 FORMATS: Mapping[str, int] = {
-    "process": 4,
+    "process": 5,
     "style": 1,
     "render": 3,
     "tokenize": 3,

@@ -26,6 +26,7 @@ from sftplay.data.progress import ProgressBar, progress
 from sftplay.data.readers.sources import RawFile, find
 from sftplay.data.report_page import write_page
 from sftplay.data.split import SeenRows
+from sftplay.data.val_floor import fill_val
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import write_json
 from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, section_of, why_stale
@@ -113,9 +114,20 @@ def run(job: Job) -> None:
         )
         _refuse_changed(found.files, sources)
         _refuse_unusable(counts, settings, tmp, folder)
-        counts.add_alike(
-            near_duplicates(tmp, counts.rows_out, settings, counts.findings, hashed, sample)
+        alike = near_duplicates(
+            tmp,
+            counts.splits,
+            settings,
+            counts.findings,
+            hashed,
+            sample,
+            None if splits.kept else splits.borders(""),
         )
+        counts.add_alike(alike)
+        if settings.val_share and "val" not in splits.kept:
+            counts.splits = fill_val(
+                tmp, counts.splits, alike.grouped_in("train"), alike.moved_to("train")
+            )
         _note_empty(counts, settings)
         if job.options.get("strict"):
             _refuse_warnings(counts, tmp, folder)
