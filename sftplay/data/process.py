@@ -28,7 +28,8 @@ from sftplay.data.report_page import write_page
 from sftplay.data.split import SeenRows
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import write_json
-from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.freshness import Stamp, read_stamp, section_of, why_stale
+from sftplay.kept_values import given_values, refreshed
 from sftplay.places import SPLITS, data_folder
 from sftplay.settings import DataSettings
 from sftplay.stages import Job
@@ -215,7 +216,7 @@ def _stamp(job: Job, counts: ProcessCounts, sources: output.Marks, files: output
         stage="process",
         source=output.hash_of(sources),
         section=section,
-        overrides=relevant(job.overrides, section),
+        **given_values(job, SECTION),
         output=output.hash_of(files),
         facts={"files": files, "sources": sources, "rows": counts.splits},
     )
