@@ -1,4 +1,4 @@
-"""Can a model folder be trained on, as far as its files tell: config.json against the tensors'
+"""Checks of a model folder before training, by its files alone: config.json against the tensors'
 names and shapes.
 
 Only what holds for every architecture is judged here, so that `check` on the host and every stage
@@ -141,7 +141,7 @@ def _encoder_decoder(config: Mapping[str, Any], folder: Path) -> SftplayError | 
 def _disagreements(
     config: Mapping[str, Any], tensors: Tensors, folder: Path, wanted: ModelSettings
 ) -> Iterator[SftplayError]:
-    """What config.json and the tensors' names and shapes say differently."""
+    """List contradictions between config.json and the tensors' names and shapes."""
     names = sorted(tensors)
     if prefix := wrapper_of(names):
         yield wrapped(prefix, len(names), folder)

@@ -54,7 +54,7 @@ class MachineError(SftplayError):
 
 
 class ProtocolError(SftplayError):
-    """What one side of the launcher/stage border wrote, the other can't accept."""
+    """One side of the launcher/stage border can't accept what the other side wrote."""
 
     code = 70
 
@@ -116,7 +116,7 @@ class GradientError(SftplayError):
 
 
 class InterruptedSavedError(SftplayError):
-    """Stopped by a signal after a checkpoint was written: `--resume` goes on."""
+    """Stopped by a signal after a checkpoint was written: `--resume` continues."""
 
     code = 85
 
@@ -159,7 +159,7 @@ EXIT_MEANINGS: dict[int, str] = {
     80: "loss or gradient not finite",
     81: "out of GPU memory",
     82: "the gradient is wrong on this machine: training would learn nothing",
-    85: "stopped by a signal, checkpoint written: --resume goes on",
+    85: "stopped by a signal, checkpoint written: --resume continues",
     130: "stopped by the user, nothing to save yet",
     134: "native code aborted (SIGABRT)",
     135: "bus error (SIGBUS): /dev/shm is too small",

@@ -36,8 +36,8 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Stamp:
-    """What a data stage did, as written into its output folder.
+class DataStamp:
+    """Record of a data stage in its output folder: its inputs and settings.
 
     Attributes:
         source: hash of everything the stage read.
@@ -68,19 +68,19 @@ class Stamp:
         write_json(folder / STAMP, {**value, "hash": hash_json(value)})
 
 
-def read_stamp(folder: Path) -> Stamp | None:
+def read_stamp(folder: Path) -> DataStamp | None:
     """The stamp in `folder`; None where there is none. A damaged one raises StorageError (74)."""
     if not (folder / STAMP).is_file():
         return None
     value = read_json(folder / STAMP)
     value.pop("hash", None)
-    return Stamp(**{**value, "overrides": tuple(value.get("overrides", ()))})
+    return DataStamp(**{**value, "overrides": tuple(value.get("overrides", ()))})
 
 
 def why_stale(
-    stamp: Stamp | None, stage: str, source: str, section: Mapping[str, Any]
+    stamp: DataStamp | None, stage: str, source: str, section: Mapping[str, Any]
 ) -> str | None:
-    """Why a stage has to run again; None where its output is current. Pure."""
+    """Return the reason why a stage has to run again; None if its output is current. Pure."""
     if stamp is None:
         return "not made yet"
     if stamp.format != FORMATS[stage]:

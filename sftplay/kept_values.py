@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sftplay.config import load_config
-from sftplay.freshness import Stamp
+from sftplay.freshness import DataStamp
 from sftplay.stages import BY_NAME, Job, Option
 from sftplay.yamlfile import read_yaml
 
@@ -54,7 +54,7 @@ def named_keys(job: Job) -> set[str]:
     return named
 
 
-def refreshed(job: Job, stage: str, stamp: Stamp | None) -> Job:
+def refreshed(job: Job, stage: str, stamp: DataStamp | None) -> Job:
     """The job that brings `stage` up to date: today's config and `--set` values, with what is kept
     of an earlier command of that stage.
 
@@ -80,7 +80,7 @@ def with_overrides(job: Job, overrides: tuple[str, ...]) -> Job:
     return replace(job, overrides=overrides, settings=load_config(job.config_file, overrides))
 
 
-def kept_values(job: Job, stage: str, stamp: Stamp | None) -> list[KeptValue]:
+def kept_values(job: Job, stage: str, stamp: DataStamp | None) -> list[KeptValue]:
     """What `refreshed` keeps of an earlier command, to be printed."""
     if stamp is None or not (stamp.overrides or any(stamp.options.values())):
         return []
@@ -141,7 +141,7 @@ def relevant(overrides: Iterable[str], section: Iterable[str]) -> tuple[str, ...
     return tuple(kept.values())
 
 
-def _kept_overrides(stamp: Stamp, named: Iterable[str]) -> tuple[str, ...]:
+def _kept_overrides(stamp: DataStamp, named: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         override
         for override in stamp.overrides
@@ -149,7 +149,7 @@ def _kept_overrides(stamp: Stamp, named: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def _kept_options(stage: str, stamp: Stamp, named: set[str]) -> dict[str, Any]:
+def _kept_options(stage: str, stamp: DataStamp, named: set[str]) -> dict[str, Any]:
     return {
         option.key: stamp.options[option.key]
         for option in BY_NAME[stage].options

@@ -20,10 +20,18 @@ Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 
 class Section(BaseModel):
-    """A part of the config: unknown keys refused, immutable, finite numbers only."""
+    """A part of the config: unknown keys refused, immutable, finite numbers only.
+
+    Defaults are validated too: an `alpha: float = 32` would be an int until it was written and
+    read again, and an adapter's bytes would tell the two apart.
+    """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        validate_default=True,
     )
 
 
@@ -77,7 +85,7 @@ class FieldMap(Section):
 
 
 class DataSettings(Section):
-    """Where rows come from, and what happens to unusual ones."""
+    """Source of the rows, and the treatment of unusual ones."""
 
     raw: str | list[str] = "data/raw"
     """A folder, a file, a glob, a hub dataset (`owner/name`, `owner/name@revision`,
@@ -179,6 +187,11 @@ class LoraSettings(Section):
     """Weight-decomposed LoRA (arXiv:2402.09353)."""
     rslora: bool = False
     """Rank-stabilized scaling (arXiv:2312.03732)."""
+
+    @property
+    def peft_alpha(self) -> float | int:
+        """`alpha` as PEFT declares it: an int, unless it has a fraction."""
+        return int(self.alpha) if self.alpha.is_integer() else self.alpha
 
 
 # of a pass for the loss alone: the logits of every trained token are in memory at once
@@ -292,7 +305,7 @@ class EvalSettings(Section):
 
     @property
     def loss_rows(self) -> int:
-        """Rows of a pass that only wants their loss."""
+        """Rows of a pass that needs only their loss."""
         return min(LOSS_ROWS, self.batch_size)
 
 
@@ -319,7 +332,7 @@ class MergeSettings(Section):
 
 
 class FallbackSettings(Section):
-    """What happens if Unsloth cannot run."""
+    """Reaction if Unsloth cannot run."""
 
     enabled: bool = True
     """Continue with BitsAndBytes if Unsloth cannot run. False: exit code 79 is final."""

@@ -74,7 +74,7 @@ def _weight_files(folder: Path) -> tuple[list[Path], Mapping[str, str]]:
 
 
 def _no_weights(folder: Path) -> NotFoundError:
-    """What lies there instead of weights, and what to do about it."""
+    """Explain what is there instead of weights, and what to do about it."""
     if (folder / "adapter_config.json").is_file():
         return NotFoundError(
             "an adapter, not a model",

@@ -8,14 +8,14 @@ from sftplay.errors import StorageError
 from sftplay.freshness import (
     FORMATS,
     STAMP,
-    Stamp,
+    DataStamp,
     read_stamp,
     why_stale,
 )
 
 
 def test_a_stamp_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    stamp = Stamp(
+    stamp = DataStamp(
         "style",
         "s",
         {"style.prompt": "Rhyme."},
@@ -54,11 +54,11 @@ def test_a_damaged_stamp_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_why_stale(source: str, section: dict[str, int], reason: str | None) -> None:
-    stamp = Stamp("process", "s", {"a": 1}, format=FORMATS["process"])
+    stamp = DataStamp("process", "s", {"a": 1}, format=FORMATS["process"])
     assert why_stale(stamp, "process", source, section) == reason
 
 
 def test_an_older_format_is_stale() -> None:
     assert "older version" in str(
-        why_stale(Stamp("process", "s", {}, format=0), "process", "s", {})
+        why_stale(DataStamp("process", "s", {}, format=0), "process", "s", {})
     )

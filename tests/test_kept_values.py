@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.cli import make_job
-from sftplay.freshness import Stamp, section_of
+from sftplay.freshness import DataStamp, section_of
 from sftplay.kept_values import given_values, kept_values, named_keys, refreshed, relevant
 
 KEYS = ("data.val_share", "data.fields")
@@ -39,7 +39,7 @@ def test_the_last_of_several_overrides_of_a_key_is_stamped() -> None:
 
 
 def test_an_override_of_today_beats_a_stamped_option_for_the_same_setting(config: Path) -> None:
-    stamp = Stamp("style", "s", {}, (), {"style": "Rhyme.", "mode": "append"})
+    stamp = DataStamp("style", "s", {}, (), {"style": "Rhyme.", "mode": "append"})
     job = refreshed(make_job(str(config), None, ["style.prompt='Be brief.'"], {}), "style", stamp)
     assert job.options == {"style": None, "mode": "append"}
     assert job.settings.style.prompt == "Be brief."
@@ -47,7 +47,7 @@ def test_an_override_of_today_beats_a_stamped_option_for_the_same_setting(config
 
 def test_what_is_not_named_today_is_kept(config: Path) -> None:
     """The file names data.val_share, and today's command data.test_share: both win."""
-    stamp = Stamp(
+    stamp = DataStamp(
         "process",
         "s",
         {},
@@ -68,7 +68,7 @@ def test_what_is_not_named_today_is_kept(config: Path) -> None:
 
 
 def test_an_option_is_kept_until_the_config_names_its_setting(config: Path) -> None:
-    stamp = Stamp("style", "s", {}, (), {"style": "Be brief.", "mode": None})
+    stamp = DataStamp("style", "s", {}, (), {"style": "Be brief.", "mode": None})
     today = make_job(str(config), None, [], {})
     assert refreshed(today, "style", stamp).options == {"style": "Be brief.", "mode": None}
     (kept,) = kept_values(today, "style", stamp)
@@ -82,7 +82,7 @@ def test_an_option_is_kept_until_the_config_names_its_setting(config: Path) -> N
 
 def test_what_train_is_given_is_for_one_command(config: Path) -> None:
     """The stages that it runs stamp what their own last command was given."""
-    stamp = Stamp("process", "s", {}, ("data.fields.user=q",), {})
+    stamp = DataStamp("process", "s", {}, ("data.fields.user=q",), {})
     job = refreshed(make_job(str(config), None, ["data.test_share=0.4"], {}), "process", stamp)
     assert given_values(job, KEYS) == {"overrides": ("data.fields.user=q",), "options": {}}
     first = refreshed(make_job(str(config), None, ["data.fields.user=q"], {}), "process", None)
@@ -114,7 +114,7 @@ def test_the_keys_that_a_command_names(
 
 
 def test_an_option_of_today_wins(config: Path) -> None:
-    stamp = Stamp("style", "s", {}, (), {"style": "Rhyme.", "mode": "append"})
+    stamp = DataStamp("style", "s", {}, (), {"style": "Rhyme.", "mode": "append"})
     job = refreshed(
         make_job(str(config), None, [], {"style": "Be brief.", "mode": None}), "style", stamp
     )

@@ -30,7 +30,7 @@ from sftplay.data.report_page import write_page
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
 from sftplay.files import write_json, write_text
-from sftplay.freshness import Stamp, read_stamp, section_of, why_stale
+from sftplay.freshness import DataStamp, read_stamp, section_of, why_stale
 from sftplay.kept_values import given_values, refreshed
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.settings import Settings
@@ -108,7 +108,7 @@ def run(job: Job) -> None:
         write_text(tmp / TEMPLATE_FILE, template.source)
         write_json(tmp / REPORT, report_of(counts))
         files = marks(tmp, (*FILES, TEMPLATE_FILE))
-        Stamp(
+        DataStamp(
             stage="render",
             source=read,
             section=section,
@@ -120,7 +120,7 @@ def run(job: Job) -> None:
                 "files": files,
             },
         ).write(tmp)
-    _say_counts(counts, source, folder)
+    _report_counts(counts, source, folder)
     write_page(job)
 
 
@@ -224,7 +224,7 @@ def _keep_rejects(tmp: Path, folder: Path) -> Path:
     return folder / REJECTS
 
 
-def _say_counts(counts: Counts, source: Path, folder: Path) -> None:
+def _report_counts(counts: Counts, source: Path, folder: Path) -> None:
     counts.findings.say()
     rows = ", ".join(f"{split} {counts.rows.get(split, 0):,}" for split in SPLITS)
     console.success(

@@ -34,7 +34,7 @@ def run(job: Job) -> None:
     folder = data_folder("tokenized", job.settings)
     split, count, row_id = job.options["split"], job.options["count"], job.options["row"]
     if count < 1:
-        raise UsageError(f"--count wants at least 1, got {count}")
+        raise UsageError(f"--count requires at least 1, got {count}")
     tokenizer = read_tokenizer(find_model(job.settings))
     _check(job, folder, tokenizer.hash)
     paint = painter(tuple(tokenizer.special))

@@ -30,7 +30,7 @@ from sftplay.data.tokenizing.word_cache import WordCache, split_rule_of
 from sftplay.errors import DataError, NotFoundError, RefusedError
 from sftplay.files import hash_json, write_json
 from sftplay.freshness import (
-    Stamp,
+    DataStamp,
     behind,
     read_stamp,
     section_of,
@@ -119,7 +119,7 @@ def run(job: Job) -> None:
             findings.refuse_warnings()
         write_json(tmp / REPORT, _report(splits, findings, lengths))
         files = marks(tmp, FILES)
-        Stamp(
+        DataStamp(
             stage="tokenize",
             source=read,
             section=section,
@@ -142,7 +142,7 @@ def _warn_if_behind(job: Job) -> None:
     warn_if_behind(job.settings, until="render")
 
 
-def _source(folder: Path, stamp: Stamp) -> str:
+def _source(folder: Path, stamp: DataStamp) -> str:
     handed_on = {key: stamp.facts.get(key) for key in _HANDED_ON}
     return hash_json([source_of(folder, RENDERED, stamp), handed_on])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import shutil
 import signal
 import time
@@ -173,7 +174,7 @@ def test_resume_after_the_last_step_trains_nothing_more(
     refused = box.run("infer", "--run", "demo", "--prompt", "Hello", cwd=project)
     assert refused.code == 76 and "inv train --run demo --resume" in refused.err, refused.err
     ran = box.run("train", "--run", "demo", "--resume", cwd=project)
-    assert ran.code == 0 and "publishing them anew" in ran.err and "bytes, not" in ran.err, ran.err
+    assert ran.code == 0 and "publishing them again" in ran.err and "bytes, not" in ran.err, ran.err
     assert _weights(project) == reference["lora-fp32"]
     assert json.loads((project / "outputs/demo/run.json").read_bytes()) == record
     # Killed between its last checkpoint and the end: what was trained is published, and no more.
@@ -258,6 +259,33 @@ def test_a_torn_checkpoint_is_passed_over_for_the_newest_whole_one(
         torn.parent.parent / "damaged-checkpoint-8" / "adapter_model.safetensors"
     ).is_file()  # nothing is thrown away
     assert _weights(project) == reference["lora-fp32"]
+
+
+def _logged(folder: Path) -> dict[int, list[str]]:
+    """The numbers of each logged step, as train.log has them; without the speed."""
+    found = {}
+    log = (folder / "outputs/demo/attempts/01-bnb/train.log").read_text()
+    for step, text in re.findall(rf"step (\d+)/{STEPS} (.*)", log):
+        found.setdefault(int(step), []).append(text.partition(" tok/s")[0])
+    return found
+
+
+def test_a_resumed_run_logs_what_the_uninterrupted_one_does(project: Path, box: Box) -> None:
+    """From a checkpoint inside a logging window: the window goes on, it does not start again."""
+    values = ["logging_steps=5", "save_total_limit=9", "gradient_accumulation_steps=2"]
+    argv = [word for value in values for word in ("--set", f"train.{value}")]
+    ran = box.run("train", "--config", "demo.yaml", *argv, cwd=project)
+    assert ran.code == 0, ran.err
+    whole = _logged(project)
+    assert {1, 5, 8} <= set(whole)
+    run = project / "outputs" / "demo"
+    for step in (4, 6, 8):
+        (run / f"attempts/01-bnb/checkpoints/checkpoint-{step}/optimizer.pt").write_bytes(b"torn")
+    shutil.rmtree(run / "adapter")
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 0 and "resuming from checkpoint-2" in ran.err, ran.err
+    for step in (5, 8):
+        assert _logged(project)[step] == 2 * whole[step], step
 
 
 @pytest.mark.parametrize(
@@ -472,3 +500,31 @@ def test_what_the_command_says_is_what_is_trained(project: Path, box: Box) -> No
     said, config, data = trained("fourth", "--set", "data.reasoning=keep")
     assert "data.reasoning 'strip' → 'keep'" in said
     assert config["reasoning"] == "keep"
+
+
+_BEHIND_THE_CONFIG = {
+    "ACCELERATE_MIXED_PRECISION": "bf16",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",
+    "ACCELERATE_USE_FSDP": "true",
+    "ACCELERATE_USE_DEEPSPEED": "true",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "PMI_SIZE": "2",
+    "MASTER_ADDR": "203.0.113.1",
+}
+
+
+def test_variables_do_not_change_a_training_behind_its_config(project: Path, box: Box) -> None:
+    ran = box.run("train", "--config", "demo.yaml", "--set", "train.precision=fp32", cwd=project)
+    assert ran.code == 0, ran.err
+    again = box.run(
+        *("train", "--config", "demo.yaml", "--run", "again", "--set", "train.precision=fp32"),
+        cwd=project,
+        **_BEHIND_THE_CONFIG,
+    )
+    assert again.code == 0, again.err
+    assert all(name in again.err for name in _BEHIND_THE_CONFIG)
+    one, other = (
+        (project / "outputs" / run / "adapter/adapter_model.safetensors").read_bytes()
+        for run in ("demo", "again")
+    )
+    assert one == other

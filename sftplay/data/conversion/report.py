@@ -29,7 +29,7 @@ DUPLICATE = Finding(
     "exact_duplicates",
     "warning",
     "exact duplicates of an earlier row, removed",
-    "take them out of the raw files where they are not meant (a row that is to weigh more wants train.epochs)",
+    "take them out of the raw files where they are not meant (a row that is to weigh more requires train.epochs)",
 )
 _SAID_ELSEWHERE = ("exact_duplicates",)
 MAX_NAMES = 100  # keys that are dropped, by name; some data has a new name in every row
@@ -242,7 +242,7 @@ def say_rows(counts: ProcessCounts, settings: DataSettings) -> None:
         )
     if counts.duplicates:
         console.warning(f"{count_of(counts.duplicates, 'exact duplicate')} removed")
-    _say_alike(counts.alike)
+    _report_near_duplicates(counts.alike)
     if counts.rejected:
         console.warning(
             f"{count_of(counts.rejected)} of {counts.rows_in:,} set aside: {counts.reasons_text()}"
@@ -265,7 +265,7 @@ def say_findings(counts: ProcessCounts) -> None:
             tell(counts.findings.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
 
 
-def _say_alike(alike: NearDuplicateCount | None) -> None:
+def _report_near_duplicates(alike: NearDuplicateCount | None) -> None:
     """Print how many near duplicates there are; the findings name them."""
     if alike is None or not alike.found.pairs:
         return

@@ -77,7 +77,7 @@ def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
         if plan is not None:
             counts[plan] += 1
     if not counts:
-        raise _nothing_fits(rows, settings.format, file)
+        raise _unknown_format(rows, settings.format, file)
     (plan, fitting), *rest = counts.most_common()
     others = "".join(f"; {count} look like {other.format}" for other, count in rest)
     forced = "" if settings.format == "auto" else ", as data.format says"
@@ -220,7 +220,7 @@ def _as_plan(fields: dict[str, str]) -> dict[str, Any]:
     return plan | {name: (key,) for name, key in lists.items() if key}
 
 
-def _nothing_fits(rows: Sequence[Any], format_name: str, file: str) -> DataError:
+def _unknown_format(rows: Sequence[Any], format_name: str, file: str) -> DataError:
     columns = _columns(rows)
     known = [name for name in FieldMap.model_fields if name in columns]
     hint = f"; {', '.join(known)} alone is not enough" if known else ""

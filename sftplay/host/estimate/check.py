@@ -34,7 +34,7 @@ from sftplay.runs import Run
 from sftplay.settings import Settings
 
 LONG_HOURS = 24.0  # an estimate above this asks before training on a CPU (design section 2)
-# What has to be mended first decides the exit code: config, data, model, rights, run, machine,
+# What has to be fixed first decides the exit code: config, data, model, rights, run, machine,
 # disk, memory.
 _ORDER: tuple[type[SftplayError], ...] = (
     UsageError,
@@ -59,7 +59,7 @@ def check(
     """Report on everything that training will need.
 
     Returns:
-        0, or the exit code of the problem that has to be mended first.
+        0, or the exit code of the problem that has to be fixed first.
     """
     problems: list[SftplayError] = []
     job = or_problem(lambda: make_job(config, run, overrides, {}), problems)

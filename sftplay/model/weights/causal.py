@@ -1,5 +1,5 @@
-"""Is it a causal language model? Judged by what it computes, not by its name: a later token must
-not change an earlier output.
+"""Check that a model is a causal language model, by its computation and not by its name: a later
+token must not change an earlier output.
 """
 
 from __future__ import annotations

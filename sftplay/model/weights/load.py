@@ -33,7 +33,7 @@ from sftplay.stamp import read_stamp
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What eval, infer and merge need to know of a trained run, verified.
+    """Facts about a trained run that eval, infer and merge need, verified.
 
     Attributes:
         tuned: folder of the adapter, or of the tuned weights of a `full` run.
@@ -79,7 +79,7 @@ class Loaded:
 
     @contextlib.contextmanager
     def base(self) -> Iterator[Any]:
-        """The model as it was before training: adapter off, or the base that was loaded beside it."""
+        """The model as it was before training: adapter off, or the base that was loaded next to it."""
         if self.plain is not None:
             yield self.plain
         elif self.tuned:

@@ -1,4 +1,4 @@
-"""What a library says where a model can't be loaded, as what happened and what to do next."""
+"""Explanations of a library's errors while a model is loaded: what happened, and what to do next."""
 
 from __future__ import annotations
 

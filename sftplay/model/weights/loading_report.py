@@ -1,4 +1,5 @@
-"""Is every weight of a loaded model from its files, and every tensor of the files in the model?
+"""Check that every weight of a loaded model comes from its files, and that every tensor of the
+files is in the model.
 
 transformers fills what the files lack with random numbers, and passes over what it has no place
 for; its report of a load says which (names are compared after its own conversions and exceptions).

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.freshness import Stamp
+from sftplay.freshness import DataStamp
 from sftplay.host.estimate import check, inputs
 from sftplay.host.quickstart import sample_data
 from sftplay.host.system.machine import read_machine
-from sftplay.host.ui.format import show_duration
 from sftplay.settings import Settings
 from tests.host.estimate.test_model_shape import BLOCK, CONFIG, write_model
 
@@ -52,7 +51,7 @@ def test_everything_wrong_is_said_at_once_and_the_first_to_mend_gives_the_code(
     assert check.check() == 65
     said = capsys.readouterr().err
     assert "data/raw: no data there" in said and "nowhere: no model there" in said
-    assert "has begun already" in said and "--run run_bnb-2" in said
+    assert "already exists" in said and "--run run_bnb-2" in said
 
 
 def test_a_broken_config_does_not_hide_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,13 +106,6 @@ def test_the_speed_of_an_earlier_run_is_used(capsys: pytest.CaptureFixture[str])
     assert slow is not None and slow.likely > 3600  # 54 steps of 4 rows at half a token a second
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(5, "5 s"), (600, "10 min"), (7200, "2.0 h"), (90 * 3600, "3.8 days")]
-)
-def test_a_duration_is_shown_as_exact_as_it_is(seconds: float, shown: str) -> None:
-    assert show_duration(seconds) == shown
-
-
 def test_nothing_is_written() -> None:
     before = sorted(os.walk("."))
     check.check()
@@ -129,11 +121,13 @@ def test_rows_that_were_tokenized_before_the_data_changed_are_said_to_be_old(
         "trained_tokens": {"train": 40},
         "max_tokens": 20,
     }
-    Stamp("process", "raw", {}, output="new").write(_folder("processed"))
-    Stamp("render", "old", {}, output="pairs", facts={"from": "processed"}).write(
+    DataStamp("process", "raw", {}, output="new").write(_folder("processed"))
+    DataStamp("render", "old", {}, output="pairs", facts={"from": "processed"}).write(
         _folder("rendered")
     )
-    Stamp("tokenize", "x", {}, facts={**tokens, "rendered": "pairs"}).write(_folder("tokenized"))
+    DataStamp("tokenize", "x", {}, facts={**tokens, "rendered": "pairs"}).write(
+        _folder("tokenized")
+    )
     assert check.check() == 0
     said = capsys.readouterr().err
     assert "data/rendered was made before data/processed changed: inv render" in said
