@@ -81,7 +81,7 @@ def with_overrides(job: Job, overrides: tuple[str, ...]) -> Job:
 
 
 def kept_values(job: Job, stage: str, stamp: DataStamp | None) -> list[KeptValue]:
-    """What `refreshed` keeps of an earlier command, to be printed."""
+    """List the values of an earlier command that `refreshed` keeps, to be printed."""
     if stamp is None or not (stamp.overrides or any(stamp.options.values())):
         return []
     named = named_keys(job)
@@ -166,5 +166,5 @@ def _key(override: str) -> str:
 
 
 def _overlap(key: str, name: str) -> bool:
-    """Whether one of two key paths holds the other."""
+    """True if one of two key paths contains the other."""
     return key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.")

@@ -148,7 +148,7 @@ def run(job: Job) -> None:
 
 
 def _prompt_from(job: Job) -> str:
-    """What named the prompt: the option, `--set`, or the config file."""
+    """Return the source of the prompt: the option, `--set`, or the config file."""
     if job.options.get("style"):
         return "--style"
     return "--set" if relevant(job.overrides, SECTION[:2]) else "config"
