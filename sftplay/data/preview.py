@@ -28,9 +28,10 @@ from sftplay.data.guessed_settings import guessed_settings
 from sftplay.data.readers.sources import RawFile, find
 from sftplay.data.render import render_settings
 from sftplay.data.rendering.additions import count_additions
-from sftplay.data.rendering.probe import find_traits
+from sftplay.data.rendering.advice import traits_with_advice
 from sftplay.data.rendering.rows import render_block
-from sftplay.data.rendering.template import ChatTemplate, choose_template
+from sftplay.data.rendering.template import ChatTemplate
+from sftplay.data.rendering.template_choice import choose_template
 from sftplay.data.row_view import Paint, TokenizedRow, painter, pieces, visible
 from sftplay.data.split import SeenRows
 from sftplay.data.tokenize import count_lengths, row_tokenizer
@@ -127,11 +128,11 @@ def _show_rows(settings: Settings, lines: bytes, count: int) -> int:
             _show_messages(number, line, painter(()))
         return 0
     tokenizer = read_tokenizer(folder)
-    template = choose_template(settings.data.chat_template, tokenizer)
+    template = choose_template(settings.data, tokenizer)
     if template.uses_date:
         today = datetime.now().date().isoformat()
         template = ChatTemplate(template.source, template.named, today)
-    traits = find_traits(template, tokenizer, settings.data.eot)
+    traits = traits_with_advice(template, tokenizer, settings.data.eot)
     rendered = render_block(
         render_settings(settings, template, traits, tokenizer), Block("row", 1, lines)
     )
