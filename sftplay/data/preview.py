@@ -32,7 +32,7 @@ from sftplay.data.rendering.advice import traits_with_advice
 from sftplay.data.rendering.rows import render_block
 from sftplay.data.rendering.template import ChatTemplate
 from sftplay.data.rendering.template_choice import choose_template
-from sftplay.data.row_view import Paint, TokenizedRow, painter, pieces, visible
+from sftplay.data.row_view import Paint, TokenizedRow, painter, pieces
 from sftplay.data.split import SeenRows
 from sftplay.data.tokenize import count_lengths, row_tokenizer
 from sftplay.data.tokenizing.artifact import TokenBatch
@@ -42,6 +42,7 @@ from sftplay.errors import NotFoundError, UsageError
 from sftplay.places import find_model
 from sftplay.settings import DataSettings, Settings
 from sftplay.stages import Job
+from sftplay.terminal_text import harmless
 
 ROWS = 2000  # looked at, of all files together
 FILES = 20
@@ -172,7 +173,7 @@ def _rows(batch: TokenBatch) -> Iterator[TokenizedRow]:
 def _show_messages(number: int, line: bytes, paint: Paint) -> None:
     """Print a row without a chat template."""
     row = orjson.loads(line)
-    console.result(f"── row {number}, id {visible(row['id'])}")
+    console.result(f"── row {number}, id {harmless(row['id'])}")
     for message in row["messages"]:
         trained = message["role"] == "assistant" and message.get("train", True)
         console.result(f"{message['role']}: " + paint(message["content"], trained))
