@@ -29,7 +29,8 @@ from sftplay.data.split import SeenRows
 from sftplay.data.val_floor import fill_val
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import write_json
-from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.freshness import DataStamp, read_stamp, section_of, why_stale
+from sftplay.kept_values import given_values, refreshed
 from sftplay.places import SPLITS, data_folder
 from sftplay.settings import DataSettings
 from sftplay.stages import Job
@@ -229,7 +230,7 @@ def _stamp(
         stage="process",
         source=output.hash_of(sources),
         section=section,
-        overrides=relevant(job.overrides, section),
+        **given_values(job, SECTION),
         output=output.hash_of(files),
         facts={"files": files, "sources": sources, "rows": counts.splits},
     )
