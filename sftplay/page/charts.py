@@ -95,7 +95,7 @@ def histogram(
     """Draw the counts of values between borders.
 
     Args:
-        counted: (from, to, how many), as `scales.bins` makes it.
+        counted: (from, to, how many), by rising borders.
         marks: upright lines with a word, such as a limit.
     """
     remarks = [note] if note else []
