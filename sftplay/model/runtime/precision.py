@@ -10,6 +10,7 @@ from sftplay.numerics import failing_here, machine_name, precisions_failing
 from sftplay.processor import cpu_has_bf16
 from sftplay.settings import Settings
 from sftplay.stamp import surroundings
+from sftplay.tuning_method import choose_method
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,11 @@ def _not_failing(chosen: Decision[str], settings: Settings, gpu: str | None) -> 
         return chosen
     place = surroundings()
     rows = failing_here(str(place["stack"]), place["lock_hash"], machine_name(gpu))
-    failing = precisions_failing(rows, settings.train.method, dora=settings.lora.dora)
+    failing = precisions_failing(
+        rows,
+        choose_method(settings, "cpu" if gpu is None else "cuda").value,
+        dora=settings.lora.dora,
+    )
     offered = (chosen.value, *(() if gpu is None else ("fp16",)), "fp32")
     better = next((name for name in offered if name not in failing), None)
     if better is None or better == chosen.value:
