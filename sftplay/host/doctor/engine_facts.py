@@ -12,10 +12,9 @@ from typing import Any
 
 from sftplay.errors import MachineError, SftplayError
 from sftplay.host.containers import engine as engines
-from sftplay.host.containers import image_names
+from sftplay.host.containers import image_names, of_project
 from sftplay.host.containers.available import ImageState, states_of
 from sftplay.host.containers.errors import engine_errors
-from sftplay.host.containers.spec import project_of
 from sftplay.host.doctor.facts import EngineFacts, FolderFacts
 
 _PATIENCE = 30  # seconds for a container that only looks for a device file
@@ -53,7 +52,7 @@ def query_engine(root: Path, *, has_gpu: bool) -> EngineAnswers:
         with engine_errors("look at it"):
             info, version = found.api.info(), found.api.version()
             listed = found.api.images(filters={"label": image_names.STACK_LABEL})
-            ports = _ports(found.api.containers(), project_of(str(root.absolute())))
+            ports = _ports(found.api.containers(), str(root.absolute()))
     except SftplayError as trouble:
         return EngineAnswers(trouble=trouble)
     tried, gpu_trouble = _try_gpu(found.api, _tag_here(listed)) if has_gpu else (False, None)
@@ -76,14 +75,11 @@ def _tag_here(listed: list[dict[str, Any]]) -> str | None:
     return next((tag for one in listed for tag in one.get("RepoTags") or ()), None)
 
 
-def _ports(containers: list[dict[str, Any]], project: str) -> dict[int, tuple[str, bool]]:
+def _ports(containers: list[dict[str, Any]], root: str) -> dict[int, tuple[str, bool]]:
     found = {}
     for one in containers:
         labels = one.get("Labels") or {}
-        ours = (labels.get("sftplay.stage"), labels.get("sftplay.project")) == (
-            "tensorboard",
-            project,
-        )
+        ours = labels.get("sftplay.stage") == "tensorboard" and of_project.is_of(labels, root)
         name = (one.get("Names") or ["?"])[0].lstrip("/")
         found.update(
             {

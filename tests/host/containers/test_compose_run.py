@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from sftplay.host.containers import engine, image_names
 from sftplay.host.system import processes
 from sftplay.host.system.checkout import CHECKOUT
 from tests.host.containers.test_compose import compose
+from tests.host.standin import wait_until
 
 pytestmark = pytest.mark.docker
 # Whom containers run as: somebody else where the tests run as root, so that a file of root's would
@@ -51,16 +54,17 @@ class Project:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, UID, GID)
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """Without what this machine's environment says about sftplay and compose."""
+        ours = ("SFTPLAY_", "COMPOSE_")
+        return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+
     def compose(self, *words: str, limit: float = 600) -> subprocess.CompletedProcess[str]:
-        clean = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("SFTPLAY_", "COMPOSE_"))
-        }
         return subprocess.run(
             [compose(), *words],
             cwd=self.folder,
-            env=clean,
+            env=self.environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -73,6 +77,21 @@ class Project:
         done = self.compose("run", "--rm", "-T", service, *words)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def inv(self, *words: str) -> str:
+        """What a task prints that works on this folder."""
+        done = subprocess.run(
+            [sys.executable, "-m", "sftplay.host.cli", *words],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT), "SFTPLAY_PROJECT": str(self.folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=True,
+        )
+        return done.stdout
 
     def of_others(self) -> list[Path]:
         return [path for path in self.folder.rglob("*") if path.lstat().st_uid != UID]
@@ -133,3 +152,30 @@ def test_tensorboard_answers_on_this_machine_alone(project: Project) -> None:
             assert page.status == 200
     finally:
         assert project.compose("--profile", "tensorboard", "down").returncode == 0
+
+
+def test_what_compose_started_is_seen_and_stopped(project: Project) -> None:
+    """By `inv ps`, `inv stop` and `inv stop-tb`: one truth about what runs."""
+    project.stage("process")
+    project.stage("fetch", "--config", "configs/run_bnb.yaml")
+    assert project.compose("up", "-d", "--wait", "tensorboard").returncode == 0
+    words = ("--config", "configs/run_bnb.yaml", "--run", "long", *QUICK)
+    with subprocess.Popen(
+        [compose(), "run", "--rm", "-T", "train-bnb", *words, "--set", "train.max_steps=5000"],
+        cwd=project.folder,
+        env=project.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as training:
+        run = project.folder / "outputs/long"
+        wait_until((run / "attempts/01-bnb/progress.json").exists, "the first step", 300)
+        listed = project.inv("ps")
+        assert re.search(r"^train +long +compose +cpu .* running ", listed, flags=re.MULTILINE)
+        assert re.search(r"^tensorboard +- +compose +cpu .* running ", listed, flags=re.MULTILINE)
+        assert "TensorBoard already runs" in project.inv("tensorboard")
+        assert "its checkpoint is written" in project.inv("stop", "long")
+        assert training.wait(timeout=60) == 85
+    assert "is stopped" in project.inv("stop-tb")
+    assert "nothing of this project runs" in project.inv("ps")
+    assert "tensorboard" not in project.compose("ps", "--all").stdout
