@@ -5,6 +5,7 @@ the GPU.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,8 +67,27 @@ def query_engine(root: Path, *, has_gpu: bool) -> EngineAnswers:
         runtimes=tuple(info.get("Runtimes") or ()),
         gpu_tried=tried,
         gpu_trouble=gpu_trouble,
+        compose=_compose_version(),
     )
     return EngineAnswers(answers, images=states_of(listed), ports=ports)
+
+
+def _compose_version() -> str | None:
+    """Return the version of docker compose: the docker command's plugin, else the program."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        try:
+            done = subprocess.run(
+                [*command, "version", "--short"],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == 0:
+            return done.stdout.strip().removeprefix("v") or None
+    return None
 
 
 def _tag_here(listed: list[dict[str, Any]]) -> str | None:
