@@ -76,10 +76,10 @@ def run(job: Job) -> None:
         require_base_model(job.settings)  # before any work on the data
         if resume:
             refuse_changed_rows(job, target)
-        tokenized = ensure_current(job, refuse=bool(job.options.get("no_auto")))
+        made = ensure_current(job, refuse=bool(job.options.get("no_auto")))
         with handing_over(job, target, attempt) as progress:
             progress.step = _steps_done(attempt) if resume else 0
-            plan = _plan(job, target, attempt, tokenized)
+            plan = _plan(made, target, attempt, data_folder("tokenized", made.settings))
             plan = replace(plan, fallback=handed[1] if handed else None)
             _train(plan, progress, resume=resume)
 
