@@ -1,4 +1,4 @@
-"""What runs in this project: found by labels and locks, never by a process's name."""
+"""Running stages of this project, found by labels and locks, never by a process's name."""
 
 from __future__ import annotations
 
