@@ -120,13 +120,13 @@ def _measured(settings: Settings, device: str) -> float | None:
 
 
 def _width(settings: Settings, kind: str) -> int:
-    """Bytes a number in the precision that the run will have: `auto` is 2 on a GPU, and where the
-    processor knows bf16.
+    """Bytes a number in the precision that the run will have: `auto` is 2 on a GPU, and for
+    adapters where the processor knows bf16.
     """
     asked = settings.train.asked_precision
     if asked != "auto":
         return 4 if asked == "fp32" else 2
-    return 2 if kind == "cuda" or cpu_has_bf16() else 4
+    return 2 if kind == "cuda" or (cpu_has_bf16() and settings.train.method != "full") else 4
 
 
 def free_memory(machine: Machine) -> int:
