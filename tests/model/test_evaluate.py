@@ -192,3 +192,17 @@ def test_tokenizer_and_model_are_loaded_once(
     stage, job = parse_job([*argv, "--run", "demo"])
     importlib.import_module(BY_NAME[stage].module).run(job)
     assert sorted(read) == ["model", "tokenizer"]
+
+
+def test_samples_are_the_same_few_rows_every_time(
+    evaluated: Path, tmp_path: Path, box: Box
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(evaluated, project)
+    everything = [sample["id"] for sample in _samples(project)]
+    ran = box.run("eval", "--run", "demo", "--samples", "3", cwd=project)
+    assert ran.code == 0, ran.err
+    assert (
+        [sample["id"] for sample in _samples(project)] == everything[:3] == sorted(everything)[:3]
+    )
+    assert _metrics(project)["rows"] == {"val": 3}

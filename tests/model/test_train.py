@@ -331,3 +331,20 @@ def test_variables_do_not_change_a_training_behind_its_config(project: Path, box
         for run in ("demo", "again")
     )
     assert one == other
+
+
+def test_a_torn_checkpoint_is_passed_over_for_the_newest_whole_one(
+    project: Path, box: Box, reference: dict[str, str]
+) -> None:
+    assert box.run("train", "--config", "demo.yaml", cwd=project).code == 0
+    run = project / "outputs" / "demo"
+    torn = run / "attempts/01-bnb/checkpoints/checkpoint-8/optimizer.pt"
+    torn.write_bytes(torn.read_bytes()[:100])
+    shutil.rmtree(run / "adapter")
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 0, ran.err
+    assert "checkpoint-8 is not whole" in ran.err and "resuming from checkpoint-6" in ran.err
+    assert (
+        torn.parent.parent / "damaged-checkpoint-8" / "adapter_model.safetensors"
+    ).is_file()  # nothing is thrown away
+    assert _weights(project) == reference["lora-fp32"]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from sftplay.host.images import state
 from tests.host.conftest import RunTask
 from tests.host.images.conftest import Toy
+
+pytestmark = pytest.mark.docker
 
 
 def tags(toy: Toy) -> list[str]:

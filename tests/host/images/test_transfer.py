@@ -11,6 +11,8 @@ from sftplay.host.images import published
 from tests.host.conftest import RunTask
 from tests.host.images.conftest import STACK, Registry, Toy
 
+pytestmark = pytest.mark.docker
+
 
 @pytest.fixture
 def pushed(toy: Toy, registry: Registry, run_image_task: RunTask) -> Toy:

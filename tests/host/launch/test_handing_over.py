@@ -206,7 +206,7 @@ def test_a_mistake_mended_after_the_hand_over_goes_on_with_it(project: Project) 
 def test_unsloth_is_gone_on_with_after_a_late_failure(project: Project) -> None:
     assert launch(project, "ask:79:step51") == 79
     stamp(project, "01-unsloth")
-    with pytest.raises(SftplayError, match="has begun"):
+    with pytest.raises(SftplayError, match="already exists"):
         launch(project, "0")
     assert launch(project, "0", resume=True) == 0
     assert project.start_lines()[1:] == ["train --run demo --resume"]

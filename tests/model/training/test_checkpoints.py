@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,23 +58,6 @@ def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
         json.loads(line)
         for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
     ]
-
-
-def test_a_torn_checkpoint_is_passed_over_for_the_newest_whole_one(
-    project: Path, box: Box, reference: dict[str, str]
-) -> None:
-    assert box.run("train", "--config", "demo.yaml", cwd=project).code == 0
-    run = project / "outputs" / "demo"
-    torn = run / "attempts/01-bnb/checkpoints/checkpoint-8/optimizer.pt"
-    torn.write_bytes(torn.read_bytes()[:100])
-    shutil.rmtree(run / "adapter")
-    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
-    assert ran.code == 0, ran.err
-    assert "checkpoint-8 is not whole" in ran.err and "resuming from checkpoint-6" in ran.err
-    assert (
-        torn.parent.parent / "damaged-checkpoint-8" / "adapter_model.safetensors"
-    ).is_file()  # nothing is thrown away
-    assert _weights(project) == reference["lora-fp32"]
 
 
 def test_retention_goes_by_step_and_keeps_the_best(project: Path, box: Box) -> None:
