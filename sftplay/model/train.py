@@ -138,12 +138,23 @@ def _attempt(job: Job, target: Run, source: Attempt | None, *, resume: bool) -> 
         and not find_spec("unsloth")
         and os.environ.get("SFTPLAY_STACK") != "unsloth"
     ):
-        raise MachineError(
-            "Unsloth is not in this environment",
-            todo="start its stack: inv train-unsloth; or train with BitsAndBytes: inv train-bnb, or --set backend=bnb",
-        )
+        raise MachineError("Unsloth is not in this environment", todo=_instead_of_unsloth())
     number = job.options.get("attempt") or (attempts[-1].number + 1 if attempts else 1)
     return target.attempt(number, backend)
+
+
+def _instead_of_unsloth() -> str:
+    """Return the commands that start Unsloth's stack, or train without it."""
+    compose = os.environ.get("SFTPLAY_GOES_ON")  # set by compose.yaml
+    if compose:
+        return (
+            "on a machine with an NVIDIA GPU, build its image: docker compose -f compose.setup.yaml build unsloth\n"
+            f"or train with BitsAndBytes: {compose}"
+        )
+    return (
+        "start its stack: inv train-unsloth; or train with BitsAndBytes: inv train-bnb, or "
+        "--set backend=bnb"
+    )
 
 
 def _steps_done(attempt: Attempt) -> int:
