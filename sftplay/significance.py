@@ -1,4 +1,4 @@
-"""Is a difference more than noise? The rule that stages and host share."""
+"""Significance of a difference: the rule that stages and host share."""
 
 from __future__ import annotations
 

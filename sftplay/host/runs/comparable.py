@@ -1,4 +1,4 @@
-"""Which evaluations may be compared: only those on the same rows."""
+"""Comparability of evaluations: only those on the same rows may be compared."""
 
 from __future__ import annotations
 
