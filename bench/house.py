@@ -62,7 +62,6 @@ TESTED_BY = {
     "host/quickstart/steps.py": "tests/host/quickstart/test_command.py",
     "host/report/answers.py": "tests/host/report/test_command.py",
     "host/report/data.py": "tests/host/report/test_command.py",
-    "host/runs/view.py": "tests/host/runs/test_read.py",
     "host/system/checkout.py": "tests/host/cli/test_project.py",
     "host/system/requirements.py": "tests/images/test_stacks.py",
     "model/answers/decoding.py": "tests/model/answers/test_generate.py",

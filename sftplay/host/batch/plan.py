@@ -12,8 +12,7 @@ from sftplay.errors import SftplayError
 from sftplay.files import hash_json, read_json
 from sftplay.freshness import read_stamp
 from sftplay.host.batch.expand import Experiment
-from sftplay.host.runs.read import read_run
-from sftplay.host.runs.view import RunView
+from sftplay.host.runs.view import RunView, read_run
 from sftplay.places import data_folder
 from sftplay.rawdata import hub_datasets
 from sftplay.runs import Run

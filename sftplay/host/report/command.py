@@ -12,8 +12,7 @@ from sftplay.files import human_size, write_text
 from sftplay.host.report import answers, parts
 from sftplay.host.report.batch import of_batch
 from sftplay.host.runs.newest import running_or_newest
-from sftplay.host.runs.read import require_run
-from sftplay.host.runs.view import RunView
+from sftplay.host.runs.view import RunView, require_run
 from sftplay.page import html
 
 

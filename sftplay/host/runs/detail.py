@@ -12,8 +12,7 @@ from sftplay import console
 from sftplay.attempts import checkpoints_in
 from sftplay.files import human_size
 from sftplay.host.protocol import records
-from sftplay.host.runs.read import require_run
-from sftplay.host.runs.view import RunView
+from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.harmless_console import HarmlessConsole
 from sftplay.host.ui.tables import print_table

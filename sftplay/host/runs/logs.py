@@ -18,7 +18,7 @@ from sftplay.errors import NotFoundError
 from sftplay.host.protocol import records
 from sftplay.host.protocol.records import Start
 from sftplay.host.runs.newest import running_or_newest
-from sftplay.host.runs.read import require_run
+from sftplay.host.runs.view import require_run
 from sftplay.host.ui.terminal import settled
 from sftplay.locks import is_held
 from sftplay.runs import Run

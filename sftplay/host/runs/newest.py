@@ -6,8 +6,7 @@ from datetime import datetime, timezone
 
 from sftplay import console
 from sftplay.errors import NotFoundError
-from sftplay.host.runs.read import read_runs
-from sftplay.host.runs.view import RunView, moment_of
+from sftplay.host.runs.view import RunView, moment_of, read_runs
 from sftplay.places import OUTPUTS
 
 

@@ -22,8 +22,8 @@ from sftplay.host.local.training import request_stop
 from sftplay.host.protocol import records
 from sftplay.host.protocol.signals import GRACE
 from sftplay.host.runs import tensorboard
-from sftplay.host.runs.read import read_run
 from sftplay.host.runs.running import BOARD, COMPOSE, UNKNOWN, RunningItem, find_running, is_watched
+from sftplay.host.runs.view import read_run
 from sftplay.locks import is_held
 from sftplay.runs import Run
 

@@ -12,7 +12,7 @@ from sftplay import console
 from sftplay.errors import BusyError, UsageError
 from sftplay.files import human_size
 from sftplay.host.runs.clean import Removal, remove
-from sftplay.host.runs.read import require_run
+from sftplay.host.runs.view import require_run
 from sftplay.host.system.disk import disk_size
 from sftplay.host.ui import prompt
 

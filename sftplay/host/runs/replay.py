@@ -27,9 +27,8 @@ from sftplay.host.launch.request import LaunchRequest
 from sftplay.host.launch.stage import start
 from sftplay.host.protocol import records
 from sftplay.host.runs import curves
-from sftplay.host.runs.read import require_run
 from sftplay.host.runs.replay_checks import RecordedDifference, changed, unmatched
-from sftplay.host.runs.view import RunView
+from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.system import machine
 from sftplay.manifest import MANIFEST
 from sftplay.runs import Run

@@ -1,26 +1,35 @@
-"""A run as lists and reports show it."""
+"""A run folder as it is found: half deleted, of an older schema, with torn files.
+
+What can be read is read, what can't is said.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Literal
 
+from sftplay.attempts import Attempt
+from sftplay.console import count_of
+from sftplay.errors import NotFoundError, SftplayError, UsageError
+from sftplay.host.runs.measured import MeasuredMetric, number_in
 from sftplay.host.system.disk import disk_size
+from sftplay.locks import is_held
+from sftplay.manifest import MANIFEST
+from sftplay.places import OUTPUTS
 from sftplay.runs import Run
+from sftplay.stamp import SCHEMA, read_stamp
 
 State = Literal["running", "finished", "interrupted", "failed", "cut off", "not begun", "damaged"]
-
-
-ENDS: Mapping[str, State] = {
+_ENDS: Mapping[str, State] = {
     "failed": "failed",
     "interrupted": "interrupted",
     "finished": "finished",
 }
-
-
-BEGINS = ("started", "resumed")
+_BEGINS = ("started", "resumed")
 
 
 @dataclass(frozen=True)
@@ -82,9 +91,9 @@ class RunView:
             moment = moment_of(event)
             if moment is None:
                 continue
-            if event.get("event") in BEGINS:
+            if event.get("event") in _BEGINS:
                 began = moment
-            elif event.get("event") in ENDS and began is not None:
+            elif event.get("event") in _ENDS and began is not None:
                 total, began = total + (moment - began).total_seconds(), None
         if began is not None and self.state == "running":
             total += (datetime.now(timezone.utc) - began).total_seconds()
@@ -103,20 +112,144 @@ class RunView:
         """Return the time of its first start."""
         return next((moment for moment in map(moment_of, self.events) if moment is not None), None)
 
-    def metric(self, name: str) -> tuple[str, float, float] | None:
-        """(split, base, tuned) of a metric of the evaluation, val before test."""
+    def metric(self, name: str) -> MeasuredMetric | None:
+        """A metric of the evaluation, val before test."""
         for split, record in sorted(self.metrics.items(), key=lambda item: item[0] != "val"):
-            values = record.get("metrics", {}).get(name)
-            base, tuned = number_in(values, "base"), number_in(values, "tuned")
-            if base is not None and tuned is not None:
-                return split, base, tuned
+            found = MeasuredMetric.read(name, split, record)
+            if found is not None:
+                return found
         return None
 
 
-def number_in(values: object, key: str) -> float | None:
-    """A number in a mapping; None for everything else that may stand there."""
-    value = values.get(key) if isinstance(values, Mapping) else None
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+def read_runs() -> Iterator[RunView]:
+    """Every folder in outputs/, by name.
+
+    Links to folders are looked at, files and hidden folders are not.
+    """
+    if OUTPUTS.is_dir():
+        names = sorted(path.name for path in OUTPUTS.iterdir() if _is_run(path))
+        yield from (read_run(Run(name)) for name in names)
+
+
+def _is_run(path: Path) -> bool:
+    """Return whether a folder of outputs/ is a run's, and not a batch's own."""
+    return path.is_dir() and not path.name.startswith(".") and not (path / "batch.json").is_file()
+
+
+def require_run(name: str) -> RunView:
+    """The run of that name.
+
+    Raises:
+        UsageError: not a name (2). NotFoundError: there is none (66).
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise UsageError(
+            f"a run is named as in `inv runs`, not by a path: {name!r}", todo="inv runs lists them"
+        )
+    run = Run(name)
+    if not run.folder.is_dir():
+        names = ", ".join(view.name for view in read_runs()) or "none"
+        raise NotFoundError(
+            f"there is no run {name} (runs here: {names})", where=str(run.folder), todo="inv runs"
+        )
+    return read_run(run)
+
+
+def read_run(run: Run) -> RunView:
+    """Read everything that a list needs. Never raises for what is in the folder."""
+    problems: list[str] = []
+    try:
+        attempts = run.attempts()
+        stamp = _stamp(run.stamp, problems)
+        record = _mapping(run.record, problems)
+        events = tuple(run.history())
+        unreadable = sum(event.get("event") == "unreadable" for event in events)
+        problems += (
+            [f"events.jsonl: {count_of(unreadable, 'line')} not readable"] if unreadable else []
+        )
+        progress = _mapping(attempts[-1].progress, problems) if attempts else {}
+        metrics = {
+            path.parent.name: _mapping(path, problems)
+            for path in run.folder.glob("eval/*/metrics.json")
+        }
+        problems += _missing(run, attempts, stamp, record)
+        state = _state(run, events, begun=bool(attempts or stamp or record), damaged=bool(problems))
+    except OSError as error:
+        return RunView(run, "damaged", (f"{error.filename or run.folder}: {error.strerror}",))
+    return RunView(run, state, tuple(problems), stamp, record, events, progress, metrics)
+
+
+def _state(run: Run, events: tuple[Mapping[str, Any], ...], *, begun: bool, damaged: bool) -> State:
+    if is_held(run.launch_lock) or is_held(run.run_lock):
+        return "running"
+    if run.tuned() is not None:
+        return "finished"
+    kinds = [str(event.get("event")) for event in events]
+    last = next((kind for kind in reversed(kinds) if kind in (*_ENDS, *_BEGINS)), "")
+    if last in _ENDS and last != "finished":
+        return _ENDS[last]
+    if damaged or last == "finished":  # its weights are gone
+        return "damaged"
+    return "cut off" if begun else "not begun"
+
+
+def _missing(
+    run: Run, attempts: list[Attempt], stamp: Mapping[str, Any], record: Mapping[str, Any]
+) -> list[str]:
+    """Files that a run which got this far has, and this one has not."""
+    lost = []
+    if record and not stamp and not run.stamp.exists():
+        lost.append("backend.json is gone")
+    if stamp and not run.config.is_file():
+        lost.append("config.yaml is gone")
+    if record.get("state") == "finished" and run.tuned() is None:
+        lost.append("its weights are gone")
+    if stamp and not attempts:
+        lost.append("attempts/ is gone")
+    lost += [
+        f"{folder.name}/{MANIFEST} is gone"
+        for folder in (run.adapter, run.model)
+        if _unsealed(folder)
+    ]
+    return lost
+
+
+def _unsealed(folder: Path) -> bool:
+    return folder.is_dir() and not (folder / MANIFEST).is_file()
+
+
+def _stamp(path: Path, problems: list[str]) -> dict[str, Any]:
+    """The stamp's values, also of one that a resume would refuse."""
+    value = _mapping(path, problems)
+    if not value:
+        return {}
+    schema = value.get("schema_version")
+    if schema != SCHEMA:
+        problems.append(
+            f"{path.name} has schema {schema}, this sftplay knows {SCHEMA}: shown as far as it is the same"
+        )
+    else:
+        try:
+            read_stamp(path)
+        except SftplayError as error:
+            problems.append(f"{path.name}: {error.what}")
+    return value
+
+
+def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
+    """A JSON object; {} where there is none, with a word where there is something else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        said = error.strerror if isinstance(error, OSError) else "not valid JSON"
+        problems.append(f"{path.name}: {said}")
+        return {}
+    if not isinstance(value, dict):
+        problems.append(f"{path.name}: not what sftplay writes there")
+        return {}
+    return value
 
 
 def moment_of(event: Mapping[str, Any]) -> datetime | None:

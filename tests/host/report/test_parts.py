@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.host.report import command as reports
-from sftplay.host.runs.read import read_run as look_into
+from sftplay.host.runs.view import read_run as look_into
 from sftplay.runs import Run
 from tests.host.runfolders import write_data, write_eval, write_run
 

@@ -10,7 +10,7 @@ import pytest
 
 from sftplay.errors import NotFoundError, UsageError
 from sftplay.files import write_json
-from sftplay.host.runs.read import read_run, read_runs, require_run
+from sftplay.host.runs.view import read_run, read_runs, require_run
 from sftplay.locks import hold
 from sftplay.runs import Run
 from tests.host.runfolders import write_eval, write_run
@@ -34,7 +34,9 @@ def test_a_finished_run() -> None:
         0.61,
     )
     assert view.seconds == 90
-    assert view.metric("rouge_l") == ("val", 12.5, 40.0)
+    rouge = view.metric("rouge_l")
+    assert rouge is not None
+    assert (rouge.split, rouge.base, rouge.tuned, rouge.rows) == ("val", 12.5, 40.0, 12)
     assert view.size > 1000
 
 
