@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.rendering.template import TEMPLATE_FILE
+from sftplay.data.show import excerpt
 from sftplay.decision import Decision
 from sftplay.errors import (
     DataError,
@@ -214,11 +216,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         attempt=attempt.name,
         checkpoint=checkpoint.name if checkpoint else None,
     )
-    effective = opening["effective"]
-    console.info(
-        f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
-        f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
-    )
+    _announce(plan, opening["effective"], resume=resume)
 
     progress.phase = "train"
     if done:
@@ -228,6 +226,17 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     else:
         _loop(plan, assembly, checkpoint, progress)
     finish(plan, assembly, {**opening, "numerics": proof.found}, began)
+
+
+def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None:
+    """Say what is about to be trained, with the first row, as the model sees it."""
+    console.info(
+        f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
+        f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
+    )
+    if not resume:
+        row = excerpt(plan.tokenized, find_model(plan.settings))
+        console.info(f"the first row as the model sees it, what is trained in [[ ]]:\n{row}")
 
 
 def _load(plan: Plan, progress: Progress) -> Any:
