@@ -45,8 +45,9 @@ class ModelSettings(Section):
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
     """Longest row in tokens, prompt and answer together; `data.on_too_long` decides what happens to
     longer ones."""
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    """Requested attention kernel. The one that ran is recorded in the stamp."""
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """Requested attention kernel. auto: SDPA if the model has it, else its own formula (eager). The
+    one that ran is recorded in the stamp."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. If false, such a model is refused."""
 

@@ -168,6 +168,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     from sftplay.model.numerics.start import Proof
     from sftplay.model.training import record
     from sftplay.model.training.assemble import assemble, check_first_batch
+    from sftplay.model.training.checkpoints import rehearse_save
     from sftplay.model.training.rehearse import attention_of, fit_batches
 
     plan = replace(plan, lean=_slim(plan, model))
@@ -190,6 +191,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     if not done:
         proof.before_training()
     if not resume:
+        rehearse_save(assembly.trainer.model, attempt.checkpoints)
         write_stamp(attempt.stamp, stamp)
         write_stamp(run.stamp, stamp)
     opening = {**record.opening(plan, stamp, assembly, first_batch), "numerics": proof.found}
@@ -230,10 +232,16 @@ def _load(plan: Plan, progress: Progress) -> Any:
     quiet_libraries()
     from transformers import set_seed
 
+    from sftplay.model.weights.attention_choice import implementation_of
+    from sftplay.model.weights.generation_config import make_savable
+
     console.info(
         f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}"
     )
     model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
+    if plan.attempt.backend != "unsloth":  # which has kernels of its own
+        console.info(f"attention {implementation_of(model, settings)}")
+    make_savable(model)
     set_seed(settings.train.seed)  # the adapter's start depends on it
     return backend.prepare(model, settings, plan.init_adapter)
 

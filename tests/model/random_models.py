@@ -38,7 +38,50 @@ FAMILIES = {
         "linear_key_head_dim": 8,
         "linear_value_head_dim": 8,
     },  # a state instead of keys and values
+    "GptOss": {
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+    "Mamba": {"state_size": 8},  # its cache has another name
+    "Mamba2": {"state_size": 8, "num_heads": 8, "head_dim": 8, "n_groups": 1},
+    "FalconMamba": {"state_size": 8},
+    "Lfm2": {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
+    "FalconH1": {
+        "mamba_d_ssm": 32,
+        "mamba_n_heads": 4,
+        "mamba_d_head": 8,
+        "mamba_d_state": 8,
+        "mamba_n_groups": 1,
+    },
+    "Jamba": {
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+        "num_experts": 2,
+        "num_experts_per_tok": 1,
+        "mamba_d_state": 8,
+        "mamba_dt_rank": 4,
+    },
+    "RecurrentGemma": {
+        "lru_width": 32,
+        "attention_window_size": 16,
+        "block_types": ["recurrent", "attention"],
+    },
+    "Rwkv": {"attention_hidden_size": 32, "context_length": 128},  # a state that is no cache
+    "xLSTM": {
+        "hidden_size": 128,
+        "num_heads": 4,
+        "num_blocks": 2,
+        "chunkwise_kernel": "chunkwise--native_autograd",
+        "sequence_kernel": "native_sequence__native",
+        "step_kernel": "native",
+    },
 }
+# Families whose state our decoder does not keep: transformers' generate answers.
+BY_GENERATE = {"Rwkv", "xLSTM"}
 
 
 def random_model(family: str) -> Any:
