@@ -1,4 +1,6 @@
-"""What the benchmarks share: a command's wall time and peak memory, rows to run on, and a table."""
+"""Shared parts of the benchmarks: a command's wall time and peak memory, rows to run on, and a
+table.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,8 @@ def _watch(pid: int, held: list[float]) -> None:
 
 
 def _tree_mb(pid: int) -> float | None:
-    """What a process and its children hold now; pages that a fork still shares count for each.
+    """Measure the memory of a process and its children now; pages that a fork still shares count
+    for each.
 
     None: it has ended.
     """

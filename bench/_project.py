@@ -34,7 +34,7 @@ AS_THE_RUNNER = {
 
 @dataclass(frozen=True)
 class Work:
-    """What there is to do.
+    """Amount of work.
 
     Attributes:
         project: folder with data/tokenized; model: folder of the base model.

@@ -90,7 +90,7 @@ def ratios(turns: Turns, ours: str, theirs: str, of: Callable[[Taken], float]) -
 
 
 def seconds(taken: Taken) -> float:
-    """What is compared most of the time."""
+    """Time that is compared most often."""
     return taken.seconds
 
 
@@ -102,7 +102,7 @@ def peak(taken: Taken) -> float:
 def show(
     title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
 ) -> str:
-    """Print a Markdown table with its title and notes; gives it back for `write`."""
+    """Print a Markdown table with its title and notes, and return it for `write`."""
     widths = [max(len(str(row[place])) for row in [head, *rows]) for place in range(len(head))]
     lines = [
         "| "

@@ -1,4 +1,4 @@
-"""From the raw file to a merged model, sftplay's stages beside scripts with TRL: `inv bench
+"""From the raw file to a merged model, sftplay's stages compared with scripts with TRL: `inv bench
 end-to-end [--args='--steps 50 --rounds 1']`.
 
 Both train the same rows once, four a step, LoRA in fp32, and merge. Wall time of everything, each

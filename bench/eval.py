@@ -1,4 +1,4 @@
-"""`inv eval-quick` beside a plain script that takes one padded batch after another: `inv bench eval
+"""`inv eval-quick` compared with a plain script that takes one padded batch after another: `inv bench eval
 [--args='--samples 64 --rounds 2']`.
 
 Whole processes are compared, imports and model loading included: base model and tuned one, loss and
@@ -95,7 +95,7 @@ def trained(rows_file: str | None, samples: int) -> Iterator[tuple[Path, Path]]:
 
 
 def write_held_out(project: Path, target: Path, samples: int) -> int:
-    """The rows that eval takes, in the order in which they stand in the file; gives their number."""
+    """The rows that eval takes, in the order in which they stand in the file; return their count."""
     import os
 
     from sftplay.config import load_config

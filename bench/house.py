@@ -25,7 +25,7 @@ from bench._measure import ROOT
 PACKAGE = ROOT / "sftplay"
 LAYERS = ("", "page", "host", "data", "model")
 NO_TEST = ("__init__", "__main__")  # hold no code that a test of their name could be about
-ODD_START = re.compile(r"(What|Whether|Who|Where|How|Why|When)\b")
+ODD_START = re.compile(r"(What|Whether|Who|Which|Where|How|Why|When|Is|Are|Does|Can)\b")
 Row = tuple[str, object, str]
 
 

@@ -1,4 +1,4 @@
-"""Batch inference beside one padded batch after another, and a chat's first token beside a bare
+"""Batch inference compared with one padded batch after another, and a chat's first token compared with a bare
 generate(): `inv bench infer`.
 """
 

@@ -1,4 +1,4 @@
-"""How long a person waits before anything happens: `inv bench start [--write]`."""
+"""Waiting time before anything happens: `inv bench start [--write]`."""
 
 from __future__ import annotations
 

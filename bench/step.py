@@ -1,4 +1,4 @@
-"""Where the time of one training step goes, and how far it is from the processor's matrix products:
+"""Time of each part of one training step, and its distance from the processor's matrix products:
 `inv bench step`.
 
 LoRA in fp32 on the CPU, without TRL's loop around it. The lean parts of sftplay/model/lean are

@@ -1,4 +1,4 @@
-"""Training beside TRL and LLaMA-Factory, in turns, on the same rows: `inv bench train [--write]
+"""Training compared with TRL and LLaMA-Factory, in turns, on the same rows: `inv bench train [--write]
 [--args='--steps 10 --rounds 2']`.
 
 `sftplay-auto…` trains in the precision that `auto` chooses on this processor, the other rows of

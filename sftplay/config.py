@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from sftplay.errors import ConfigError, UsageError
 from sftplay.settings import NAME_PATTERN, Settings
-from sftplay.yamlfile import Marks, parse_scalar, read_yaml
+from sftplay.yamlfile import Marks, dump_yaml, parse_scalar, read_yaml
 
 Said = dict[tuple[str, ...], str]  # key path → the option that set it, for messages
 _SHORT = {"run.name": "--run {}", "train.device": "--device {}"}  # options that stand for a key
@@ -60,7 +59,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     key, sign, value = override.partition("=")
     if not sign or not key.strip():
         raise UsageError(
-            f"--set wants key.path=value, got {override!r}",
+            f"--set requires key.path=value, got {override!r}",
             todo="for example: --set train.learning_rate=1e-4",
         )
     parts = key.strip().split(".")
@@ -101,9 +100,7 @@ def dump_config(settings: Settings) -> str:
 
     Every key is written, so a later default changes nothing.
     """
-    return yaml.safe_dump(
-        settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120
-    )
+    return dump_yaml(settings.model_dump(mode="json"))
 
 
 def walk_settings(
@@ -179,8 +176,8 @@ def _describe(problem: Any, marks: Marks, said: Said) -> str:
 
 
 def _origin(loc: tuple[str, ...], marks: Marks, said: Said) -> str | None:
-    """What on the command line put the value there: the key itself, one above it, or one below a
-    section that the file lacks.
+    """Return the words of the command line that put the value there: for the key itself, one above
+    it, or one below a section that the file does not have.
     """
     above = [said[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in said]
     below = (

@@ -24,15 +24,15 @@ LOG_VARIABLE = (
 
 
 def use_colour() -> bool:
-    """Whether lines are coloured: a terminal (also one that a launcher copies to), no NO_COLOR, and
-    not a dumb one.
+    """Decide if lines are colored: on a terminal (also one that a launcher copies to) that is not
+    dumb, without NO_COLOR.
     """
     terminal = sys.stderr.isatty() or bool(os.environ.get("SFTPLAY_TERMINAL"))
     return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def info(text: str) -> None:
-    """What happens now."""
+    """Print progress."""
     _say("info", text)
 
 
@@ -42,7 +42,7 @@ def success(text: str) -> None:
 
 
 def warning(text: str) -> None:
-    """Something a person should look at; the work goes on."""
+    """Something a person should look at; the work continues."""
     _say("warning", text)
 
 
@@ -60,7 +60,7 @@ def failure(problem: SftplayError | StoppedError) -> None:
 
 
 def result(text: str, end: str = "\n") -> None:
-    """What was asked for, on stdout at once.
+    """Print a result on stdout at once.
 
     A reader that is gone raises OSError: there is nobody left to work for.
     """
@@ -90,6 +90,6 @@ def _say(kind: str, text: str) -> None:
         print(line.encode("ascii", "replace").decode(), file=sys.stderr, flush=True)  # noqa: T201 - as above
     except (OSError, ValueError):
         # the terminal is gone (a pipe without reader, a hung-up line, no stderr); the work and the
-        # log go on
+        # log continue
         pass
     log(f"{kind}: {text}")

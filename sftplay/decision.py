@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Decision(Generic[T]):
-    """What was chosen (`value`) and why (`reason`, half a sentence: "bf16: the GPU has compute
+    """A choice (`value`) and its reason (`reason`, half a sentence: "bf16: the GPU has compute
     capability 9.0").
     """
 

@@ -54,7 +54,7 @@ class MachineError(SftplayError):
 
 
 class ProtocolError(SftplayError):
-    """What one side of the launcher/stage border wrote, the other can't accept."""
+    """One side of the launcher/stage border can't accept what the other side wrote."""
 
     code = 70
 
@@ -116,7 +116,7 @@ class GradientError(SftplayError):
 
 
 class InterruptedSavedError(SftplayError):
-    """Stopped by a signal after a checkpoint was written: `--resume` goes on."""
+    """Stopped by a signal after a checkpoint was written: `--resume` continues."""
 
     code = 85
 
@@ -147,7 +147,7 @@ EXIT_MEANINGS: dict[int, str] = {
     1: "a bug: the traceback is in a file, one line is on the screen",
     2: "usage (the command line)",
     65: "bad data: file, line, column, what to do",
-    66: "model, adapter, run or file not found (hub included)",
+    66: "model, adapter, run or file not found, or not all of it (hub included)",
     69: "the machine: no engine, no GPU, driver, port, network",
     70: "protocol between launcher and container broken",
     74: "disk full or input/output error",
@@ -159,7 +159,7 @@ EXIT_MEANINGS: dict[int, str] = {
     80: "loss or gradient not finite",
     81: "out of GPU memory",
     82: "the gradient is wrong on this machine: training would learn nothing",
-    85: "stopped by a signal, checkpoint written: --resume goes on",
+    85: "stopped by a signal, checkpoint written: --resume continues",
     130: "stopped by the user, nothing to save yet",
     134: "native code aborted (SIGABRT)",
     135: "bus error (SIGBUS): /dev/shm is too small",

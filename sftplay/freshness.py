@@ -37,8 +37,8 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Stamp:
-    """What a data stage did, as written into its output folder.
+class DataStamp:
+    """Record of a data stage in its output folder: its inputs and settings.
 
     Attributes:
         source: hash of everything the stage read.
@@ -69,19 +69,19 @@ class Stamp:
         write_json(folder / STAMP, {**value, "hash": hash_json(value)})
 
 
-def read_stamp(folder: Path) -> Stamp | None:
+def read_stamp(folder: Path) -> DataStamp | None:
     """The stamp in `folder`; None where there is none. A damaged one raises StorageError (74)."""
     if not (folder / STAMP).is_file():
         return None
     value = read_json(folder / STAMP)
     value.pop("hash", None)
-    return Stamp(**{**value, "overrides": tuple(value.get("overrides", ()))})
+    return DataStamp(**{**value, "overrides": tuple(value.get("overrides", ()))})
 
 
 def why_stale(
-    stamp: Stamp | None, stage: str, source: str, section: Mapping[str, Any]
+    stamp: DataStamp | None, stage: str, source: str, section: Mapping[str, Any]
 ) -> str | None:
-    """Why a stage has to run again; None where its output is current. Pure."""
+    """Return the reason why a stage has to run again; None if its output is current. Pure."""
     if stamp is None:
         return "not made yet"
     if stamp.format != FORMATS[stage]:
@@ -161,7 +161,7 @@ def relevant(overrides: Iterable[str], section: Iterable[str]) -> tuple[str, ...
     return tuple(kept.values())
 
 
-def refreshed(job: Job, stage: str, stamp: Stamp | None) -> Job:
+def refreshed(job: Job, stage: str, stamp: DataStamp | None) -> Job:
     """The job that brings `stage` up to date: what it was last started with, on top of today's
     config.
 
@@ -195,5 +195,5 @@ def _key(override: str) -> str:
 
 
 def _overlap(key: str, name: str) -> bool:
-    """Whether one of two key paths holds the other."""
+    """True if one of two key paths contains the other."""
     return key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.")

@@ -1,4 +1,4 @@
-"""handover.json: an Unsloth attempt asks its launcher to go on in the BnB stack. What the file may
+"""handover.json: an Unsloth attempt asks its launcher to continue in the BnB stack. What the file may
 hold, and how it is read.
 
 The stage that writes it runs in a container that the launcher does not trust, so reading follows no
@@ -183,7 +183,7 @@ def _parse(content: bytes, path: Path) -> HandOver:
 
     try:
         value = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant
+            content.decode("utf-8"), object_pairs_hook=_unique_fields, parse_constant=_no_constant
         )
         if not isinstance(value, dict) or not set(_REQUIRED) <= set(value):
             raise ValueError("its fields are not those of a hand-over")
@@ -211,7 +211,7 @@ def _check_values(found: HandOver) -> None:
         raise ValueError("step is out of range")
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) != len(pairs):
         raise ValueError("a field stands there twice")
     return dict(pairs)

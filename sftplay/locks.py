@@ -67,7 +67,7 @@ def acquire(path: Path, *, who: str, todo: str = "") -> int:
 
 
 def _lock(fd: int) -> bool:
-    """Whether the lock could be had.
+    """Try to lock; return True if that worked.
 
     Somebody who only looks (`is_held`) has it for a moment: that is waited for.
     """
@@ -93,7 +93,7 @@ def sign(fd: int, who: str) -> None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds `path` now (a look, not a reservation)."""
+    """True if somebody holds `path` now (a look, not a reservation)."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

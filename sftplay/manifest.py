@@ -66,7 +66,9 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def problem_with(folder: Path) -> str | None:
-    """Why a sealed folder can't be trusted; None where every file is there with its size and hash."""
+    """Return the reason why a sealed folder can't be trusted; None if every file is there with its
+    size and hash.
+    """
     try:
         listed = read_json(folder / MANIFEST)["files"]
         if not listed:

@@ -1,5 +1,5 @@
-"""What `inv check --numerics` found on this machine: which method and precision train rightly in
-which stack.
+"""Results of `inv check --numerics` on this machine: methods and precisions that train correctly in
+each stack.
 
 Written by the stage `numerics` into the cache; read by `doctor` on the host and where a precision
 is chosen.
@@ -21,7 +21,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodResult:
     """One method in one precision, two optimizer steps next to plain PyTorch in fp32.
 
     Attributes:
@@ -53,9 +53,9 @@ class Table:
     device: str
     machine: str
     lock: str | None
-    rows: tuple[Row, ...]
+    rows: tuple[MethodResult, ...]
 
-    def failing(self) -> list[Row]:
+    def failing(self) -> list[MethodResult]:
         """Return the rows that did not pass."""
         return [row for row in self.rows if not row.passed]
 
@@ -83,13 +83,13 @@ def read_table(stack: str) -> Table | None:
     """
     try:
         value = read_json(table_path(stack))
-        rows = tuple(Row(**row) for row in value["rows"])
+        rows = tuple(MethodResult(**row) for row in value["rows"])
         return Table(value["stack"], value["device"], value["machine"], value["lock"], rows)
     except (SftplayError, OSError, KeyError, TypeError):
         return None
 
 
-def failing_here(stack: str, lock: str | None, machine: str) -> Sequence[Row]:
+def failing_here(stack: str, lock: str | None, machine: str) -> Sequence[MethodResult]:
     """Return the rows that failed on this very machine, with this lock; none where that was not
     looked at.
     """
@@ -97,7 +97,9 @@ def failing_here(stack: str, lock: str | None, machine: str) -> Sequence[Row]:
     return table.failing() if table and (table.machine, table.lock) == (machine, lock) else ()
 
 
-def precisions_failing(rows: Sequence[Row], method: str, *, dora: bool) -> Mapping[str, str]:
+def precisions_failing(
+    rows: Sequence[MethodResult], method: str, *, dora: bool
+) -> Mapping[str, str]:
     """Return the precisions that a training of this kind must not choose by itself, each with the
     reason.
     """

@@ -1,5 +1,5 @@
-"""Do two trainings do the same thing? Step by step: trained tokens exactly, loss and gradient norm
-within a limit.
+"""Comparison of two trainings, step by step: trained tokens exactly, loss and gradient norm within
+a limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def history(run: Run) -> list[Step]:
     """The steps of a run that logged every one of them (train.logging_steps=1).
 
     Raises:
-        NotFoundError: no whole checkpoint (66). RefusedError: its log lacks what is compared (76).
+        NotFoundError: no whole checkpoint (66). RefusedError: values to compare are missing in its log (76).
     """
     folder = next(
         (attempt.checkpoints for attempt in reversed(run.attempts()) if attempt.has_begun), None
@@ -55,13 +55,15 @@ def history(run: Run) -> list[Step]:
             for e in logged
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise RefusedError(f"the log of {run.name} lacks {error}", where=str(checkpoint)) from error
+        raise RefusedError(
+            f"{error} is missing in the log of {run.name}", where=str(checkpoint)
+        ) from error
 
 
 def compare(
     one: Sequence[Step], other: Sequence[Step], limits: Mapping[str, float] = LIMITS
 ) -> list[str]:
-    """What differs by more than the limits, as sentences. Empty: the two do the same. Pure."""
+    """List differences beyond the limits, as sentences. Empty: the two runs agree. Pure."""
     if not one or [step.step for step in one] != [step.step for step in other]:
         return [f"other steps: {[step.step for step in one]} and {[step.step for step in other]}"]
     found = []

@@ -1,4 +1,4 @@
-"""Where things lie: data folders by dataset, the model cache.
+"""Paths: data folders by dataset, the model cache.
 
 Paths are relative to the project root, the working directory.
 """

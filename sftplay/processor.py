@@ -1,4 +1,4 @@
-"""What the processor can do, by the kernel's list of its flags."""
+"""Abilities of the processor, by the kernel's list of its flags."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What data.raw may name: kinds of files by suffix, and datasets of the hub, which `fetch` brings
-into the cache.
+"""Values of data.raw: kinds of files by suffix, and datasets of the hub, which `fetch` brings into
+the cache.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class HubDataset:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """Which of its files are wanted, as shell patterns in which `*` crosses folders; a folder
-        stands for all in it.
+        """Return the files that are wanted, as shell patterns in which `*` crosses folders; a
+        folder stands for all in it.
         """
         if self.pattern is None:
             return _ANYWHERE
@@ -89,7 +89,7 @@ class HubDataset:
 
     @property
     def is_cached(self) -> bool:
-        """Whether no fetch is needed."""
+        """True if no fetch is needed."""
         try:
             self.files()
         except NotFoundError:

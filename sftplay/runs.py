@@ -43,9 +43,9 @@ class Attempt:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it got as far as its stamp.
+        """True if it got as far as its stamp.
 
-        Killed while it loads, or handed over at once, it leaves nothing to go on from.
+        Killed while it loads, or handed over at once, it leaves nothing to continue from.
         """
         return os.path.lexists(self.stamp)
 
@@ -100,8 +100,8 @@ class Run:
 
     @property
     def data_record(self) -> Path:
-        """What the data stages had reported when the training began: the data may be made anew
-        later.
+        """Read the data stages' reports of the time when the training began: the data may be made
+        again later.
         """
         return self.folder / "data.json"
 
@@ -190,7 +190,7 @@ class Run:
                 )
 
     def has_begun(self) -> bool:
-        """Whether something was trained here, or is being trained."""
+        """True if something was trained here, or is being trained."""
         return (
             os.path.lexists(self.stamp)
             or any(one.has_begun for one in self.attempts())
@@ -236,26 +236,26 @@ class Run:
             raise RefusedError(
                 f"the trained weights were changed: {problem}",
                 where=str(folder),
-                todo=self._how_to_mend(),
+                todo=self._repair_advice(),
             )
         return folder
 
-    def _how_to_mend(self) -> str:
-        """What to do about published weights that were changed: the checkpoints may still hold
-        them.
+    def _repair_advice(self) -> str:
+        """Explain what to do about published weights that were changed: the checkpoints may still
+        hold them.
         """
         begun = [attempt for attempt in self.attempts() if attempt.has_begun]
         if begun and newest_whole_checkpoint(begun[-1].checkpoints)[0] is not None:
-            return f"restore the file, or publish it anew from the checkpoints: inv train --run {self.name} --resume"
+            return f"restore the file, or publish it again from the checkpoints: inv train --run {self.name} --resume"
         return f"restore the file, or train again: inv train --config {self.config} --run {self.free_name()}"
 
     def refuse_second_start(self) -> None:
         """A run that has begun or finished is not started again: 76, offering a free name."""
         if self.has_begun():
             raise RefusedError(
-                f"the run {self.name} has begun already",
+                f"the run {self.name} already exists",
                 where=str(self.folder),
-                todo=f"go on with it: the same command with --resume\nor start a new one: the same command with --run {self.free_name()}",
+                todo=f"continue it: the same command with --resume\nor start a new one: the same command with --run {self.free_name()}",
             )
 
     def free_name(self) -> str:

@@ -20,10 +20,18 @@ Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 
 class Section(BaseModel):
-    """A part of the config: unknown keys refused, immutable, finite numbers only."""
+    """A part of the config: unknown keys refused, immutable, finite numbers only.
+
+    Defaults are validated too: an `alpha: float = 32` would be an int until it was written and
+    read again, and an adapter's bytes would tell the two apart.
+    """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        validate_default=True,
     )
 
 
@@ -48,6 +56,9 @@ class ModelSettings(Section):
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     """Requested attention kernel. auto: SDPA if the model has it, else its own formula (eager). The
     one that ran is recorded in the stamp."""
+    extra_weights: Literal["error", "ignore"] = "error"
+    """What happens to tensors in the model's files that its architecture has no place for: refused,
+    or left out. They are always listed."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. If false, such a model is refused."""
 
@@ -75,7 +86,7 @@ class FieldMap(Section):
 
 
 class DataSettings(Section):
-    """Where rows come from, and what happens to unusual ones."""
+    """Source of the rows, and the treatment of unusual ones."""
 
     raw: str | list[str] = "data/raw"
     """A folder, a file, a glob, a hub dataset (`owner/name`, `owner/name@revision`,
@@ -177,6 +188,11 @@ class LoraSettings(Section):
     """Weight-decomposed LoRA (arXiv:2402.09353)."""
     rslora: bool = False
     """Rank-stabilized scaling (arXiv:2312.03732)."""
+
+    @property
+    def peft_alpha(self) -> float | int:
+        """`alpha` as PEFT declares it: an int, unless it has a fraction."""
+        return int(self.alpha) if self.alpha.is_integer() else self.alpha
 
 
 # of a pass for the loss alone: the logits of every trained token are in memory at once
@@ -290,7 +306,7 @@ class EvalSettings(Section):
 
     @property
     def loss_rows(self) -> int:
-        """Rows of a pass that only wants their loss."""
+        """Rows of a pass that needs only their loss."""
         return min(LOSS_ROWS, self.batch_size)
 
 
@@ -317,7 +333,7 @@ class MergeSettings(Section):
 
 
 class FallbackSettings(Section):
-    """What happens if Unsloth cannot run."""
+    """Reaction if Unsloth cannot run."""
 
     enabled: bool = True
     """Continue with BitsAndBytes if Unsloth cannot run. False: exit code 79 is final."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # pydantic takes 0.2 s: not for --list and --help, which need
 
 @dataclass(frozen=True)
 class Option:
-    """A stage's own command-line option, beside --config, --run and --set.
+    """A stage's own command-line option, in addition to --config, --run and --set.
 
     Attributes:
         kind: `flag` (true when given), or the type of its value.
@@ -86,7 +86,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage's `run` gets.
+    """Argument of a stage's `run`.
 
     Attributes:
         settings: the resolved config.
@@ -108,7 +108,7 @@ class Job:
         return self.settings.run.name
 
 
-_RESUME = Option("--resume", "go on with a run that was stopped, from its newest whole checkpoint")
+_RESUME = Option("--resume", "continue a run that was stopped, from its newest whole checkpoint")
 _STRICT = Option(
     "--strict", "refuse to resume when versions, image or kernel changed (else warned)"
 )
@@ -185,6 +185,14 @@ STAGES: tuple[Stage, ...] = (
             Option("--split", "of which split", str, SPLITS, "train"),
             Option("--count", "so many rows", int, default=3),
         ),
+    ),
+    Stage(
+        "preview",
+        "sftplay.data.preview",
+        "print the first rows of raw files as they would be read and trained, and what was guessed",
+        "nothing",
+        raw=True,
+        options=(Option("--count", "so many rows", int, default=3),),
     ),
     Stage(
         "fetch",

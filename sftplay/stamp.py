@@ -19,12 +19,12 @@ from sftplay.errors import NotFoundError, RefusedError, SftplayError
 from sftplay.files import hash_file, read_json, write_json
 
 SCHEMA = 1
-NEVER_REPAIRED = "a stamp is never repaired: start a new run with --run NAME, with --init-adapter to go on from its weights"
+NEVER_REPAIRED = "a stamp is never repaired: start a new run with --run NAME, with --init-adapter to continue from its weights"
 Verdict = Literal["same", "may change", "warn", "refuse"]
 
 
 class Fallback(BaseModel):
-    """Why a run that asked for one backend ended up in another."""
+    """Reason why a run that asked for one backend ended up in another."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -173,8 +173,8 @@ def read_stamp(path: Path) -> Stamp:
 
 
 def surroundings() -> dict[str, str | None]:
-    """What the launcher says about the place: stack, image, environment, lock (it knows; the stage
-    can't).
+    """Return the launcher's facts about the place: stack, image, environment, lock (the stage can't
+    know them).
     """
     return {
         "stack": os.environ.get("SFTPLAY_STACK", "unknown"),
@@ -185,7 +185,7 @@ def surroundings() -> dict[str, str | None]:
 
 
 def _lock_of_the_image() -> str | None:
-    """An image holds its lock beside its environment: known without a launcher too (docker
+    """An image holds its lock next to its environment: known without a launcher too (docker
     compose).
     """
     lock = Path(sys.prefix).parent / "requirements.lock"

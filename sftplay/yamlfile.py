@@ -50,6 +50,35 @@ def _text(loader: Any, node: Any) -> str:
     return str(loader.construct_scalar(node))
 
 
+class _CoreDumper(yaml.SafeDumper):
+    """safe_dump that quotes what YAML 1.1 or 1.2 would read as something else than text."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {  # noqa: RUF012 - PyYAML's own class attribute
+        first: [
+            *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+            *_CoreLoader.yaml_implicit_resolvers.get(first, []),
+        ]
+        for first in {
+            *yaml.SafeDumper.yaml_implicit_resolvers,
+            *_CoreLoader.yaml_implicit_resolvers,
+        }
+    }
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Escape line breaks: PyYAML's other styles read some of them back as spaces (NEL, U+2028)."""
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_CoreDumper.add_representer(str, _represent_text)
+
+
+def dump_yaml(value: Any) -> str:
+    """Write plain values as YAML that `parse_yaml` reads back unchanged, and other tools too."""
+    return yaml.dump(value, Dumper=_CoreDumper, sort_keys=False, allow_unicode=True, width=120)
+
+
 def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
     """Read one mapping from a YAML file.
 
@@ -77,7 +106,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
 def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
     """`read_yaml` on text; `name` is what messages call it."""
     try:
-        _refuse_traps(text, name)
+        _check_structure(text, name)
         node = yaml.compose(text, Loader=_CoreLoader)
         if node is None:
             return {}, {}
@@ -98,7 +127,7 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
         raise ConfigError(
             problem,
             where=_at(name, mark),
-            todo="YAML wants spaces, `key: value`, and quotes around text with : or #",
+            todo="YAML requires spaces, `key: value`, and quotes around text with : or #",
         ) from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"not valid YAML ({error})", where=name) from error
@@ -118,7 +147,7 @@ def parse_scalar(text: str) -> Any:
         return text
 
 
-def _refuse_traps(text: str, name: str) -> None:
+def _check_structure(text: str, name: str) -> None:
     depth = 0
     documents = 0
     for event in yaml.parse(text, Loader=_CoreLoader):

@@ -43,7 +43,7 @@ class Started:
         os.kill(self.pid, signum)
 
     def has_ended(self, seconds: float) -> bool:
-        """Whether it is over by then."""
+        """True if it is over by then."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":

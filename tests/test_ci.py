@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def copy() -> Iterator[Path]:
-    """What the script needs, where another user may read it, and a docker command that finds no
-    engine.
+    """Copy what the script needs to where another user may read it, with a docker command that
+    finds no engine.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -11,7 +11,7 @@ from sftplay.errors import StorageError
 from sftplay.freshness import (
     FORMATS,
     STAMP,
-    Stamp,
+    DataStamp,
     read_stamp,
     refreshed,
     relevant,
@@ -30,7 +30,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_a_stamp_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    stamp = Stamp(
+    stamp = DataStamp(
         "style",
         "s",
         {"style.prompt": "Rhyme."},
@@ -67,13 +67,13 @@ def test_a_damaged_stamp_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_why_stale(source: str, section: dict[str, int], reason: str | None) -> None:
-    stamp = Stamp("process", "s", {"a": 1}, format=FORMATS["process"])
+    stamp = DataStamp("process", "s", {"a": 1}, format=FORMATS["process"])
     assert why_stale(stamp, "process", source, section) == reason
 
 
 def test_an_older_format_is_stale() -> None:
     assert "older version" in str(
-        why_stale(Stamp("process", "s", {}, format=0), "process", "s", {})
+        why_stale(DataStamp("process", "s", {}, format=0), "process", "s", {})
     )
 
 
@@ -96,14 +96,14 @@ def test_the_last_of_several_overrides_of_a_key_is_stamped() -> None:
 
 
 def test_an_override_of_today_beats_a_stamped_option_for_the_same_setting(config: Path) -> None:
-    stamp = Stamp("style", "s", {}, (), {"style": "Rhyme.", "mode": "append"})
+    stamp = DataStamp("style", "s", {}, (), {"style": "Rhyme.", "mode": "append"})
     job = refreshed(make_job(str(config), None, ["style.prompt='Be brief.'"], {}), "style", stamp)
     assert job.options == {"style": None, "mode": "append"}
     assert job.settings.style.prompt == "Be brief."
 
 
 def test_a_refresh_repeats_what_was_asked_for_then(config: Path) -> None:
-    stamp = Stamp(
+    stamp = DataStamp(
         "style",
         "s",
         {},
@@ -120,7 +120,7 @@ def test_a_refresh_repeats_what_was_asked_for_then(config: Path) -> None:
 
 
 def test_an_option_of_today_wins(config: Path) -> None:
-    stamp = Stamp("style", "s", {}, (), {"style": "Rhyme.", "mode": "append"})
+    stamp = DataStamp("style", "s", {}, (), {"style": "Rhyme.", "mode": "append"})
     job = refreshed(
         make_job(str(config), None, [], {"style": "Be brief.", "mode": None}), "style", stamp
     )

@@ -1,12 +1,11 @@
-"""One name means one thing: no two public classes of one name."""
+"""One name means one thing, and docstrings begin with a verb or a noun phrase."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
-
-import pytest
 
 import sftplay
 
@@ -23,12 +22,17 @@ def public_classes(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("folder", ["host"])  # "" for the whole package
-def test_no_two_public_classes_of_one_name(folder: str) -> None:
-    everywhere = public_classes(ROOT)
-    twice = {
-        name: everywhere[name]
-        for name in public_classes(ROOT / folder)
-        if len(everywhere[name]) > 1
-    }
-    assert not twice
+def test_no_two_public_classes_of_one_name() -> None:
+    assert not {name: places for name, places in public_classes(ROOT).items() if len(places) > 1}
+
+
+def test_no_docstring_begins_with_a_question() -> None:
+    question = re.compile(r"(What|Whether|Who|Which|Where|How|Why|When|Is|Are|Does|Can)\b")
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [
+        f"{path.relative_to(ROOT)}: {text}"
+        for path in sorted(ROOT.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, documented) and question.match(text := ast.get_docstring(node) or "")
+    ]
+    assert not found

@@ -1,4 +1,4 @@
-"""Which entries of data.raw are datasets of the hub."""
+"""Entries of data.raw that are datasets of the hub."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def pretend() -> None:
 
 
 def _send_to_cpu() -> None:
-    """What is asked for on `cuda` is made on the CPU."""
+    """Make on the CPU what is asked for on `cuda`."""
     import torch
     from torch.overrides import TorchFunctionMode
 

@@ -1,4 +1,4 @@
-"""GSM8K's rows as TRL's documentation wants them: `python trl_rows.py RAW OUTPUT`, question/answer
+"""GSM8K's rows as TRL's documentation requires them: `python trl_rows.py RAW OUTPUT`, question/answer
 → prompt/completion.
 """
 

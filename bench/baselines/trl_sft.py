@@ -17,7 +17,7 @@ from trl import SFTConfig, SFTTrainer
 
 
 class Clock(TrainerCallback):
-    """When the last step ended, what each one lost, and the tokens that TRL counted."""
+    """Times of the steps' ends, each step's loss, and the tokens that TRL counted."""
 
     def __init__(self):
         self.losses, self.tokens, self.ended = [], 0, 0.0

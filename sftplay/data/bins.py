@@ -10,7 +10,7 @@ ABOUT = 30
 
 
 def bins_of(counted: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Return [from, to, how many] for each bar, `to` excluded; the last one goes on to the longest.
+    """Return [from, to, how many] for each bar, `to` excluded; the last one continues to the longest.
 
     Args:
         counted: (length, how many), by length.

@@ -52,6 +52,10 @@ class Findings:
         if place and len(examples) < EXAMPLES:
             examples.append(place)
 
+    def add_places(self, finding: Finding, places: list[str], count: int) -> None:
+        """Count a finding that often, of which the first few places are known."""
+        self.merge(Findings({finding: count}, {finding: places}))
+
     def merge(self, later: Findings) -> None:
         """Add what was found in rows further on."""
         for found, count in later.counts.items():

@@ -19,7 +19,7 @@ from typing import Any
 from sftplay.content import Advance, content_hash, ignore
 from sftplay.errors import NotFoundError
 from sftplay.files import TMP_PREFIX, explain_os_error, fsync_dir, hash_json
-from sftplay.freshness import STAMP, Stamp
+from sftplay.freshness import STAMP, DataStamp
 from sftplay.locks import hold
 from sftplay.manifest import sweep
 
@@ -108,7 +108,7 @@ def hash_of(files: Marks) -> str:
     return hash_json([[name, files[name]["hash"]] for name in sorted(files)])
 
 
-def source_of(folder: Path, names: Iterable[str], stamp: Stamp | None) -> str:
+def source_of(folder: Path, names: Iterable[str], stamp: DataStamp | None) -> str:
     """Hash of what the next stage reads from `folder`: files edited by hand count as changed input.
 
     The marks in `stamp`, the folder's own, spare reading files that nobody touched.
@@ -120,7 +120,7 @@ def source_of(folder: Path, names: Iterable[str], stamp: Stamp | None) -> str:
     return hash_of({name: remembered(folder / name, known.get(name)) for name in names})
 
 
-def lost_file(folder: Path, stamp: Stamp | None) -> str | None:
+def lost_file(folder: Path, stamp: DataStamp | None) -> str | None:
     """Explain why the stage has to run again although nothing it reads changed: a file that it
     wrote is gone.
     """

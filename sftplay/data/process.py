@@ -28,7 +28,7 @@ from sftplay.data.report_page import write_page
 from sftplay.data.split import SeenRows
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import write_json
-from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, section_of, why_stale
 from sftplay.places import SPLITS, data_folder
 from sftplay.settings import DataSettings
 from sftplay.stages import Job
@@ -209,9 +209,11 @@ def _share_above(share: float) -> float:
     return min(1.0, int(share * 100 + 1) / 100)
 
 
-def _stamp(job: Job, counts: ProcessCounts, sources: output.Marks, files: output.Marks) -> Stamp:
+def _stamp(
+    job: Job, counts: ProcessCounts, sources: output.Marks, files: output.Marks
+) -> DataStamp:
     section = section_of(job.settings, *SECTION)
-    return Stamp(
+    return DataStamp(
         stage="process",
         source=output.hash_of(sources),
         section=section,

@@ -29,7 +29,7 @@ class ProgressBar:
     Args:
         total: how much there is to do, None where nobody knows.
         unit: what is counted, one of it; `B` (bytes) is shown as kB, MB, GB.
-        title: what is going on, one or two words.
+        title: what is continuing, one or two words.
         done: how much was done before (a resumed run); the rate counts only what is done now.
     """
 
@@ -42,7 +42,7 @@ class ProgressBar:
         self._bar: Any = None
 
     def advance(self, amount: float = 1, **shown: Any) -> None:
-        """Count `amount` more, or a part of one; `shown` are values to show beside the bar
+        """Count `amount` more, or a part of one; `shown` are values to show next to the bar
         (loss="1.93").
         """
         self.done += amount
@@ -82,17 +82,17 @@ class ProgressBar:
     @contextmanager
     def hidden(self) -> Iterator[None]:
         """Take the bar away while other lines are written."""
-        with self._terminal_may_be_gone():
+        with self._survive_closed_terminal():
             if self._bar is not None:
                 self._bar.clear()
         yield
-        with self._terminal_may_be_gone():
+        with self._survive_closed_terminal():
             if self._bar is not None:
                 self._bar.refresh()
 
     def close(self) -> None:
         """Take the bar away for good; what came of the work is said by whoever did it."""
-        with self._terminal_may_be_gone():
+        with self._survive_closed_terminal():
             if self._bar is not None:
                 self._bar.close()
         self._bar = None
@@ -106,7 +106,7 @@ class ProgressBar:
         from tqdm import tqdm  # 0.1 s, and most work is over sooner
 
         tqdm.monitor_interval = 0  # no thread: workers are forked from this process
-        with self._terminal_may_be_gone():
+        with self._survive_closed_terminal():
             self._bar = tqdm(
                 total=self.total,
                 initial=self._first,
@@ -115,7 +115,7 @@ class ProgressBar:
                 desc=self.title,
                 ncols=columns or None,
                 dynamic_ncols=not columns,
-                miniters=0,  # the clock goes on while a slow one is not whole yet,
+                miniters=0,  # the clock continues while a slow one is not whole yet,
                 smoothing=0,  # and the rate is that of all the time
                 leave=False,
                 file=sys.stderr,
@@ -129,15 +129,15 @@ class ProgressBar:
         return int(self.done + 1e-6)
 
     def _draw(self, shown: dict[str, Any]) -> None:
-        with self._terminal_may_be_gone():
+        with self._survive_closed_terminal():
             if self._bar is not None:
                 if shown:
                     self._bar.set_postfix(shown, refresh=False)
                 self._bar.update(self._whole() - self._bar.n)
 
     @contextmanager
-    def _terminal_may_be_gone(self) -> Iterator[None]:
-        """Give up a bar that can't be drawn any more; the work goes on."""
+    def _survive_closed_terminal(self) -> Iterator[None]:
+        """Give up a bar that can't be drawn any more; the work continues."""
         try:
             yield
         except (OSError, ValueError, AttributeError):  # AttributeError: there is no stderr at all

@@ -30,7 +30,7 @@ from sftplay.data.report_page import write_page
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
 from sftplay.files import write_json, write_text
-from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, section_of, why_stale
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.settings import Settings
 from sftplay.stages import Job
@@ -96,7 +96,7 @@ def run(job: Job) -> None:
     console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
     folder = data_folder("rendered", settings)
     with new_files(folder, "render") as tmp:
-        recipe = _recipe(settings, template, traits, tokenizer)
+        recipe = render_settings(settings, template, traits, tokenizer)
         counts = _render_files(recipe, source, tmp, settings.data.workers)
         _judge(
             counts, settings.data.max_reject_share, keep_rejects=lambda: _keep_rejects(tmp, folder)
@@ -107,7 +107,7 @@ def run(job: Job) -> None:
         write_text(tmp / TEMPLATE_FILE, template.source)
         write_json(tmp / REPORT, report_of(counts))
         files = marks(tmp, (*FILES, TEMPLATE_FILE))
-        Stamp(
+        DataStamp(
             stage="render",
             source=read,
             section=section,
@@ -120,7 +120,7 @@ def run(job: Job) -> None:
                 "files": files,
             },
         ).write(tmp)
-    _say_counts(counts, source, folder)
+    _report_counts(counts, source, folder)
     write_page(job)
 
 
@@ -151,9 +151,10 @@ def _section(job: Job, template: ChatTemplate, tokenizer: TokenizerFacts) -> dic
     }
 
 
-def _recipe(
+def render_settings(
     settings: Settings, template: ChatTemplate, traits: TemplateTraits, tokenizer: TokenizerFacts
 ) -> RenderSettings:
+    """Return what decides how the rows of a dataset are rendered."""
     merge = settings.data.system_unsupported == "merge_into_user"
     return RenderSettings(
         template=template,
@@ -223,7 +224,7 @@ def _keep_rejects(tmp: Path, folder: Path) -> Path:
     return folder / REJECTS
 
 
-def _say_counts(counts: Counts, source: Path, folder: Path) -> None:
+def _report_counts(counts: Counts, source: Path, folder: Path) -> None:
     counts.findings.say()
     rows = ", ".join(f"{split} {counts.rows.get(split, 0):,}" for split in SPLITS)
     console.success(

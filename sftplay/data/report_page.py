@@ -1,7 +1,7 @@
 """data/processed/report.html: what process, render and tokenize found, on one page that needs
 nothing but itself.
 
-Each stage leaves a report.json in its own folder and then writes the page anew from all that are
+Each stage leaves a report.json in its own folder and then writes the page again from all that are
 there and belong together.
 """
 
@@ -15,7 +15,7 @@ from sftplay import console
 from sftplay.data.near_duplicates.search import LIKE
 from sftplay.errors import PermissionDeniedError, SftplayError
 from sftplay.files import read_json, write_text
-from sftplay.freshness import Stamp, read_stamp
+from sftplay.freshness import DataStamp, read_stamp
 from sftplay.page import charts, html
 from sftplay.page.html import Kind, Markup
 from sftplay.places import DATA_FOLDERS, SPLITS, data_folder
@@ -32,7 +32,7 @@ _KINDS: Mapping[str, tuple[Kind, str]] = {
 
 
 def write_page(job: Job) -> None:
-    """Write the page of a dataset; where data/processed can't be written, the work goes on without
+    """Write the page of a dataset; where data/processed can't be written, the work continues without
     it.
     """
     folder = data_folder("processed", job.settings)
@@ -74,7 +74,7 @@ def _stamp(folder: Path) -> Any:
         return None
 
 
-def _is_older(stamps: Mapping[str, Stamp], kind: str) -> bool:
+def _is_older(stamps: Mapping[str, DataStamp], kind: str) -> bool:
     """Tell whether the output was made of other rows than those that are there now."""
     if kind == "tokenized":
         return bool(stamps["tokenized"].facts.get("rendered") != stamps["rendered"].output)

@@ -17,7 +17,7 @@ from sftplay.data import output, process
 from sftplay.data.blocks import Block, blocks
 from sftplay.data.progress import ProgressBar, progress
 from sftplay.errors import DataError, UsageError
-from sftplay.freshness import Stamp, read_stamp, refreshed, relevant, why_stale
+from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, why_stale
 from sftplay.places import data_folder
 from sftplay.stages import Job
 
@@ -123,7 +123,7 @@ def run(job: Job) -> None:
             name: _style_file(source / name, tmp / name, style, bar) for name in process.ROW_FILES
         }
         files = output.marks(tmp, process.ROW_FILES, bar.advance)
-        Stamp(
+        DataStamp(
             stage="style",
             source=read,
             section=style.section,

@@ -30,7 +30,7 @@ from sftplay.data.tokenizing.word_cache import WordCache, split_rule_of
 from sftplay.errors import DataError, NotFoundError, RefusedError
 from sftplay.files import hash_json, write_json
 from sftplay.freshness import (
-    Stamp,
+    DataStamp,
     behind,
     read_stamp,
     refreshed,
@@ -108,15 +108,19 @@ def run(job: Job) -> None:
     lengths = LengthLimit(settings.model.max_length, settings.data.on_too_long)
     with new_files(folder, "tokenize") as tmp:
         splits, findings = _tokenize(
-            _reader(tokenizer, rendered.facts), source, tmp, lengths, settings.data.workers
+            row_tokenizer(tokenizer, rendered.facts["eot_id"]),
+            source,
+            tmp,
+            lengths,
+            settings.data.workers,
         )
         _judge(splits, findings, lengths, model)
-        _count_lengths(lengths, findings)
+        count_lengths(lengths, findings)
         if job.options.get("strict"):
             findings.refuse_warnings()
         write_json(tmp / REPORT, _report(splits, findings, lengths))
         files = marks(tmp, FILES)
-        Stamp(
+        DataStamp(
             stage="tokenize",
             source=read,
             section=section,
@@ -140,7 +144,7 @@ def _warn_if_behind(job: Job) -> None:
     warn_if_behind(job.settings, until="render")
 
 
-def _source(folder: Path, stamp: Stamp) -> str:
+def _source(folder: Path, stamp: DataStamp) -> str:
     handed_on = {key: stamp.facts.get(key) for key in _HANDED_ON}
     return hash_json([source_of(folder, RENDERED, stamp), handed_on])
 
@@ -149,13 +153,14 @@ def _section(job: Job, tokenizer: TokenizerFacts) -> dict[str, Any]:
     return {**section_of(job.settings, *SECTION), "tokenizer": tokenizer.hash}
 
 
-def _reader(tokenizer: TokenizerFacts, facts: Mapping[str, Any]) -> RowTokenizer:
+def row_tokenizer(tokenizer: TokenizerFacts, eot_id: int) -> RowTokenizer:
+    """Return what turns rendered rows into ids; `eot_id` ends every target."""
     bos, backend = tokenizer.named.get("bos_token"), load_backend(tokenizer.folder)
     bos_id = tokenizer.special.get(bos) if bos else None
     token_bytes, rule = token_bytes_of(backend), split_rule_of(backend)
     words = WordCache(backend, rule, token_bytes) if rule and token_bytes else None
     joint = None if encodes_pieces_alone(backend) else JointEncoder(backend)
-    return RowTokenizer(backend, facts["eot_id"], bos_id, token_bytes, words, joint)
+    return RowTokenizer(backend, eot_id, bos_id, token_bytes, words, joint)
 
 
 def _tokenize(
@@ -213,7 +218,8 @@ def _judge(
         )
 
 
-def _count_lengths(lengths: LengthLimit, findings: Findings) -> None:
+def count_lengths(lengths: LengthLimit, findings: Findings) -> None:
+    """Add what is to be said about the lengths of rows to the findings."""
     finding = lengths.finding()
     for row_id, length in lengths.examples:
         findings.add(finding, f"{row_id} ({length:,})")

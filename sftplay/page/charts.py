@@ -79,7 +79,7 @@ def histogram(
     marks: Sequence[tuple[float, str]] = (),
     note: str = "",
 ) -> Markup:
-    """How often values fall between borders.
+    """Draw the counts of values between borders.
 
     Args:
         counted: (from, to, how many), as `scales.bins` makes it.
@@ -104,7 +104,7 @@ def histogram(
             )
         )
     for value, word in marks:
-        parts.append(_upright(across(value), word))
+        parts.append(_vertical_line(across(value), word))
     total, tallest = sum(count for *_, count in counted), max(counted, key=lambda one: one[2])
     said = f"{total:,} values from {number(low)} to {number(counted[-1][1])}; most ({tallest[2]:,}) from {number(tallest[0])} to {number(tallest[1])}"
     return _figure(title, remarks, _svg(title, said, parts))
@@ -113,7 +113,7 @@ def histogram(
 def bars(
     title: str, values: Sequence[tuple[str, float]], *, unit: str = "", note: str = ""
 ) -> Markup:
-    """A bar for each name, lying, with its value beside it.
+    """A bar for each name, lying, with its value next to it.
 
     Bars begin at 0; below 0 they go the other way.
     """
@@ -226,7 +226,7 @@ def _path(points: Iterable[Point], across: Scale, up: Scale) -> str:
     return " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
 
 
-def _upright(place: float, word: str) -> Markup:
+def _vertical_line(place: float, word: str) -> Markup:
     anchor = "end" if place > WIDTH / 2 else "start"
     shift = -4 if anchor == "end" else 4
     return Markup(

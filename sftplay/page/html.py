@@ -153,7 +153,7 @@ def tiles(items: Iterable[tuple[object, object, object]]) -> Markup:
 
 
 def side_by_side(*parts: object) -> Markup:
-    """Parts beside each other where there is room, below each other on a phone."""
+    """Parts side by side where there is room, below each other on a phone."""
     return element("div", *parts, class_="side")
 
 

@@ -44,11 +44,15 @@ def linear_ticks(low: float, high: float, count: int) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten between two values."""
     if not high > low:
         return [low]
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if rough <= power * factor * (1 + 1e-9))
+    step = _round_step(low, high, count)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
+
+
+def _round_step(low: float, high: float, count: int) -> float:
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * factor for factor in (1, 2, 5, 10) if rough <= power * factor * (1 + 1e-9))
 
 
 def log_ticks(low: float, high: float, count: int) -> list[float]:
@@ -132,8 +136,7 @@ def bins(values: Sequence[float], count: int = 30) -> list[tuple[float, float, i
     if not values:
         return []
     low, high = min(values), max(values)
-    borders = linear_ticks(low, high, count) if high > low else [low]
-    step = borders[1] - borders[0] if len(borders) > 1 else max(1.0, abs(low))
+    step = _round_step(low, high, count) if high > low else max(1.0, abs(low))
     first = math.floor(low / step + 1e-9)
     last = max(first + 1, math.ceil(high / step - 1e-9))
     counts = [0] * (last - first)

@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and what it said."""
+    """Exit code and output of a command."""
 
     code: int
     said: str
@@ -71,7 +71,7 @@ class Project:
             )
             first()
             return main(argv)
-        except BaseException:  # noqa: BLE001 - the fork must never go on as a second test run
+        except BaseException:  # noqa: BLE001 - the fork must never continue as a second test run
             traceback.print_exc()
             return 99
         finally:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sftplay.cli import make_job
-from sftplay.freshness import Stamp, read_stamp
+from sftplay.freshness import DataStamp, read_stamp
 from sftplay.stages import BY_NAME, Job
 from tests.data.models import CHATML, CHATML_NAMED, save_model
 from tests.data.project import SPLITS, Project, jsonl
@@ -67,7 +67,7 @@ def job(project: Project, *sets: str, **options: Any) -> Job:
     return make_job("config.yaml", None, sets, options)
 
 
-def run(project: Project, stage: str, *sets: str, **options: Any) -> Stamp:
+def run(project: Project, stage: str, *sets: str, **options: Any) -> DataStamp:
     """Run a stage and give the stamp it left. Expected failures are raised."""
     with contextlib.chdir(project.folder):
         defaults = {option.key: option.default for option in BY_NAME[stage].options}
@@ -113,7 +113,7 @@ def edit_config(project: Project, text: str) -> None:
 
 
 def facts(project: Project, kind: str) -> dict[str, Any]:
-    """What the stamp in a data folder says."""
+    """Read the stamp in a data folder."""
     found: dict[str, Any] = json.loads(
         (project.folder / "data" / kind / "stamp.json").read_bytes()
     )["facts"]

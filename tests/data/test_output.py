@@ -14,14 +14,14 @@ import pytest
 from sftplay import content
 from sftplay.data import output
 from sftplay.errors import BusyError, NotFoundError, StorageError
-from sftplay.freshness import STAMP, Stamp, read_stamp
+from sftplay.freshness import STAMP, DataStamp, read_stamp
 
 
 def write(folder: Path, text: str) -> None:
     with output.new_files(folder, "process") as tmp:
         (tmp / "train.jsonl").write_text(text)
         (tmp / "val.jsonl").write_text(text)
-        Stamp(
+        DataStamp(
             "process", "s", {}, facts={"files": output.marks(tmp, ["train.jsonl", "val.jsonl"])}
         ).write(tmp)
 

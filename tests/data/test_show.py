@@ -98,7 +98,7 @@ def test_text_can_not_drive_the_terminal(project: Project) -> None:
     ("args", "code", "words"),
     [
         (("--row", "zz"), 66, "no tokenized row has the id zz"),
-        (("--count", "0"), 2, "--count wants at least 1"),
+        (("--count", "0"), 2, "--count requires at least 1"),
         (("--count", "many"), 2, "invalid int value"),
         (("--split", "dev"), 2, "invalid choice"),
     ],

@@ -104,7 +104,7 @@ def recorded_engine(
 
 
 def as_nobody(ask: Any, folder: Path) -> Any:
-    """What a function returns in a process of another user."""
+    """Call a function in a process of another user; return its result."""
     for each in (folder, *folder.parents):
         if each.stat().st_uid == 0 and each != Path("/") and each != Path("/tmp"):
             each.chmod(each.stat().st_mode | 0o055)

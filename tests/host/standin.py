@@ -225,7 +225,7 @@ class Project:
         return launcher.wait(timeout=60)
 
     def start_lines(self) -> list[str]:
-        """What the stage was started with, in order: one line each."""
+        """Read the arguments that the stage was started with, in order: one line each."""
         path = self.run / "starts"
         return (
             [line.partition(" ")[2] for line in path.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""What the locks hold: every import of sftplay, and two stacks that can't be one."""
+"""Contents of the locks: every import of sftplay, and two stacks that can't be one."""
 
 from __future__ import annotations
 

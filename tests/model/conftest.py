@@ -1,5 +1,5 @@
-"""What the model tests share: projects with data for the tiny model, tokenized or trained once for
-the whole session.
+"""Shared fixtures of the model tests: projects with data for the tiny model, tokenized or trained
+once for the whole session.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def load(folder: Path, method: str, precision: str) -> Any:
 
 
 def nf4(weight: torch.Tensor) -> torch.Tensor:
-    """What a weight is after NF4 with double quantization."""
+    """Return a weight after NF4 with double quantization."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     # Compiled by inductor, bitsandbytes' quantization of the scales rounds some of them to another

@@ -100,7 +100,7 @@ def some_prompts(count: int = 9) -> list[list[int]]:
 
 
 def alone(model: Any, prompt: list[int], new: int) -> list[int]:
-    """What transformers' generate writes to one prompt, without the stop token."""
+    """Return the answer of transformers' generate to one prompt, without the stop token."""
     ids = torch.tensor([prompt])
     made = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, eos_token_id=STOPS, pad_token_id=PAD

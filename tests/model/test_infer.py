@@ -26,7 +26,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _plain_answer(project: Path, question: str, *, tuned: bool = True) -> str:
-    """What transformers and PEFT make of the run's folder by themselves."""
+    """Answer with transformers and PEFT alone, from the run's folder."""
     run = project / "outputs/demo"
     config = json.loads((run / "adapter/adapter_config.json").read_text())
     model = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"]).eval()

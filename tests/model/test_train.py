@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import shutil
 import signal
 import time
@@ -173,7 +174,7 @@ def test_resume_after_the_last_step_trains_nothing_more(
     refused = box.run("infer", "--run", "demo", "--prompt", "Hello", cwd=project)
     assert refused.code == 76 and "inv train --run demo --resume" in refused.err, refused.err
     ran = box.run("train", "--run", "demo", "--resume", cwd=project)
-    assert ran.code == 0 and "publishing them anew" in ran.err and "bytes, not" in ran.err, ran.err
+    assert ran.code == 0 and "publishing them again" in ran.err and "bytes, not" in ran.err, ran.err
     assert _weights(project) == reference["lora-fp32"]
     assert json.loads((project / "outputs/demo/run.json").read_bytes()) == record
     # Killed between its last checkpoint and the end: what was trained is published, and no more.
@@ -258,6 +259,33 @@ def test_a_torn_checkpoint_is_passed_over_for_the_newest_whole_one(
         torn.parent.parent / "damaged-checkpoint-8" / "adapter_model.safetensors"
     ).is_file()  # nothing is thrown away
     assert _weights(project) == reference["lora-fp32"]
+
+
+def _logged(folder: Path) -> dict[int, list[str]]:
+    """The numbers of each logged step, as train.log has them; without the speed."""
+    found = {}
+    log = (folder / "outputs/demo/attempts/01-bnb/train.log").read_text()
+    for step, text in re.findall(rf"step (\d+)/{STEPS} (.*)", log):
+        found.setdefault(int(step), []).append(text.partition(" tok/s")[0])
+    return found
+
+
+def test_a_resumed_run_logs_what_the_uninterrupted_one_does(project: Path, box: Box) -> None:
+    """From a checkpoint inside a logging window: the window goes on, it does not start again."""
+    values = ["logging_steps=5", "save_total_limit=9", "gradient_accumulation_steps=2"]
+    argv = [word for value in values for word in ("--set", f"train.{value}")]
+    ran = box.run("train", "--config", "demo.yaml", *argv, cwd=project)
+    assert ran.code == 0, ran.err
+    whole = _logged(project)
+    assert {1, 5, 8} <= set(whole)
+    run = project / "outputs" / "demo"
+    for step in (4, 6, 8):
+        (run / f"attempts/01-bnb/checkpoints/checkpoint-{step}/optimizer.pt").write_bytes(b"torn")
+    shutil.rmtree(run / "adapter")
+    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
+    assert ran.code == 0 and "resuming from checkpoint-2" in ran.err, ran.err
+    for step in (5, 8):
+        assert _logged(project)[step] == 2 * whole[step], step
 
 
 @pytest.mark.parametrize(

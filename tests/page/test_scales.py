@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftplay.page.scales import Scale, bins, linear_ticks, log_ticks, number, smoothed, thinned
@@ -77,6 +77,7 @@ def test_smoothing_begins_at_the_first_value_and_follows() -> None:
         max_size=200,
     )
 )
+@example([0, -1.0])  # a step of 0.05, which is not the difference of two of its multiples
 def test_bins_count_every_value_once(values: list[float]) -> None:
     made = bins(values, 20)
     assert sum(count for *_, count in made) == len(values)

@@ -8,7 +8,7 @@ import sys
 from array import array
 from binascii import hexlify
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from sftplay.data.conversion.suspicious_characters import (
     count_suspicious_characters,
     may_be_suspicious,
 )
-from sftplay.data.findings import Finding, Findings
+from sftplay.data.findings import EXAMPLES, Finding, Findings
 from sftplay.data.formats.fields import converter
 from sftplay.data.formats.measure import measure
 from sftplay.data.formats.padding import without_padding
@@ -96,6 +96,10 @@ class ConvertedPiece:
     reasoning: int = 0
     findings: Findings = field(default_factory=Findings)
 
+    def of_file(self, file: int) -> ConvertedPiece:
+        """Return the same as a piece of the file with that number."""
+        return replace(self, file=file)
+
 
 def convert(work: ConversionTask) -> ConvertedPiece:
     """Convert the rows of one piece.
@@ -129,6 +133,7 @@ class _Made:
         self._rows: list[tuple[bytes, int, int]] = []
         self.rejects: list[Reject] = []
         self.dropped: dict[str, int] = {}
+        self._unused: dict[str, list[str]] = {}  # places of unused keys, a few for each
         self._reasoning, self._findings = 0, Findings()
 
     def convert(self, line: int, text: bytes | None, row: Any) -> None:
@@ -180,12 +185,16 @@ class _Made:
         for finding in dict.fromkeys(notes.findings):
             self._findings.add(finding, place)
         for name, value in notes.unused.items():
-            self.dropped[name] = self.dropped.get(name, 0) + 1
-            self._findings.add(unused_key(name), f"{self._work.name}:{line} ({example(value)})")
+            self.dropped[name] = count = self.dropped.get(name, 0) + 1
+            if count <= EXAMPLES:
+                seen = f"{self._work.name}:{line} ({example(value)})"
+                self._unused.setdefault(name, []).append(seen)
 
     def done(self) -> ConvertedPiece:
         """Return all of it, the rows put into their splits."""
         self.rejects.sort(key=lambda bad: bad.line)
+        for name, places in self._unused.items():
+            self._findings.add_places(unused_key(name), places, self.dropped[name])
         file, piece = self._work.file, self._work.piece
         found = tuple(self.rejects), self.dropped, piece.note, self._reasoning, self._findings
         splits = _in_splits(self._rows, self._work.borders)

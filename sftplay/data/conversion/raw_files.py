@@ -27,7 +27,7 @@ _PEEKED = 4  # pieces without a readable row, then the file is given up
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """Which rows go to which split.
+    """Assignment of rows to splits.
 
     Attributes:
         kept: the splits to evaluate on that the raw data brings along; empty where all rows are

@@ -29,7 +29,7 @@ DUPLICATE = Finding(
     "exact_duplicates",
     "warning",
     "exact duplicates of an earlier row, removed",
-    "take them out of the raw files where they are not meant (a row that is to weigh more wants train.epochs)",
+    "take them out of the raw files where they are not meant (a row that is to weigh more requires train.epochs)",
 )
 _SAID_ELSEWHERE = ("exact_duplicates",)
 MAX_NAMES = 100  # keys that are dropped, by name; some data has a new name in every row
@@ -213,6 +213,16 @@ def add_names(total: dict[str, int], more: Mapping[str, int]) -> None:
 
 def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
     """Print the summary."""
+    say_rows(counts, settings)
+    if counts.rejected:
+        console.info(f"they are in {folder}/rejects.jsonl")
+    say_findings(counts)
+    shown = ", ".join(f"{split} {count:,}" for split, count in counts.splits.items())
+    console.success(f"{count_of(counts.rows_out)} in {folder}: {shown}")
+
+
+def say_rows(counts: ProcessCounts, settings: DataSettings) -> None:
+    """Print what each file is, and which rows were left out."""
     for file in counts.files[:SHOWN_FILES]:
         split = f" for {file.split}" if file.split else ""
         notes = "".join(f"; {note}" for note in file.notes)
@@ -232,28 +242,30 @@ def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
         )
     if counts.duplicates:
         console.warning(f"{count_of(counts.duplicates, 'exact duplicate')} removed")
-    _say_alike(counts.alike)
+    _report_near_duplicates(counts.alike)
     if counts.rejected:
         console.warning(
             f"{count_of(counts.rejected)} of {counts.rows_in:,} set aside: {counts.reasons_text()}"
         )
         for line in counts.first_rejects:
             console.warning(line)
-        console.info(f"they are in {folder}/rejects.jsonl")
+
+
+def say_findings(counts: ProcessCounts) -> None:
+    """Print what was found in the rows."""
     unread = [finding for finding in counts.findings.of("note") if finding.kind == UNUSED_KEYS]
     if unread:
+        known = [finding.what.partition(" ")[0] for finding in unread if "`" in finding.what]
         more = " and more" if len(unread) > 8 else ""
-        names = ", ".join(f"{finding.what.partition(' ')[0]}" for finding in unread[:8])
+        names = ", ".join(known[:8])
         console.info(f"not used: {names}{more} (counts and examples are in report.json)")
     for finding in (*counts.findings.of("warning"), *counts.findings.of("note")):
         if finding.kind not in _SAID_ELSEWHERE and finding not in unread:
             tell = console.warning if finding.severity == "warning" else console.info
             tell(counts.findings.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
-    shown = ", ".join(f"{split} {count:,}" for split, count in counts.splits.items())
-    console.success(f"{count_of(counts.rows_out)} in {folder}: {shown}")
 
 
-def _say_alike(alike: NearDuplicateCount | None) -> None:
+def _report_near_duplicates(alike: NearDuplicateCount | None) -> None:
     """Print how many near duplicates there are; the findings name them."""
     if alike is None or not alike.found.pairs:
         return

@@ -75,7 +75,7 @@ def has_suspicious_characters(text: str) -> bool:
 def count_suspicious_characters(
     messages: list[dict[str, Any]], place: str, findings: Findings
 ) -> None:
-    """Count what is odd in a row's texts, each kind once a row."""
+    """Count suspicious characters in a row's texts, each kind once a row."""
     text = "\n".join(message["content"] for message in messages)
     if not has_suspicious_characters(text):
         return

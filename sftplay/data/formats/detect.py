@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -47,9 +48,6 @@ _BY_COLUMNS = (
     _Columns("question_answer", "question", "response"),
     _Columns("question_answer", "query", "response"),
 )
-EXAMPLE = (
-    "data.fields, for example --set data.fields.user=QUESTION --set data.fields.assistant=ANSWER"
-)
 
 
 def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
@@ -79,7 +77,7 @@ def decide(rows: Sequence[Any], settings: DataSettings, file: str) -> RowFormat:
         if plan is not None:
             counts[plan] += 1
     if not counts:
-        raise _nothing_fits(rows, settings.format, file)
+        raise _unknown_format(rows, settings.format, file)
     (plan, fitting), *rest = counts.most_common()
     others = "".join(f"; {count} look like {other.format}" for other, count in rest)
     forced = "" if settings.format == "auto" else ", as data.format says"
@@ -209,7 +207,7 @@ def _checked_fields(given: FieldMap | None, rows: Sequence[Any], file: str) -> d
             raise DataError(
                 f"no row has `{key}` (data.fields.{name}); the columns are {_listed(columns)}",
                 where=file,
-                todo=f"did you mean `{close[0]}`?" if close else f"set {EXAMPLE}",
+                todo=f"did you mean `{close[0]}`?" if close else f"set {_example(rows)}",
             )
     return fields
 
@@ -222,7 +220,7 @@ def _as_plan(fields: dict[str, str]) -> dict[str, Any]:
     return plan | {name: (key,) for name, key in lists.items() if key}
 
 
-def _nothing_fits(rows: Sequence[Any], format_name: str, file: str) -> DataError:
+def _unknown_format(rows: Sequence[Any], format_name: str, file: str) -> DataError:
     columns = _columns(rows)
     known = [name for name in FieldMap.model_fields if name in columns]
     hint = f"; {', '.join(known)} alone is not enough" if known else ""
@@ -237,8 +235,17 @@ def _nothing_fits(rows: Sequence[Any], format_name: str, file: str) -> DataError
         else f"no row is in the format {format_name} (data.format)"
     )
     return DataError(
-        f"{what}: {seen}", where=file, todo=f"say which column holds what, by {EXAMPLE}"
+        f"{what}: {seen}", where=file, todo=f"say which column holds what, by {_example(rows)}"
     )
+
+
+def _example(rows: Sequence[Any]) -> str:
+    """Return how to name columns, by two of the file's own that hold text."""
+    first = next((row for row in rows if type(row) is dict), {})
+    texts = [str(key) for key in first if type(first[key]) is str][:2]
+    user, assistant = texts if len(texts) == 2 else ("QUESTION", "ANSWER")
+    words = (f"data.fields.user={user}", f"data.fields.assistant={assistant}")
+    return f"data.fields, for example {' '.join(f'--set {shlex.quote(word)}' for word in words)}"
 
 
 def _columns(rows: Sequence[Any]) -> list[str]:

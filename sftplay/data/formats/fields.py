@@ -184,5 +184,5 @@ def _with_system(turns: list[Message], system: Any) -> list[Message]:
     if system is None or (type(system) is str and not system.strip()):
         return turns
     if turns[0]["role"] == "system":
-        raise BadRowError("two system turns", "one beside the messages, one among them")
+        raise BadRowError("two system turns", "one next to the messages, one among them")
     return [{"role": "system", "content": read_text(system, "system text")}, *turns]

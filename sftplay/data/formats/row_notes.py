@@ -12,7 +12,7 @@ from sftplay.data.findings import Finding
 
 @dataclass(slots=True)
 class RowNotes:
-    """What reading a row found out about it.
+    """Findings of one row, collected while it is read.
 
     Attributes:
         fix_turns: whether turns out of order are to be fixed.

@@ -98,7 +98,7 @@ def near_duplicates(
     for number, pairs in groupby(found.pairs if drop else (), key=lambda pair: pair.file):
         starts = {pair.at for pair in pairs}
         alike.dropped[PRECEDENCE[number]] = len(starts)
-        _take_out(files[number], starts, alike)
+        _delete_lines(files[number], starts, alike)
     return alike
 
 
@@ -126,8 +126,8 @@ def _id(path: Path, at: int) -> str:
         return str(orjson.loads(source.readline())["id"])
 
 
-def _take_out(path: Path, starts: set[int], alike: NearDuplicateCount) -> None:
-    """Write a file anew without the lines that begin at `starts`."""
+def _delete_lines(path: Path, starts: set[int], alike: NearDuplicateCount) -> None:
+    """Write a file again without the lines that begin at `starts`."""
     new, at = path.with_suffix(".new"), 0
     with open(path, "rb") as source, open(new, "wb") as out:
         for line in source:

@@ -179,7 +179,7 @@ def _note(
 class _Text:
     """A window on the document.
 
-    `at` is where reading goes on in it; what lies before may be forgotten.
+    `at` is where reading continues in it; what lies before may be forgotten.
     """
 
     def __init__(self, source: Source) -> None:

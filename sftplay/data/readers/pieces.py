@@ -1,4 +1,4 @@
-"""The table of readers, and the decision which one a file wants: its suffix says the kind, its
+"""The table of readers, and the decision which one a file needs: its suffix says the kind, its
 first bytes may correct it.
 """
 

@@ -54,7 +54,7 @@ def may_have_split_keys(head: bytes) -> bool:
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """What the front matter of a dataset's README.md says about its files (Hugging Face, "Manual
+    """Files listed in the front matter of a dataset's README.md (Hugging Face, "Manual
     Configuration" of dataset cards).
 
     Attributes:

@@ -75,7 +75,7 @@ def _refuse_lost_keys(raw: bytes, row: Any) -> None:
 def _explain(raw: bytes, error: orjson.JSONDecodeError) -> BadRowError:
     text = raw.decode(
         "utf-8"
-    )  # not UTF-8 is a fault of the file: UnicodeDecodeError goes on to the caller
+    )  # not UTF-8 is a fault of the file: UnicodeDecodeError continues to the caller
     message = error.msg.partition(": line ")[0]
     if _NAN.match(text, error.pos):
         message = "NaN and Infinity are not JSON: write null"

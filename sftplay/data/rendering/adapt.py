@@ -27,7 +27,7 @@ INTO_KEY = Finding(
 
 @dataclass(frozen=True)
 class MessageForm:
-    """How a template takes messages.
+    """Form in which a template takes messages.
 
     Attributes:
         reasoning_key: the key under which it reads reasoning; empty where it reads none.

@@ -1,5 +1,5 @@
-"""Does every message of a conversation stand in its rendering? What a template leaves out, the
-model never sees.
+"""Check that every message of a conversation appears in its rendering: the model never sees what a
+template leaves out.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class CutPlan:
         eot: the end-of-turn token; a row whose target spells it is left to the full rendering.
         rows: for each row that the conversation gives, how to make its pairs and its tail, and what
             the template leaves out.
-        derived: (number of the text, what is stripped off) for values beside the texts themselves.
+        derived: (number of the text, what is stripped off) for values other than the texts themselves.
         guards: (number of the value, question, argument, answer).
     """
 

@@ -50,7 +50,7 @@ class TemplateTraits:
 
     @property
     def system_supported(self) -> bool:
-        """Whether a system turn is rendered."""
+        """True if a system turn is rendered."""
         return not self.system_problem
 
 

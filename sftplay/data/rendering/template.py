@@ -71,7 +71,7 @@ class ChatTemplate:
 
     @property
     def uses_date(self) -> bool:
-        """Whether the template asks for today's date anywhere."""
+        """True if the template asks for today's date anywhere."""
         return "strftime_now" in meta.find_undeclared_variables(_compiler().parse(self.source))
 
     def render(

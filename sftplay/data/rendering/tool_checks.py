@@ -28,10 +28,10 @@ def check_tools(
     place: str,
     findings: Findings,
 ) -> None:
-    """Count tools that the rendering lacks.
+    """Count tools missing from the rendering.
 
     Raises:
-        RefusedConversationError: a target lacks a call, so an answer would be trained without it
+        RefusedConversationError: a call is missing from a target, so an answer would be trained without it
             (65).
     """
     text = "".join("".join(part for pair in cut.pairs for part in pair) + cut.tail for cut in cuts)

@@ -161,7 +161,7 @@ def batches_of(table: pa.Table) -> Iterator[TokenBatch]:
 
 
 def values_hash(path: Path) -> str:
-    """Return the hash of a split's values, computed anew from its file; the stamp holds the one of
+    """Return the hash of a split's values, computed again from its file; the stamp holds the one of
     the time of writing.
     """
     found = ValuesHash()

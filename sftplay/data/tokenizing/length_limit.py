@@ -16,7 +16,7 @@ from sftplay.errors import DataError
 
 Policy = Literal["error", "drop", "truncate"]
 _QUANTILES = (0.5, 0.9, 0.99)
-_LONGER = "a larger model.max_length keeps them whole (wants more memory)"
+_LONGER = "a larger model.max_length keeps them whole (requires more memory)"
 
 
 @dataclass
@@ -119,7 +119,8 @@ class LengthLimit:
         todo = ["data.on_too_long: drop leaves these rows out, truncate cuts their ends off"]
         if wanted >= longest:
             todo.insert(
-                0, f"make room for every row: --set model.max_length={wanted} (wants more memory)"
+                0,
+                f"make room for every row: --set model.max_length={wanted} (requires more memory)",
             )
         return DataError(self.line(), todo="\n".join(todo))
 

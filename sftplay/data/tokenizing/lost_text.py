@@ -1,4 +1,4 @@
-"""Does a text survive its tokenizer? Decoding gives it back, or a finding says what became of it."""
+"""Check that a text survives its tokenizer: decoding returns it, or a finding reports the loss."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def count_specials(
     *,
     keep: bool,
 ) -> bool:
-    """Count the special tokens that a row's texts spell, each by itself; gives whether the row may
+    """Count the special tokens that a row's texts spell, each by itself; return whether the row may
     stay.
     """
     found = {
@@ -63,11 +63,11 @@ def count_specials(
         for token in special_pattern(tokens).findall(message.get("content") or "")
     }
     for token in sorted(found):
-        findings.add(_spelled(token, keep), place)
+        findings.add(_spelling_finding(token, keep), place)
     return keep or not found
 
 
-def _spelled(token: str, kept: bool) -> Finding:
+def _spelling_finding(token: str, kept: bool) -> Finding:
     if kept:
         return Finding(
             "special_tokens_in_text",

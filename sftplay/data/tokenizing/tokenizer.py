@@ -175,7 +175,7 @@ def _named_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
 
 def _declared(config: Mapping[str, Any]) -> set[str]:
     """Return tokens that the config adds by itself; transformers would append those that
-    tokenizer.json lacks.
+    are missing in tokenizer.json.
     """
     extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
     extra = list(extra.values()) if isinstance(extra, Mapping) else extra

@@ -1,4 +1,4 @@
-"""`inv batch`: many datasets, many experiments, one command. Killed and started again, it goes on
+"""`inv batch`: many datasets, many experiments, one command. Killed and started again, it continues
 where it was.
 
 Data first: each dataset through process, style, render and tokenize, where something changed. Then
@@ -48,7 +48,7 @@ def run(
     runner: str = "auto",
     device: str | None = None,
 ) -> int:
-    """Run the batch, or go on with it.
+    """Run the batch, or continue it.
 
     Args:
         dry_run: say what would run, and why; change nothing.
@@ -79,7 +79,7 @@ def run(
         parsed = _on_device(parsed, device)
     batch = BatchRun(path, parsed, tuple(expand(parsed, path)))
     if dry_run:
-        _say_plan(batch)
+        _print_plan(batch)
         return 0
     folders.setup()
     with hold(
@@ -109,7 +109,7 @@ def _on_device(parsed: BatchFile, device: str) -> BatchFile:
     return parsed.model_copy(update={"experiments": groups})
 
 
-def _say_plan(batch: BatchRun) -> None:
+def _print_plan(batch: BatchRun) -> None:
     """Print what would happen now, line by line, on stdout."""
     for step in data_steps(batch.experiments, read_known(batch.folder / "batch.json")):
         doing = f"make: {step.reason}" if step.reason else "current: nothing to do"

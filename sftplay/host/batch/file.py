@@ -36,7 +36,7 @@ Value = str | int | float | bool | list[Any] | None
 TEMPLATE = """\
 # python3 tasks.py batch --file {file}
 # Every dataset goes through process, style and render, into folders of its own (data/processed_<dataset>/ …); then every
-# experiment is trained into outputs/<experiment>/ and evaluated. Started again it goes on: what is done is not done twice.
+# experiment is trained into outputs/<experiment>/ and evaluated. Started again it continues: what is done is not done twice.
 # `--dry-run` says what would run, and why. Any key of a config (inv config.show) may stand under `set` and `matrix`.
 
 sort_by: rouge_l          # of the table at the end: {metrics}

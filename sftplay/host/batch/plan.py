@@ -55,7 +55,7 @@ def decide(experiment: Experiment, splits: Sequence[str]) -> ExperimentStep:
 
 def _obstacle(view: RunView, settings: Settings) -> str:
     """Return why the existing run can't be this experiment's; empty if it can."""
-    unlike = _unlike(view, settings)
+    unlike = _changed_keys(view, settings)
     if unlike:
         return f"a run of this name is there with other settings: {unlike}"
     if view.state == "finished" and _trained_on_other_data(view, settings):
@@ -63,7 +63,7 @@ def _obstacle(view: RunView, settings: Settings) -> str:
     return f"the run is damaged: {'; '.join(view.problems)}" if view.state == "damaged" else ""
 
 
-def _unlike(view: RunView, settings: Settings) -> str:
+def _changed_keys(view: RunView, settings: Settings) -> str:
     """The keys in which the run's config is not this one."""
     try:
         there = load_config(view.run.config)
@@ -152,7 +152,7 @@ def data_key(settings: Settings) -> str:
     """Hash of what decides a dataset's rows: its settings, and name, size and time of the raw files
     and of the template.
 
-    Cheap, and only to spare starting stages: training itself compares contents, and makes anew what
+    Cheap, and only to spare starting stages: training itself compares contents, and makes again what
     is stale.
     """
     kept = settings.model_dump(mode="json", include={"data", "style", "model"})

@@ -125,7 +125,7 @@ class ParallelWorkers:
                     yield result
 
     def stop(self) -> None:
-        """Begin no further job; the running ones go on to their end."""
+        """Begin no further job; the running ones continue to their end."""
         self._over.set()
 
     def start_task(self, argv: Sequence[str], slot: str | None, log: Path) -> int:

@@ -53,7 +53,7 @@ def enter(argv: Sequence[str]) -> int | None:
 
 
 def ensure() -> None:
-    """.venv as images/host.lock wants it; a fraction of a second where it is.
+    """.venv as images/host.lock requires it; a fraction of a second where it is.
 
     Raises:
         MachineError: this machine can't have it; says what to install (69).

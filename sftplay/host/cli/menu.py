@@ -58,7 +58,7 @@ def build() -> Collection:
     namespace = Collection(*(entry for group in MENU.values() for entry in group))
     namespace.default = "help"
     namespace.add_collection(Collection("config", developers.schema, developers.show))
-    namespace.add_collection(Collection("data", stages.data_show))
+    namespace.add_collection(Collection("data", stages.data_show, stages.data_preview))
     image = (
         images.image_build,
         images.image_check,

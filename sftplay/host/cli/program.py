@@ -13,7 +13,7 @@ from invoke.program import Program
 from sftplay import __version__, console
 from sftplay.boundary import drop_stdout
 from sftplay.host.cli import usage
-from sftplay.host.cli.words import spell_out
+from sftplay.host.cli.words import asks_help_for, spell_out
 
 
 class Menu(Program):
@@ -25,6 +25,11 @@ class Menu(Program):
         self._or_usage(super().parse_core_args)
 
     def parse_tasks(self) -> None:
+        """Parse the task and its options; a request for help replaces all of them."""
+        asked = asks_help_for(self.core.unparsed)
+        if asked:
+            self.core.unparsed = []
+            self.core[0].args.help.value = asked
         self.core.unparsed = spell_out(self.core.unparsed, self.collection)
         self._or_usage(super().parse_tasks)
 

@@ -47,7 +47,7 @@ _IGNORED = """/.envs/
 
 
 def init(name: str | None) -> int:
-    """Make the folder, or add what it lacks: a file that is there is kept, and said.
+    """Make the folder, or add what is missing: a file that is there is kept, and said.
 
     Raises:
         UsageError: no name (2). StorageError: a file is in the way, or no room (74).

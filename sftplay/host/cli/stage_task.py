@@ -10,16 +10,20 @@ from invoke.context import Context
 from invoke.tasks import Task
 
 from sftplay.call import StageCall
+from sftplay.cli import quote_yaml
+from sftplay.errors import NotFoundError
 from sftplay.host.cli.task import task
 from sftplay.stages import BY_NAME, Option
 
 _COMMON = {
     "config": "config file (default: configs/run_bnb.yaml; with --run: that run's own)",
     "run": "name of the run in outputs/ (default: the config's run.name, else its file stem)",
+    "trained": "name of the run in outputs/ (default: with --config that config's, else the newest)",
     "set_": "change one config value, as in --set train.learning_rate=1e-4; may be repeated",
     "device": "auto, cuda or cpu; the same as --set train.device=…",
     "runner": "auto, docker or local: a container, or an environment on this machine",
     "pull": "pull the image first if it is missing (otherwise nothing is ever pulled)",
+    "file": "a file, a folder or a hub dataset; more may follow (default: data.raw)",
     "no_preflight": "start the Unsloth stack even without a GPU (it fails there, and BnB takes over)",
 }
 
@@ -34,6 +38,7 @@ def stage_task(
     required: str | None = None,
     overrides: Sequence[str] = (),
     tensorboard: bool = False,
+    raw_files: bool = False,
 ) -> Task[Any]:
     """The task that runs `stage`.
 
@@ -44,8 +49,10 @@ def stage_task(
         required: key of an option that must be given.
         overrides: `--set` values that this task always passes, after the person's own.
         tensorboard: start TensorBoard first and leave it running.
+        raw_files: words after the task's name are files to read instead of data.raw.
     """
     row = BY_NAME[stage]
+    trained = row.run and stage != "train"  # works on a run that is there
     offered = [
         option for option in row.options if not option.internal and option.key not in without
     ]
@@ -55,14 +62,13 @@ def stage_task(
         from sftplay.host.launch.stage import prepare
 
         device = [f"train.device={given['device']}"] if given.get("device") else []
-        chosen = (*given["set_"], *device, *overrides)
-        call = StageCall(
-            row,
-            given["config"],
-            given["run"],
-            chosen,
-            {**(fixed or {}), **parse_options(offered, given)},
-        )
+        files = [f"data.raw={one_or_list(given['file'])}"] if given.get("file") else []
+        chosen = (*given["set_"], *device, *files, *overrides)
+        options = {**(fixed or {}), **parse_options(offered, given)}
+        run = given["run"]
+        if trained and run is None and given["config"] is None:
+            run = _newest(required=not options.get("base"))
+        call = StageCall(row, given["config"], run, chosen, options)
         preflight = not given.get("no_preflight")
         launch = prepare(
             LaunchRequest(call, given["runner"], preflight=preflight, pull=given["pull"])
@@ -88,6 +94,7 @@ def stage_task(
         "runner": "auto",
         "pull": False,
         **({"no_preflight": False} if stage == "train" else {}),
+        **({"file": []} if raw_files else {}),
     }
     parameters += [
         Parameter(key, Parameter.POSITIONAL_OR_KEYWORD, default=value)
@@ -96,9 +103,35 @@ def stage_task(
     body.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     body.__doc__ = doc
     help_texts = {option.key: _help(option) for option in offered} | {
-        key: _COMMON[key] for key in common
+        key: _COMMON["trained" if trained and key == "run" else key] for key in common
     }
-    return task(name=name or stage, help=help_texts, iterable=["set_"])(body)
+    words = "file" if raw_files else None
+    return task(name=name or stage, help=help_texts, iterable=["set_"], words=words)(body)
+
+
+def one_or_list(words: Sequence[str]) -> str:
+    """Return one text as it is, several as a list."""
+    quoted = ", ".join(map(quote_yaml, words))
+    return quoted if len(words) == 1 else f"[{quoted}]"
+
+
+def _newest(*, required: bool) -> str | None:
+    """Return the run that is meant where none is named.
+
+    Args:
+        required: without one nothing can be done; else None stands for "no run".
+
+    Raises:
+        NotFoundError: there is none (66).
+    """
+    from sftplay.host.runs import newest
+
+    try:
+        return newest.newest_finished().name
+    except NotFoundError:
+        if required:
+            raise
+        return None
 
 
 def parse_options(options: Sequence[Option], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,9 +54,11 @@ def task(
         def run(context: Context, **given: Any) -> None:
             with Boundary(name or body.__name__, passes=(Exit, ParseError)) as end:
                 given = {
-                    key: _from_root(value) if key in _PATHS and value else value
+                    key: _from_root(value) if key in _PATHS and key != words and value else value
                     for key, value in given.items()
                 }
+                if words in _PATHS:
+                    given[words] = [_from_root(value) for value in given[words]]
                 if not anywhere:
                     _enter_project(developer=developer)
                 end.code = body(context, **given) or 0

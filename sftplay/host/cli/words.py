@@ -20,6 +20,20 @@ class WordsTask(RepeatableTask):
     words: str
 
 
+def asks_help_for(argv: Sequence[str]) -> str | None:
+    """Return the task whose help is asked for, if it is.
+
+    Invoke takes `--help` after a task as the value of a required word or option, so
+    `inv replay --help` would replay a run called --help. Here it always means help;
+    `--prompt=--help` passes it as a value.
+
+    Args:
+        argv: the task and what follows it.
+    """
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    return own[0] if any(word in ("--help", "-h") for word in own[1:]) else None
+
+
 def spell_out(argv: Sequence[str], collection: Collection) -> list[str]:
     """Return a command line with the words after a WordsTask as its options; any other command line
     as it is.
@@ -35,7 +49,12 @@ def spell_out(argv: Sequence[str], collection: Collection) -> list[str]:
 
 
 def _options(words: Sequence[str], task: WordsTask) -> Iterator[str]:
-    valued = {f"--{name}" for one in task.get_arguments() if one.takes_value for name in one.names}
+    valued = {
+        f"-{name}" if len(name) == 1 else f"--{name}"
+        for one in task.get_arguments()
+        if one.takes_value
+        for name in one.names
+    }
     option = ""  # the one that the next word is the value of
     for word in words:
         if option or word.startswith("-"):

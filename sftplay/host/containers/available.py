@@ -1,4 +1,4 @@
-"""Which of today's images the engine has: the runner is chosen by it.
+"""Today's images that the engine has; the runner is chosen by them.
 
 Nothing is pulled or built here.
 """

@@ -126,7 +126,7 @@ def explain_engine_error(error: BaseException, doing: str = "") -> SftplayError:
 def engine_gone(name: str, again: str) -> MachineError:
     """The engine went away while a container ran: nothing is known, and nothing is touched."""
     return MachineError(
-        f"the container engine is gone; {name} may go on",
+        f"the container engine is gone; {name} may continue",
         where=wanted_host(),
         todo=f"once the engine is back, {again}",
     )

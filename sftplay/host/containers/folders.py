@@ -124,7 +124,7 @@ def _write_env(wanted: dict[str, str]) -> bool:
 
 
 def _is_ours(line: str) -> bool:
-    """A line that is written anew each time: of COMPOSE_FILE only our own value."""
+    """A line that is written again each time: of COMPOSE_FILE only our own value."""
     name, _, value = line.partition("=")
     return name.strip() in ("SFTPLAY_UID", "SFTPLAY_GID", "SFTPLAY_CACHE") or (
         (name.strip(), value.strip()) == ("COMPOSE_FILE", WITHOUT_GPU)

@@ -14,7 +14,7 @@ STACKS = ("cpu", "bnb", "unsloth")
 REPOSITORY = "sftplay"
 DOCKERFILE = Path("images/Dockerfile")
 
-# Labels of an image, beside the OCI ones.
+# Labels of an image, in addition to the OCI ones.
 STACK_LABEL = "sftplay.stack"
 LOCK_LABEL = "sftplay.lock"
 CONTEXT_LABEL = "sftplay.context"

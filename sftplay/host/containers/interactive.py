@@ -49,14 +49,14 @@ def run_interactive(engine: Engine, spec: ContainerSpec) -> int:
         sys.stdout.flush()
         containers.start(engine, container)
         with _raw_terminal(), _resizing(engine, container), _ending(engine, container):
-            _talk(getattr(link, "_sock", link))
+            _exchange(getattr(link, "_sock", link))
         end = read_end(engine, container, spec.command[0], again="inv ps shows it")
         link.close()
     containers.explain(spec.command[0], end)
     return end.code
 
 
-def _talk(link: Any) -> None:
+def _exchange(link: Any) -> None:
     """Keys there, output here, until the container closes its side."""
     with selectors.DefaultSelector() as both:
         both.register(0, selectors.EVENT_READ)

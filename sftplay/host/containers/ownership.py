@@ -41,7 +41,7 @@ def hand_to_user(identity: HostIdentity, *paths: Path) -> None:
 
 
 def hand_to_owner(folder: Path) -> None:
-    """Give what root wrote into a run (records, locks) to the project's owner, who could not go on
+    """Give what root wrote into a run (records, locks) to the project's owner, who could not continue
     with it otherwise.
     """
     owner = Path().stat()

@@ -129,7 +129,7 @@ class ContainerTraining:
         end = lifecycle.read_end(self.engine, self.container, "the training", again=_AGAIN)
         if signals.hung_up:
             return None
-        ended = _harvest(self.engine, self.run, self.start, self.container, end)
+        ended = _collect(self.engine, self.run, self.start, self.container, end)
         lifecycle.remove(self.engine, self.container, force=True)
         lifecycle.explain("train", end, asked=bool(ended.asked))
         return ended
@@ -158,7 +158,7 @@ def running(engine: Engine, run: Run) -> Start | None:
                 )
             return start
         if start is not None:
-            _harvest(
+            _collect(
                 engine,
                 run,
                 start,
@@ -204,7 +204,7 @@ def adopt(engine: Engine, run: Run, start: Start) -> ContainerTraining | EndedTr
     if state is None:
         return EndedTraining(records.read_exit(run.launch, start) or _vanished(run, start))
     end = ContainerEnd(int(state["ExitCode"]), bool(state["OOMKilled"]))
-    ended = _harvest(engine, run, start, found["Id"], end)
+    ended = _collect(engine, run, start, found["Id"], end)
     lifecycle.remove(engine, found["Id"], force=True)
     return EndedTraining(ended)
 
@@ -235,7 +235,7 @@ def request_stop(
     )
 
 
-def _harvest(engine: Engine, run: Run, start: Start, container: str, end: ContainerEnd) -> Exit:
+def _collect(engine: Engine, run: Run, start: Start, container: str, end: ContainerEnd) -> Exit:
     """Write the container's output and end to disk. Only then it may be removed."""
     before = records.read_exit(run.launch, start)
     if before is not None:

@@ -72,7 +72,7 @@ def as_yaml(values: Mapping[str, Any]) -> str:
     opened: set[str] = set()
     for key in every_key():
         *sections, name = key.path.split(".")
-        off = key.optional and not isinstance(_at(values, sections, None), Mapping)
+        off = key.optional and not isinstance(_value_at(values, sections, None), Mapping)
         for depth, section in enumerate(sections):
             path = ".".join(sections[: depth + 1])
             if path not in opened:
@@ -85,7 +85,7 @@ def as_yaml(values: Mapping[str, Any]) -> str:
         lines += textwrap.wrap(
             f"{key.help} ({key.takes})", 100, initial_indent=comment, subsequent_indent=comment
         )
-        value = _at(values, [*sections, name], key.default)
+        value = _value_at(values, [*sections, name], key.default)
         lines.append(f"{indent}{name}: {json.dumps(value, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
 
@@ -152,7 +152,7 @@ def _takes(field: Mapping[str, Any]) -> str:
     return ", ".join([words.get(str(field.get("type")), "anything"), *limits])
 
 
-def _at(values: Mapping[str, Any], names: Sequence[str], default: Any) -> Any:
+def _value_at(values: Mapping[str, Any], names: Sequence[str], default: Any) -> Any:
     """The value at a path; where a section above it is missing or null, the default."""
     place: Any = values
     for name in names:

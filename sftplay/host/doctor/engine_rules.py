@@ -15,7 +15,7 @@ from sftplay.host.system import requirements
 def engine(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
     """The engine and the rights to use it.
 
-    Without one, runs go on in the local runner unless docker was asked for.
+    Without one, runs continue in the local runner unless docker was asked for.
     """
     trouble, found = facts.engine_trouble, facts.engine
     if trouble is not None:

@@ -93,7 +93,7 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class StackFacts:
-    """One of bnb, unsloth, cpu: what there is of it here, and what it wants from a GPU.
+    """One of bnb, unsloth, cpu: what there is of it here, and what it requires of a GPU.
 
     Attributes:
         tag: of the image of this checkout.

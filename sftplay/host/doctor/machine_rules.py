@@ -82,7 +82,7 @@ def gpu(facts: MachineFacts) -> Iterator[MachineFinding]:
         )
     else:
         for number, card in enumerate(facts.gpus):
-            yield next(_card_trouble(card, facts.stacks), _card(number, card))
+            yield next(_gpu_findings(card, facts.stacks), _card(number, card))
 
 
 def _card(number: int, card: Gpu) -> MachineFinding:
@@ -112,7 +112,7 @@ def numerics(facts: MachineFacts) -> Iterator[MachineFinding]:
         )
 
 
-def _card_trouble(card: Gpu, stacks: tuple[StackFacts, ...]) -> Iterator[MachineFinding]:
+def _gpu_findings(card: Gpu, stacks: tuple[StackFacts, ...]) -> Iterator[MachineFinding]:
     wanting = [(stack, stack.cuda) for stack in stacks if stack.cuda is not None]
     major, minor = card.capability
     for stack, cuda in wanting:

@@ -14,7 +14,7 @@ from sftplay.host.doctor import engine_rules, machine_rules
 from sftplay.host.doctor.facts import MachineFacts
 from sftplay.host.doctor.findings import MachineFinding
 from sftplay.host.doctor.gather import gather
-from sftplay.host.doctor.outlook import StackChoice, outlook
+from sftplay.host.doctor.stack_choices import StackChoice, choose_stacks
 from sftplay.host.select.choose import RUNNERS
 
 _MARKS = {"ok": ("✓", "32"), "note": ("·", "34"), "warning": ("!", "33"), "error": ("✗", "31")}
@@ -37,7 +37,7 @@ def run(*, runner: str = "auto", as_json: bool = False) -> int:
             todo="leave it out: auto",
         )
     facts = gather(engine=runner != "local")
-    findings, plans = judge(facts, runner), outlook(facts, runner)
+    findings, plans = judge(facts, runner), choose_stacks(facts, runner)
     code = MachineError.code if any(finding.level == "error" for finding in findings) else 0
     if as_json:
         console.result(

@@ -34,7 +34,7 @@ from sftplay.runs import Run
 from sftplay.settings import Settings
 
 LONG_HOURS = 24.0  # an estimate above this asks before training on a CPU (design section 2)
-# What has to be mended first decides the exit code: config, data, model, rights, run, machine,
+# What has to be fixed first decides the exit code: config, data, model, rights, run, machine,
 # disk, memory.
 _ORDER: tuple[type[SftplayError], ...] = (
     UsageError,
@@ -59,7 +59,7 @@ def check(
     """Report on everything that training will need.
 
     Returns:
-        0, or the exit code of the problem that has to be mended first.
+        0, or the exit code of the problem that has to be fixed first.
     """
     problems: list[SftplayError] = []
     job = or_problem(lambda: make_job(config, run, overrides, {}), problems)
@@ -120,7 +120,12 @@ def _report(
         size = f"{plan.shape.weights / 1e6:,.0f} million weights"
         yield f"model    {plan.settings.model.name}: {size}{'' if plan.shape.exact else ', by its name; not in the cache yet'}"
     else:
-        yield f"model    {plan.settings.model.name}: size unknown until it is fetched (inv fetch); no memory, disk or time without it"
+        unknown = (
+            "can't be used, see below"
+            if plan.unusable
+            else "size unknown until it is fetched (inv fetch)"
+        )
+        yield f"model    {plan.settings.model.name}: {unknown}; no memory, disk or time without it"
     if plan.rows:
         about = "" if plan.rows.exact else "about "
         yield (

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import psutil
 
+from sftplay.base_model import check_base_model
 from sftplay.errors import NotFoundError, SftplayError
 from sftplay.files import read_json
 from sftplay.host.estimate import forecast
@@ -17,7 +18,7 @@ from sftplay.host.estimate.workload import find_rows
 from sftplay.host.select import choose
 from sftplay.host.system.machine import Machine
 from sftplay.host.system.nvidia import Gpu
-from sftplay.places import OUTPUTS, find_model
+from sftplay.places import OUTPUTS, find_model, is_local_model
 from sftplay.processor import cpu_has_bf16
 from sftplay.settings import Settings
 
@@ -33,6 +34,7 @@ class EstimateInputs:
     rows: TrainingRows | None = None
     shape: ModelShape | None = None
     measured: float | None = None  # tokens a second of a like run that finished here
+    unusable: bool = False  # the model is there, and can't be trained
 
     def duration(self) -> Estimate | None:
         """Seconds of training, from a run of one's own where there is one."""
@@ -63,8 +65,11 @@ def gather(
     capability = cards[0].capability[0] if cards else 0
     device = TrainingDevice(kind, facts.cores, capability, _width(settings, kind)) if kind else None
     rows = or_problem(lambda: find_rows(settings), problems)
+    before = len(problems)
     shape = or_problem(lambda: find_shape(settings), problems)
-    return EstimateInputs(settings, device, rows, shape, _measured(settings, kind or "cpu"))
+    unusable = len(problems) > before
+    measured = None if unusable else _measured(settings, kind or "cpu")
+    return EstimateInputs(settings, device, rows, shape, measured, unusable)
 
 
 def cpu_training_time(settings: Settings, facts: Machine) -> Estimate | None:
@@ -78,13 +83,18 @@ def cpu_training_time(settings: Settings, facts: Machine) -> Estimate | None:
 def find_shape(settings: Settings) -> ModelShape | None:
     """The model's sizes, from its files, else guessed from its name; None where the name says
     nothing.
+
+    Raises:
+        NotFoundError, StorageError, ConfigError: the model can't be trained (66, 74, 78).
     """
     try:
-        return read_shape(find_model(settings), settings.lora.target_modules)
+        folder = find_model(settings)
     except NotFoundError:
-        if settings.model.name.startswith((".", "/", "~")):
+        if is_local_model(settings.model.name):
             raise
         return guess_shape(settings.model.name)
+    check_base_model(folder, settings.model)
+    return read_shape(folder, settings.lora.target_modules)
 
 
 def _measured(settings: Settings, device: str) -> float | None:

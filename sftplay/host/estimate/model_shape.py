@@ -1,25 +1,18 @@
-"""Sizes of a model, read from the headers of its safetensors files: no torch, no weights, a few
+"""Sizes of a model, by the headers of its safetensors files: no torch, no weights, a few
 milliseconds.
-
-A safetensors file begins with the header's length (8 bytes, little-endian) and the header itself:
-JSON with each tensor's name, dtype and shape (https://github.com/huggingface/safetensors,
-"Format").
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sftplay.errors import StorageError
-from sftplay.files import explain_os_error, read_json
+from sftplay.files import read_json
+from sftplay.weights import read_tensors
 
-_MAX_HEADER = 100_000_000  # the format's own limit, bytes
 _NOT_LINEAR = re.compile(r"embed|lm_head|wte|wpe|norm|rotary", re.IGNORECASE)
 _SIZE_IN_NAME = re.compile(r"(?<![a-z0-9])(\d+(?:\.\d+)?)([mb])(?![a-z])", re.IGNORECASE)
 
@@ -57,13 +50,9 @@ def read_shape(folder: Path, targets: str | Sequence[str]) -> ModelShape:
         targets: `all-linear`, or the last names of the modules that get an adapter.
 
     Raises:
-        StorageError: a damaged file (74).
+        NotFoundError: not all of it is there (66). StorageError: a damaged file (74).
     """
-    tensors = {
-        name: shape
-        for file in sorted(folder.glob("*.safetensors"))
-        for name, shape in _header(file)
-    }
+    tensors = {name: tensor.shape for name, tensor in read_tensors(folder).items()}
     linear = {
         n: s
         for n, s in tensors.items()
@@ -105,25 +94,3 @@ def guess_shape(name: str) -> ModelShape | None:
     return ModelShape(
         int(weights), int(weights * 0.85), ends, ends, layers, int(hidden), 100_000, exact=False
     )
-
-
-def _header(file: Path) -> Iterator[tuple[str, list[int]]]:
-    try:
-        with open(file, "rb") as source:
-            length = int.from_bytes(source.read(8), "little")
-            if not 2 <= length <= _MAX_HEADER:
-                raise StorageError(
-                    "not a safetensors file",
-                    where=str(file),
-                    todo="fetch the model again: inv fetch",
-                )
-            value: dict[str, Any] = json.loads(source.read(length))
-    except OSError as error:
-        raise explain_os_error(error, file) from error
-    except ValueError as error:
-        raise StorageError(
-            "damaged header", where=str(file), todo="fetch the model again: inv fetch"
-        ) from error
-    for name, tensor in value.items():
-        if name != "__metadata__":
-            yield name, tensor["shape"]

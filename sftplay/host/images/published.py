@@ -76,7 +76,7 @@ def read(root: Path | None = None) -> Mapping[str, PublishedImage]:
     """The published image of each stack that has one.
 
     Raises:
-        ConfigError: the file can't be read, or an entry lacks its digest (78). NotFoundError: no
+        ConfigError: the file can't be read, or an entry has no digest (78). NotFoundError: no
             such file (66).
     """
     if root is None:

@@ -92,7 +92,7 @@ def certificate_authority(environ: Mapping[str, str] = os.environ) -> Path | Non
 
 def labels(name: ImageName, base: BaseImage) -> dict[str, str]:
     """Labels given on the command line: in the Dockerfile a date would build everything after it
-    anew.
+    again.
     """
     cuda = cuda_of(CHECKOUT / image_names.lock_of(name.stack))
     found = {
@@ -115,7 +115,7 @@ def labels(name: ImageName, base: BaseImage) -> dict[str, str]:
 
 
 def parts(stack: str, root: Path = CHECKOUT) -> dict[str, str]:
-    """Hashes of the parts beside the lock, so that a stale image can say which of them has changed."""
+    """Hashes of the parts other than the lock, so that a stale image can say which of them has changed."""
     code = [
         root / path for path in image_names.ingredients(stack, root) if path.parts[0] == "sftplay"
     ]

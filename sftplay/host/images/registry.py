@@ -32,7 +32,7 @@ def push(stacks: Sequence[str], *, registry: str | None = None, unpinned: bool =
     Raises:
         RefusedError: not here, stale, never verified, on another base, or the registry holds
             another digest (76).
-        MachineError: no engine, no registry (69). PermissionDeniedError: it wants a login (77).
+        MachineError: no engine, no registry (69). PermissionDeniedError: it requires a login (77).
     """
     before = published.read()
     engine = engines.connect()
@@ -69,7 +69,7 @@ def pull(stacks: Sequence[str]) -> int:
     for stack in wanted:
         name = image_names.current(stack)
         entry = _published(name, entries.get(stack))
-        if (found := state.find(engine, name)) is not None and _is_it(found, entry):
+        if (found := state.find(engine, name)) is not None and _is_entry(found, entry):
             console.success(f"{name.tag} is here: {entry.reference}")
             continue
         _pull(engine, name, entry)
@@ -181,7 +181,7 @@ def _digests(engine: Engine) -> set[str]:
     return {digest for one in state.ours(engine) for digest in one.digests}
 
 
-def _is_it(found: EngineImage, entry: PublishedImage) -> bool:
+def _is_entry(found: EngineImage, entry: PublishedImage) -> bool:
     """By digest, or by id: `docker save` and `load` lose digests; an id is the config's on classic
     stores, else the manifest's.
     """
@@ -191,7 +191,7 @@ def _is_it(found: EngineImage, entry: PublishedImage) -> bool:
 def _differences(found: EngineImage, entry: PublishedImage, name: ImageName) -> list[str]:
     expected = {STACK_LABEL: name.stack, CONTEXT_LABEL: entry.context, LOCK_LABEL: entry.lock}
     wrong = [f"label {key}" for key, value in expected.items() if found.labels.get(key) != value]
-    wrong += [] if _is_it(found, entry) else ["digest"]
+    wrong += [] if _is_entry(found, entry) else ["digest"]
     wrong += [] if found.id in (entry.config, entry.digest) else ["config"]
     wrong += [] if found.verified else ["never verified"]
     return wrong

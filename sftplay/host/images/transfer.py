@@ -100,7 +100,7 @@ _TEXTS: tuple[tuple[tuple[str, ...], type[SftplayError], str, str], ...] = (
 
 
 def follow(events: Iterable[Mapping[str, Any]], what: str) -> list[Mapping[str, Any]]:
-    """Read a push or pull to its end, telling its progress. Returns what the engine said besides
+    """Read a push or pull to its end, telling its progress. Returns what the engine said otherwise
     (`aux`).
 
     Raises:

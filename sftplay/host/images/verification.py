@@ -92,18 +92,20 @@ def exercise(engine: Engine, name: ImageName, tag: str) -> str:
         device = "cuda" if cuda and facts.has_gpu else "cpu"
         probe = _probe(_stage("train", image, who, device))
         console.info(f"{name.stack}: does it run? libraries first ({who.because})")
-        found = _facts(trial.require(engine, probe, "libraries", _says_facts))
+        found = _facts(trial.require(engine, probe, "libraries", _prints_facts))
         if cuda:
             console.info(
                 f"torch for CUDA {found['cuda']}, {found['bitsandbytes_library']}, built for {', '.join(found['built_for'])}"
             )
         if cuda and device == "cpu":
             return "imports and CUDA libraries; no GPU was there"
-        _train_in_small(engine, image, who, device)
+        _train_tiny_model(engine, image, who, device)
     return f"imports, numerics, 2 steps, resume, merge, generate on {found['gpu'] if device == 'cuda' else 'the CPU'}"
 
 
-def _train_in_small(engine: Engine, image: ContainerImage, who: HostIdentity, device: str) -> None:
+def _train_tiny_model(
+    engine: Engine, image: ContainerImage, who: HostIdentity, device: str
+) -> None:
     """Two steps, one more after a resume, merge, an answer.
 
     The model comes from the cache, in the cpu stack from its package.
@@ -127,7 +129,7 @@ def _train_in_small(engine: Engine, image: ContainerImage, who: HostIdentity, de
         ("generate", "infer", (), {"prompt": "Say hello."}),
     )
     for what, stage, overrides, options in steps:
-        good = _has_said_something if stage == "infer" else None
+        good = _has_output if stage == "infer" else None
         trial.require(engine, _stage(stage, image, who, device, overrides, options), what, good)
 
 
@@ -155,7 +157,7 @@ def _probe(spec: ContainerSpec) -> ContainerSpec:
     return replace(spec, entrypoint=("python",), command=("-m", "sftplay.model.libraries"))
 
 
-def _says_facts(outcome: trial.TrialOutcome) -> bool:
+def _prints_facts(outcome: trial.TrialOutcome) -> bool:
     return outcome.stdout.strip().splitlines()[-1:] != [] and not _facts(outcome)["problems"]
 
 
@@ -164,7 +166,7 @@ def _facts(outcome: trial.TrialOutcome) -> dict[str, Any]:
     return found
 
 
-def _has_said_something(outcome: trial.TrialOutcome) -> bool:
+def _has_output(outcome: trial.TrialOutcome) -> bool:
     return bool(outcome.stdout.strip())
 
 

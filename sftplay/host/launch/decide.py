@@ -23,7 +23,7 @@ class LaunchState:
     Attributes:
         newest: the start with the highest number, with its end (None: no start yet).
         request: what its Unsloth attempt asked for, or why that can't be believed.
-        ours: this launcher watched that end; told: a person has been told of it.
+        ours: this launcher watched that end; reported: a person has been told of it.
         handed_from: the attempt whose hand-over was accepted, while no attempt after it is stamped;
             else empty.
         begun: backend of the newest attempt that is stamped, else empty.
@@ -36,7 +36,7 @@ class LaunchState:
     end: Exit | None = None
     request: HandOver | ProtocolError | None = None
     ours: bool = False
-    told: bool = False
+    reported: bool = False
     handed_from: str = ""
     begun: str = ""
 
@@ -63,7 +63,7 @@ class Begin:
     """The next start.
 
     Attributes:
-        handed_from: name of the attempt that it takes over from; empty: it starts, or goes on, in
+        handed_from: name of the attempt that it takes over from; empty: it starts, or continues, in
             `backend`.
         lost: nobody saw how the one before ended.
     """
@@ -87,13 +87,13 @@ def decide(state: LaunchState, backend: str) -> Finish | Begin:
     resume = bool(state.call.options.get("resume"))
     if same or state.ours:
         handed = _hand_over(state, start, end)
-        if isinstance(handed, Begin) or (handed is not None and not state.told):
+        if isinstance(handed, Begin) or (handed is not None and not state.reported):
             return handed
     if state.ours:
         return Finish(70 if end.code is None else end.code)
     if end.lost:
-        return _begin(state, backend, lost=not state.told)
-    if not state.told and same and (end.code == 0 or not resume):
+        return _begin(state, backend, lost=not state.reported)
+    if not state.reported and same and (end.code == 0 or not resume):
         return Finish(end.code or 0)
     return _begin(state, backend)
 
@@ -133,12 +133,14 @@ def _broken(state: LaunchState, start: Start, end: Exit) -> Finish | None:
     if end.code != 79:
         return None
     if start.attempt:
-        return Finish(70, bad=_unasked("it ended with 79 and left no hand-over file"))
-    return Finish(70, bad=_unasked("a BnB attempt ended with 79"))  # it has nobody to hand over to
+        return Finish(70, bad=_protocol_error("it ended with 79 and left no hand-over file"))
+    return Finish(
+        70, bad=_protocol_error("a BnB attempt ended with 79")
+    )  # it has nobody to hand over to
 
 
 def _begin(state: LaunchState, backend: str, *, lost: bool = False) -> Begin:
-    """A start anew, or on with what was begun: a run that was handed over goes on in the backend
+    """A start again, or on with what was begun: a run that was handed over continues in the backend
     that it ended in.
 
     A hand-over whose attempt has not got as far as its stamp is done again, with `--resume` or
@@ -157,7 +159,7 @@ def _handed(call: StageCall, attempt: str) -> StageCall:
     return training_of(call).with_options(handed_over_from=attempt)
 
 
-def _unasked(what: str) -> ProtocolError:
+def _protocol_error(what: str) -> ProtocolError:
     return ProtocolError(
         f"the protocol between launcher and stage is broken: {what}",
         todo="nothing more was started; see the attempt's train.log, or start the run in BnB: inv train-bnb",

@@ -30,7 +30,7 @@ def finish(launch: ResolvedLaunch, state: LaunchState, move: Finish, signals: St
         )
     records.seen_file(run.launch, start.number).touch()
     if move.late or move.final:
-        _say_final(launch, state, late=move.late)
+        _report_final(launch, state, late=move.late)
     if move.bad is not None:
         console.failure(move.bad)
         return move.code
@@ -71,7 +71,7 @@ def report_hand_over(asked: HandOver, stack: str, runner: str) -> None:
     )
 
 
-def _say_final(launch: ResolvedLaunch, state: LaunchState, *, late: bool) -> None:
+def _report_final(launch: ResolvedLaunch, state: LaunchState, *, late: bool) -> None:
     request, run = state.request, launch.run
     assert isinstance(request, HandOver)
     if late:

@@ -33,7 +33,7 @@ def gather(launch: ResolvedLaunch, watched: int) -> LaunchState:
         end=end,
         request=_request(launch, start) if start and start.attempt else None,
         ours=start is not None and start.number == watched,
-        told=start is not None and records.seen_file(run.launch, start.number).exists(),
+        reported=start is not None and records.seen_file(run.launch, start.number).exists(),
         handed_from=_handed_from(launch, stamped),
         begun=stamped[-1].backend if stamped else "",
     )
@@ -92,5 +92,7 @@ def running(launch: ResolvedLaunch) -> Start | None:
         return container_training.running(launch.engine(), launch.run)
     except MachineError:
         if all(records.read_exit(folder, start) for start in contained):
-            return None  # they have ended, so the engine is not needed to go on in the local runner
+            return (
+                None  # they have ended, so the engine is not needed to continue in the local runner
+            )
         raise

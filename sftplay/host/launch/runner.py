@@ -17,7 +17,7 @@ class RunningTraining(Protocol):
         """Wait for its end and pass stops on.
 
         Returns:
-            How it ended; None where the terminal was closed, and it goes on.
+            How it ended; None where the terminal was closed, and it continues.
         """
 
 

@@ -3,7 +3,7 @@ being killed.
 
 Everything is read from locks, labels and records, nothing is kept in memory alone, so a launcher
 that is killed at any moment
-and started again goes on: it watches the training that still runs, harvests one that ended, does
+and started again continues: it watches the training that still runs, harvests one that ended, does
 the hand-over that was due, and
 never starts a second training. Each turn of the loop looks again; `decide` says what follows from
 what it saw.
@@ -60,14 +60,14 @@ class TrainingLaunch:
         return code
 
     def run(self) -> int:
-        """Train to the end, or go on watching the training that this command started before.
+        """Train to the end, or continue watching the training that this command started before.
 
         Returns:
-            The stage's exit code; 129 where this terminal was closed and the training goes on.
+            The stage's exit code; 129 where this terminal was closed and the training continues.
 
         Raises:
             BusyError: another launcher, or a training with other arguments, holds the run (75).
-            RefusedError: the run has begun already and `--resume` was not given (76).
+            RefusedError: the run already exists and `--resume` was not given (76).
             MachineError: no engine, no image, or the engine went away (69).
         """
         launch, run, watched = self.resolved, self.resolved.run, 0
@@ -170,10 +170,15 @@ class TrainingLaunch:
         handed over.
 
         Raises:
-            RefusedError: the run has begun already and `--resume` was not given (76).
+            RefusedError: the run already exists and `--resume` was not given (76).
         """
         launch, run = self.resolved, self.resolved.run
-        if state.newest is not None and state.end is not None and not state.ours and not state.told:
+        if (
+            state.newest is not None
+            and state.end is not None
+            and not state.ours
+            and not state.reported
+        ):
             messages.report_earlier_end(
                 launch, state.newest, state.end, handed=bool(move.handed_from)
             )

@@ -99,7 +99,7 @@ def ensure(stack: str) -> Environment:
 
 
 def install(*, dev: bool = False) -> None:
-    """Make the environments of this machine: the cpu stack, the bnb stack beside it where a GPU and
+    """Make the environments of this machine: the cpu stack, the bnb stack too where a GPU and
     its lock are here.
 
     Args:
@@ -173,7 +173,16 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     )
     # Not compiled here: all 12,900 files take 78 s on two cores, the 3,500 that a stage imports 22
     # s at its first start.
-    install = [uv, "pip", "sync", "--python", python, "--require-hashes", *_less_talk(), *backend]
+    install = [
+        uv,
+        "pip",
+        "sync",
+        "--python",
+        python,
+        "--require-hashes",
+        *_without_progress(),
+        *backend,
+    ]
     sources = ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY]
     sources += ["--build-constraints", str(CHECKOUT / "images" / "build.lock")]
     _run(
@@ -194,7 +203,7 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     return made
 
 
-def _less_talk() -> list[str]:
+def _without_progress() -> list[str]:
     """Progress bars are for a terminal; a log gets the lines before and after."""
     return [] if sys.stderr.isatty() else ["--quiet"]
 

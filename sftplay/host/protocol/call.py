@@ -1,4 +1,6 @@
-"""Which training a command line asks for, compared across starts, resumes and hand-overs."""
+"""Identity of the training that a command line asks for, compared across starts, resumes and
+hand-overs.
+"""
 
 from __future__ import annotations
 

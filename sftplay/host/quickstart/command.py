@@ -2,7 +2,7 @@
 it alone.
 
 Asks only where somebody can answer, and every question has a default. A step that fails ends it
-with that step's code; started again, it looks at what is there: an interrupted run goes on, a
+with that step's code; started again, it looks at what is there: an interrupted run continues, a
 finished one on the same data is shown again.
 """
 
@@ -23,7 +23,7 @@ from sftplay.freshness import read_stamp
 from sftplay.host.containers import available, folders
 from sftplay.host.local import environments
 from sftplay.host.quickstart import sample_data
-from sftplay.host.quickstart.doubts import learned_too_little
+from sftplay.host.quickstart.result_check import check_result
 from sftplay.host.quickstart.session import (
     GuidedSession,
     SessionEnded,
@@ -44,7 +44,7 @@ from sftplay.settings import DataSettings
 from sftplay.stages import BY_NAME
 
 CONFIG = "configs/quickstart.yaml"
-# bytes besides the environment: the model in the cache, the data, the run
+# bytes other than the environment: the model in the cache, the data, the run
 NEEDED_DISK = 500_000_000
 
 
@@ -91,8 +91,8 @@ def run(
     except SessionEnded as end:
         return end.code
     samples.show(target, session.settings)
-    for doubt in learned_too_little(target, only_sample=_only_sample(session)):
-        console.warning(doubt)
+    for finding in check_result(target, only_sample=_only_sample(session)):
+        console.warning(finding)
     console.success(
         f"done in {show_duration(time.monotonic() - began)}: the run is in {target.folder}"
     )
@@ -200,7 +200,7 @@ def _render(session: GuidedSession, style: StyleChoice) -> None:
 
 
 def _train(session: GuidedSession) -> Run:
-    """Step 7: train, go on with an interrupted run, or find that this has been trained already."""
+    """Step 7: train, continue an interrupted run, or find that this has been trained already."""
     found = _find(session)
     title = f"train {session.settings.model.name} with {session.settings.train.method}"
     if found.state == "finished":

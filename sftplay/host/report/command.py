@@ -11,6 +11,7 @@ from sftplay.errors import UsageError
 from sftplay.files import human_size, write_text
 from sftplay.host.report import parts
 from sftplay.host.report.batch import of_batch
+from sftplay.host.runs.newest import running_or_newest
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.page import html
 
@@ -19,25 +20,24 @@ def write(run: str | None, *, batch: str | None = None, output: str | None = Non
     """Write the report and say where.
 
     Args:
-        run: name of a run; batch: a batch file. One of them.
+        run: name of a run; batch: a batch file. Without both: the run that trains now, else the newest.
         output: the file; default: report.html in the folder of the run or batch.
 
     Raises:
-        UsageError: none or both of them (2). NotFoundError: no such run, or the batch was never run
+        UsageError: both of them (2). NotFoundError: no such run, or the batch was never run
             (66).
     """
-    if (run is None) == (batch is None):
+    if run is not None and batch is not None:
         raise UsageError(
             "a report is of one run or of one batch",
             todo="inv report RUN, or inv report --batch FILE",
         )
-    if run is not None:
-        view = require_run(run)
+    if batch is None:
+        view = require_run(run) if run is not None else running_or_newest()
         path, text = view.run.folder / "report.html", of_run(view)
         for problem in view.problems:
             console.warning(problem)
     else:
-        assert batch is not None  # as checked above
         path, text = of_batch(Path(batch))
     path = Path(output) if output else path
     write_text(path, text)

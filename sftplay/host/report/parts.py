@@ -73,7 +73,9 @@ def notices(view: RunView) -> Iterator[html.Markup]:
         )
     if view.state in ("interrupted", "cut off"):
         yield html.notice(
-            "warn", "Not finished. To go on: ", html.code(f"inv train --run {view.name} --resume")
+            "warn",
+            "Not finished. To continue: ",
+            html.code(f"inv train --run {view.name} --resume"),
         )
     if view.state in ("failed", "damaged"):
         yield html.notice("bad", f"This run is {view.state}.")

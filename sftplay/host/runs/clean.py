@@ -106,16 +106,16 @@ def _find(*, runs: bool, envs: bool) -> Iterator[Removal]:
         if path.name in DATA_FOLDERS and not path.is_symlink():
             parts = _inside(path)
             yield from (
-                [_doomed(path, path / ".lock", parts=parts, readers=readers)] if parts else []
+                [_removable(path, path / ".lock", parts=parts, readers=readers)] if parts else []
             )
         elif (
             path.name.startswith(tuple(f"{kind}_" for kind in DATA_FOLDERS))
             or path.name in DATA_FOLDERS
         ):
-            yield _doomed(path, path / ".lock", readers=readers)
+            yield _removable(path, path / ".lock", readers=readers)
     for path in _inside(OUTPUTS) if runs else ():
         run = Run(path.name)
-        yield _doomed(path, run.launch_lock, run.run_lock)
+        yield _removable(path, run.launch_lock, run.run_lock)
     for path, _ in environments.listing() if envs else ():
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         yield Removal(shown, disk_size(path), (path,), environment=True)
@@ -132,7 +132,7 @@ def _inside(folder: Path) -> list[Path]:
     )
 
 
-def _doomed(
+def _removable(
     path: Path, *locks: Path, parts: Sequence[Path] = (), readers: tuple[Run, ...] = ()
 ) -> Removal:
     """A lock file that is not there was never held, and one behind a link is not ours to touch."""

@@ -88,9 +88,9 @@ def differences(views: Sequence[RunView]) -> list[list[str]]:
     configs = [flat(read_config(view)) | _style(view) for view in views]
     stamps = [flat(view.stamp) for view in views]
     rows = _unlike([{key: v for key, v in one.items() if key != "run.name"} for one in configs])
-    told = {row[0].rpartition(".")[2] for row in rows} | set(_NOT_COMPARED)
+    reported = {row[0].rpartition(".")[2] for row in rows} | set(_NOT_COMPARED)
     for row in _unlike(stamps):
-        if row[0].rpartition(".")[2] not in told:
+        if row[0].rpartition(".")[2] not in reported:
             rows.append(row)
     return rows
 

@@ -106,7 +106,7 @@ def _outcome(view: RunView) -> Iterator[tuple[str, str]]:
     yield "began", view.began.strftime("%Y-%m-%d %H:%M:%S UTC") if view.began else ""
     yield "time", "" if seconds is None else show_duration(seconds)
     yield "steps", view.steps + (" (stopped early)" if record.get("stopped_early") else "")
-    yield "loss", _fall(record.get("first_loss"), view.loss)
+    yield "loss", _decrease(record.get("first_loss"), view.loss)
     yield "val loss", "" if view.val_loss is None else f"{view.val_loss:.4f}"
     speed = record.get("tokens_per_second")
     yield "speed", f"{speed:,.0f} tokens/s" if isinstance(speed, (int, float)) else ""
@@ -187,7 +187,7 @@ def _fallback(fallback: Mapping[str, Any]) -> str:
     )
 
 
-def _fall(first: Any, last: float | None) -> str:
+def _decrease(first: Any, last: float | None) -> str:
     if last is None:
         return ""
     return f"{first:.4f} → {last:.4f}" if isinstance(first, (int, float)) else f"{last:.4f}"

@@ -1,4 +1,4 @@
-"""Which run a repeated start means: one that goes on, one that has ended on the same data, or the
+"""Run meant by a repeated start: one that continues, one that has ended on the same data, or the
 next free name.
 """
 
@@ -20,7 +20,7 @@ State = Literal["new", "running", "interrupted", "finished"]
 
 @dataclass(frozen=True)
 class MatchingRun:
-    """A run and how to go on with it.
+    """A run and how to continue it.
 
     Attributes:
         state: `new` has nothing yet, `running` is being trained now, `interrupted` can be resumed,

@@ -2,7 +2,7 @@
 out the same.
 
 What the run stood on is checked first: config, template, data, model, lock. A changed byte is
-refused with the name of what changed. Then it is trained anew beside the old one, in the same
+refused with the name of what changed. Then it is trained again next to the old one, in the same
 runner, offline; the losses are compared, and on the CPU the weights.
 """
 
@@ -87,11 +87,13 @@ def run(name: str, *, first: int | None = None) -> int:
         0 where it came out the same.
 
     Raises:
-        RefusedError: something that it stood on was changed (76). MachineError: this machine is of
+        RefusedError: its weights, or something that it stood on, were changed (76). MachineError: this machine is of
             another kind (69).
     """
     view = require_run(name)
     stamp = read_stamp(view.run.stamp)
+    if first is None:
+        view.run.require_tuned()  # else a changed weight is seen after the training only
     _check(view, stamp)
     target = Run(_free_name(view.run))
     console.info(f"nothing has changed; training again as {target.name}")
@@ -99,7 +101,7 @@ def run(name: str, *, first: int | None = None) -> int:
     if code and not (first and code == 85):
         console.error(f"the replay itself ended with {code}; it is in {target.folder}")
         return code
-    _same_ground(stamp, target)
+    _check_environment(stamp, target)
     compared = compare(view.run, target, whole=first is None)
     exact = stamp.device == "cpu"
     same = compared.is_same(exact=exact)
@@ -195,7 +197,7 @@ def _stopped_after(target: Run, count: int | None) -> Iterator[None]:
         over.set()
 
 
-def _same_ground(stamp: Stamp, target: Run) -> None:
+def _check_environment(stamp: Stamp, target: Run) -> None:
     """Compare what only the training itself knows: the image or environment that it ran in.
 
     Raises:

@@ -1,4 +1,6 @@
-"""Is what a run stood on still there, byte for byte? And what of it can't be had on this machine?"""
+"""Checks before a replay: inputs of the run that have changed, and those not available on this
+machine.
+"""
 
 from __future__ import annotations
 

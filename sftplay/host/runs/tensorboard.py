@@ -74,7 +74,7 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
     with hold(LOCK, who="the start of TensorBoard", todo="wait a moment"):
         running = ours() or (container_tensorboard.ours(shelf.engine) if shelf.engine else None)
         if running:
-            _say_already(running.folder, running.port, str(folder), port)
+            _report_running(running.folder, running.port, str(folder), port)
             return
         stack = next((name for name in ("cpu", "bnb", "unsloth") if name in shelf.present), "cpu")
         chosen = choose.choose_runner(runner, stack, shelf)
@@ -123,7 +123,7 @@ def ours() -> BoardProcess | None:
     return board if board.process.is_running() else None
 
 
-def _say_already(shown: str, used: int, folder: str, port: int | None) -> None:
+def _report_running(shown: str, used: int, folder: str, port: int | None) -> None:
     console.success(f"TensorBoard already runs for {shown}: http://127.0.0.1:{used}")
     if shown != folder or port not in (None, used):
         console.info("next: inv stop-tb first, for another folder or port")

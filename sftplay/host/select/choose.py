@@ -1,4 +1,4 @@
-"""Which runner, which stack, which device: pure functions, each answer with its reason."""
+"""Runner, stack and device: pure functions, each answer with its reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def choose_runner(asked: str, stack: str, shelf: AvailableImages) -> Decision[Ru
     machine.
 
     Args:
-        stack: the one that the stage wants in a container.
+        stack: the one that the stage requires in a container.
 
     Raises:
         UsageError: no such runner (2). SftplayError: docker was asked for and can't be had (69,
@@ -99,7 +99,7 @@ def choose_stack(
 
     Args:
         present: stacks whose environment is made already, or whose image is here.
-        backend: the run's, where it has one: a run that was handed over goes on in the backend that
+        backend: the run's, where it has one: a run that was handed over continues in the backend that
             it ended in.
     """
     if stage.network:

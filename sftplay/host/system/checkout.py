@@ -1,6 +1,6 @@
-"""Where sftplay's own files lie, and the project that it works on.
+"""Places of sftplay's own files, and of the project that it works on.
 
-Three cases. In a checkout both are the checkout. Installed from a wheel, the files that lie beside
+Three cases. In a checkout both are the checkout. Installed from a wheel, the files that lie next to
 the package in a checkout (locks, Dockerfile, configs) are package data; they and the package are
 unpacked once into the user's cache, so that stages and images see a checkout's layout and nothing
 of the environment that pip installed into. The project is then the folder that `sftplay init` made.

@@ -13,7 +13,7 @@ _CONTROL = re.compile(
 
 
 def copy(piece: bytes, to: int = 2) -> bool:
-    """Byte for byte to the terminal; False where it is gone (the work goes on, and a log holds it)."""
+    """Byte for byte to the terminal; False where it is gone (the work continues, and a log holds it)."""
     try:
         while piece:
             piece = piece[os.write(to, piece) :]

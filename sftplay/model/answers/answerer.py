@@ -1,6 +1,4 @@
-"""Who answers in chat and batch inference: a loaded model, the run's template, and how tokens are
-chosen.
-"""
+"""Answers in chat and batch inference: a loaded model, the run's template, and the sampling."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ class Answerer:
         pad_id: filler.
         own_decoder: our decoder keeps this model's state; else transformers' generate answers.
         system: system prompt, where a conversation brings none of its own.
-        identity: everything that the answers depend on, besides the prompts.
+        identity: everything that the answers depend on, other than the prompts.
         style: the style that the run was trained with: joined to system turns as it was in
             training.
     """

@@ -1,6 +1,6 @@
 """Answers to a file of prompts, as jsonl in the order of the prompts.
 
-Stopped and started again it goes on where it was.
+Stopped and started again it continues where it was.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sftplay.runs import Run
 from sftplay.stages import Job
 
 _WINDOW = 2  # batches whose prompts are sorted by length together
-_OTHER = "name another file: --output FILE\nor move {} away to begin anew"
+_OTHER = "name another file: --output FILE\nor move {} away to start again"
 
 
 def run_batch(job: Job, source: Path) -> None:
@@ -65,7 +65,7 @@ def run_batch(job: Job, source: Path) -> None:
 
 
 def _output(job: Job, source: Path) -> Path:
-    """Where the answers go: --output, else the run's predictions/."""
+    """Return the file for the answers: --output, else one in the run's predictions/."""
     given = job.options.get("output")
     suffix = ".base.jsonl" if job.options.get("base") else ".jsonl"
     output = Path(given) if given else Run(job.run_name).predictions / f"{stem(source)}{suffix}"
@@ -125,7 +125,7 @@ def _check_identity(output: Path, identity: dict[str, Any], out: IO[bytes]) -> N
 
 
 def _finished(output: Path, source: Path, out: IO[bytes]) -> int:
-    """How many prompts are answered; a last line that was torn by a kill is cut off.
+    """Count the prompts that are answered; cut off a last line that was torn by a kill.
 
     Raises:
         RefusedError: the answers are not those to the first prompts of this file (76).
@@ -162,7 +162,7 @@ def _finished(output: Path, source: Path, out: IO[bytes]) -> int:
 
 
 def _question(prompt: Prompt) -> dict[str, Any]:
-    """What an answer's row repeats of its prompt, as it reads back from JSON."""
+    """Return the part of its prompt that an answer's row repeats, as it reads back from JSON."""
     row: dict[str, Any] = orjson.loads(orjson.dumps({"id": prompt.prompt_id, **prompt.given}))
     return row
 

@@ -29,7 +29,7 @@ _COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?$", re.DOTALL)
 
 
 @dataclass
-class Talk:
+class Conversation:
     """One conversation: what was said, and the tokens that the model has read of it."""
 
     answerer: Answerer
@@ -94,30 +94,30 @@ class _Interrupt:
 
 
 def chat(job: Job) -> None:
-    """Talk until the person leaves.
+    """Conversation until the person leaves.
 
     Raises:
         StoppedError: by Ctrl-C at the prompt (130), or because the terminal is gone (129).
     """
     answerer = open_answerer(job)
-    talk = Talk(answerer, answerer.stream(), answerer.system)
+    conversation = Conversation(answerer, answerer.stream(), answerer.system)
     console.info(f"talking to {answerer.name}; /help lists what else you can type, Ctrl-D leaves")
     interrupt = _Interrupt()
     signal.signal(signal.SIGINT, interrupt.handle)
     try:
         while (line := _read_line()) is not None:
             command = _COMMAND.fullmatch(line.strip())
-            if command and not _obey(talk, command[1], (command[2] or "").strip()):
+            if command and not _run_command(conversation, command[1], (command[2] or "").strip()):
                 return
             if line.strip() and not command:
-                _reply(talk, line, interrupt)
+                _reply(conversation, line, interrupt)
     except OSError as error:
         _drop_stdout()
         raise StoppedError("the terminal is gone", signum=signal.SIGHUP) from error
 
 
 def _read_line() -> str | None:
-    """What the person types; None at the end of input."""
+    """Read a line from the user; None at the end of input."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - input() edits its line with it
     try:
@@ -131,19 +131,19 @@ def _read_line() -> str | None:
     return line.encode("utf-8", "replace").decode("utf-8")
 
 
-def _obey(talk: Talk, command: str, text: str) -> bool:
+def _run_command(conversation: Conversation, command: str, text: str) -> bool:
     """Do what a /command says; False to leave."""
     if command in ("exit", "quit"):
         return False
     if command == "reset":
-        talk.start_over(talk.system)
+        conversation.start_over(conversation.system)
         console.info("the conversation starts over")
     elif command == "system" and text:
-        talk.start_over(text)
+        conversation.start_over(text)
         console.info("new system prompt; the conversation starts over")
     elif command == "system":
         console.info(
-            f"system prompt: {talk.system or 'none of yours (the template may add its own)'}"
+            f"system prompt: {conversation.system or 'none of yours (the template may add its own)'}"
         )
     elif command == "help":
         console.result(HELP)
@@ -154,21 +154,21 @@ def _obey(talk: Talk, command: str, text: str) -> bool:
     return True
 
 
-def _reply(talk: Talk, line: str, interrupt: _Interrupt) -> None:
+def _reply(conversation: Conversation, line: str, interrupt: _Interrupt) -> None:
     """Ask the model and print its answer as it is written."""
     try:
-        ids, dropped = talk.ask(line.strip())
+        ids, dropped = conversation.ask(line.strip())
     except DataError as problem:
         console.failure(problem)
         return
     if dropped:
         turns = "the oldest turn was" if dropped == 1 else f"the {dropped} oldest turns were"
         console.warning(
-            f"{turns} forgotten: the model reads {talk.answerer.prompter.window:,} tokens at most"
+            f"{turns} forgotten: the model reads {conversation.answerer.prompter.window:,} tokens at most"
         )
     said = ""
     interrupt.answering, interrupt.stopped = True, False
-    for piece in talk.answerer.say(talk.stream, ids):
+    for piece in conversation.answerer.say(conversation.stream, ids):
         said += piece
         console.result(shown(piece), end="")
         if interrupt.stopped:
@@ -177,9 +177,9 @@ def _reply(talk: Talk, line: str, interrupt: _Interrupt) -> None:
     console.result("")
     if interrupt.stopped:
         console.info("stopped")
-    elif not talk.stream.ended:
+    elif not conversation.stream.ended:
         console.info("cut off here: --set infer.max_new_tokens=… allows longer answers")
-    talk.answered(said, whole=not interrupt.stopped)
+    conversation.answered(said, whole=not interrupt.stopped)
 
 
 def shown(text: str) -> str:

@@ -1,5 +1,5 @@
 """Rows that are decoded together, one token a step: rows join, leave and make room while the others
-go on.
+continue.
 
 Prompts of different lengths stand right-aligned, padding is masked by position. Keys and values lie
 in buffers with room for more, so that a step copies its own token and not the whole past.
@@ -78,7 +78,7 @@ class _GrowingLayer(DynamicLayer):
         )
 
     def shrink(self, rows: int, moved: torch.Tensor, places: torch.Tensor, start: int) -> None:
-        """Go on with the first `rows` rows, once the `moved` ones have taken free `places`, and
+        """Continue with the first `rows` rows, once the `moved` ones have taken free `places`, and
         without the first `start` positions.
         """
         for each in self.states:
@@ -162,7 +162,7 @@ class Batch:
         return self._forward(new)
 
     def keep(self, rows: Sequence[int]) -> Sequence[int]:
-        """Let all other rows leave, and padding that no row needs any more; gives the rows that are
+        """Let all other rows leave, and padding that no row needs any more; return the rows that are
         still there, in their new order.
         """
         if not self.flexible and rows:

@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model wrote.
+    """Text and tokens that the model wrote.
 
     Attributes:
         ids: its tokens, without the one that ended it.
@@ -97,7 +97,7 @@ class _Row:
 
 @dataclass
 class _Room:
-    """What can be in flight.
+    """Limits of what can be in flight.
 
     Attributes:
         rows: at most so many.
@@ -110,7 +110,7 @@ class _Room:
     prefill: int
 
     def most(self, rows: Sequence[_Row]) -> int:
-        """How many rows as long as the longest of these."""
+        """Return how many rows as long as the longest of these fit."""
         return min(self.rows, max(1, self.positions // max((row.whole for row in rows), default=1)))
 
     def take(
@@ -231,7 +231,7 @@ def _row(request: Request, sampling: Sampling) -> _Row:
 
 
 def _room_of(batch: Batch, size: int) -> _Room:
-    """What a model has room for, before anything is in flight."""
+    """Return the room that a model has before anything is in flight."""
     if not batch.flexible:
         return _Room(
             min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL
@@ -246,7 +246,7 @@ def _room_of(batch: Batch, size: int) -> _Room:
 def _add(
     rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_ids: Sequence[int]
 ) -> list[_Row]:
-    """Choose each row's next token; gives the rows that end with it."""
+    """Choose each row's next token; return the rows that end with it."""
     tokens = choose(logits, sampling, [row.generator for row in rows])
     return [row for row, token in zip(rows, tokens, strict=True) if row.ends_with(token, stop_ids)]
 
@@ -254,7 +254,7 @@ def _add(
 def _smaller(rows: int) -> int:
     if rows <= 1:
         raise _no_room()
-    console.warning(f"out of GPU memory with {rows} rows at a time: going on with {rows // 2}")
+    console.warning(f"out of GPU memory with {rows} rows at a time: continuing with {rows // 2}")
     return rows // 2
 
 

@@ -141,7 +141,8 @@ def _conversation(turns: list[Any], place: str) -> tuple[dict[str, str], ...]:
         )
         if not known:
             raise DataError(
-                "a message wants a role (system, user, assistant) and text as content", where=place
+                "a message requires a role (system, user, assistant) and text as content",
+                where=place,
             )
     if not turns or turns[-1]["role"] not in ("user", "tool"):
         raise DataError(
@@ -157,7 +158,7 @@ def _with_system(
     if system is None or not str(system).strip():
         return messages
     if not isinstance(system, str) or messages[0]["role"] == "system":
-        raise DataError("`system` wants one text, and no system message beside it", where=place)
+        raise DataError("`system` requires one text, and no system message next to it", where=place)
     return ({"role": "system", "content": system}, *messages)
 
 

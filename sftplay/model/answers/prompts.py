@@ -66,7 +66,7 @@ class Prompter:
         return ids
 
     def room(self, ids: Sequence[int], wanted: int) -> int:
-        """How long an answer may be behind this prompt, `wanted` at most; 0 or less where the
+        """Return the longest possible answer behind this prompt, `wanted` at most; 0 or less if the
         prompt fills the window.
         """
         return wanted if self.window is None else min(wanted, self.window - len(ids))

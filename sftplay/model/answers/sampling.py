@@ -10,7 +10,7 @@ import torch
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen.
+    """Choice of the next token.
 
     Attributes:
         max_new_tokens: longest answer in tokens, its end included.

@@ -19,7 +19,7 @@ BACKENDS: Mapping[str, str] = {
 
 
 class Backend(Protocol):
-    """What training asks of a backend."""
+    """Functions that training requires of a backend."""
 
     def load(self, settings: Settings, folder: Path, device: str, precision: str) -> Any:
         """The base model from a local folder, quantized where the method says so."""

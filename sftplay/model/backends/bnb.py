@@ -62,7 +62,7 @@ def _check_shape(settings: Settings, folder: Path) -> None:
         raise NotFoundError(
             "no adapter there",
             where=str(folder),
-            todo="--init-adapter wants a folder with adapter_config.json",
+            todo="--init-adapter requires a folder with adapter_config.json",
         )
     problem = problem_with(folder) if (folder / MANIFEST).is_file() else None
     found = read_json(folder / "adapter_config.json")
@@ -134,7 +134,7 @@ def lora_config(settings: Settings) -> Any:
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
-        lora_alpha=lora.alpha,  # PEFT multiplies by it: a fraction is fine
+        lora_alpha=lora.peft_alpha,  # PEFT multiplies by it: a fraction is fine
         lora_dropout=lora.dropout,
         target_modules=targets,
         use_dora=lora.dora,

@@ -25,7 +25,7 @@ from sftplay.model.runtime.quiet import quiet_libraries  # noqa: E402
 from sftplay.model.runtime.precision import torch_dtype  # noqa: E402
 from sftplay.settings import Settings  # noqa: E402
 
-# Unsloth wants names. These are the linear layers of the families that it has kernels for; PEFT
+# Unsloth requires names. These are the linear layers of the families that it has kernels for; PEFT
 # takes those that are there.
 ALL_LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 
@@ -75,7 +75,7 @@ def prepare(model: Any, settings: Settings, init_adapter: Path | None) -> Any:
         model = FastLanguageModel.get_peft_model(
             model,
             r=lora.r,
-            lora_alpha=lora.alpha,
+            lora_alpha=lora.peft_alpha,
             lora_dropout=lora.dropout,
             target_modules=_targets(model, settings),
             use_rslora=lora.rslora,

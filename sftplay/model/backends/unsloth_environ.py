@@ -1,4 +1,4 @@
-"""What the Unsloth stack has to find in its environment before its first import.
+"""Environment variables that the Unsloth stack requires before its first import.
 
 Sets variables and imports nothing.
 """
@@ -17,7 +17,7 @@ VARIABLES: Mapping[str, str] = {
     "XFORMERS_FORCE_DISABLE_TRITON": "1",
     # Unsloth counts its users by downloading a file for each environment.
     "UNSLOTH_DISABLE_STATISTICS": "1",
-    # sftplay's loss wants the output layer's values; a fused loss would return none.
+    # sftplay's loss requires the output layer's values; a fused loss would return none.
     "UNSLOTH_RETURN_LOGITS": "1",
 }
 

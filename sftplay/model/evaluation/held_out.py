@@ -108,7 +108,8 @@ def _held_out(row: Mapping[str, Any]) -> HeldOut:
 def changes_since(
     record: Mapping[str, Any], settings: Settings, splits: Sequence[str]
 ) -> list[str]:
-    """What is different in data/tokenized from what the run was trained with; a line each.
+    """List the differences between data/tokenized and the data that the run was trained with; a
+    line each.
 
     Args:
         record: the run's run.json.

@@ -1,5 +1,5 @@
-"""How near answers come to their references: exact match, token F1, ROUGE-L, chrF, each from 0 to
-100. Pure; no torch.
+"""Similarity of answers and references: exact match, token F1, ROUGE-L, chrF, each from 0 to 100.
+Pure; no torch.
 
 Words are cut the same way for token F1 and ROUGE-L: runs of letters and digits, and each Chinese or
 Japanese character by itself, as in MLQA (arXiv:1910.07475). For English that is what rouge-score's
@@ -88,7 +88,7 @@ def perplexity(loss: float) -> float:
 
 
 def signature() -> str:
-    """How chrF was computed, in the words of sacrebleu, its version included."""
+    """Return sacrebleu's description of chrF's settings, its version included."""
     scorer = _chrf()
     scorer.corpus_score(["a"], [["a"]])  # it knows its own number of references only then
     return str(scorer.get_signature())

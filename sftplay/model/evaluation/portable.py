@@ -1,4 +1,4 @@
-"""Is an adapter what any PEFT can load? Loaded by plain PEFT, it has to give the loss that its
+"""Check that any PEFT can load an adapter: loaded by plain PEFT, it has to give the loss that its
 training saw.
 """
 
@@ -34,7 +34,7 @@ def check(run: Run, settings: Settings) -> dict[str, Any]:
 
     Raises:
         DataError: no val rows, or the training saw no val loss (65).
-        RefusedError: the adapter does not fit the base, gives another loss, or does nothing (76).
+        RefusedError: the adapter does not fit the base, returns another loss, or does nothing (76).
     """
     facts = open_run(run)
     seen = facts.record.get("val_loss")
@@ -52,7 +52,7 @@ def check(run: Run, settings: Settings) -> dict[str, Any]:
         find_model(settings), settings, device, precision, quantize=facts.method == "qlora"
     )
     model = attach(base, facts.tuned)
-    _refuse_strangers(model, facts.tuned)
+    _check_weights(model, facts.tuned)
     collator = Collator(pad_id(facts.tokenizer))
     with autocast(device, precision):
         loss, _ = mean_target_loss(model, rows, collator, settings.eval.loss_rows)
@@ -96,7 +96,7 @@ def judge(seen: float, loss: float, plain: float) -> None:
         )
 
 
-def _refuse_strangers(model: Any, folder: Any) -> None:
+def _check_weights(model: Any, folder: Any) -> None:
     """Every weight of the file is one of the model's, and the other way round: PEFT would pass over
     the rest in silence.
     """

@@ -1,5 +1,5 @@
-"""What an evaluation leaves behind: metrics.json, samples.jsonl, report.md, and a small table for
-the screen.
+"""Output of an evaluation: metrics.json, samples.jsonl, report.md, and a small table for the
+screen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from sftplay.files import write_bytes, write_json, write_text
 from sftplay.model.answers.prompts import plain_text
 from sftplay.model.evaluation.held_out import HeldOut
-from sftplay.model.evaluation.measured import Measured
+from sftplay.model.evaluation.measurement import Measurement
 from sftplay.model.evaluation.metrics import METRICS, perplexity, score_row, summarize
 
 SHOWN: Mapping[str, str] = {
@@ -28,7 +28,10 @@ _EXAMPLES = 5
 
 
 def samples(
-    tokenizer: PreTrainedTokenizerFast, rows: Sequence[HeldOut], base: Measured, tuned: Measured
+    tokenizer: PreTrainedTokenizerFast,
+    rows: Sequence[HeldOut],
+    base: Measurement,
+    tuned: Measurement,
 ) -> list[dict[str, Any]]:
     """One entry a row: prompt as the model reads it, reference, both answers, their scores."""
     entries = []
@@ -51,7 +54,7 @@ def samples(
 
 
 def compare(
-    entries: Sequence[Mapping[str, Any]], base: Measured, tuned: Measured
+    entries: Sequence[Mapping[str, Any]], base: Measurement, tuned: Measurement
 ) -> dict[str, dict[str, float]]:
     """Every metric for base and tuned model, and the difference (tuned less base)."""
     values = {name: _values(entries, name, one) for name, one in (("base", base), ("tuned", tuned))}
@@ -65,7 +68,7 @@ def compare(
     }
 
 
-def _values(entries: Sequence[Mapping[str, Any]], name: str, one: Measured) -> dict[str, float]:
+def _values(entries: Sequence[Mapping[str, Any]], name: str, one: Measurement) -> dict[str, float]:
     references = [entry["reference"] for entry in entries]
     scores = summarize([entry["scores"][name] for entry in entries], one.texts, references)
     ended = 100.0 * sum(one.ended) / len(one.ended)

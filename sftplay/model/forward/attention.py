@@ -1,4 +1,4 @@
-"""Which attention kernel runs: looked at during one forward pass, never taken from a setting."""
+"""The attention kernel that runs: seen during one forward pass, never taken from a setting."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def kernel_of(model: Any, batch: dict[str, Any]) -> str:
     if name == "xformers":
         raise MachineError(
             "xFormers computes the attention, and it is in no lock of sftplay",
-            todo="uninstall it from this environment, or make the environment anew: inv install",
+            todo="uninstall it from this environment, or make the environment again: inv install",
         )
     return name
 

@@ -42,7 +42,7 @@ class Collator:
 
 @dataclass(frozen=True)
 class Packer:
-    """Lays the rows of a pass end to end; positions begin anew with each row, and no row predicts
+    """Lays the rows of a pass end to end; positions start again with each row, and no row predicts
     the next one's beginning.
 
     Returns tensors of shape (1, tokens of all rows): input_ids, attention_mask (1 everywhere),
@@ -69,7 +69,7 @@ class Packer:
 
 
 def collate_for(settings: Settings, pad_id: int) -> Collate:
-    """How the rows of a pass are put together: padded, or end to end."""
+    """Return the function that puts the rows of a pass together: padded, or end to end."""
     return Packer() if settings.train.packing else Collator(pad_id)
 
 

@@ -64,7 +64,7 @@ def head_loss(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor)
 
 @torch.no_grad()
 def has_plain_head(model: Any) -> bool:
-    """Whether the model's logits are its output layer's product and nothing else (Gemma 2 caps
+    """True if the model's logits are its output layer's product and nothing else (Gemma 2 caps
     them, Cohere scales them).
 
     Found out by looking at two positions. fp16 is left to PyTorch: its loss has to be scaled before

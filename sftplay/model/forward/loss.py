@@ -37,15 +37,15 @@ def target_loss(
     targets = shifted[keep]
     with _only(model, keep, hold=plain_head) as held:
         logits = model(
-            input_ids=inputs["input_ids"], use_cache=False, **_sight(model, inputs)
+            input_ids=inputs["input_ids"], use_cache=False, **_visibility(model, inputs)
         ).logits
     if plain_head:
         return head_loss(held[0], model.get_output_embeddings().weight, targets), len(targets)
     return cross_entropy(logits[0].float(), targets, reduction="sum"), len(targets)
 
 
-def _sight(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    """What tells the model which positions see each other."""
+def _visibility(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that tell the model which positions see each other."""
     if "row_lengths" in inputs:
         return within_rows(model, inputs)
     return {"attention_mask": _mask(model, inputs)}

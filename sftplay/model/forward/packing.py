@@ -28,7 +28,8 @@ APART = 0.1  # of what mixed rows differ by: what is left when they are kept apa
 
 
 def within_rows(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model's forward takes besides the ids, so that rows which lie end to end stay apart.
+    """Return the arguments of a model's forward, other than the ids, that keep rows apart which lie
+    end to end.
 
     Args:
         inputs: a batch of `Packer`.
@@ -85,14 +86,14 @@ def _not_here(why: str) -> ConfigError:
 
 
 def _is_unsloth() -> bool:
-    """Whether Unsloth computes in this process: it replaces transformers' models for all of it."""
+    """True if Unsloth computes in this process: it replaces transformers' models for all of it."""
     return "unsloth" in sys.modules
 
 
 @torch.no_grad()
 def _hidden(model: Any, batch: dict[str, Any]) -> torch.Tensor:
-    """What reaches the output layer, (tokens, hidden size), for a batch of one sequence; modes are
-    put back.
+    """Return the input of the output layer, (tokens, hidden size), for a batch of one sequence;
+    modes are put back.
     """
     seen: list[torch.Tensor] = []
     head = model.get_output_embeddings()
@@ -176,7 +177,7 @@ def _attend(
 
 
 def _window(length: int, size: int | None, device: torch.device) -> torch.Tensor | None:
-    """Which positions see which, (length, length), where a window hides some; else None."""
+    """Return the mask of visible positions, (length, length), if a window hides some; else None."""
     if size is None or length <= size:
         return None
     places = torch.arange(length, device=device)

@@ -18,7 +18,7 @@ from sftplay.model.lean import attention, lowrank, norm, rotary
 
 
 def slim(model: Any, precision: str) -> Decision[list[str]]:
-    """Replace what can be replaced, in place; gives the names of what was, and why the rest was
+    """Replace what can be replaced, in place; return the names of what was, and why the rest was
     not.
 
     Each change is an instance's `forward`, its weights' place in memory, or a function in the
@@ -47,7 +47,7 @@ def slim(model: Any, precision: str) -> Decision[list[str]]:
 
 
 def needs_autocast(model: Any) -> bool:
-    """Whether a pass in 16 bits needs autocast: not where all that computes on a CPU does so in
+    """True if a pass in 16 bits needs autocast: not if everything that computes on a CPU does so in
     bf16 by itself.
     """
     from peft.tuners.lora import LoraLayer

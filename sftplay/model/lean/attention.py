@@ -177,7 +177,7 @@ def replace(model: Any) -> int:
 
 @torch.enable_grad()
 def _agrees(layer: Any) -> bool:
-    """Whether two blocks of random numbers, and their derivatives, come out as from SDPA in fp32."""
+    """True if two blocks of random numbers, and their derivatives, agree with SDPA in fp32."""
     random, groups = torch.Generator().manual_seed(0), getattr(layer, "num_key_value_groups", 1)
     shapes = [(1, heads, BLOCK + 9, 16) for heads in (2 * groups, 2, 2)]
     numbers = [torch.randn(shape, generator=random).bfloat16() for shape in shapes]

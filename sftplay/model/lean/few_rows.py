@@ -16,7 +16,7 @@ FEWEST, MOST = 12, 48
 
 
 def replace(model: Any) -> int:
-    """Every plain linear layer, for inference on a CPU with MKL; gives their number."""
+    """Every plain linear layer, for inference on a CPU with MKL; return their count."""
     if not torch.backends.mkl.is_available():
         return 0
     layers = [

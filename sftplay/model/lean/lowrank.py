@@ -110,7 +110,7 @@ def replace(model: Any) -> int:
 
 
 def is_replaced(layer: Any) -> bool:
-    """Whether a LoRA layer computes in one go."""
+    """True if a LoRA layer computes in one step."""
     forward = layer.__dict__.get("forward")
     return isinstance(forward, partial) and forward.func is _forward
 
@@ -201,7 +201,7 @@ def _forward(
 
 @torch.no_grad()
 def _agrees(layer: Any) -> bool:
-    """Whether random numbers come out as from PEFT's own code, with a B that is not zero."""
+    """True if random numbers come out as from PEFT's own code, with a B that is not zero."""
     base, (name,) = layer.get_base_layer(), layer.active_adapters
     random, b = torch.Generator().manual_seed(0), layer.lora_B[name].weight
     x = torch.randn(4, base.in_features, generator=random).to(base.weight.device, _number(base))

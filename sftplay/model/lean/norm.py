@@ -34,7 +34,7 @@ class _RmsNorm(torch.autograd.Function):
 
 
 def replace(model: Any) -> int:
-    """Every module that is called an RMS norm and computes one; gives their number."""
+    """Every module that is called an RMS norm and computes one; return their count."""
     modules = [
         module
         for module in model.modules()

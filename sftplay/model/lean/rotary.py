@@ -43,7 +43,7 @@ def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> t
 
 
 def replace(model: Any) -> int:
-    """In the modules where the model's attention is written; gives their number."""
+    """In the modules where the model's attention is written; return their count."""
     names = {
         type(module).__module__
         for module in model.modules()

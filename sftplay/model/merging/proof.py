@@ -1,4 +1,4 @@
-"""The proof of a merge: the same logits with the adapter beside the base and with both in one, on
+"""The proof of a merge: the same logits with the adapter next to the base and with both in one, on
 fixed prompts.
 """
 
@@ -14,7 +14,7 @@ import torch
 from sftplay.errors import RefusedError
 
 # Fixed, so that two merges can be compared: everyday questions, code, arithmetic, other scripts, a
-# text that goes on for a while.
+# text that continues for a while.
 PROMPTS = (
     "What is the capital of France?",
     "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. How many clips did she sell?",
@@ -29,7 +29,7 @@ _EFFECT = 1e-6  # a merged model that is not further than this from its base has
 
 
 @dataclass(frozen=True)
-class Difference:
+class LogitDifference:
     """Two models on the same positions.
 
     Attributes:
@@ -61,7 +61,7 @@ def logits_of(model: Any, prompts: Sequence[Sequence[int]]) -> list[torch.Tensor
     return found
 
 
-def differ(reference: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> Difference:
+def differ(reference: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> LogitDifference:
     """Compare two models' logits.
 
     Raises:
@@ -81,7 +81,7 @@ def differ(reference: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> 
         positions += len(first)
         agreed += int(((first == second) | tied).sum())
         ties += int(tied.sum())
-    return Difference(positions, largest, agreed / positions, ties)
+    return LogitDifference(positions, largest, agreed / positions, ties)
 
 
 def digests(model: Any) -> dict[str, str]:
@@ -107,7 +107,7 @@ def require_same(merged: Mapping[str, str], saved: Mapping[str, str]) -> None:
         )
 
 
-def judge(arithmetic: Difference | None, effect: Difference) -> None:
+def judge(arithmetic: LogitDifference | None, effect: LogitDifference) -> None:
     """Refuse a merge that is not what it claims to be.
 
     Args:

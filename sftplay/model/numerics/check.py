@@ -25,7 +25,7 @@ from sftplay.model.numerics.plain import dense_weight
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import autocast
 from sftplay.model.unsloth.probe_process import CONFIG, write_tiny_model
-from sftplay.numerics import METHODS, Row, Table, machine_name, shown, write_table
+from sftplay.numerics import METHODS, MethodResult, Table, machine_name, shown, write_table
 from sftplay.settings import Settings
 from sftplay.stages import Job
 from sftplay.stamp import surroundings
@@ -95,7 +95,7 @@ class Steps:
     added: list[torch.Tensor]
 
 
-def _row(backend: str, method: str, precision: str, device: str, folder: Path) -> Row:
+def _row(backend: str, method: str, precision: str, device: str, folder: Path) -> MethodResult:
     """Train both ways.
 
     Whatever is raised is this combination's failure, not the end of the table.
@@ -103,7 +103,7 @@ def _row(backend: str, method: str, precision: str, device: str, folder: Path) -
     try:
         ours, reference = _both(backend, method, precision, device, folder)
     except Exception as error:  # noqa: BLE001 - the table says it
-        return Row(
+        return MethodResult(
             method,
             precision,
             error=f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}",
@@ -120,7 +120,7 @@ def _row(backend: str, method: str, precision: str, device: str, folder: Path) -
     good = all(
         value <= limit for value, limit in zip((loss, gradient, weights), limits, strict=True)
     )
-    return Row(method, precision, loss, gradient, weights, good)
+    return MethodResult(method, precision, loss, gradient, weights, good)
 
 
 def _both(

@@ -127,7 +127,7 @@ def _dequantized(model: Any) -> Iterator[None]:
 
 
 def _is_four_bit(module: Any) -> bool:
-    """Whether it is a layer of bitsandbytes itself. An adapter around one shows the same weight."""
+    """True for a layer of bitsandbytes itself. An adapter around one shows the same weight."""
     return type(module).__module__.startswith("bitsandbytes.") and hasattr(module, "quant_state")
 
 

@@ -1,4 +1,4 @@
-"""Can the settings change the model at all? A bound on how far Adam moves weights, and adapters
+"""Check that the settings can change the model: a bound on how far Adam moves weights, and adapters
 that can't leave zero.
 """
 

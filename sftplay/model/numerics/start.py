@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from sftplay import console
 from sftplay.errors import GradientError
 from sftplay.handover import Reason
-from sftplay.model.numerics import memory
+from sftplay.model.numerics import proof_cache
 from sftplay.model.numerics.gradients import Comparison
 from sftplay.model.numerics.proof import prove, sample_rows
 from sftplay.model.numerics.reach import check_adapters, check_reach
@@ -52,12 +52,12 @@ class Proof:
             ["input_ids", "labels"]
         )
         self.rows = sample_rows(rows)
-        self.place = memory.place_for(
+        self.place = proof_cache.place_for(
             _facts(plan, stamp, str(assembly.lean)), stamped_versions(), plan.device.value
         )
         self.found: dict[str, Any] = {
             "proved": False,
-            "where": memory.where_it_ran(plan.device.value),
+            "where": proof_cache.machine_facts(plan.device.value),
         }
 
     def before_training(self) -> None:
@@ -72,7 +72,7 @@ class Proof:
         if plan.settings.train.method != "full":
             check_adapters(model, str(plan.init_adapter) if plan.init_adapter else None)
         check_reach(model, plan.settings, self.trainer.planned_steps)
-        if remembered := memory.recall(self.place):
+        if remembered := proof_cache.load_proof(self.place):
             self.found = {**remembered, "remembered": True}
             console.info(
                 f"gradients were proved here before ({remembered['oracle']}, {_place(self.found)})"
@@ -93,7 +93,7 @@ class Proof:
         self.trainer.add_callback(_AfterSteps(self))
 
     def after_steps(self, start: dict[str, torch.Tensor], steps: int, rates: float) -> None:
-        """Compare once more, on weights that the optimizer has moved, and remember the result.
+        """Compare once more, on weights that the optimizer has moved, and save_proof the result.
 
         Args:
             start: a sample of each parameter as it was, by name.
@@ -115,7 +115,7 @@ class Proof:
             )
         self._judge(result, f"after {console.count_of(steps, 'step')}")
         self.found |= {"proved": True, "after": result.as_json()}
-        memory.remember(self.place, self.found)
+        proof_cache.save_proof(self.place, self.found)
 
     def _compare(self, *, adapter_off_zero: bool) -> Comparison:
         plan = self.plan
@@ -154,7 +154,7 @@ class Proof:
 
 
 def _facts(plan: Plan, stamp: Stamp, lean: str) -> dict[str, Any]:
-    """Return what the arithmetic of a training depends on, besides machine and libraries."""
+    """Return what the arithmetic of a training depends on, other than machine and libraries."""
     return {
         "backend": stamp.backend,
         "precision": stamp.precision,

@@ -1,4 +1,4 @@
-"""Where a stage computes: decided with a reason, and asserted.
+"""Device of a stage: decided with a reason, and asserted.
 
 A run never trains on the CPU by accident.
 """
@@ -35,7 +35,7 @@ def decide_device(settings: Settings) -> Decision[str]:
         built = torch.version.cuda or "no CUDA"
         raise MachineError(
             f"a GPU was asked for, but none answers (this torch is built for {built})",
-            todo="look at nvidia-smi on the host, or go on without a GPU: --set train.device=cpu",
+            todo="look at nvidia-smi on the host, or continue without a GPU: --set train.device=cpu",
         )
     return Decision("cpu", "no NVIDIA device on this machine")
 

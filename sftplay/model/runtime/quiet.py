@@ -30,8 +30,8 @@ def quiet_libraries() -> None:
 
 
 def _import_bitsandbytes() -> None:
-    """Where torch has no CUDA, without its compiler: an eighth of all import time of a training
-    start.
+    """Import bitsandbytes without its compiler if torch has no CUDA: that is an eighth of all
+    import time of a training start.
 
     bitsandbytes compiles its fallback kernels while it is imported, and takes them uncompiled where
     that fails; on the CPU it has kernels in C++ and uses none of those. PEFT imports it whether it

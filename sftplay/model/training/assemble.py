@@ -19,6 +19,7 @@ from sftplay.errors import DataError, RefusedError
 from sftplay.model.forward.collate import IGNORED, Packer
 from sftplay.model.lean import needs_autocast
 from sftplay.model.training.interrupt import Interrupt
+from sftplay.model.training.logging_window import LoggingWindow
 from sftplay.model.training.order import epoch_order
 from sftplay.model.training.plan import Plan
 from sftplay.model.training.telemetry import Telemetry, event_writer
@@ -47,7 +48,7 @@ class Assembly:
         from transformers import TrainerState
 
         self.trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        self.telemetry.recall(self.trainer.state.log_history)
+        self.telemetry.load_history(self.trainer.state.log_history)
 
 
 def assemble(plan: Plan, model: Any) -> Assembly:
@@ -69,6 +70,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
     tokenizer = load_tokenizer(find_model(settings), plan.run.template.read_text(encoding="utf-8"))
     interrupt = Interrupt()
     telemetry = Telemetry(plan.attempt.progress, plan.attempt.steps, interrupt)
+    window = LoggingWindow()
     trainer = make_trainer(
         model,
         tokenizer,
@@ -86,9 +88,9 @@ def assemble(plan: Plan, model: Any) -> Assembly:
         settings,
         pad_id(tokenizer),
         {"run": plan.run.name, "attempt": plan.attempt.name, "backend": plan.attempt.backend},
-        _callbacks(plan, telemetry),
+        _callbacks(plan, telemetry, window),
     )
-    telemetry.trainer = trainer
+    telemetry.trainer = window.trainer = trainer
     return Assembly(trainer, telemetry, interrupt, plan.lean)
 
 
@@ -99,8 +101,9 @@ def _rows(plan: Plan, split: str) -> Any:
     )
 
 
-def _callbacks(plan: Plan, telemetry: Telemetry) -> list[Any]:
+def _callbacks(plan: Plan, telemetry: Telemetry, window: LoggingWindow) -> list[Any]:
     callbacks: list[Any] = [
+        window,
         telemetry,
         TensorBoardCallback(event_writer(plan.run.tensorboard(plan.attempt))),
     ]

@@ -91,8 +91,8 @@ def save_weights(model: Any, folder: Path) -> None:
         config.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def lacks(checkpoint: Path) -> str | None:
-    """What a resume needs and a checkpoint does not hold, though its manifest fits; None where
+def missing_part(checkpoint: Path) -> str | None:
+    """Return what a resume needs and a checkpoint does not hold, though its manifest fits; None if
     nothing is missing.
     """
     listed = read_json(checkpoint / MANIFEST)["files"]
@@ -175,7 +175,7 @@ def rehearse_save(model: Any, folder: Path) -> None:
 
 
 def rotate(folder: Path, limit: int, best_step: int | None) -> None:
-    """Keep the newest `limit` checkpoints, by step number, and the best one besides."""
+    """Keep the newest `limit` checkpoints, by step number, and the best one as well."""
     kept = [step for step, _ in checkpoints_in(folder)][-limit:]
     for step, path in checkpoints_in(folder):
         if step not in kept and step != best_step:

@@ -30,7 +30,7 @@ def finish(plan: Plan, assembly: Assembly, opening: dict[str, Any], began: float
     plan.run.record_event(
         "finished", attempt=plan.attempt.name, step=result["steps"], val_loss=result["val_loss"]
     )
-    _say_result(result)
+    _report_result(result)
 
 
 def _publish(plan: Plan, assembly: Assembly) -> str:
@@ -61,9 +61,9 @@ def _target(plan: Plan) -> Path:
     return plan.run.model if plan.settings.train.method == "full" else plan.run.adapter
 
 
-def nothing_is_left(plan: Plan, assembly: Assembly, checkpoint: Path, step: int) -> bool:
-    """Whether a run that is resumed is finished, with whole weights. Damaged ones are published
-    anew.
+def is_finished(plan: Plan, assembly: Assembly, checkpoint: Path, step: int) -> bool:
+    """True if a run that is resumed is finished, with whole weights. Damaged ones are published
+    again.
 
     Args:
         checkpoint: the newest whole one, of `step`.
@@ -74,7 +74,7 @@ def nothing_is_left(plan: Plan, assembly: Assembly, checkpoint: Path, step: int)
         damage and step == ended
     ):  # `ended` comes before the planned end where training stopped early
         console.warning(
-            f"run {plan.run.name} is finished, but its weights are damaged ({damage}): publishing them anew"
+            f"run {plan.run.name} is finished, but its weights are damaged ({damage}): publishing them again"
         )
         _publish_again(plan, assembly, checkpoint)
         return True
@@ -108,7 +108,7 @@ def _publish_again(plan: Plan, assembly: Assembly, checkpoint: Path) -> None:
     plan.run.record_event("published", attempt=plan.attempt.name, checkpoint=name)
 
 
-def _say_result(result: dict[str, Any]) -> None:
+def _report_result(result: dict[str, Any]) -> None:
     loss = (
         f", loss {result['first_loss']:.3f} → {result['last_loss']:.3f}"
         if result["first_loss"] is not None
@@ -123,7 +123,7 @@ def _say_result(result: dict[str, Any]) -> None:
 
 def _finished_at(run: Run) -> int | None:
     """The step that run.json says the run ended at; None where it is not finished, or run.json is
-    to be written anew.
+    to be written again.
     """
     try:
         record = read_json(run.record)
@@ -133,8 +133,8 @@ def _finished_at(run: Run) -> int | None:
 
 
 def explain(error: BaseException, checkpoint: Path | None) -> BaseException:
-    """What a person can do about a failure of the loop; the error itself where nothing is known
-    about it.
+    """Return an error that tells what to do about a failure of the loop; the failure itself if
+    nothing is known about it.
     """
     import torch
 
@@ -142,7 +142,7 @@ def explain(error: BaseException, checkpoint: Path | None) -> BaseException:
         return RefusedError(
             "this checkpoint holds something else than numbers: it is not loaded",
             where=str(checkpoint),
-            todo="if you don't know where it comes from, remove it: --resume goes on from the one before",
+            todo="if you don't know where it comes from, remove it: --resume continues from the one before",
         )
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return OutOfMemoryError(

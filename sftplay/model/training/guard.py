@@ -11,7 +11,7 @@ from pathlib import Path
 from sftplay import console
 from sftplay.data.rendering.template import TEMPLATE_FILE
 from sftplay.errors import RefusedError
-from sftplay.model.training.other_rows import find_other_rows
+from sftplay.model.training.changed_rows import find_changed_rows
 from sftplay.model.training.plan import Plan
 from sftplay.places import data_folder
 from sftplay.runs import Attempt, Run, newest_whole_checkpoint
@@ -45,19 +45,19 @@ def choose_checkpoint(plan: Plan) -> Path | None:
         raise RefusedError(
             f"not the same training any more: {', '.join(refused)}",
             where=str(run.stamp),
-            todo=_put_back(refused, plan, strict=strict)
+            todo=_restore_advice(refused, plan, strict=strict)
             + f"\nor start a new run: --run {run.free_name()}",
         )
     _check_template(plan)
     return _newest_whole(plan)
 
 
-def _put_back(refused: Sequence[str], plan: Plan, *, strict: bool) -> str:
-    """How to come back to the training that it was."""
+def _restore_advice(refused: Sequence[str], plan: Plan, *, strict: bool) -> str:
+    """Explain how to return to the original training."""
     if strict and all(VERDICTS[field.partition(".")[0]] == "warn" for field in refused):
-        return "leave --strict out: it goes on then, with a warning"
+        return "leave --strict out: it continues then, with a warning"
     if "data_hash" in refused or "template_hash" in refused:
-        if other := find_other_rows(plan.run, plan.settings):
+        if other := find_changed_rows(plan.run, plan.settings):
             return f"{other}\n{other.todo}"
         return "put the raw files, and the settings of the data stages, back as they were; then the same command"
     if "weights_hash" in refused and "base_model" not in refused:
@@ -135,9 +135,9 @@ def check_attention(plan: Plan) -> None:
 
 
 def _newest_whole(plan: Plan) -> Path | None:
-    from sftplay.model.training.checkpoints import lacks
+    from sftplay.model.training.checkpoints import missing_part
 
-    checkpoint, damaged = newest_whole_checkpoint(plan.attempt.checkpoints, lacks)
+    checkpoint, damaged = newest_whole_checkpoint(plan.attempt.checkpoints, missing_part)
     for path, problem in damaged:
         console.warning(
             f"{path.name} is not whole ({problem}): passed over, and set aside as damaged-{path.name}"

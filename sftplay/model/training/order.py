@@ -3,7 +3,7 @@ sees what it would have seen.
 
 Rows of like length share a batch (less padding), batches come in random order. Grouping works
 inside windows of shuffled rows, as transformers' own length-grouped sampler does, so that every
-epoch mixes the rows anew.
+epoch mixes the rows again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a training start has decided before it loads anything, in one place."""
+"""Decisions of a training start before anything is loaded, in one place."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPTIMIZATION = (
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchSize:
     """Rows of one forward pass, passes of one optimizer step, and rows of one pass of an
     evaluation.
     """
@@ -67,7 +67,7 @@ class Plan:
     fallback: Fallback | None = None
     lean: Decision[list[str]] | None = None
     attention: str | None = None
-    batch: Decision[Batch] | None = None
+    batch: Decision[BatchSize] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def checkpointing(self) -> Decision[bool]:
-        """Gradient checkpointing: memory is what a GPU lacks, time what a CPU lacks."""
+        """Gradient checkpointing: a GPU is short of memory, a CPU of time."""
         asked = self.settings.train.gradient_checkpointing
         if asked != "auto":
             return Decision(asked, "asked for")

@@ -82,7 +82,7 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
 
 
 def closing(assembly: Assembly, published: str, seconds: float) -> dict[str, Any]:
-    """What the loop leaves: steps, losses, speed, memory."""
+    """Return the loop's results: steps, losses, speed, memory."""
     state, telemetry = assembly.trainer.state, assembly.telemetry
     losses = telemetry.losses
     return {

@@ -1,5 +1,5 @@
-"""What a running training tells: the progress bar, progress.json for other terminals, steps.jsonl,
-train.log, and stops by signal.
+"""Telemetry of a running training: the progress bar, progress.json for other terminals,
+steps.jsonl, train.log, and stops by signal.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Telemetry(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar; a resumed run starts where it was."""
         self._began = time.monotonic()
-        self.recall(state.log_history)
+        self.load_history(state.log_history)
         self._recent.append((self._began, 0))
         self._bar = self._stack.enter_context(
             progress(state.max_steps, "step", "train", done=state.global_step)
@@ -122,13 +122,13 @@ class Telemetry(TrainerCallback):
                 f"step {state.global_step}/{state.max_steps} eval_loss={logs['eval_loss']:.6g}"
             )
 
-    def recall(self, history: list[dict[str, float]]) -> None:
+    def load_history(self, history: list[dict[str, float]]) -> None:
         """Losses that an earlier process logged (`log_history` of the trainer's state)."""
         self.losses = [
             (int(point["step"]), float(point["loss"])) for point in history if "loss" in point
         ]
-        looks = [float(point["eval_loss"]) for point in history if "eval_loss" in point]
-        self.val_loss = looks[-1] if looks else None
+        eval_losses = [float(point["eval_loss"]) for point in history if "eval_loss" in point]
+        self.val_loss = eval_losses[-1] if eval_losses else None
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Every look at the val loss is saved, so that the best one can be kept."""
@@ -148,7 +148,7 @@ class Telemetry(TrainerCallback):
             if state is not None:
                 self._write(state)
 
-    def _pace(self) -> float | None:
+    def _seconds_per_step(self) -> float | None:
         """Seconds a step, over the last ones."""
         if len(self._recent) < 2:
             return None
@@ -181,7 +181,7 @@ class Telemetry(TrainerCallback):
             "steps": state.max_steps,
             "tokens": self.tokens,
             "time": time.time(),
-            "seconds_per_step": self._pace(),
+            "seconds_per_step": self._seconds_per_step(),
             **{
                 key: float(value)
                 for key, value in self._shown.items()

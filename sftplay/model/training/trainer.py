@@ -18,7 +18,7 @@ from sftplay.model.forward.head import has_plain_head
 from sftplay.model.forward.loss import mean_target_loss, target_loss
 from sftplay.model.training import checkpoints
 from sftplay.model.training.order import EpochSampler
-from sftplay.model.training.plan import Batch
+from sftplay.model.training.plan import BatchSize
 from sftplay.settings import Settings
 
 _CALMER = "lower train.learning_rate, or use --set train.precision=fp32; then start a new run, or --resume from the last checkpoint"
@@ -29,7 +29,7 @@ def trainer_config(
     folder: Path,
     device: str,
     precision: str,
-    batch: Batch,
+    batch: BatchSize,
     *,
     checkpointing: bool,
     mixed: bool,
@@ -121,7 +121,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self._restore_forward(base, forward)
         self.remove_callback(PrinterCallback)
         self.settings, self.lengths, self.facts = settings, lengths, facts
-        self._trained = 0  # trained tokens since the last logged point
+        self.trained_tokens = 0  # since the last logged point
         self.tokens_seen = 0  # real tokens that went through the model, padding not counted
         # our loss divides by the step's trained tokens, whatever the accumulation
         self.model_accepts_loss_kwargs = True
@@ -162,7 +162,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         """Mean over all trained tokens of the optimizer step: 4 × 1 rows weigh as 1 × 4 do."""
         total, count = target_loss(model, inputs, plain_head=self.plain_head)
         self.tokens_seen += int(inputs["attention_mask"].sum())
-        self._trained += count
+        self.trained_tokens += count
         loss = total / (count if num_items_in_batch is None else num_items_in_batch)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
@@ -217,8 +217,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self._metrics["train"].clear()
         self._metrics["eval"].clear()
         if "loss" in logs:
-            logs = {**logs, "trained_tokens": self._trained}
-            self._trained = 0
+            logs = {**logs, "trained_tokens": self.trained_tokens}
+            self.trained_tokens = 0
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -1,5 +1,5 @@
-"""Is a failure the backend's own? A table: exception type, text and traceback decide the class of a
-hand-over, or that there is none.
+"""Failures of the backend itself, as a table: exception type, text and traceback decide the class
+of a hand-over, or that there is none.
 
 The texts are those of the pinned Unsloth (2026.10) and of what it stands on;
 tests/model/unsloth/test_failures.py holds one for each row.
@@ -52,7 +52,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Row:
+class FailureRule:
     """A class of failures: every condition that is given has to hold.
 
     Attributes:
@@ -79,53 +79,53 @@ class Row:
 
 
 # The first row that fits decides. What BnB would meet as well stands first.
-TABLE: tuple[Row, ...] = (
+TABLE: tuple[FailureRule, ...] = (
     # memory: BnB needs more of it, not less
-    Row(None, types=("OutOfMemoryError", "MemoryError")),
-    Row(None, text=r"CUDA out of memory|CUDA error: out of memory|HIP out of memory|does not fit in GPU memory"),
-    Row(None, text=r"not enough memory: you tried to allocate|cannot allocate memory"),
+    FailureRule(None, types=("OutOfMemoryError", "MemoryError")),
+    FailureRule(None, text=r"CUDA out of memory|CUDA error: out of memory|HIP out of memory|does not fit in GPU memory"),
+    FailureRule(None, text=r"not enough memory: you tried to allocate|cannot allocate memory"),
     # signals and exits
-    Row(None, types=("KeyboardInterrupt", "SystemExit", "GeneratorExit")),
+    FailureRule(None, types=("KeyboardInterrupt", "SystemExit", "GeneratorExit")),
     # disk, permission, network, hub
-    Row(None, types=("PermissionError", "FileNotFoundError", "ConnectionError", "TimeoutError", "IsADirectoryError", "SafetensorError")),
-    Row(None, types=("HfHubHTTPError", "GatedRepoError", "RepositoryNotFoundError", "LocalEntryNotFoundError", "OfflineModeIsEnabled")),
-    Row(None, types=("HTTPError", "RequestException", "TransportError")),
-    Row(None, text=r"No space left on device|Read-only file system|Input/output error|couldn't connect to|Can't load (the )?(configuration|tokenizer|model)"),
+    FailureRule(None, types=("PermissionError", "FileNotFoundError", "ConnectionError", "TimeoutError", "IsADirectoryError", "SafetensorError")),
+    FailureRule(None, types=("HfHubHTTPError", "GatedRepoError", "RepositoryNotFoundError", "LocalEntryNotFoundError", "OfflineModeIsEnabled")),
+    FailureRule(None, types=("HTTPError", "RequestException", "TransportError")),
+    FailureRule(None, text=r"No space left on device|Read-only file system|Input/output error|couldn't connect to|Can't load (the )?(configuration|tokenizer|model)"),
     # data, settings, and hardware that is broken for everybody
-    Row(None, text=r"device-side assert triggered|uncorrectable ECC|fallen off the bus|all CUDA-capable devices are busy"),
-    Row(None, text=r"(loss|gradient).{0,40}(\bnan\b|\binf\b|not finite)|All labels in your dataset are -100"),
-    Row(None, types=("ValidationError",)),
+    FailureRule(None, text=r"device-side assert triggered|uncorrectable ECC|fallen off the bus|all CUDA-capable devices are busy"),
+    FailureRule(None, text=r"(loss|gradient).{0,40}(\bnan\b|\binf\b|not finite)|All labels in your dataset are -100"),
+    FailureRule(None, types=("ValidationError",)),
     # the machine has no GPU, or torch does not see it
-    Row("no_gpu", text=r"cannot find any torch accelerator\? You need a GPU|only works on NVIDIA, AMD and Intel GPUs|does not currently work on (this device|\w+)\."),
-    Row("no_gpu", text=r"nvidia-smi sees .* but torch\.cuda\.is_available\(\) is False"),
-    Row("no_gpu", text=r"Found no NVIDIA driver on your system|No CUDA GPUs are available|no CUDA-capable device is detected"),
+    FailureRule("no_gpu", text=r"cannot find any torch accelerator\? You need a GPU|only works on NVIDIA, AMD and Intel GPUs|does not currently work on (this device|\w+)\."),
+    FailureRule("no_gpu", text=r"nvidia-smi sees .* but torch\.cuda\.is_available\(\) is False"),
+    FailureRule("no_gpu", text=r"Found no NVIDIA driver on your system|No CUDA GPUs are available|no CUDA-capable device is detected"),
     # this GPU is not one of those that the kernels were built for
-    Row("gpu_arch", text=r"no kernel image is available for execution on the device|CUDA error: invalid device function"),
-    Row("gpu_arch", text=r"ptxas fatal\s*: Value 'sm_\w+' is not defined|unsupported (gpu|sm) arch|is not compatible with the current PyTorch installation"),
-    Row("gpu_arch", text=r"Unsloth: .*(requires|only supported on) .*(compute capability|H100|L4|GPUs)"),
+    FailureRule("gpu_arch", text=r"no kernel image is available for execution on the device|CUDA error: invalid device function"),
+    FailureRule("gpu_arch", text=r"ptxas fatal\s*: Value 'sm_\w+' is not defined|unsupported (gpu|sm) arch|is not compatible with the current PyTorch installation"),
+    FailureRule("gpu_arch", text=r"Unsloth: .*(requires|only supported on) .*(compute capability|H100|L4|GPUs)"),
     # the model
-    Row("unsupported_model", text=r"is not supported yet in `transformers=="),
-    Row("unsupported_model", text=r"Unsloth: .* only works on transformers"),
-    Row("unsupported_model", text=r"Unsloth: (Your transformers version of \S+ does not support|this \w+ checkpoint sets)"),
-    Row("unsupported_model", text=r"doesn't support RoPE Scaling|Unsloth: Failed to load model\. Both AutoConfig and PeftConfig"),
-    Row("unsupported_model", text=r"Unsloth: Unsuccessfully patched|Unsloth: Your repo has a LoRA adapter and a base model"),
-    Row("unsupported_model", types=("KeyError",), text=r"Config'?>?", inside=("unsloth",)),
+    FailureRule("unsupported_model", text=r"is not supported yet in `transformers=="),
+    FailureRule("unsupported_model", text=r"Unsloth: .* only works on transformers"),
+    FailureRule("unsupported_model", text=r"Unsloth: (Your transformers version of \S+ does not support|this \w+ checkpoint sets)"),
+    FailureRule("unsupported_model", text=r"doesn't support RoPE Scaling|Unsloth: Failed to load model\. Both AutoConfig and PeftConfig"),
+    FailureRule("unsupported_model", text=r"Unsloth: Unsuccessfully patched|Unsloth: Your repo has a LoRA adapter and a base model"),
+    FailureRule("unsupported_model", types=("KeyError",), text=r"Config'?>?", inside=("unsloth",)),
     # the adapter
-    Row("no_layers", text=r"Unsloth: No (layers|modules) to finetune|Unsloth: Model has 0 layers"),
-    Row("no_layers", text=r"Unsloth: Module = .* is not allowed"),
+    FailureRule("no_layers", text=r"Unsloth: No (layers|modules) to finetune|Unsloth: Model has 0 layers"),
+    FailureRule("no_layers", text=r"Unsloth: Module = .* is not allowed"),
     # kernels
-    Row("kernel", text=r"No operator found for `?memory_efficient_attention"),
-    Row("kernel", types=("CompilationError", "OutOfResources", "PTXASError", "TritonError", "InductorError", "BackendCompilerFailed", "Unsupported")),
-    Row("kernel", text=r"Failed to find C compiler|out of resource: |Triton Error \[CUDA\]|PassManager::run failed"),
-    Row("kernel", text=r"CUDA error: (an illegal memory access|misaligned address|unspecified launch failure|illegal instruction)"),
-    Row("kernel", types=("NotImplementedError",), inside=("xformers", "triton", "unsloth.kernels", "unsloth.utils")),
+    FailureRule("kernel", text=r"No operator found for `?memory_efficient_attention"),
+    FailureRule("kernel", types=("CompilationError", "OutOfResources", "PTXASError", "TritonError", "InductorError", "BackendCompilerFailed", "Unsupported")),
+    FailureRule("kernel", text=r"Failed to find C compiler|out of resource: |Triton Error \[CUDA\]|PassManager::run failed"),
+    FailureRule("kernel", text=r"CUDA error: (an illegal memory access|misaligned address|unspecified launch failure|illegal instruction)"),
+    FailureRule("kernel", types=("NotImplementedError",), inside=("xformers", "triton", "unsloth.kernels", "unsloth.utils")),
     # a library that is missing, or does not fit
-    Row("import", types=("ImportError", "ModuleNotFoundError")),
-    Row("import", types=("OSError",), text=r"\.so[.\d]*: |cannot open shared object file|undefined symbol"),
-    Row("import", types=("AttributeError", "RuntimeError", "NotImplementedError"), text=r"operator .* does not exist|has no attribute", inside=("unsloth", "unsloth_zoo")),
+    FailureRule("import", types=("ImportError", "ModuleNotFoundError")),
+    FailureRule("import", types=("OSError",), text=r"\.so[.\d]*: |cannot open shared object file|undefined symbol"),
+    FailureRule("import", types=("AttributeError", "RuntimeError", "NotImplementedError"), text=r"operator .* does not exist|has no attribute", inside=("unsloth", "unsloth_zoo")),
     # other words of the operating system, then whatever happened inside the stack's own packages
-    Row(None, types=("OSError",)),
-    Row("unknown", inside=(*STACK, *COMPILER)),
+    FailureRule(None, types=("OSError",)),
+    FailureRule("unknown", inside=(*STACK, *COMPILER)),
 )  # fmt: skip
 
 

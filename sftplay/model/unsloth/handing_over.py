@@ -33,7 +33,7 @@ class BackendUnusableError(Exception):
 
 @dataclass
 class Progress:
-    """How far the attempt is; the training moves it on.
+    """Phase that the attempt has reached; the training moves it on.
 
     Attributes:
         step: optimizer steps that a hand-over would throw away.
@@ -105,8 +105,8 @@ def _too_late(job: Job, run: Run, verdict: Verdict, step: int) -> MachineError:
         f"Unsloth failed after {step} steps ({verdict.exception}: {verdict.message[:300]}); "
         f"later than backend_fallback.max_lost_steps ({job.settings.backend_fallback.max_lost_steps}) nothing is handed over",
         where=str(run.folder),
-        todo=f"go on in Unsloth from the last checkpoint: inv train-unsloth --config {run.config} --resume\n"
-        f"or begin anew in BnB: inv train-bnb --config {job.config_file} --run {run.free_name()}",
+        todo=f"continue in Unsloth from the last checkpoint: inv train-unsloth --config {run.config} --resume\n"
+        f"or start again in BnB: inv train-bnb --config {job.config_file} --run {run.free_name()}",
     )
 
 
@@ -137,7 +137,7 @@ def _leave(job: Job, run: Run, attempt: Attempt, progress: Progress, verdict: Ve
         HandOverError(
             f"Unsloth can't train here: {REASONS[verdict.reason]} ({verdict.exception}: {verdict.message[:300].strip()})",
             where=str(attempt.handover),
-            todo=_what_follows(job, attempt, launched=bool(asked.nonce)),
+            todo=_next_step(job, attempt, launched=bool(asked.nonce)),
         )
     )
     sys.stdout.flush()
@@ -147,7 +147,7 @@ def _leave(job: Job, run: Run, attempt: Attempt, progress: Progress, verdict: Ve
     )  # at once: what is left of Unsloth's process may crash in its teardown
 
 
-def _what_follows(job: Job, attempt: Attempt, *, launched: bool) -> str:
+def _next_step(job: Job, attempt: Attempt, *, launched: bool) -> str:
     """A launcher starts the other stack; without one (docker compose, or by hand) a person does."""
     said = [
         override for override in job.overrides if not override.startswith("run.name=")
@@ -156,13 +156,13 @@ def _what_follows(job: Job, attempt: Attempt, *, launched: bool) -> str:
     if not job.settings.backend_fallback.enabled:
         return f"backend_fallback.enabled is false: nothing more is started; inv train-bnb --config {job.config_file} would"
     if launched:
-        return "the run goes on in the BnB stack"
+        return "the run continues in the BnB stack"
     begins = os.environ.get(
         "SFTPLAY_GOES_ON", "train"
     )  # compose.yaml says there how its own command begins
     run = f" --run {job.run_name}" if job.run_name != Path(job.config_file).stem else ""
     return (
-        "go on in the bnb stack (cpu without a GPU): "
+        "continue in the bnb stack (cpu without a GPU): "
         f"{begins} --config {job.config_file}{run}{sets} --handed-over-from {attempt.name}"
     )
 

@@ -1,5 +1,5 @@
-"""Can Unsloth work here? Asked in a process of its own, which survives its crash, and remembered,
-because asking takes 20 s.
+"""Test of Unsloth on this machine, in a process of its own, which may crash. The result is kept: a
+test takes 20 s.
 
 The process imports Unsloth and does one forward and backward pass of a tiny random model in the
 run's precision.
@@ -42,7 +42,7 @@ _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the probe found: it works (`reason` None, with the attention kernel that ran), or why
+    """Result of the probe: it works (`reason` None, with the attention kernel that ran), or why
     not.
     """
 

@@ -1,6 +1,6 @@
 """An adapter added to the weights of its base.
 
-Beside its base it costs a sixth of the time of each token, DoRA several times that.
+Next to its base it costs a sixth of the time of each token, DoRA several times that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def fused(model: Any) -> Any:
     model as it is.
 
     In fp32 the sum loses nothing that could be seen (`merge` proves it); in 16 bits it would be
-    rounded, and 4-bit weights would be quantized anew.
+    rounded, and 4-bit weights would be quantized again.
     """
     if not hasattr(model, "merge_and_unload") or any(
         weight.dtype != torch.float32 for weight in model.parameters()

@@ -11,18 +11,22 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from sftplay import console
+from sftplay.base_model import check_base_model
 from sftplay.collector import loaded
 from sftplay.data.rendering.template import ChatTemplate, checked_template, choose_template
 from sftplay.data.tokenizing.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
-from sftplay.errors import NotFoundError, RefusedError
+from sftplay.errors import RefusedError
 from sftplay.files import explain_os_error, read_json, refuse_pipe
 from sftplay.model.lean import few_rows
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision, torch_dtype
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.weights.attention_choice import implementation_for
+from sftplay.model.weights.causal import require_causal
 from sftplay.model.weights.generation_config import end_ids
+from sftplay.model.weights.load_errors import explain_load
+from sftplay.model.weights.loading_report import require_complete
 from sftplay.places import find_model
 from sftplay.runs import Run
 from sftplay.settings import Settings
@@ -31,7 +35,7 @@ from sftplay.stamp import read_stamp
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What eval, infer and merge need to know of a trained run, verified.
+    """Facts about a trained run that eval, infer and merge need, verified.
 
     Attributes:
         tuned: folder of the adapter, or of the tuned weights of a `full` run.
@@ -77,7 +81,7 @@ class Loaded:
 
     @contextlib.contextmanager
     def base(self) -> Iterator[Any]:
-        """The model as it was before training: adapter off, or the base that was loaded beside it."""
+        """The model as it was before training: adapter off, or the base that was loaded next to it."""
         if self.plain is not None:
             yield self.plain
         elif self.tuned:
@@ -236,6 +240,10 @@ def load_weights(
         precision: the run's precision; weights are loaded in it unless `dtype` says otherwise.
         quantize: linear layers in NF4 with double quantization (QLoRA, arXiv:2305.14314), computing
             in `precision`.
+
+    Raises:
+        NotFoundError: it can't be loaded, or not all of it is there (66). StorageError: damaged
+            (74). ConfigError: no causal language model, or quantized already (78).
     """
     quiet_libraries()
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -249,8 +257,10 @@ def load_weights(
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch_dtype(precision),
         )
+    check_base_model(folder, settings.model)
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        # one of the files' shape is refused by `require_complete`, which can name it
+        found: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
             dtype=number,
             device_map={"": 0 if device == "cuda" else "cpu"},
@@ -258,18 +268,21 @@ def load_weights(
             trust_remote_code=settings.model.trust_remote_code,
             use_safetensors=True,
             local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
             **options,
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise NotFoundError(
-            f"the model can't be loaded: {str(error).splitlines()[0][:300]}", where=str(folder)
-        ) from error
+        raise explain_load(error, folder) from error
+    model: PreTrainedModel = found[0]
+    require_complete(found[1], type(model).__name__, folder, settings.model)
     if quantize:
         keep_layout(model)
     model.config.use_cache = True
     model.eval()
+    require_causal(model, folder)
     return model
 
 

@@ -1,4 +1,4 @@
-"""Where a target starts and ends: inputs and targets written out by hand."""
+"""Start and end of a target: inputs and targets written out by hand."""
 
 from __future__ import annotations
 

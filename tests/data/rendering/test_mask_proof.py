@@ -48,9 +48,7 @@ def without_newlines(text: str) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a template writes an answer: what it puts before the text, what it makes of the text, how
-    it closes.
-    """
+    """Form of an answer in a template: text before it, changes to it, and its close."""
 
     before: str
     text: Callable[[str], str]
@@ -115,8 +113,8 @@ NO_SYSTEM = {"gemma", "gemma_training"}
 
 
 def entry(table: dict[str, Any], name: str) -> Any:
-    """What a table says of a template; a training template is like the one it was made from, unless
-    it says otherwise.
+    """Return a table's entry for a template; a training template is like the one it was made from,
+    unless the table says otherwise.
     """
     return table.get(
         name, table.get(name.removesuffix("_training") if name not in ANSWERS | REFUSED else name)

@@ -1,4 +1,4 @@
-"""What a template does, as the probes find it."""
+"""Abilities of a template, as the probes find them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches: what they decide to do, and (long) a whole one that is killed and goes on."""
+"""Batches: what they decide to do, and (long) a whole one that is killed and continues."""
 
 from __future__ import annotations
 

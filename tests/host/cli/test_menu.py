@@ -11,7 +11,7 @@ import pytest
 from tests.host.conftest import CHECKOUT, RunTask
 
 NAMES = [
-    *("help", "doctor", "install", "setup-dirs", "clean", "check"),
+    *("help", "init", "doctor", "install", "setup-dirs", "clean", "check"),
     *("process", "style", "render", "full-pipeline", "tokenize", "fetch"),
     *("train", "train-bnb", "train-bnb-tb", "train-unsloth", "train-unsloth-tb"),
     *("eval", "eval-test", "eval-quick", "eval-full"),
@@ -28,7 +28,7 @@ NAMES = [
         "bench",
         "parity",
     ),
-    *("config.schema", "config.show", "data.show"),
+    *("config.schema", "config.show", "data.preview", "data.show"),
     *("image.build", "image.check", "image.verify", "image.push", "image.pull"),
     *("image.ls", "image.prune", "image.sbom", "image.lock"),
     *(

@@ -9,6 +9,9 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.parser import Parser
 
+from sftplay.config import apply_override
+from sftplay.host.cli.menu import namespace
+from sftplay.host.cli.stage_task import one_or_list
 from sftplay.host.cli.task import task
 from sftplay.host.cli.words import spell_out
 
@@ -53,3 +56,20 @@ def test_words_are_gathered(argv: list[str], names: list[str], output: str | Non
 @pytest.mark.parametrize("argv", [[], ["clean", "--yes"], ["nope", "a"], ["clean", "compare", "a"]])
 def test_other_command_lines_stay_as_they_are(argv: list[str]) -> None:
     assert spell_out(argv, TASKS) == argv
+
+
+@pytest.mark.parametrize(
+    ("words", "raw"),
+    [
+        (["it's.jsonl"], "it's.jsonl"),
+        (["a.jsonl", "owner/name", "b c.csv"], ["a.jsonl", "owner/name", "b c.csv"]),
+    ],
+)
+def test_files_after_preview_become_data_raw(words: list[str], raw: object) -> None:
+    settings: dict[str, dict[str, object]] = {}
+    apply_override(settings, f"data.raw={one_or_list(words)}")
+    assert settings["data"]["raw"] == raw
+    (parsed,) = Parser(contexts=namespace.to_contexts()).parse_argv(
+        spell_out(["data.preview", *words], namespace)
+    )
+    assert parsed.as_kwargs["file"] == words

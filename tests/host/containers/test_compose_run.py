@@ -69,7 +69,7 @@ class Project:
         )
 
     def stage(self, service: str, *words: str) -> str:
-        """What a stage says; it has to end well."""
+        """Run a stage, which has to succeed; return its output."""
         done = self.compose("run", "--rm", "-T", service, *words)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr

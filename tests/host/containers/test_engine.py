@@ -19,7 +19,7 @@ from sftplay.host.containers.errors import engine_gone, explain_engine_error, is
 
 
 def answer(status: int, text: str) -> docker.errors.APIError:
-    """What the SDK raises for an answer of the engine."""
+    """Build the exception that the SDK raises for an answer of the engine."""
     response = requests.Response()
     response.status_code = status
     kind = (
@@ -153,5 +153,5 @@ def test_an_engine_elsewhere_can_not_mount_this_folder(monkeypatch: pytest.Monke
 def test_a_lost_engine_says_how_to_come_back() -> None:
     problem = engine_gone("the training", "the same command finds it again")
     assert problem.code == 69
-    assert "may go on" in str(problem)
+    assert "may continue" in str(problem)
     assert "finds it again" in problem.todo

@@ -17,7 +17,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def env_lines(tmp_path: Path, gpu: str = "") -> list[str]:
-    """What .env is to hold, given the device files in a folder."""
+    """Return the expected lines of .env, given the device files in a folder."""
     (tmp_path / "dev").mkdir(exist_ok=True)
     for name in gpu.split():
         (tmp_path / "dev" / name).touch()

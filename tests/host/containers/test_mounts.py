@@ -6,7 +6,7 @@ import pytest
 
 from sftplay.cli import parse_call, resolve
 from sftplay.errors import UsageError
-from sftplay.freshness import Stamp
+from sftplay.freshness import DataStamp
 from sftplay.host.containers.mounts import gather, inside
 
 
@@ -78,7 +78,7 @@ def test_later_stages_see_the_files_that_rows_were_made_of(
     }
     for made, (folder, override) in made_with.items():
         (project / "data" / folder).mkdir()
-        Stamp(made, "", {}, overrides=(override,)).write(project / "data" / folder)
+        DataStamp(made, "", {}, overrides=(override,)).write(project / "data" / folder)
     assert binds(project, stage) == {str(path): (str(path), True) for path in (raw, template)}
     assert binds(project, "process") == {}
 

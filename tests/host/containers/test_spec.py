@@ -1,5 +1,5 @@
-"""What every container of ours has, and has not: the CIS rules that a specification can break, and
-what stages need.
+"""Rights of every container of ours: the CIS rules that a specification can break, and the needs of
+stages.
 """
 
 from __future__ import annotations

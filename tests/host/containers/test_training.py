@@ -260,7 +260,7 @@ def test_an_engine_that_is_lost_ends_the_watching_and_nothing_else(
         project.sees(launcher, b"step 1")
         between.kill()
     assert project.ends(launcher) == 69
-    assert b"the container engine is gone; the training may go on" in project.terminal(launcher)
+    assert b"the container engine is gone; the training may continue" in project.terminal(launcher)
     the_same_command_comes_back(engine, project)
 
 
@@ -280,7 +280,7 @@ def test_inv_ps_and_stop_find_what_nobody_watches(engine: Engine, project: Proje
 
 
 def task(project: Project, call: str) -> str:
-    """What a task of `sftplay.host.runs.ps` prints."""
+    """Run a task of `sftplay.host.runs.ps`; return its output."""
     end = subprocess.run(
         [sys.executable, "-c", f"from sftplay.host.runs import ps; ps.{call}"],
         cwd=project.folder,

@@ -23,7 +23,9 @@ _SOURCES = ("docs", "mkdocs.yml", "CONTRIBUTING.md", "CHANGELOG.md")
 
 
 class Loads(HTMLParser):
-    """What a page loads when it is opened: scripts, styles, pictures; not what it links to."""
+    """Files that a page loads when it is opened: scripts, styles, pictures; not those that it links
+    to.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -38,7 +38,9 @@ def sock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def look(asked: str = "docker", *, dev: Path = Path("/nonexistent")) -> list[MachineFinding]:
-    """What the doctor says about the engine and what hangs on it, less what is well."""
+    """Return the doctor's findings about the engine and what depends on it, without those that are
+    well.
+    """
     found = judge(gather(dev=dev), asked)
     return [finding for finding in found if finding.topic in ABOUT_IT and finding.level != "ok"]
 

@@ -15,7 +15,7 @@ from sftplay.host.doctor.facts import FolderFacts, MachineFacts, PortFacts, Pyth
 from sftplay.host.doctor.findings import MachineFinding
 from sftplay.host.doctor.gather import gather
 from sftplay.host.doctor.report import judge
-from sftplay.numerics import Row, Table
+from sftplay.numerics import MethodResult, Table
 from tests.host.doctor.machines import CARD, LAPTOP, healthy, nvidia_smi
 
 HOME = Path("/home/ada")
@@ -113,7 +113,7 @@ def test_needs_on_one_disk_add_up() -> None:
 
 
 def test_what_is_not_right_on_this_machine_is_named() -> None:
-    rows = (Row("qlora", "bf16", gradient=0.9), Row("lora", "bf16", passed=True))
+    rows = (MethodResult("qlora", "bf16", gradient=0.9), MethodResult("lora", "bf16", passed=True))
     table = Table("cpu", "cpu", "AMD EPYC avx512_bf16", "sha256:0", rows)
     (found,) = machine_rules.numerics(healthy(numerics=(table,)))
     assert found.level == "warning"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.freshness import Stamp
+from sftplay.freshness import DataStamp
 from sftplay.host.estimate import check, inputs
 from sftplay.host.quickstart import sample_data
 from sftplay.host.system.machine import read_machine
@@ -52,7 +52,7 @@ def test_everything_wrong_is_said_at_once_and_the_first_to_mend_gives_the_code(
     assert check.check() == 65
     said = capsys.readouterr().err
     assert "data/raw: no data there" in said and "nowhere: no model there" in said
-    assert "has begun already" in said and "--run run_bnb-2" in said
+    assert "already exists" in said and "--run run_bnb-2" in said
 
 
 def test_a_broken_config_does_not_hide_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,11 +129,13 @@ def test_rows_that_were_tokenized_before_the_data_changed_are_said_to_be_old(
         "trained_tokens": {"train": 40},
         "max_tokens": 20,
     }
-    Stamp("process", "raw", {}, output="new").write(_folder("processed"))
-    Stamp("render", "old", {}, output="pairs", facts={"from": "processed"}).write(
+    DataStamp("process", "raw", {}, output="new").write(_folder("processed"))
+    DataStamp("render", "old", {}, output="pairs", facts={"from": "processed"}).write(
         _folder("rendered")
     )
-    Stamp("tokenize", "x", {}, facts={**tokens, "rendered": "pairs"}).write(_folder("tokenized"))
+    DataStamp("tokenize", "x", {}, facts={**tokens, "rendered": "pairs"}).write(
+        _folder("tokenized")
+    )
     assert check.check() == 0
     said = capsys.readouterr().err
     assert "data/rendered was made before data/processed changed: inv render" in said

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.host.conftest import RunTask
+from tests.host.estimate.test_model_shape import write_model
 
 
 @pytest.fixture
 def big(checkout: Path) -> Path:
-    """A model whose config alone says that it is large, and rows for a long training."""
+    """A model whose files say that it is large, and rows for a long training."""
     folder = checkout / "models" / "big"
     folder.mkdir(parents=True)
     sizes = {
@@ -20,7 +21,13 @@ def big(checkout: Path) -> Path:
         "vocab_size": 128256,
     }
     heads = {"num_attention_heads": 64, "num_key_value_heads": 8, "model_type": "llama"}
-    (folder / "config.json").write_text(json.dumps({**sizes, **heads}))
+    tensors = {
+        f"model.layers.{layer}.mlp.{name}_proj.weight": [28672, 8192]
+        for layer in range(80)
+        for name in ("up", "gate")
+    }
+    tensors["model.embed_tokens.weight"] = [128256, 8192]
+    write_model(folder, tensors, {**sizes, **heads})
     (checkout / "data" / "raw").mkdir(parents=True)
     rows = [{"user": f"What is {n} + {n}?", "assistant": f"It is {n + n}."} for n in range(2000)]
     (checkout / "data" / "raw" / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.errors import DataError, NotFoundError
-from sftplay.freshness import Stamp
+from sftplay.freshness import DataStamp
 from sftplay.host.estimate.workload import find_rows
 from sftplay.host.quickstart import sample_data
 from sftplay.settings import Settings
@@ -29,7 +29,7 @@ def test_tokenized_data_is_counted_exactly() -> None:
     }
     folder = Path("data/tokenized")
     folder.mkdir()
-    Stamp("tokenize", "sha256:0", {}, facts=facts).write(folder)
+    DataStamp("tokenize", "sha256:0", {}, facts=facts).write(folder)
     rows = find_rows(Settings())
     assert rows is not None and rows.exact
     assert (rows.count, rows.tokens, rows.trained, rows.longest) == (10, 90, 40, 120)
@@ -38,7 +38,7 @@ def test_tokenized_data_is_counted_exactly() -> None:
 def test_an_empty_train_split_is_bad_data() -> None:
     folder = Path("data/tokenized")
     folder.mkdir()
-    Stamp("tokenize", "sha256:0", {}, facts={"rows": {"train": 0}}).write(folder)
+    DataStamp("tokenize", "sha256:0", {}, facts={"rows": {"train": 0}}).write(folder)
     with pytest.raises(DataError, match="train split is empty"):
         find_rows(Settings())
 

@@ -75,7 +75,7 @@ def test_the_same_source_gives_the_same_files_and_no_more_than_it_should(
     for comment in (
         "# once\n",
         "# twice\n",
-    ):  # another lock file, the same packages: everything is installed anew
+    ):  # another lock file, the same packages: everything is installed again
         lock.write_text(comment + lock.read_text())
         end = run_image_task("image.build", "cpu", "--base", base, "--no-verify")
         assert end.returncode == 0, end.stderr

@@ -1,5 +1,5 @@
-"""What follows a training's end: every kind of end, with and without a request to be handed over,
-as a table.
+"""Decisions after a training's end: every kind of end, with and without a request to hand over, as
+a table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def move(
     unsloth: bool = True,
     **more: Any,
 ) -> str:
-    """What `decide` says after a start that ended with `code`, in a word or two."""
+    """Return the answer of `decide` after a start that ended with `code`, in a word or two."""
     start = Start(
         1,
         "n",
@@ -100,8 +100,8 @@ def test_after_an_unsloth_attempt(
 ) -> None:
     given = {"request": ASKED, **facts}
     assert move(code, ours=True, **given) == watched
-    assert move(code, told=True, **given) == next_start
-    resumed = move(code, told=True, again=RESUME, begun="unsloth", **given)
+    assert move(code, reported=True, **given) == next_start
+    resumed = move(code, reported=True, again=RESUME, begun="unsloth", **given)
     assert resumed == (next_start if next_start == "hand over" else "unsloth resume")
 
 
@@ -111,13 +111,13 @@ def test_after_an_unsloth_attempt(
 def test_a_hand_over_is_done_again_until_its_attempt_is_stamped(
     again: tuple[str, ...], begun: str, code: int
 ) -> None:
-    facts: dict[str, Any] = {"again": again, "told": True, "unsloth": False}
+    facts: dict[str, Any] = {"again": again, "reported": True, "unsloth": False}
     assert move(code, handed_from="01-unsloth", begun=begun, **facts) == "hand over"
     assert move(code, begun="bnb", **facts) == ("bnb resume" if again is RESUME else "unsloth")
 
 
 def test_who_asks_for_bnb_is_not_handed_over() -> None:
-    assert move(65, unsloth=False, told=True, handed_from="01-unsloth", backend="bnb") == "bnb"
+    assert move(65, unsloth=False, reported=True, handed_from="01-unsloth", backend="bnb") == "bnb"
 
 
 def test_another_command_does_not_act_on_the_request() -> None:

@@ -1,4 +1,4 @@
-"""What is fetched before a stage starts."""
+"""Fetches before a stage starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.freshness import Stamp
+from sftplay.freshness import DataStamp
 from sftplay.host.launch.prefetch import missing
 from sftplay.settings import DataSettings, ModelSettings, Settings
 from sftplay.stages import BY_NAME
@@ -40,9 +40,9 @@ def test_hub_datasets_are_fetched_for_the_stages_that_read_them() -> None:
 def test_training_on_rows_that_were_made_before_needs_no_hub() -> None:
     folder = Path("data/processed")
     folder.mkdir(parents=True)
-    Stamp("process", "", {"data.raw": HUB.data.raw}).write(folder)
+    DataStamp("process", "", {"data.raw": HUB.data.raw}).write(folder)
     assert not list(missing(BY_NAME["train"], HUB))
-    Stamp("process", "", {"data.raw": "data/raw"}).write(folder)
+    DataStamp("process", "", {"data.raw": "data/raw"}).write(folder)
     assert list(missing(BY_NAME["train"], HUB)) == LACKING
 
 

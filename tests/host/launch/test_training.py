@@ -142,10 +142,10 @@ def test_an_end_that_nobody_saw_is_told_once(project: Project) -> None:
     launcher.kill()
     (project.run / "enough").touch()
     wait_until((project.run / "launch" / "exit-001.json").exists, "exit record")
-    told = project.start()
-    assert project.ends(told) == 0
-    assert b"ended meanwhile" in project.terminal(told)
-    assert b"done" in project.terminal(told)
+    second = project.start()
+    assert project.ends(second) == 0
+    assert b"ended meanwhile" in project.terminal(second)
+    assert b"done" in project.terminal(second)
     assert project.starts() == 1
     assert project.ends(project.start(mode="0")) == 0
     assert project.starts() == 2

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.quickstart.doubts import SAMPLE_LOSS, learned_too_little
+from sftplay.host.quickstart.result_check import SAMPLE_LOSS, check_result
 from sftplay.runs import Run
 from tests.host.conftest import NO_ENGINE, RunTask
 
@@ -158,7 +158,7 @@ def test_a_training_that_learned_too_little_is_doubted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = learned_too_little(_evaluated(tmp_path, base, tuned), only_sample=only_sample)
+    found = check_result(_evaluated(tmp_path, base, tuned), only_sample=only_sample)
     assert [doubt in line for line in found] == ([True] if doubt else [])
 
 

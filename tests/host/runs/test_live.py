@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from sftplay.errors import NotFoundError
 from sftplay.files import write_json
 from sftplay.host.runs import curves, live
 from sftplay.locks import hold
@@ -75,68 +73,6 @@ def test_time_left() -> None:
     assert live.time_left(progress, 1000.0) == "3 min"
     assert live.time_left(progress, 1e9) == "0 s"
     assert live.time_left({"step": 1}, 0) == ""
-
-
-def test_logs_are_printed_and_followed_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
-    run = write_run("a", steps=60, finished=False)
-    log = run.attempts()[0].log
-    assert live.logs("a") == 0
-    assert capsys.readouterr().out == log.read_text()
-
-    with hold(run.run_lock, who="a trainer"):
-        follower = threading.Thread(target=live.logs, args=("a",), kwargs={"follow": True})
-        follower.start()
-        time.sleep(0.5)
-        with open(log, "a") as out:
-            out.write("one more ")
-            out.flush()
-            time.sleep(0.5)
-            out.write("line\n")
-            out.flush()
-        time.sleep(0.5)
-    follower.join(timeout=10)
-    assert not follower.is_alive()
-    out = capsys.readouterr().out
-    assert out.count("\n") == live._LATEST + 1
-    assert out.endswith("one more line\n")
-
-
-def test_a_progress_bar_is_shown_in_its_last_state(capsys: pytest.CaptureFixture[str]) -> None:
-    run = write_run("a", finished=False)
-    run.attempts()[0].log.unlink()
-    run.launch.mkdir()
-    write_json(
-        run.launch / "start-001.json",
-        {"number": 1, "nonce": "n", "argv": ["train"], "stack": "cpu", "runner": "local", "environment_hash": "", "created": ""},
-    )  # fmt: skip
-    (run.launch / "output-001.log").write_bytes(b"begin\r\nstep 1\rstep 2\rstep 3\ndone\n")
-    live.logs("a")
-    assert capsys.readouterr().out == "begin\nstep 3\ndone\n"
-    assert live.last_line(run.launch / "output-001.log") == "done"
-
-
-def test_colours_meant_for_another_terminal_are_not_shown(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    run = write_run("a", finished=False)
-    log = run.attempts()[0].log
-    log.write_bytes(
-        b"\x1b[34m\xc2\xb7 reading the model\x1b[0m\r\n\x1b[2K 10%|#\r\x1b[2K\x1b[32m\xc2\xb7 loading weights\x1b[0m\n"
-    )
-    run.attempts()[0].progress.unlink()
-    with hold(run.run_lock, who="a trainer"):
-        live.status()
-    out = capsys.readouterr().out
-    assert "\x1b" not in out and "10%" not in out
-    assert out.splitlines()[2].endswith("  loading weights")
-    live.logs("a")
-    assert capsys.readouterr().out == "· reading the model\n· loading weights\n"
-
-
-def test_a_run_without_a_log() -> None:
-    Path("outputs/a").mkdir(parents=True)
-    with pytest.raises(NotFoundError, match="no log"):
-        live.logs("a")
 
 
 def test_steps_that_were_trained_again_count_once_and_torn_lines_are_counted() -> None:

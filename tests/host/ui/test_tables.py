@@ -45,7 +45,7 @@ def test_cells_are_cut_and_columns_left_out_only_as_far_as_needed(
 
 
 def shown(columns: int | None) -> tuple[str, str]:
-    """What a table prints (stdout, stderr) on a terminal of so many columns, or into a pipe."""
+    """Print a table (stdout, stderr) on a terminal of so many columns, or into a pipe."""
     env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "NO_COLOR": "1", "TERM": "xterm"}
     command = [sys.executable, "-c", TABLE]
     if columns is None:

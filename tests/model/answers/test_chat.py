@@ -91,7 +91,7 @@ def talk(trained_project: Path, box: Box) -> Iterator[Callable[..., Terminal]]:
 
 
 def _plain(project: Path, *messages: tuple[str, str]) -> str:
-    """What transformers and PEFT answer to a conversation."""
+    """Answer a conversation with transformers and PEFT alone."""
     run = project / "outputs/demo"
     base = json.loads((run / "adapter/adapter_config.json").read_text())["base_model_name_or_path"]
     model = PeftModel.from_pretrained(

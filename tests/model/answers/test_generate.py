@@ -185,7 +185,7 @@ def test_a_full_memory_means_smaller_batches(
     wanted = _all(llama, some_prompts(13), 8, Sampling(16))
     monkeypatch.setattr("sftplay.model.answers.generate.Batch", _SmallMemory)
     assert _all(llama, some_prompts(13), 8, Sampling(16)) == wanted
-    assert "out of GPU memory with 8 rows at a time: going on with 4" in capsys.readouterr().err
+    assert "out of GPU memory with 8 rows at a time: continuing with 4" in capsys.readouterr().err
     monkeypatch.setattr(_SmallMemory, "rows", 0)
     with pytest.raises(OutOfMemoryError):
         _all(llama, some_prompts(3), 8, Sampling(16))

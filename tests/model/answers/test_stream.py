@@ -21,8 +21,8 @@ def llama() -> Any:
 
 @pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen3_5Text"])
 def test_a_conversation_goes_on_as_if_read_anew(family: str) -> None:
-    """What a prompt shares with the one before is not computed again, and that can't be seen in the
-    answers.
+    """The part of a prompt that the one before shares is not computed again, and that can't be seen
+    in the answers.
     """
     model = random_model(family)
     stream, ids = Stream(model, STOPS, PAD), some_prompts(1)[0]

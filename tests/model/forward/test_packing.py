@@ -103,7 +103,9 @@ def test_loss_and_gradients_are_those_of_single_rows(
 
 
 def test_positions_that_go_on_would_leak() -> None:
-    """What the equality above is worth: without what keeps rows apart, the loss is another one."""
+    """Counter-check of the equality above: without the code that keeps rows apart, the loss is
+    another one.
+    """
     model = _family("Llama", "sdpa")
     expected, _ = one_by_one(model, ROWS)
     batch = Packer()(ROWS)

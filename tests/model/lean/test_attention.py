@@ -61,7 +61,7 @@ def test_result_and_gradients_are_those_of_plain_attention(
 def _ran(
     *, states: list[torch.Tensor] | None = None, mask: torch.Tensor | None = None, **more: Any
 ) -> bool:
-    """Whether blocks ran: their derivative is ours."""
+    """True if blocks ran: their derivative is ours."""
     q, k, v = states or _states(9, 4, 2)
     layer = SimpleNamespace(num_key_value_groups=2)
     out, _ = attend(layer, q.requires_grad_(), k, v, mask, **more)

@@ -42,8 +42,7 @@ def test_every_combination_passes_here(tmp_path: Path, box: Box) -> None:
 def test_the_packed_layout_fails_and_auto_passes_over_it(
     tmp_path: Path, box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the packed kernel exists it has no derivative; where it doesn't, the combination
-    raises.
+    """The packed kernel has no derivative; on a machine without that kernel the combination raises.
 
     Both are failures.
     """

@@ -83,7 +83,9 @@ def test_every_method_passes_by_either_oracle(
 def test_the_layout_without_a_derivative_is_found(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What bitsandbytes does to 4-bit weights where the processor has AVX512-BF16, if it is let."""
+    """Bitsandbytes changes 4-bit weights like this on a processor with AVX512-BF16, if it is
+    allowed to.
+    """
     import bitsandbytes.nn.modules
 
     from sftplay.processor import cpu_has_bf16, processor_name

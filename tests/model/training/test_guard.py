@@ -196,7 +196,7 @@ def test_raw_rows_that_changed_since_are_told_with_what_to_put_back(run: Path, b
     raw.write_text("".join(raw.read_text().splitlines(keepends=True)[:40]))
     for _ in range(
         2
-    ):  # made anew by the first, which compares afterwards; the second sees it at once
+    ):  # made again by the first, which compares afterwards; the second sees it at once
         ran = box.run("train", "--run", "demo", "--resume", cwd=project)
         assert ran.code == 76, ran.err
         assert (

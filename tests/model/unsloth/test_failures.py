@@ -1,4 +1,4 @@
-"""Which failures hand over: the true texts of the pinned Unsloth and of what it stands on, one for
+"""Failures that hand over: the true texts of the pinned Unsloth and of its dependencies, one for
 each row of the table.
 """
 

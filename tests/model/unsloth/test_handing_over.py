@@ -17,7 +17,7 @@ from sftplay.errors import ConfigError, MachineError, ProtocolError
 from sftplay.handover import HandOver, read_untrusted, write
 from sftplay.model.unsloth.handing_over import (
     BackendUnusableError,
-    _what_follows,
+    _next_step,
     accepted,
     handing_over,
 )
@@ -87,7 +87,7 @@ def test_a_backend_failure_is_written_down_and_ends_with_79(tmp_path: Path) -> N
     assert "torch" in found.versions
     assert (
         "Unsloth does not know this model" in ended.stderr
-        and "goes on in the BnB stack" in ended.stderr
+        and "continues in the BnB stack" in ended.stderr
     )
     (event,) = [
         json.loads(line)
@@ -120,7 +120,7 @@ def test_under_docker_compose_it_is_a_command_of_compose(tmp_path: Path) -> None
 def test_the_run_is_named_once_in_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     job = parse_job(["train", "--run", "mine", "--set", "train.seed=1"])[1]
-    said = _what_follows(job, Run("mine").attempt(1, "unsloth"), launched=False)
+    said = _next_step(job, Run("mine").attempt(1, "unsloth"), launched=False)
     assert said.endswith("--run mine --set train.seed=1 --handed-over-from 01-unsloth")
 
 

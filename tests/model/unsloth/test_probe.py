@@ -104,7 +104,7 @@ def test_a_segfault_ends_the_probe_and_not_the_stage(
     assert found.reason == "crash" and "loading" in found.message
     assert not list(
         elsewhere.rglob("probes/*")
-    )  # a failure is asked for anew: tomorrow's driver may do it
+    )  # a failure is asked for again: tomorrow's driver may do it
 
 
 def test_a_probe_that_hangs_is_ended(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def batch(
 @task(
     words="run",
     help={
-        "run": "name of the run",
+        "run": "name of the run (default: the one that trains now, else the newest)",
         "batch": "a batch file, instead of a run",
         "output": "the file to write (default: report.html in the folder of the run or batch)",
     },
@@ -73,13 +73,18 @@ def status(c: Context) -> None:
 
 
 @task(
-    help={"run": "name of the run", "follow": "go on printing until the training ends"}, short=True
+    words="run",
+    help={
+        "run": "name of the run (default: the one that trains now, else the newest)",
+        "follow": "continue printing until the training ends",
+    },
+    short=True,
 )
-def logs(c: Context, run: str, follow: bool = False) -> int:
+def logs(c: Context, run: list[str] | None = None, follow: bool = False) -> int:
     """A run's log; -f follows it."""
-    from sftplay.host.runs import live
+    from sftplay.host.runs import logs as run_logs
 
-    return live.logs(run, follow=follow)
+    return run_logs.show(only(run or []), follow=follow)
 
 
 @task(

@@ -26,6 +26,13 @@ tokenize = stage_task(
 data_show = stage_task("show", "Print rows as the model sees them, trained text in colour.")
 
 
+data_preview = stage_task(
+    "preview",
+    "Print the first rows of FILE as they would be read and trained; writes nothing.",
+    raw_files=True,
+)
+
+
 fetch = stage_task(
     "fetch",
     "Bring the model and hub datasets into the cache (stages that need them do so themselves).",

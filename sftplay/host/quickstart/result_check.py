@@ -11,7 +11,7 @@ BETTER_BY = 0.1  # of the base's val loss: less is no clear gain, even for a few
 SAMPLE_LOSS = 1.2
 
 
-def learned_too_little(target: Run, *, only_sample: bool) -> list[str]:
+def check_result(target: Run, *, only_sample: bool) -> list[str]:
     """Return what speaks against the training, judged by the loss on rows that it was not trained
     on.
 

@@ -1,4 +1,4 @@
-"""What an evaluation measures of one model."""
+"""Measurements of one model in an evaluation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One model on all rows.
 
     Attributes:

@@ -29,22 +29,22 @@ class StackChoice:
     trouble: str = ""
 
 
-def outlook(facts: MachineFacts, asked: str) -> list[StackChoice]:
+def choose_stacks(facts: MachineFacts, asked: str) -> list[StackChoice]:
     """The plan of a data stage and of a training in each backend."""
     return [_plan(facts, asked, task, stage, backend) for task, stage, backend in _TASKS]
 
 
 def _plan(facts: MachineFacts, asked: str, task: str, stage: str, backend: str) -> StackChoice:
     settings = Settings.model_validate({"backend": backend})
-    shelf, made = (
-        _shelf(facts),
+    images, made = (
+        _available_images(facts),
         frozenset(stack.name for stack in facts.stacks if stack.environment),
     )
     try:
         stack = choose.choose_stack(
-            BY_NAME[stage], settings, facts.machine, made if asked == "local" else shelf.present
+            BY_NAME[stage], settings, facts.machine, made if asked == "local" else images.present
         )
-        runner = choose.choose_runner(asked, stack.value, shelf)
+        runner = choose.choose_runner(asked, stack.value, images)
         if runner.value == "local":
             stack = choose.choose_stack(BY_NAME[stage], settings, facts.machine, made)
     except SftplayError as problem:
@@ -52,7 +52,7 @@ def _plan(facts: MachineFacts, asked: str, task: str, stage: str, backend: str) 
     return StackChoice(task, runner.value, stack.value, f"{runner.reason}; {stack.reason}")
 
 
-def _shelf(facts: MachineFacts) -> AvailableImages:
+def _available_images(facts: MachineFacts) -> AvailableImages:
     """The engine with its images, as the tasks find it."""
     trouble = facts.engine_trouble
     if facts.engine is None and trouble is None:

@@ -1,4 +1,4 @@
-"""How many rows a pass holds: the search is pure; what really fits is asked of a GPU in tests/gpu."""
+"""Rows that a pass holds: the search is pure; tests/gpu asks a GPU what really fits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sftplay.config import load_config
 from sftplay.errors import ConfigError, OutOfMemoryError
 from sftplay.model.forward.attention import name_of
-from sftplay.model.training.rehearse import fitting, halved, rows_in
+from sftplay.model.training.memory_probe import fitting, halved, rows_in
 from sftplay.settings import AUTO_ROWS, TrainSettings
 from tests.box import Box
 

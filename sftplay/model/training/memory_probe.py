@@ -23,7 +23,7 @@ from sftplay.model.forward.head import has_plain_head
 from sftplay.model.forward.loss import target_loss
 from sftplay.model.forward.packing import keep_rows_apart
 from sftplay.model.runtime.precision import autocast
-from sftplay.model.training.plan import Batch, Plan
+from sftplay.model.training.plan import BatchSize, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ def fit_batches(plan: Plan, model: Any) -> Plan:
         rows = asked if isinstance(asked, int) else train.guessed_rows
         reason = "asked for" if isinstance(asked, int) else "auto, and the CPU's memory holds it"
         return replace(
-            plan, batch=Decision(Batch(rows, train.rows_per_step // rows, evaluation), reason)
+            plan, batch=Decision(BatchSize(rows, train.rows_per_step // rows, evaluation), reason)
         )
     longest = _longest(plan, "train")
     if isinstance(asked, int):
@@ -90,14 +90,16 @@ def fit_batches(plan: Plan, model: Any) -> Plan:
             f"batch size {rows} × {train.rows_per_step // rows} instead of {start}: {why}"
         )
     held_out = _longest(plan, "val")
-    looks = evaluation
+    eval_rows = evaluation
     if held_out is not None:
-        looks = fitting(
+        eval_rows = fitting(
             evaluation,
             evaluation,
             lambda count: _fits(lambda: _look(plan, model, [held_out] * count)),
         )
-    return replace(plan, batch=Decision(Batch(rows, train.rows_per_step // rows, looks), why))
+    return replace(
+        plan, batch=Decision(BatchSize(rows, train.rows_per_step // rows, eval_rows), why)
+    )
 
 
 def fitting(start: int, effective: int, fits: Callable[[int], bool]) -> int:
@@ -145,7 +147,7 @@ def _by_free_memory(plan: Plan, model: Any, longest: dict[str, Any]) -> tuple[in
 
 
 def _fits(work: Callable[[], None]) -> bool:
-    """Whether `work` runs without running out of GPU memory."""
+    """True if `work` runs without running out of GPU memory."""
     try:
         work()
         return True
@@ -157,7 +159,7 @@ def _fits(work: Callable[[], None]) -> bool:
 
 
 def _step(plan: Plan, model: Any, rows: list[dict[str, Any]]) -> None:
-    """Forward and backward as a step does it, beside the memory that the optimizer will take."""
+    """Forward and backward as a step does it, in addition to the memory that the optimizer will take."""
     trained = [p for p in model.parameters() if p.requires_grad]
     bytes_each = 2 if "8bit" in plan.settings.train.optimizer else 8
     with _as_in_training(plan, model):

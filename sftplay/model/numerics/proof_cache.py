@@ -1,5 +1,5 @@
-"""What was proved on this machine is remembered in the cache: one file for each combination that a
-kernel depends on.
+"""Proofs on this machine, kept in the cache: one file for each combination that a kernel depends
+on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SWITCHES = (
 )
 
 
-def where_it_ran(device: str) -> dict[str, Any]:
+def machine_facts(device: str) -> dict[str, Any]:
     """Return what a kernel's choice depends on: GPU with driver, or processor with its flags; and
     the switches that are set.
     """
@@ -72,7 +72,7 @@ def place_for(facts: Mapping[str, Any], versions: Mapping[str, str], device: str
     place = surroundings()
     key = {
         "facts": dict(facts),
-        "where": where_it_ran(device),
+        "where": machine_facts(device),
         "versions": dict(versions),
         "environment": place["image_digest"] or place["environment_hash"] or place["lock_hash"],
         "code": code_hash(),
@@ -80,7 +80,7 @@ def place_for(facts: Mapping[str, Any], versions: Mapping[str, str], device: str
     return cache_folder() / "numerics" / f"{hash_json(key)[7:23]}.json"
 
 
-def recall(path: Path) -> dict[str, Any] | None:
+def load_proof(path: Path) -> dict[str, Any] | None:
     """Return what was found before; None where nothing was, or the file is damaged."""
     try:
         found = read_json(path)
@@ -89,7 +89,7 @@ def recall(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and found.get("proved") is True else None
 
 
-def remember(path: Path, found: Mapping[str, Any]) -> None:
+def save_proof(path: Path, found: Mapping[str, Any]) -> None:
     """Write what was proved.
 
     A cache that can't be written (read-only in a container) only costs time.

@@ -1,5 +1,5 @@
 """A resume where data/processed holds other rows than the run was trained on: said before anything
-is made anew.
+is made again.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ _TRAIN = process.ROW_FILES[0]
 
 
 @dataclass(frozen=True)
-class OtherRows:
-    """What the processed training rows are made of now and were then, and how to come back to
-    those.
-    """
+class ChangedRows:
+    """Origin of the processed training rows now and then, and how to return to those."""
 
     folder: Path
     now: str
@@ -39,19 +37,19 @@ class OtherRows:
         )
 
 
-def refuse_other_rows(job: Job, run: Run) -> None:
+def refuse_changed_rows(job: Job, run: Run) -> None:
     """Spare the work of render and tokenize, and leave their folders as they are. Whatever this
     does not see, the stamp does.
 
     Raises:
         RefusedError: the training rows are others, and the data stages would leave them so (76).
     """
-    found = find_other_rows(run, job.settings)
+    found = find_changed_rows(run, job.settings)
     if found and process.freshness(job) is None:
         raise RefusedError(str(found), where=str(run.data_record), todo=found.todo)
 
 
-def find_other_rows(run: Run, settings: Settings) -> OtherRows | None:
+def find_changed_rows(run: Run, settings: Settings) -> ChangedRows | None:
     """None where the training rows are the run's, or nothing is known of the ones or the others."""
     folder = data_folder("processed", settings)
     now = read_stamp(folder)
@@ -70,6 +68,6 @@ def find_other_rows(run: Run, settings: Settings) -> OtherRows | None:
         return None
     command = f"inv process --config {run.config}{sets}, then the same command"
     settled = raw != was or now.section != then["section"]
-    return OtherRows(
+    return ChangedRows(
         folder, raw, was, command if settled else f"put {was} back as it was; then {command}"
     )

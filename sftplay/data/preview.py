@@ -1,0 +1,178 @@
+"""Stage `preview`: the first rows of raw files as they would be read and trained, what was found in
+them, and the settings that were guessed.
+
+The stages' own functions run on a few rows in memory. Writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from itertools import islice
+
+import numpy as np
+import orjson
+
+from sftplay import console
+from sftplay.console import count_of
+from sftplay.data import style
+from sftplay.data.blocks import Block
+from sftplay.data.conversion import report
+from sftplay.data.conversion.convert import convert
+from sftplay.data.conversion.raw_files import SplitPlan, plan_splits, work
+from sftplay.data.conversion.report import ProcessCounts
+from sftplay.data.findings import Findings
+from sftplay.data.guessed_settings import guessed_settings
+from sftplay.data.readers.sources import RawFile, find
+from sftplay.data.render import render_settings
+from sftplay.data.rendering.additions import count_additions
+from sftplay.data.rendering.probe import find_traits
+from sftplay.data.rendering.rows import render_block
+from sftplay.data.rendering.template import ChatTemplate, choose_template
+from sftplay.data.row_view import Paint, TokenizedRow, painter, pieces, visible
+from sftplay.data.split import SeenRows
+from sftplay.data.tokenize import count_lengths, row_tokenizer
+from sftplay.data.tokenizing.artifact import TokenBatch
+from sftplay.data.tokenizing.length_limit import LengthLimit
+from sftplay.data.tokenizing.tokenizer import read_tokenizer
+from sftplay.errors import NotFoundError, UsageError
+from sftplay.places import find_model
+from sftplay.settings import DataSettings, Settings
+from sftplay.stages import Job
+
+ROWS = 2000  # looked at, of all files together
+FILES = 20
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """The first rows of some files, converted: one line each, in order."""
+
+    lines: bytes
+    counts: ProcessCounts
+
+
+def run(job: Job) -> None:
+    """Print the first rows, findings and guessed settings.
+
+    Raises:
+        DataError: files that `process` would not read, a template that can't be used (65).
+        NotFoundError: data.raw names nothing (66).
+    """
+    settings, count = job.settings, job.options["count"]
+    if count < 1:
+        raise UsageError(f"--count requires at least 1, got {count}")
+    found = find(settings.data.raw)
+    for skipped in found.skipped:
+        console.info(f"{skipped}: would be left out")
+    splits = plan_splits(found, settings.data)
+    sample = read_sample(found.files, settings.data)
+    report.say_rows(sample.counts, settings.data)
+    report.say_findings(sample.counts)
+    _warn_of_refusal(sample.counts, settings.data)
+    chosen = style.style_of(job)
+    lines = style.styled_block(Block("row", 1, sample.lines), chosen)[1] if chosen else sample.lines
+    longest = _show_rows(settings, lines, count)
+    console.info("the settings that were guessed, to copy into a config:")
+    console.result(guessed_settings(settings, sample.counts, splits, longest))
+    console.info("nothing was written; inv process reads every row")
+
+
+def read_sample(files: tuple[RawFile, ...], settings: DataSettings) -> RawSample:
+    """Read and convert the first rows of each file, in their order, no matter which split they
+    would be in.
+    """
+    counts, seen, lines = ProcessCounts(), SeenRows(), []
+    unsplit = SplitPlan(settings.model_copy(update={"val_share": 0.0, "test_share": 0.0}))
+    share = max(ROWS // min(len(files), FILES), 1)
+    for file in files[:FILES]:
+        first, before = len(counts.files), counts.rows_in
+        reports: list[report.FileReport] = []
+        for task in work((file,), settings, unsplit, reports):
+            counts.files[first:] = reports
+            done = convert(task)
+            rows = done.splits[0]
+            again = seen.duplicates(rows.keys)
+            counts.add_duplicates(f"{rows.keys[place]:016x}" for place in again)
+            kept = rows.without(again)
+            counts.add(done.of_file(first), (kept, *done.splits[1:]))
+            lines += list(islice(BytesIO(kept.lines), share))
+            if counts.rows_in - before >= share:
+                break
+        counts.files[first:] = reports
+    if len(files) > FILES:
+        console.info(f"{count_of(len(files) - FILES, 'more file')} not looked at")
+    return RawSample(b"".join(lines), counts)
+
+
+def _warn_of_refusal(counts: ProcessCounts, settings: DataSettings) -> None:
+    if counts.rejected > settings.max_reject_share * counts.rows_in:
+        console.warning(
+            f"process would fail (65): {count_of(counts.rejected)} of {counts.rows_in:,} can't be "
+            f"used, and data.max_reject_share allows {settings.max_reject_share:.3g}"
+        )
+
+
+def _show_rows(settings: Settings, lines: bytes, count: int) -> int:
+    """Print rows as the model would see them; return the length of the longest one looked at, 0
+    where the model is not there.
+    """
+    try:
+        folder = find_model(settings)
+    except NotFoundError as error:
+        console.warning(f"{error.what}: rows are shown without its chat template ({error.todo})")
+        for number, line in enumerate(islice(BytesIO(lines), count), 1):
+            _show_messages(number, line, painter(()))
+        return 0
+    tokenizer = read_tokenizer(folder)
+    template = choose_template(settings.data.chat_template, tokenizer)
+    if template.uses_date:
+        today = datetime.now().date().isoformat()
+        template = ChatTemplate(template.source, template.named, today)
+    traits = find_traits(template, tokenizer, settings.data.eot)
+    rendered = render_block(
+        render_settings(settings, template, traits, tokenizer), Block("row", 1, lines)
+    )
+    count_additions(template, traits, rendered.without_system, rendered.findings)
+    encoder = row_tokenizer(tokenizer, traits.eot_id)
+    tokenized = encoder.read(Block("row", 1, rendered.out))
+    findings, lengths = (
+        rendered.findings,
+        LengthLimit(settings.model.max_length, settings.data.on_too_long),
+    )
+    findings.merge(tokenized.findings)
+    lengths.apply(tokenized.batch)
+    count_lengths(lengths, findings)
+    paint = painter(tuple(tokenizer.special))
+    for number, row in enumerate(islice(_rows(tokenized.batch), count), 1):
+        console.result(f"── row {number}, {row.counts()}")
+        console.result("".join(paint(*piece) for piece in pieces(row, encoder.backend)) + "\n")
+    console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
+    _say_refusals(findings)
+    findings.say()
+    return int(tokenized.batch.lengths.max(initial=0))
+
+
+def _say_refusals(findings: Findings) -> None:
+    for finding in (*findings.of("fatal"), *findings.of("reject")):
+        console.warning(f"render would refuse: {findings.line(finding)}")
+        if finding.todo:
+            console.info(f"next: {finding.todo}")
+
+
+def _rows(batch: TokenBatch) -> Iterator[TokenizedRow]:
+    ends = np.cumsum(batch.lengths)
+    for row_id, start, end in zip(batch.ids, ends - batch.lengths, ends, strict=True):
+        yield TokenizedRow(row_id, batch.tokens[start:end], batch.labels[start:end])
+
+
+def _show_messages(number: int, line: bytes, paint: Paint) -> None:
+    """Print a row without a chat template."""
+    row = orjson.loads(line)
+    console.result(f"── row {number}, id {visible(row['id'])}")
+    for message in row["messages"]:
+        trained = message["role"] == "assistant" and message.get("train", True)
+        console.result(f"{message['role']}: " + paint(message["content"], trained))
+    console.result("")
