@@ -18,6 +18,7 @@ from sftplay.errors import RefusedError
 from sftplay.files import TMP_PREFIX, free_space, human_size, write_json, write_text
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder
+from sftplay.places import published_base
 from sftplay.runs import Run
 from sftplay.stages import Job
 
@@ -71,7 +72,7 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     from sftplay.model.merging.card import metrics_of, model_card
     from sftplay.model.merging.proof import PROMPTS, differ, digests, logits_of, require_same
     from sftplay.model.weights.generation_config import end_ids, make_savable
-    from sftplay.model.weights.load import pad_id
+    from sftplay.model.weights.load import joined, pad_id
 
     tokenizer = facts.tokenizer
     prompter = make_prompter(facts.tuned, facts.template, tokenizer, job.settings.data, facts.eot)
@@ -79,7 +80,7 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     model, merged_logits, arithmetic, effect = _merged(job, facts, base, prompts)
     make_savable(model)
     generation = model.generation_config
-    ends = list(dict.fromkeys([*facts.eot_ids, *end_ids(model)]))
+    ends = joined(facts.eot_ids, end_ids(model))
     generation.eos_token_id, generation.pad_token_id = ends, pad_id(tokenizer)
     _save(model, folder, dtype)
     written = digests(model)
@@ -104,9 +105,8 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
         "tuned_weights": weights,
     }
     write_json(folder / "proof.json", proof)
-    card = model_card(
-        facts.record, facts.stamp, proof, metrics_of(facts.run.folder / "eval", weights)
-    )
+    metrics = metrics_of(facts.run.folder / "eval", weights)
+    card = model_card(facts.record, facts.stamp, published_base(job.settings), proof, metrics)
     write_text(folder / "README.md", card)
     return proof
 

@@ -234,6 +234,7 @@ def _load(plan: Plan, progress: Progress) -> Any:
     from transformers import set_seed
 
     from sftplay.model.weights.attention_choice import implementation_of
+    from sftplay.model.weights.base_name import name_base
     from sftplay.model.weights.generation_config import make_savable
 
     console.info(
@@ -244,7 +245,9 @@ def _load(plan: Plan, progress: Progress) -> Any:
         console.info(f"attention {implementation_of(model, settings)}")
     make_savable(model)
     set_seed(settings.train.seed)  # the adapter's start depends on it
-    return backend.prepare(model, settings, plan.init_adapter)
+    model = backend.prepare(model, settings, plan.init_adapter)
+    name_base(model, settings)
+    return model
 
 
 def _slim(plan: Plan, model: Any) -> Decision[list[str]]:

@@ -38,6 +38,7 @@ FAMILIES = {
         "linear_key_head_dim": 8,
         "linear_value_head_dim": 8,
     },  # a state instead of keys and values
+    "Mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "GptOss": {
         "num_local_experts": 4,
         "num_experts_per_tok": 2,

@@ -25,8 +25,14 @@ def quiet_libraries() -> None:
         "ignore", category=UserWarning, module=r"(torch|transformers|peft|bitsandbytes|trl)\b.*"
     )
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    warnings.showwarning = _log_warning
     console.log("library chatter is silenced")
     _import_bitsandbytes()
+
+
+def _log_warning(message: Any, category: type, filename: str, lineno: int, *_: Any) -> None:
+    """Keep a library's warning in the log: on the screen its source line helps nobody."""
+    console.log(f"{category.__name__}: {message} ({filename}:{lineno})")
 
 
 def _import_bitsandbytes() -> None:

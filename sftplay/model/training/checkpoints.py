@@ -21,7 +21,7 @@ import torch
 
 from sftplay import console
 from sftplay.errors import RefusedError, SftplayError
-from sftplay.files import TMP_PREFIX, read_json
+from sftplay.files import TMP_PREFIX, read_json, write_text
 from sftplay.manifest import MANIFEST, sealed_folder, sweep
 from sftplay.runs import checkpoints_in
 
@@ -186,12 +186,23 @@ def rotate(folder: Path, limit: int, best_step: int | None) -> None:
     sweep(folder)
 
 
-def publish(checkpoint: Path, target: Path, tokenizer: Any, facts: Mapping[str, Any]) -> None:
-    """Copy a checkpoint's weights to the run's adapter/ (or model/), with the tokenizer, as the
-    run's result.
+def publish(
+    checkpoint: Path,
+    target: Path,
+    tokenizer: Any,
+    generation: Any,
+    card: str,
+    facts: Mapping[str, Any],
+) -> None:
+    """Copy a checkpoint's weights to the run's adapter/ (or model/), as the run's result.
+
+    With them: tokenizer and chat template, generation config, model card.
     """
     with sealed_folder(target, facts) as tmp:
         for path in sorted(checkpoint.iterdir()):
             if path.is_file() and path.name not in (*_TRAINER_FILES, MANIFEST):
                 shutil.copyfile(path, tmp / path.name)
         tokenizer.save_pretrained(str(tmp))
+        if generation is not None:
+            generation.save_pretrained(str(tmp))
+        write_text(tmp / "README.md", card)

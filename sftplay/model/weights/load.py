@@ -144,7 +144,7 @@ def stop_ids(tokenizer: PreTrainedTokenizerFast, eot_id: int | None) -> list[int
     return [i for i in dict.fromkeys((eot_id, tokenizer.eos_token_id)) if i is not None]
 
 
-def _joined(*ids: list[int]) -> list[int]:
+def joined(*ids: list[int]) -> list[int]:
     """Each id once, in the order that they are named."""
     return list(dict.fromkeys(i for some in ids for i in some))
 
@@ -177,7 +177,7 @@ def load_for_inference(
             template,
             device,
             precision,
-            _joined(stop_ids(tokenizer, None), end_ids(model)),
+            joined(stop_ids(tokenizer, None), end_ids(model)),
             pad_id(tokenizer),
             False,
         )
@@ -208,7 +208,7 @@ def load_for_inference(
         facts.template,
         device,
         precision,
-        _joined(facts.eot_ids, end_ids(model)),
+        joined(facts.eot_ids, end_ids(model)),
         pad_id(facts.tokenizer),
         True,
         quantize,

@@ -109,7 +109,10 @@ def _no_attention(folder: Path, said: str) -> SftplayError:
 
 # The first row that fits decides: the exception's class and text, as transformers 5 words them.
 _TABLE: tuple[tuple[str, Builder], ...] = (
-    (r"does not support an attention implementation|[Ff]lash_?[Aa]ttention|flash_attn", _no_attention),
+    (
+        r"does not support an attention implementation|[Ff]lash_?[Aa]ttention|flash_attn",
+        _no_attention,
+    ),
     (r"contains custom code which must be executed", _remote_code),
     (r"does not recognize this architecture|should have a `model_type` key", _unknown),
     (r"Unrecognized configuration class", _not_causal),

@@ -70,7 +70,9 @@ def test_such_a_base_is_trained_and_merged(
     base = make_tiny_model(tmp_path / "base")
     (base / "generation_config.json").write_text(json.dumps(CONTRADICTORY))
     words = ["--set", f"train.method={method}", "--set", "train.learning_rate=0.001"]
-    ran = box.run("train", "--config", "demo.yaml", "--set", f"model.name={base}", *words, cwd=project)
+    ran = box.run(
+        "train", "--config", "demo.yaml", "--set", f"model.name={base}", *words, cwd=project
+    )
     assert ran.code == 0 and "contradicts itself" in ran.err, ran.err
     ran = box.run("merge", "--run", "demo", cwd=project)
     assert ran.code == 0 and ".py:" not in ran.err, ran.err
