@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from sftplay import __version__
 from sftplay.boundary import Boundary
 from sftplay.call import StageCall
 from sftplay.collector import loading
+from sftplay.environment import drop_training_settings
 from sftplay.errors import EXIT_MEANINGS, NotFoundError, StoppedError, UsageError
 from sftplay.places import OUTPUTS
 from sftplay.stages import BY_NAME, STAGES, Job, Option
@@ -162,6 +164,7 @@ def main(argv: Sequence[str]) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, _stop)
     with Boundary("") as end:
+        drop_training_settings(os.environ)
         call = parse_call(argv)
         end.name = call.stage.name
         job = resolve(call)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sftplay.errors import SftplayError, StoppedError
 from sftplay.files import append_line
+from sftplay.terminal_text import harmless
 
 _COLOURS = {"info": "34", "success": "32", "warning": "33", "error": "31"}
 _MARKS = {"info": "·", "success": "✓", "warning": "!", "error": "✗"}
@@ -64,6 +65,8 @@ def result(text: str, end: str = "\n") -> None:
 
     A reader that is gone raises OSError: there is nobody left to work for.
     """
+    if sys.stdout.isatty():
+        text = harmless(text, colors=True)
     print(text, end=end, flush=True)  # noqa: T201 - the one place that prints results
 
 
@@ -82,7 +85,7 @@ def log(text: str) -> None:
 
 
 def _say(kind: str, text: str) -> None:
-    mark = _MARKS[kind]
+    mark, text = _MARKS[kind], harmless(text)
     line = f"\x1b[{_COLOURS[kind]}m{mark} {text}\x1b[0m" if use_colour() else f"{mark} {text}"
     try:
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints

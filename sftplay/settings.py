@@ -134,14 +134,20 @@ class DataSettings(Section):
     on_too_long: Literal["error", "drop", "truncate"] = "error"
     """What happens to rows longer than `model.max_length`. They are always counted."""
     eot: str | None = None
-    """End-of-turn token, if it cannot be found in the template."""
+    """End-of-turn token, if it cannot be found in the template. If the template writes nothing
+    after an answer, the token is added to the last one."""
     chat_template: str | None = None
-    """File with a Jinja chat template to use instead of the tokenizer's own."""
+    """File with a Jinja chat template to use instead of the tokenizer's own, or `trl:NAME` for one
+    that the installed TRL ships (`trl:glm4moe_training`)."""
+    generation_prompt: Literal["template", "answer"] = "template"
+    """What the model is given before it answers: the template's own generation prompt, or what the
+    template writes in front of an answer. `answer` is for templates whose prompt opens `<think>`
+    although answers without reasoning do not begin so (DeepSeek, Nemotron 3)."""
     system_unsupported: Literal["error", "merge_into_user"] = "error"
     """What happens to a system turn if the template refuses one (Gemma 1)."""
-    special_tokens_in_text: Literal["error", "keep"] = "error"
-    """Text in a row that equals a special token (`<|im_end|>`): refused, or turned into that
-    token."""
+    special_tokens_in_text: Literal["error", "drop", "keep"] = "error"
+    """Text in a row that equals a special token (`<|im_end|>`): refused, the row set aside in
+    rejects.jsonl, or turned into that token."""
     workers: Annotated[int, Field(ge=1, le=64)] | None = None
     """Worker processes of the data stages; the output does not depend on their number. Default:
     one; for files over 50 MB one per core, at most 8."""

@@ -28,10 +28,11 @@ from sftplay.data.guessed_settings import guessed_settings
 from sftplay.data.readers.sources import RawFile, find
 from sftplay.data.render import render_settings
 from sftplay.data.rendering.additions import count_additions
-from sftplay.data.rendering.probe import find_traits
+from sftplay.data.rendering.advice import traits_with_advice
 from sftplay.data.rendering.rows import render_block
-from sftplay.data.rendering.template import ChatTemplate, choose_template
-from sftplay.data.row_view import Paint, TokenizedRow, painter, pieces, visible
+from sftplay.data.rendering.template import ChatTemplate
+from sftplay.data.rendering.template_choice import choose_template
+from sftplay.data.row_view import Paint, TokenizedRow, painter, pieces
 from sftplay.data.split import SeenRows
 from sftplay.data.tokenize import count_lengths, row_tokenizer
 from sftplay.data.tokenizing.artifact import TokenBatch
@@ -41,6 +42,7 @@ from sftplay.errors import NotFoundError, UsageError
 from sftplay.places import find_model
 from sftplay.settings import DataSettings, Settings
 from sftplay.stages import Job
+from sftplay.terminal_text import harmless
 
 ROWS = 2000  # looked at, of all files together
 FILES = 20
@@ -127,11 +129,11 @@ def _show_rows(settings: Settings, lines: bytes, count: int) -> int:
             _show_messages(number, line, painter(()))
         return 0
     tokenizer = read_tokenizer(folder)
-    template = choose_template(settings.data.chat_template, tokenizer)
+    template = choose_template(settings.data, tokenizer)
     if template.uses_date:
         today = datetime.now().date().isoformat()
         template = ChatTemplate(template.source, template.named, today)
-    traits = find_traits(template, tokenizer, settings.data.eot)
+    traits = traits_with_advice(template, tokenizer, settings.data.eot)
     rendered = render_block(
         render_settings(settings, template, traits, tokenizer), Block("row", 1, lines)
     )
@@ -171,7 +173,7 @@ def _rows(batch: TokenBatch) -> Iterator[TokenizedRow]:
 def _show_messages(number: int, line: bytes, paint: Paint) -> None:
     """Print a row without a chat template."""
     row = orjson.loads(line)
-    console.result(f"── row {number}, id {visible(row['id'])}")
+    console.result(f"── row {number}, id {harmless(row['id'])}")
     for message in row["messages"]:
         trained = message["role"] == "assistant" and message.get("train", True)
         console.result(f"{message['role']}: " + paint(message["content"], trained))

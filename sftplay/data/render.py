@@ -21,11 +21,13 @@ from sftplay.data.output import hash_of, lost_file, marks, new_files, require_ro
 from sftplay.data.parallel import ordered_map, worker_count
 from sftplay.data.progress import ProgressBar, progress
 from sftplay.data.rendering.additions import count_additions
+from sftplay.data.rendering.advice import traits_with_advice
 from sftplay.data.rendering.leaks import Leaks
-from sftplay.data.rendering.probe import TemplateTraits, find_traits
+from sftplay.data.rendering.probe import TemplateTraits
 from sftplay.data.rendering.report import Counts, facts_of, report_of
 from sftplay.data.rendering.rows import RenderSettings, render_block
-from sftplay.data.rendering.template import TEMPLATE_FILE, ChatTemplate, choose_template
+from sftplay.data.rendering.template import TEMPLATE_FILE, ChatTemplate
+from sftplay.data.rendering.template_choice import choose_template
 from sftplay.data.report_page import write_page
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
@@ -41,6 +43,7 @@ SECTION = (
     "data.turns",
     "data.eot",
     "data.chat_template",
+    "data.generation_prompt",
     "data.system_unsupported",
     "data.special_tokens_in_text",
 )
@@ -68,7 +71,7 @@ def freshness(job: Job) -> str | None:
     job = refreshed(job, "render", stamp)
     source = source_folder(job)
     tokenizer = read_tokenizer(find_model(job.settings))
-    section = _section(job, choose_template(job.settings.data.chat_template, tokenizer), tokenizer)
+    section = _section(job, choose_template(job.settings.data, tokenizer), tokenizer)
     if stamp.facts.get("from") != source.name:
         return f"its rows come from {source} now"
     return lost_file(folder, stamp) or why_stale(
@@ -88,11 +91,11 @@ def run(job: Job) -> None:
     require_rows(source, FILES, todo="process the raw rows first: inv process")
     _warn_if_stale(job, source)
     tokenizer = read_tokenizer(find_model(settings))
-    template = choose_template(settings.data.chat_template, tokenizer)
+    template = choose_template(settings.data, tokenizer)
     section, read = _section(job, template, tokenizer), source_of(source, FILES, read_stamp(source))
     if template.uses_date:
         template = ChatTemplate(template.source, template.named, datetime.now().date().isoformat())
-    traits = find_traits(template, tokenizer, settings.data.eot)
+    traits = traits_with_advice(template, tokenizer, settings.data.eot)
     console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
     folder = data_folder("rendered", settings)
     with new_files(folder, "render") as tmp:
@@ -161,7 +164,7 @@ def render_settings(
         eot=traits.eot.value,
         turns=settings.data.turns,
         specials=tuple(tokenizer.special),
-        keep_specials=settings.data.special_tokens_in_text == "keep",
+        spelled=settings.data.special_tokens_in_text,
         system="render" if traits.system_supported else "merge" if merge else "error",
         system_problem=traits.system_problem,
         form=traits.form,
@@ -207,10 +210,10 @@ def _judge(counts: Counts, allowed: float, keep_rejects: Callable[[], Path]) -> 
         listing = "\n".join(f"  {counts.findings.line(finding)}" for finding in rejected)
         share = f"{counts.rejected:,} of {counts.read:,} rows can't be rendered"
         if counts.rejected > allowed * counts.read:
-            raise DataError(
-                f"{share}\n{listing}",
-                todo=f"look at them in {keep_rejects()}; correct them, or allow more: data.max_reject_share",
+            allow = (
+                f"rows are in {keep_rejects()}; correct them, or allow more: data.max_reject_share"
             )
+            raise DataError(f"{share}\n{listing}", todo=f"{todos(rejected)}\n{allow}")
         console.warning(f"{share}, set aside in {REJECTS}\n{listing}")
     if not counts.rows.get(SPLITS[0]):
         raise DataError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,13 +12,13 @@ import numpy as np
 from sftplay import console
 from sftplay.data.tokenizing.artifact import IGNORED
 from sftplay.data.tokenizing.special_tokens import special_pattern
+from sftplay.terminal_text import harmless
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 # dim, green, underlined (ECMA-48, select graphic rendition)
 _UNTRAINED, _TRAINED, _SPECIAL = ("2", "32", "4")
-_PLAIN_CONTROLS = "\n\t"
 Paint = Callable[[str, bool], str]
 
 
@@ -34,7 +33,7 @@ class TokenizedRow:
     def counts(self) -> str:
         """Return its id and its lengths in words."""
         trained = int(np.count_nonzero(self.labels != IGNORED))
-        row_id = visible(self.row_id)
+        row_id = harmless(self.row_id)
         return f"id {row_id}: {len(self.ids):,} tokens, {trained:,} of them trained"
 
 
@@ -61,7 +60,7 @@ def painter(specials: tuple[str, ...]) -> Paint:
 
 
 def _bracketed(text: str, trained: bool) -> str:
-    return f"[[{visible(text)}]]" if trained else visible(text)
+    return f"[[{harmless(text)}]]" if trained else harmless(text)
 
 
 def _colored(specials: tuple[str, ...]) -> Callable[[str, bool], str]:
@@ -78,18 +77,4 @@ def _colored(specials: tuple[str, ...]) -> Callable[[str, bool], str]:
 
 
 def _in(style: str, text: str) -> str:
-    return f"\x1b[{style}m{visible(text)}\x1b[0m" if text else ""
-
-
-def visible(text: str) -> str:
-    """Return text that a terminal shows and does not obey: control characters (Unicode's category Cc) are
-    written as escapes.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        repr(char)[1:-1]
-        if unicodedata.category(char) == "Cc" and char not in _PLAIN_CONTROLS
-        else char
-        for char in text
-    )
+    return f"\x1b[{style}m{harmless(text)}\x1b[0m" if text else ""

@@ -4,8 +4,10 @@ data/processed stays.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,17 @@ from sftplay.console import count_of
 from sftplay.data import output, process
 from sftplay.data.blocks import Block, blocks
 from sftplay.data.progress import ProgressBar, progress
-from sftplay.errors import DataError, UsageError
+from sftplay.data.tokenizing.special_tokens import special_in
+from sftplay.data.tokenizing.tokenizer import read_tokenizer
+from sftplay.errors import DataError, NotFoundError, UsageError
 from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, why_stale
-from sftplay.places import data_folder
+from sftplay.places import data_folder, find_model
 from sftplay.stages import Job
 
 _WITHOUT_SYSTEM = (
     b'{"messages":[{"role":"user",'  # how a row begins that `process` wrote without a system turn
 )
+_SHOWN_ANSWERS = 3
 _ASK_FOR_PROMPT = (
     'give one: --style "Answer in one short sentence.", or set style.prompt in the config'
 )
@@ -105,6 +110,7 @@ def run(job: Job) -> None:
     if style is None:
         raise UsageError("no style prompt", where="style", todo=_ASK_FOR_PROMPT)
     refuse_unwritable(style.prompt)
+    _refuse_special(style.prompt, job)
     source, folder = (
         data_folder(kind, job.settings) for kind in ("processed", "processed_with_style")
     )
@@ -136,6 +142,7 @@ def run(job: Job) -> None:
             },
         ).write(tmp)
     _preview(source, folder, style)
+    _warn_of_answers(source, style)
     console.success(f"{count_of(sum(rows.values()))} in {folder}, {source} is as it was")
 
 
@@ -202,6 +209,24 @@ def refuse_unwritable(prompt: str) -> None:
         ) from None
 
 
+def _refuse_special(prompt: str, job: Job) -> None:
+    """Raise UsageError (2) where the prompt spells a special token of the model. Without the model
+    in the cache nothing is known; `render` looks again.
+    """
+    if job.settings.data.special_tokens_in_text == "keep":
+        return
+    try:
+        tokenizer = read_tokenizer(find_model(job.settings))
+    except NotFoundError:
+        return
+    if found := special_in(prompt, tokenizer):
+        raise UsageError(
+            f"the style prompt spells the special token {found[0]!r}, which would become that token in every row",
+            where="style",
+            todo="write it differently, or accept it: --set data.special_tokens_in_text=keep",
+        )
+
+
 def _warn_if_stale(job: Job, source: Path) -> None:
     """Warn about stale rows.
 
@@ -255,6 +280,29 @@ def _preview(source: Path, folder: Path, style: StylePrompt) -> None:
     """Say what the change looks like, on the first row."""
     old, new = (_first_system(place) for place in (source, folder))
     console.info(f"system turn of the first row ({style.mode}): before: {old}; after: {new}")
+
+
+def _warn_of_answers(source: Path, style: StylePrompt) -> None:
+    """Show the beginnings of a few answers next to the prompt: nobody but a person can tell whether
+    they follow it.
+    """
+    answers = [
+        message["content"]
+        for line in islice(_lines(source), _SHOWN_ANSWERS)
+        for message in orjson.loads(line)["messages"]
+        if message["role"] == "assistant" and message["content"].strip()
+    ]
+    shown = "".join(f"\n  {_shortened(answer)}" for answer in answers[:_SHOWN_ANSWERS])
+    console.warning(
+        "the answers stay as they are. Do they follow the style prompt "
+        f"{_shortened(style.prompt)}? If not, training teaches the model to ignore it:{shown}"
+    )
+
+
+def _lines(folder: Path) -> Iterator[bytes]:
+    for name in process.ROW_FILES:
+        with open(folder / name, "rb") as lines:
+            yield from lines
 
 
 def _first_system(folder: Path) -> str:

@@ -9,6 +9,7 @@ from sftplay import console
 from sftplay.errors import UsageError
 from sftplay.runs import Run
 from sftplay.stages import Job
+from sftplay.terminal_text import harmless
 
 
 def run(job: Job) -> None:
@@ -69,14 +70,13 @@ def _is_terminal() -> bool:
 def _answer(job: Job, prompt: str) -> None:
     """One answer on stdout and nothing else; on a terminal as it is written."""
     from sftplay.model.answers.answerer import open_answerer
-    from sftplay.model.answers.chat import shown
 
     answerer = open_answerer(job)
     stream = answerer.stream()
     pieces = answerer.say(stream, answerer.prompt_ids([{"role": "user", "content": prompt}]))
     if sys.stdout.isatty():
         for piece in pieces:
-            console.result(shown(piece), end="")
+            console.result(harmless(piece), end="")
         console.result("")
     else:
         console.result("".join(pieces).strip())

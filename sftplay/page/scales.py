@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,15 +43,18 @@ class Scale:
 
 def linear_ticks(low: float, high: float, count: int) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten between two values."""
-    if not high > low:
-        return [low]
     step = _round_step(low, high, count)
+    if not step:
+        return [low]
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
 
 
 def _round_step(low: float, high: float, count: int) -> float:
+    """Return 1, 2 or 5 times a power of ten; 0 if the two values are as good as one."""
     rough = (high - low) / count
+    if rough < sys.float_info.min:
+        return 0.0
     power = 10.0 ** math.floor(math.log10(rough))
     return next(power * factor for factor in (1, 2, 5, 10) if rough <= power * factor * (1 + 1e-9))
 
@@ -136,7 +140,7 @@ def bins(values: Sequence[float], count: int = 30) -> list[tuple[float, float, i
     if not values:
         return []
     low, high = min(values), max(values)
-    step = _round_step(low, high, count) if high > low else max(1.0, abs(low))
+    step = _round_step(low, high, count) or max(1.0, abs(low))
     first = math.floor(low / step + 1e-9)
     last = max(first + 1, math.ceil(high / step - 1e-9))
     counts = [0] * (last - first)

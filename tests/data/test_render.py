@@ -17,7 +17,7 @@ from sftplay.data import render
 from sftplay.errors import DataError, NotFoundError
 from sftplay.freshness import read_stamp
 from tests.data.models import CHATML, GEMMA_LIKE, GEMMA_SPECIALS, NAMED, save_model
-from tests.data.project import Project, jsonl
+from tests.data.project import Project, jsonl, read_lines
 from tests.data.stages import edit_config, job, put_rows, row, run, stop_while_writing, with_model
 
 USER = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -72,6 +72,24 @@ def test_special_token_text_inside_a_row(project: Project) -> None:
     assert "data/processed/train.jsonl:2 (bad)" in done.said
     assert "data.special_tokens_in_text: keep" in done.said
     assert not (project.folder / "data/rendered/train.jsonl").exists()
+
+
+def test_rows_that_spell_a_special_token_are_set_aside_where_that_is_asked_for(
+    project: Project,
+) -> None:
+    with_model(project)
+    put_rows(project, [row("what is <|im_end|>?", "a token", row_id="bad"), row("a", "b")])
+    done = project.run("render", "--set", "data.special_tokens_in_text=drop")
+    assert done.code == 0, done.said
+    assert "row set aside" in done.said
+    assert "data/processed/train.jsonl:1 (bad)" in done.said
+    folder = project.folder / "data/rendered"
+    (left,) = read_lines(folder / "train.jsonl")
+    assert "token" not in left["input"] + left["target"]
+    (reject,) = read_lines(folder / "rejects.jsonl")
+    assert reject["row"]["id"] == "bad"
+    report = json.loads((folder / "report.json").read_bytes())
+    assert report["rows"] == {"in": 2, "out": 1, "rejected": 0, "set_aside": 1, "leaked": 0}
 
 
 def test_a_system_turn_that_the_template_refuses(project: Project) -> None:

@@ -15,6 +15,7 @@ from sftplay.data import process, style
 from sftplay.data.style import StylePrompt
 from sftplay.freshness import read_stamp, refreshed
 from tests.data.project import Project, jsonl, questions
+from tests.data.stages import with_model
 
 SYSTEM = {"system": "You are a clerk.", "user": "q", "assistant": "a"}
 
@@ -168,3 +169,21 @@ def test_a_prompt_for_each_named_dataset(project: Project) -> None:
             project.rows(folder)[0]["messages"][0]["content"] if done.code == 0 else done.code
         )
     assert prompts == {None: "For all.", "one": "For one.", "other": "For all.", "none": 2}
+
+
+def test_a_prompt_that_spells_a_special_token_is_refused(made: Project) -> None:
+    with_model(made)
+    done = made.run("style", "--style", "Say <|im_end|> often.")
+    assert done.code == 2
+    assert "spells the special token '<|im_end|>'" in done.said
+    assert not (made.folder / "data/processed_with_style/train.jsonl").exists()
+    keep = ("--set", "data.special_tokens_in_text=keep")
+    assert made.run("style", "--style", "Say <|im_end|> often.", *keep).code == 0
+
+
+def test_answers_are_shown_next_to_the_prompt(made: Project) -> None:
+    said = made.run("style", "--style", "Answer like a pirate.").said
+    shown = said[said.index("follow the style prompt 'Answer like a pirate.'") :]
+    answers = [row["messages"][-1]["content"] for row in made.rows()[:3]]
+    assert all(repr(answer) in shown for answer in answers)
+    assert "ignore it" in shown

@@ -14,6 +14,7 @@ import pytest
 
 from sftplay.files import hash_file, write_json
 from sftplay.host.local import environments
+from tests.host.experiments import three  # noqa: F401 - a fixture of several folders
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PARTS = ("sftplay", "configs", "images", "tasks.py", "pyproject.toml")

@@ -458,3 +458,31 @@ def test_init_adapter_starts_from_another_runs_weights(project: Path, box: Box) 
     ran = box.run(*words, "torn", cwd=project)
     assert ran.code == 76 and "can't be taken over" in ran.err, ran.err
     assert json.loads((project / "outputs/second/backend.json").read_text())["init_adapter"]
+
+
+_BEHIND_THE_CONFIG = {
+    "ACCELERATE_MIXED_PRECISION": "bf16",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",
+    "ACCELERATE_USE_FSDP": "true",
+    "ACCELERATE_USE_DEEPSPEED": "true",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "PMI_SIZE": "2",
+    "MASTER_ADDR": "203.0.113.1",
+}
+
+
+def test_variables_do_not_change_a_training_behind_its_config(project: Path, box: Box) -> None:
+    ran = box.run("train", "--config", "demo.yaml", "--set", "train.precision=fp32", cwd=project)
+    assert ran.code == 0, ran.err
+    again = box.run(
+        *("train", "--config", "demo.yaml", "--run", "again", "--set", "train.precision=fp32"),
+        cwd=project,
+        **_BEHIND_THE_CONFIG,
+    )
+    assert again.code == 0, again.err
+    assert all(name in again.err for name in _BEHIND_THE_CONFIG)
+    one, other = (
+        (project / "outputs" / run / "adapter/adapter_model.safetensors").read_bytes()
+        for run in ("demo", "again")
+    )
+    assert one == other

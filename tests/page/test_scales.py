@@ -14,6 +14,7 @@ finite = st.floats(-1e9, 1e9, allow_nan=False)
 
 
 @given(finite, finite, st.integers(2, 10))
+@example(0.0, 5e-324, 2)  # a difference that can't be divided
 def test_ticks_are_inside_and_rise(one: float, two: float, count: int) -> None:
     low, high = sorted((one, two))
     ticks = linear_ticks(low, high, count)

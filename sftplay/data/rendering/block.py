@@ -22,6 +22,7 @@ class RenderedBlock:
     Attributes:
         out: the lines, joined; sizes: their lengths.
         keys: of each line, a hash of its text without the id: equal rows have equal ones.
+        set_aside: rows that were left out because the config asks for it.
         ids: of each line, a hash of its id. numbers: the line in `file` where its row stands.
     """
 
@@ -31,6 +32,7 @@ class RenderedBlock:
     read: int = 0
     turns: int = 0
     rejected: int = 0
+    set_aside: int = 0
     without_system: int = 0
     out: bytes = b""
     sizes: array[int] = field(default_factory=lambda: array("L"))

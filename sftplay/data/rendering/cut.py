@@ -111,8 +111,12 @@ def cut(
             else template.render(messages[: index + 1], False, *given)
         )
         is_prefix = rendering.startswith(shorter)
-        end = _turn_end(
-            rendering, start, min(bound, len(shorter)) if is_prefix else bound, eot, text
+        end = _end_of_message(
+            rendering,
+            (start, min(bound, len(shorter)) if is_prefix else bound),
+            eot,
+            messages[index],
+            is_last=index + 1 == len(messages),
         )
         target = rendering[start:end]
         rewritten += not is_prefix and target != _alone(shorter, rendering[:start], eot, text)
@@ -155,9 +159,25 @@ def _start(
         )
     raise DataError(
         "the chat template's generation prompt is not how it begins an answer, so no target can be cut",
-        todo="give a template that begins an answer as it asks for one: data.chat_template "
-        "(for reasoning models: one whose generation prompt does not open <think>)",
+        todo="set data.generation_prompt: answer (asked as the template begins an answer); where it "
+        "is set already, such rows are not supported with this template: take them out",
     )
+
+
+def _end_of_message(
+    rendering: str, place: tuple[int, int], eot: str, message: Message, *, is_last: bool
+) -> int:
+    """Find where a trained turn ends; `place`: where it begins, and where it must have ended."""
+    try:
+        return _turn_end(rendering, *place, eot, _text(message))
+    except DataError as error:
+        if not message.get("tool_calls"):
+            raise
+        others = "take out such rows" if is_last else "set data.turns: last (the last answer only)"
+        raise DataError(
+            f"the template closes a turn with a tool call by another token than {eot!r}",
+            todo=f"training it is not supported with this template: {others}",
+        ) from error
 
 
 def _turn_end(rendering: str, start: int, bound: int, eot: str, text: str) -> int:
@@ -171,8 +191,8 @@ def _turn_end(rendering: str, start: int, bound: int, eot: str, text: str) -> in
         if found < 0:
             raise DataError(
                 f"no end-of-turn token {eot!r} closes an assistant turn",
-                todo="name the token that does: data.eot; or set data.turns: last or unroll, "
-                "where the template closes only the last turn with it",
+                todo="set data.turns: last (train the last answer only) or data.turns: unroll (a row "
+                "for each answer), or name the token that closes every turn: data.eot",
             )
         end = found + len(eot)
     if inside and text.strip() not in rendering[start:end]:

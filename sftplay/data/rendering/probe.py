@@ -181,6 +181,16 @@ def _choose_eot(
     )
 
 
+def token_after_answer(template: ChatTemplate, tokenizer: TokenizerFacts) -> str:
+    """Return the special token that follows an earlier answer, where nothing closes the last one;
+    empty where there is none.
+    """
+    longer = _attempt(template, (None, _USER, _ANSWER, _MORE_USER, _MORE_ANSWER))
+    between = longer.partition(_ANSWER)[2].partition(_MORE_USER)[0]
+    after = special_in(between, tokenizer)
+    return after[0] if after and longer.endswith(_MORE_ANSWER) else ""
+
+
 def _words(text: str, tokenizer: TokenizerFacts) -> str:
     """Return the text without special tokens and role names; empty where fewer than three words are
     left.

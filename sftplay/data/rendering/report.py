@@ -24,6 +24,7 @@ class Counts:
     turns: dict[str, int] = field(default_factory=dict)
     read: int = 0
     rejected: int = 0
+    set_aside: int = 0
     without_system: int = 0
     leaked: int = 0
     findings: Findings = field(default_factory=Findings)
@@ -35,6 +36,7 @@ class Counts:
         self.turns[split] = self.turns.get(split, 0) + done.turns
         self.read += done.read
         self.rejected += done.rejected
+        self.set_aside += done.set_aside
         self.without_system += done.without_system
         self.findings.merge(done.findings)
 
@@ -79,6 +81,7 @@ def report_of(counts: Counts) -> dict[str, Any]:
             "in": counts.read,
             "out": sum(counts.rows.values()),
             "rejected": counts.rejected,
+            "set_aside": counts.set_aside,
             "leaked": counts.leaked,
         },
         "splits": counts.rows,

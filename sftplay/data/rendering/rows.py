@@ -21,7 +21,11 @@ from sftplay.data.rendering.plans import Planner, planner_for
 from sftplay.data.rendering.row_reader import read_row
 from sftplay.data.rendering.template import ChatTemplate, RefusedConversationError
 from sftplay.data.rendering.tool_checks import check_tools, with_tool_texts
-from sftplay.data.tokenizing.special_tokens import count_specials, may_spell_special
+from sftplay.data.tokenizing.special_tokens import (
+    SpecialTokens,
+    count_specials,
+    may_spell_special,
+)
 from sftplay.errors import DataError
 
 # rows of a block; one put together from a plan is rendered in full too, to see that both agree
@@ -38,6 +42,11 @@ _CHANGED = Finding(
     "the chat template changes the text of an answer (reasoning taken out of it, as a rule)",
     "compare: inv data.show --row ID; data.reasoning: strip takes reasoning out of the rows themselves",
 )
+_UNSUPPORTED = (
+    "such rows are not supported with this chat template: take them out, or give another template: "
+    "data.chat_template"
+)
+_SPELLED = "text spells a special token (data.special_tokens_in_text: drop)"
 _MERGED = Finding(
     "merged_systems",
     "note",
@@ -51,7 +60,7 @@ class RenderSettings:
 
     Attributes:
         specials: the tokenizer's special tokens.
-        keep_specials: whether text may spell one of them.
+        spelled: what happens to a row whose text spells one of them.
         system: what to do with a system turn: the template renders it, refuse the row, or merge it.
         system_problem: what the template does with a system turn instead of rendering it.
         form: how the template takes messages.
@@ -62,7 +71,7 @@ class RenderSettings:
     eot: str
     turns: Turns
     specials: tuple[str, ...]
-    keep_specials: bool
+    spelled: SpecialTokens
     system: Literal["render", "error", "merge"]
     system_problem: str = ""
     form: MessageForm = AS_PROCESSED
@@ -90,27 +99,26 @@ def render_block(recipe: RenderSettings, block: Block) -> RenderedBlock:
                 with_tool_texts(row),
                 place,
                 result.findings,
-                keep=recipe.keep_specials,
+                recipe.spelled,
             ):
+                if recipe.spelled == "drop":
+                    result.set_aside += 1
+                    rejects.append(_reject(block, number, _SPELLED, line))
                 continue
             _render_row(recipe, planner, row, place, number, rows, compare=compare)
         except RefusedConversationError as error:
             result.rejected += 1
-            result.findings.add(Finding("rejected", "reject", error.what), place)
-            rejects.append(
-                orjson.dumps(
-                    {
-                        "file": block.file,
-                        "line": number,
-                        "reason": error.what,
-                        "row": orjson.Fragment(line),
-                    }
-                )
-            )
+            result.findings.add(Finding("rejected", "reject", error.what, _UNSUPPORTED), place)
+            rejects.append(_reject(block, number, error.what, line))
         except DataError as error:
             result.findings.add(Finding("failed", "fatal", error.what, error.todo), place)
     result.rejects = b"".join(line + b"\n" for line in rejects)
     return rows.done()
+
+
+def _reject(block: Block, number: int, reason: str, line: bytes) -> bytes:
+    entry = {"file": block.file, "line": number, "reason": reason, "row": orjson.Fragment(line)}
+    return orjson.dumps(entry)
 
 
 def _render_row(

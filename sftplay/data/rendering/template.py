@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError, meta
@@ -26,8 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from sftplay.data import exact_json
-from sftplay.data.tokenizing.tokenizer import TokenizerFacts
-from sftplay.errors import DataError, NotFoundError
+from sftplay.errors import DataError
 from sftplay.files import hash_bytes
 
 TEMPLATE_FILE = "chat_template.jinja"
@@ -117,31 +115,6 @@ class ChatTemplate:
     def _strftime_now(self, pattern: str) -> str:
         moment = datetime.fromisoformat(self.date) if self.date else datetime.now()
         return moment.strftime(pattern)
-
-
-def choose_template(
-    chosen: str | None, tokenizer: TokenizerFacts, date: str | None = None
-) -> ChatTemplate:
-    """Return the config's template file, else the tokenizer's own.
-
-    Raises:
-        NotFoundError: the config names a file that is not there (66).
-        DataError: there is no template at all, or it is not valid Jinja (65).
-    """
-    if chosen is not None:
-        path = Path(chosen)
-        if not path.is_file():
-            raise NotFoundError(
-                "no such chat template", where=chosen, todo="check data.chat_template in the config"
-            )
-        return checked_template(path.read_text(encoding="utf-8"), tokenizer.named, date, chosen)
-    if tokenizer.chat_template is None:
-        raise DataError(
-            "the model's tokenizer has no chat template",
-            where=str(tokenizer.folder),
-            todo="give one as a Jinja file: data.chat_template, or take the instruct version of the model",
-        )
-    return checked_template(tokenizer.chat_template, tokenizer.named, date, str(tokenizer.folder))
 
 
 def checked_template(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from sftplay.data.findings import Finding, Findings
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts
+
+SpecialTokens = Literal["error", "drop", "keep"]  # data.special_tokens_in_text
 
 
 def special_in(text: str, tokenizer: TokenizerFacts) -> list[str]:
@@ -51,8 +53,7 @@ def count_specials(
     messages: Sequence[Mapping[str, Any]],
     place: str,
     findings: Findings,
-    *,
-    keep: bool,
+    policy: SpecialTokens,
 ) -> bool:
     """Count the special tokens that a row's texts spell, each by itself; return whether the row may
     stay.
@@ -63,12 +64,18 @@ def count_specials(
         for token in special_pattern(tokens).findall(message.get("content") or "")
     }
     for token in sorted(found):
-        findings.add(_spelling_finding(token, keep), place)
-    return keep or not found
+        findings.add(_spelling_finding(token, policy), place)
+    return policy == "keep" or not found
 
 
-def _spelling_finding(token: str, kept: bool) -> Finding:
-    if kept:
+def _spelling_finding(token: str, policy: SpecialTokens) -> Finding:
+    if policy == "drop":
+        return Finding(
+            "special_tokens_in_text",
+            "warning",
+            f"text spells the special token {token!r}: row set aside (data.special_tokens_in_text: drop)",
+        )
+    if policy == "keep":
         return Finding(
             "special_tokens_in_text",
             "note",
@@ -78,5 +85,6 @@ def _spelling_finding(token: str, kept: bool) -> Finding:
         "special_tokens_in_text",
         "fatal",
         f"text spells the special token {token!r}, which would become that token",
-        "take it out of the text, or accept it: data.special_tokens_in_text: keep",
+        "take it out of the text, set such rows aside (data.special_tokens_in_text: drop), "
+        "or accept it: data.special_tokens_in_text: keep",
     )

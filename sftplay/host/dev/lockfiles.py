@@ -62,23 +62,37 @@ LOCKS: Mapping[str, LockSpec] = {
 }
 
 
-def make(name: str, *, upgrade: bool = False) -> None:
-    """Make one lock, or `all` in the order in which they build on each other.
+def chosen(name: str) -> list[str]:
+    """The locks that a person named: one, or `all` in the order in which they build on each other.
 
-    Args:
-        upgrade: take the newest versions; else versions in the present lock are kept where they
-            still fit.
+    Raises:
+        UsageError: no such lock (2).
+    """
+    if name not in (*LOCKS, "all"):
+        raise UsageError(f"there is no lock {name!r}", todo=f"one of {', '.join(LOCKS)}, or all")
+    return list(LOCKS) if name == "all" else [name]
+
+
+def make(name: str) -> None:
+    """Make one lock, or all. Versions in the present lock are kept where they still fit.
 
     Raises:
         UsageError: no such lock (2). MachineError: uv found no solution or no network (69).
     """
-    if name not in (*LOCKS, "all"):
-        raise UsageError(f"there is no lock {name!r}", todo=f"one of {', '.join(LOCKS)}, or all")
-    for one in LOCKS if name == "all" else [name]:
-        _compile(one, LOCKS[one], upgrade)
+    for one in chosen(name):
+        resolve(one, CHECKOUT)
 
 
-def _compile(name: str, lock: LockSpec, upgrade: bool) -> None:
+def resolve(name: str, root: Path, *, upgrade: bool = False) -> None:
+    """Write a lock of a checkout: `root`, this one or a copy.
+
+    Args:
+        upgrade: take the newest versions.
+
+    Raises:
+        MachineError: uv found no solution or no network (69).
+    """
+    lock = LOCKS[name]
     console.info(f"{lock.source} → {lock.target}")
     env, backend = uv_environ(os.environ, cuda=lock.torch == "cuda")
     argv = [
@@ -101,9 +115,9 @@ def _compile(name: str, lock: LockSpec, upgrade: bool) -> None:
         *(backend if lock.torch else ()),
         *(("--upgrade",) if upgrade else ()),
     ]
-    if subprocess.run(argv, cwd=CHECKOUT, env=env, check=False).returncode:
+    if subprocess.run(argv, cwd=root, env=env, check=False).returncode:
         raise MachineError(f"uv could not make {lock.target}", todo="its reason is printed above")
-    lines = Path(CHECKOUT / lock.target).read_text(encoding="utf-8").splitlines()
+    lines = (root / lock.target).read_text(encoding="utf-8").splitlines()
     console.success(
         f"{lock.target}: {sum('==' in line and line[:1].isalnum() for line in lines)} packages"
     )

@@ -4,6 +4,7 @@ in a container.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -12,25 +13,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sftplay.call import StageCall
+from sftplay.environment import announce, compose, left_out
 from sftplay.host.local import environments
 from sftplay.host.local.environments import Environment
 from sftplay.host.protocol.ends import exit_code, explain_end
-from sftplay.host.protocol.hub import OFFLINE, TOKENS, token_file
+from sftplay.host.protocol.hub import OFFLINE, token_file
 from sftplay.host.protocol.signals import STOPS, handle_signals
 from sftplay.host.system.checkout import CHECKOUT
 from sftplay.stages import Stage
-
-# Without bytecode on disk the libraries of a stack are compiled at every start: 20 s each time.
-_UNWANTED = ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE")
 
 
 def stage_environ(
     stage: Stage, environment: Environment, base: Mapping[str, str], *, cores: int, device: str = ""
 ) -> dict[str, str]:
-    """Return a stage's variables: the person's own, without tokens, offline unless the stage needs
-    the network.
+    """Return a stage's variables: those of the person's that it may see, offline unless it needs
+    the network. What was left out and could have mattered is printed, once per command.
     """
-    env = {key: value for key, value in base.items() if key not in (*TOKENS, *_UNWANTED)}
+    env = compose(base, network=stage.network)
     env |= {
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONNOUSERSITE": "1",
@@ -51,7 +50,13 @@ def stage_environ(
         env["SFTPLAY_DEVICE"] = device
     if not stage.network:
         env |= dict.fromkeys(OFFLINE, "1")
+    _announce_once(tuple(left_out(base, env)))
     return env
+
+
+@functools.cache
+def _announce_once(names: tuple[str, ...]) -> None:
+    announce(list(names))
 
 
 def run_stage(call: StageCall, stack: str, *, cores: int, device: str = "") -> int:

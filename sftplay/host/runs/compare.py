@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 from rich.text import Text
 
 from sftplay import console
@@ -21,6 +20,7 @@ from sftplay.host.runs.detail import shown
 from sftplay.host.runs.table import before_after, decimals
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
+from sftplay.host.ui.harmless_console import HarmlessConsole
 from sftplay.host.ui.tables import print_table
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
@@ -48,7 +48,7 @@ def compare(names: Sequence[str], output: str | None = None) -> None:
             "name two or more different runs", todo="inv runs.compare A B; inv runs lists them"
         )
     views = [require_run(name) for name in names]
-    out = Console(highlight=False)
+    out = HarmlessConsole(highlight=False)
     for heading, rows in (("outcome", outcome(views)), ("different", differences(views))):
         out.print(Text(f"\n{heading}", style="bold"))
         if rows:

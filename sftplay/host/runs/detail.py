@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from sftplay import console
@@ -14,6 +13,7 @@ from sftplay.files import human_size
 from sftplay.host.protocol import records
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
+from sftplay.host.ui.harmless_console import HarmlessConsole
 from sftplay.host.ui.tables import print_table
 from sftplay.runs import checkpoints_in
 
@@ -23,7 +23,7 @@ LATEST = 12  # events shown
 def show(name: str) -> None:
     """Print it on stdout; problems on stderr."""
     view = require_run(name)
-    out = Console(highlight=False, soft_wrap=True)
+    out = HarmlessConsole(highlight=False, soft_wrap=True)
     for heading, everything in sections(view):
         pairs = [(key, value) for key, value in everything if value]
         if not pairs:

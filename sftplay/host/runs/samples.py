@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from sftplay.config import load_config
 from sftplay.errors import NotFoundError, SftplayError
+from sftplay.host.ui.harmless_console import HarmlessConsole
 from sftplay.places import data_folder
 from sftplay.runs import Run
 from sftplay.settings import Settings
@@ -85,7 +85,7 @@ def _questions(path: Path, ids: set[str]) -> dict[str, str]:
 
 def show(run: Run, settings: Settings) -> None:
     """Print the first few on stdout, coloured where that is a terminal and NO_COLOR is not set."""
-    out = Console(highlight=False, soft_wrap=True)
+    out = HarmlessConsole(highlight=False, soft_wrap=True)
     for sample in read(run, settings):
         out.print()
         for label, text, style in (

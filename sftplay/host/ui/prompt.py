@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from sftplay import console
+from sftplay.terminal_text import harmless
 
 
 def can_ask() -> bool:
@@ -17,7 +18,7 @@ def can_ask() -> bool:
 
 def ask_text(question: str, default: str = "") -> str:
     """One line; Enter or the end of input gives the default."""
-    print(f"? {question} ", end="", file=sys.stderr, flush=True)  # noqa: T201 - a question stays on its line
+    print(f"? {harmless(question)} ", end="", file=sys.stderr, flush=True)  # noqa: T201 - a question stays on its line
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):
         print(file=sys.stderr)  # noqa: T201 - the end of input leaves the cursor behind the question

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sftplay import console
+from sftplay.host.ui.harmless_console import HarmlessConsole
+from sftplay.terminal_text import harmless
 
 _FITTED = 60  # rows
 _SHORTEST = 12  # characters that a shortened cell keeps
@@ -37,6 +38,7 @@ def print_table(
             narrow, and those that may be left out, first the least important. Without them long
             cells are folded.
     """
+    columns, rows = list(map(harmless, columns)), [list(map(_harmless_cell, row)) for row in rows]
     if not sys.stdout.isatty():
         widths = _widths(columns, rows)
         _print_lines(columns, rows, numbers, dict(zip(columns, widths, strict=True)))
@@ -95,11 +97,15 @@ def _widths(columns: Sequence[str], rows: Rows) -> list[int]:
     return [max(len(str(line[place])) for line in lines) for place in range(len(columns))]
 
 
+def _harmless_cell(cell: str | Text) -> str | Text:
+    return harmless(cell) if isinstance(cell, str) else Text(harmless(cell.plain), cell.style)
+
+
 def _print_lines(
     columns: Sequence[str], rows: Rows, numbers: Sequence[str], widths: dict[str, int]
 ) -> None:
     """The table as lines: rich's own takes seconds for hundreds of rows."""
-    out = Console(highlight=False, soft_wrap=True) if sys.stdout.isatty() else None
+    out = HarmlessConsole(highlight=False, soft_wrap=True) if sys.stdout.isatty() else None
     for line in (columns, ["─" * widths.get(column, 0) for column in columns], *rows):
         named = [
             (column, cell) for column, cell in zip(columns, line, strict=True) if column in widths
@@ -125,7 +131,7 @@ def _cell(text: str, width: int, *, right: bool) -> str:
 
 
 def _print_folded(columns: Sequence[str], rows: Rows, numbers: Sequence[str]) -> None:
-    out = Console(highlight=False)
+    out = HarmlessConsole(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     for column in columns:
         right = column in numbers

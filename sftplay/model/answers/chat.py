@@ -18,13 +18,13 @@ from sftplay.errors import DataError, StoppedError
 from sftplay.model.answers.answerer import Answerer, open_answerer
 from sftplay.model.answers.stream import Stream
 from sftplay.stages import Job
+from sftplay.terminal_text import harmless
 
 HELP = """/reset         forget the conversation
 /system TEXT   new system prompt, and a new conversation (without TEXT: show the one in use)
 /exit          leave (Ctrl-D, and Ctrl-C at the prompt, do the same)
 /help          this list
 Ctrl-C         stop an answer that is being written"""
-_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 _COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?$", re.DOTALL)
 
 
@@ -170,7 +170,7 @@ def _reply(conversation: Conversation, line: str, interrupt: _Interrupt) -> None
     interrupt.answering, interrupt.stopped = True, False
     for piece in conversation.answerer.say(conversation.stream, ids):
         said += piece
-        console.result(shown(piece), end="")
+        console.result(harmless(piece), end="")
         if interrupt.stopped:
             break
     interrupt.answering = False
@@ -180,13 +180,6 @@ def _reply(conversation: Conversation, line: str, interrupt: _Interrupt) -> None
     elif not conversation.stream.ended:
         console.info("cut off here: --set infer.max_new_tokens=… allows longer answers")
     conversation.answered(said, whole=not interrupt.stopped)
-
-
-def shown(text: str) -> str:
-    """Text without what a terminal would obey (escape sequences and other control characters,
-    Unicode's category Cc).
-    """
-    return text.translate(_CONTROLS)
 
 
 def _drop_stdout() -> None:

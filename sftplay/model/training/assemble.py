@@ -15,7 +15,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 
 from sftplay.data.tokenizing.tokenizer import load_tokenizer
 from sftplay.decision import Decision
-from sftplay.errors import DataError, RefusedError
+from sftplay.errors import DataError, MachineError, RefusedError
 from sftplay.model.forward.collate import IGNORED, Packer
 from sftplay.model.lean import needs_autocast
 from sftplay.model.training.interrupt import Interrupt
@@ -91,7 +91,25 @@ def assemble(plan: Plan, model: Any) -> Assembly:
         _callbacks(plan, telemetry, window),
     )
     telemetry.trainer = window.trainer = trainer
+    _require_as_asked(trainer, plan, needs_autocast(model))
     return Assembly(trainer, telemetry, interrupt, plan.lean)
+
+
+def _require_as_asked(trainer: Trainer, plan: Plan, mixed: bool) -> None:
+    """Ask the trainer itself for what is stamped: libraries read settings of their own.
+
+    Raises:
+        MachineError: it would train in another precision, or as one of several processes (69).
+    """
+    running = trainer.accelerator
+    precision = plan.precision.value
+    asked = (precision if mixed and precision != "fp32" else "no", 1, "NO")
+    found = (running.mixed_precision, running.num_processes, running.distributed_type.value)
+    if found != asked:
+        raise MachineError(
+            f"the trainer would run with (mixed precision, processes, distributed) = {found}, and the config asks for {asked}",
+            todo="look for variables or files of accelerate: env | grep ACCELERATE, accelerate env",
+        )
 
 
 def _rows(plan: Plan, split: str) -> Any:

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from sftplay import console
 from sftplay.base_model import check_base_model
 from sftplay.collector import loaded
-from sftplay.data.rendering.template import ChatTemplate, checked_template, choose_template
+from sftplay.data.rendering.template import ChatTemplate, checked_template
+from sftplay.data.rendering.template_choice import choose_template
 from sftplay.data.tokenizing.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
 from sftplay.errors import RefusedError
@@ -166,7 +167,7 @@ def load_for_inference(
     precision = decide_precision(settings, device.value)
     if facts is None:
         folder = find_model(settings)
-        template = choose_template(settings.data.chat_template, read_tokenizer(folder))
+        template = choose_template(settings.data, read_tokenizer(folder))
         tokenizer = load_tokenizer(folder, template.source)
         model = load_weights(folder, settings, device.value, precision.value)
         _ready(model)

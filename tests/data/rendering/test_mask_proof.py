@@ -185,7 +185,7 @@ def rendered(
         eot=traits(name).eot.value,
         turns=turns,
         specials=specials(),
-        keep_specials=keep,
+        spelled="keep" if keep else "error",
         system="render" if traits(name).system_supported else "error",
     )
     return render_block(

@@ -14,10 +14,11 @@ from sftplay.data.rendering.template import (
     ChatTemplate,
     RefusedConversationError,
     checked_template,
-    choose_template,
 )
+from sftplay.data.rendering.template_choice import choose_template
 from sftplay.data.tokenizing.tokenizer import read_tokenizer
 from sftplay.errors import DataError, NotFoundError
+from sftplay.settings import DataSettings
 from tests.data.models import CHATML, NAMED, byte_tokenizer, save_model, trl_templates
 
 MESSAGES: list[dict[str, Any]] = [
@@ -129,15 +130,15 @@ def test_the_config_s_template_wins(tmp_path: Path) -> None:
     tokenizer = read_tokenizer(save_model(tmp_path))
     own = tmp_path / "own.jinja"
     own.write_text("{{ bos_token }}ä")
-    assert choose_template(None, tokenizer).source == CHATML
-    chosen = choose_template(str(own), tokenizer)
+    assert choose_template(DataSettings(), tokenizer).source == CHATML
+    chosen = choose_template(DataSettings(chat_template=str(own)), tokenizer)
     assert chosen.render([], add_generation_prompt=False) == "<|im_start|>ä"
-    assert chosen.hash != choose_template(None, tokenizer).hash
+    assert chosen.hash != choose_template(DataSettings(), tokenizer).hash
     with pytest.raises(NotFoundError, match="chat template"):
-        choose_template(str(tmp_path / "gone.jinja"), tokenizer)
+        choose_template(DataSettings(chat_template=str(tmp_path / "gone.jinja")), tokenizer)
 
 
 def test_no_template_at_all(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no chat template") as missing:
-        choose_template(None, read_tokenizer(save_model(tmp_path, None)))
+        choose_template(DataSettings(), read_tokenizer(save_model(tmp_path, None)))
     assert "data.chat_template" in missing.value.todo

@@ -71,45 +71,6 @@ def test_the_template_is_a_batch_that_runs(capsys: pytest.CaptureFixture[str]) -
     assert not Path("outputs").exists()
 
 
-def test_a_matrix_is_multiplied_out_with_datasets() -> None:
-    path = write(GOOD)
-    made = {one.name: one for one in expand(read(path), path)}
-    assert len(made) == 9
-    one = made["grid-two-r16-learning_rate0.0002"]
-    assert (
-        one.settings.lora.r,
-        one.settings.train.learning_rate,
-        one.settings.train.max_steps,
-    ) == (16, 2e-4, 10)
-    assert one.settings.run.name == one.name
-    assert one.settings.data.raw == ["a.jsonl", "b.jsonl"]
-    assert (one.settings.style.prompt, one.settings.style.mode) == (
-        "Be brief: 'yes' or \"no\"",
-        "replace",
-    )
-    assert one.settings.data.fields is not None and one.settings.data.fields.user == "Frage"
-    assert one.changes == {"dataset": "two", "lora.r": 16, "train.learning_rate": 2e-4}
-    assert made["grid-one-r8-learning_rate0.0001"].settings.style.prompt is None
-    assert made["single"].base == "configs/other.yaml"
-
-
-def test_rows_of_another_shape_get_folders_of_their_own() -> None:
-    path = write(GOOD + "  - {name: longer, dataset: two, set: {model.max_length: 2048}}\n")
-    suffixes = {one.name: one.settings.data.suffix for one in expand(read(path), path)}
-    assert suffixes["single"] == "two"
-    assert suffixes["longer"] == "two-longer"
-
-
-def test_long_names_are_cut_and_stay_apart() -> None:
-    keys = "train.gradient_accumulation_steps: [1, 2], train.early_stopping_patience: [null], train.weight_decay: [0.01, 0.02]"
-    path = write(
-        f"datasets: {{a: {{raw: x}}}}\nexperiments:\n  - {{name: {'n' * 40}, dataset: a, matrix: {{{keys}}}}}\n"
-    )
-    names = [one.name for one in expand(read(path), path)]
-    assert len(set(names)) == 4
-    assert all(len(name) <= 63 for name in names)
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [

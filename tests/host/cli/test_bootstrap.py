@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.system.uv import uv_environ
-
 # `python3 tasks.py` in an interpreter of which something is changed first.
 RUN = "import runpy, sys; sys.argv = ['tasks.py', '--list']; {change}; runpy.run_path('tasks.py', run_name='__main__')"
 
@@ -53,25 +51,6 @@ def test_an_environment_of_somebody_else_is_left_alone(checkout: Path) -> None:
     assert end.returncode == 69
     assert "did not make" in end.stderr
     assert os.listdir(checkout / ".venv") == ["pyvenv.cfg"]
-
-
-def test_uv_looks_where_pip_is_told_to_look(tmp_path: Path) -> None:
-    env, options = uv_environ({"PIP_FIND_LINKS": f"{tmp_path} /elsewhere"})
-    assert env["UV_FIND_LINKS"] == f"{tmp_path},/elsewhere"
-    assert options == ["--torch-backend", "cpu"]
-    (tmp_path / "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
-    assert uv_environ({"PIP_FIND_LINKS": str(tmp_path)})[1] == []
-    assert (
-        uv_environ({"UV_FIND_LINKS": "/mine", "PIP_FIND_LINKS": str(tmp_path)})[0]["UV_FIND_LINKS"]
-        == "/mine"
-    )
-
-
-def test_a_cuda_stack_never_sees_the_folder_with_cpu_torch(tmp_path: Path) -> None:
-    (tmp_path / "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
-    env, options = uv_environ({"PIP_FIND_LINKS": f"{tmp_path} /elsewhere"}, cuda=True)
-    assert (env["UV_FIND_LINKS"], options) == ("/elsewhere", [])
-    assert "UV_FIND_LINKS" not in uv_environ({"UV_FIND_LINKS": str(tmp_path)}, cuda=True)[0]
 
 
 @pytest.mark.long  # makes .venv four times over, from PyPI and with an empty home

@@ -11,7 +11,7 @@ import pytest
 
 from sftplay.cli import parse_call
 from sftplay.errors import UsageError
-from sftplay.host.containers.host_identity import HostIdentity, choose_user, memory_limit
+from sftplay.host.containers.host_identity import HostIdentity, memory_limit
 from sftplay.host.containers.mounts import Mount
 from sftplay.host.containers.spec import ContainerImage, ContainerSpec, stage_spec
 from sftplay.host.containers.tensorboard import board_spec
@@ -169,23 +169,6 @@ def test_tensorboard_reads_and_nothing_else() -> None:
     assert created(board)[1]["PortBindings"] == {
         "6006/tcp": [{"HostIp": "127.0.0.1", "HostPort": "7007"}]
     }
-
-
-@pytest.mark.parametrize(
-    ("caller", "owner", "rootless", "user"),
-    [
-        ((1000, 100), (0, 0), False, "1000:100"),
-        ((0, 0), (1000, 1001), False, "1000:1001"),
-        ((0, 0), (0, 0), False, "0:0"),
-        ((1000, 1000), (1000, 1000), True, "0:0"),
-    ],
-)
-def test_files_belong_to_the_person(
-    caller: tuple[int, int], owner: tuple[int, int], rootless: bool, user: str
-) -> None:
-    decision = choose_user(caller, owner, rootless=rootless)
-    assert decision.value == user
-    assert decision.reason
 
 
 def test_memory() -> None:

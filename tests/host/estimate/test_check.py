@@ -8,7 +8,6 @@ from sftplay.freshness import DataStamp
 from sftplay.host.estimate import check, inputs
 from sftplay.host.quickstart import sample_data
 from sftplay.host.system.machine import read_machine
-from sftplay.host.ui.format import show_duration
 from sftplay.settings import Settings
 from tests.host.estimate.test_model_shape import BLOCK, CONFIG, write_model
 
@@ -105,13 +104,6 @@ def test_the_speed_of_an_earlier_run_is_used(capsys: pytest.CaptureFixture[str])
         Settings.model_validate({"model": {"name": "./tiny-model"}}), read_machine()
     )
     assert slow is not None and slow.likely > 3600  # 54 steps of 4 rows at half a token a second
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(5, "5 s"), (600, "10 min"), (7200, "2.0 h"), (90 * 3600, "3.8 days")]
-)
-def test_a_duration_is_shown_as_exact_as_it_is(seconds: float, shown: str) -> None:
-    assert show_duration(seconds) == shown
 
 
 def test_nothing_is_written() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.files import write_json
-from sftplay.host.runs import curves, live
+from sftplay.host.runs import live
 from sftplay.locks import hold
 from tests.host.runfolders import write_run
 
@@ -73,16 +73,3 @@ def test_time_left() -> None:
     assert live.time_left(progress, 1000.0) == "3 min"
     assert live.time_left(progress, 1e9) == "0 s"
     assert live.time_left({"step": 1}, 0) == ""
-
-
-def test_steps_that_were_trained_again_count_once_and_torn_lines_are_counted() -> None:
-    run = write_run("a", finished=False)
-    path = run.attempts()[0].steps
-    steps = [(1, 3.0), (2, 2.5), (3, 2.0), (2, 2.4)]  # resumed from the checkpoint of step 1
-    path.write_text(
-        "".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in steps)
-        + '{"step": 3, "lo'
-    )
-    (found,) = curves.read(run)
-    assert found.of("loss") == [(1, 3.0), (2, 2.4)]
-    assert found.unreadable == 1

@@ -109,11 +109,14 @@ def image_prune(c: Context, everything: bool = False, yes: bool = False) -> int:
     developer=True,
     help={
         "name": "uv, build, host, cpu, bnb, unsloth, dev, llamafactory, or all",
-        "upgrade": "take the newest versions",
+        "upgrade": "take the newest versions that the ranges accept; the cpu stack is tried before it is written",
     },
 )
 def lock(c: Context, name: str, upgrade: bool = False) -> None:
     """Make an environment's lock from its list of wanted packages (developers)."""
-    from sftplay.host.dev import lockfiles
+    from sftplay.host.dev import lock_upgrade, lockfiles
 
-    lockfiles.make(name, upgrade=upgrade)
+    if upgrade:
+        lock_upgrade.upgrade(lockfiles.chosen(name))
+    else:
+        lockfiles.make(name)

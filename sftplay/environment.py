@@ -1,0 +1,95 @@
+"""The environment variables of a stage: composed, not inherited.
+
+accelerate, torch, MPI launchers and others read settings of a training from variables:
+ACCELERATE_MIXED_PRECISION=bf16 alone turns an fp32 training into a bf16 one. So a stage gets the
+variables that are listed here and those that its runner sets, and what was left out and could have
+changed it is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+
+from sftplay import console
+
+_PASSED = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "LANGUAGE"),
+        *("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
+        *("LD_LIBRARY_PATH", "RAYON_NUM_THREADS", "MPLCONFIGDIR", "HF_HOME", "HF_HUB_CACHE"),
+        *("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "TRITON_CACHE_DIR"),
+    }
+)
+# OMP_ to MKL_ choose kernels or their threads, not what is computed; `numerics` records them.
+_PASSED_FAMILIES = (
+    *("LC_", "XDG_", "SFTPLAY_", "CUDA_", "NVIDIA_"),
+    *("OMP_", "ATEN_", "DNNL_", "ONEDNN_", "MKL_"),
+)
+_NETWORK = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"})
+_NETWORK_FAMILIES = ("HF_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+# Settings of a training by another way than its config, and launchers of several processes.
+_TRAINING_FAMILIES = ("ACCELERATE_", "FSDP_", "DEEPSPEED_", "OMPI_", "PMI_", "PMIX_", "MV2_")
+_TRAINING = frozenset(
+    {
+        *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK"),
+        *("MASTER_ADDR", "MASTER_PORT"),
+    }
+)
+_NAMED_FAMILIES = (
+    *("TORCH", "PYTORCH_", "TRITON_", "BNB_", "CUBLAS_", "NCCL_", "KMP_", "GOMP_", "XLA_"),
+    *("HF_", "TRANSFORMERS_", "DATASETS_", "TRL_", "PEFT_", "UNSLOTH_", "PYTHON", "LD_PRELOAD"),
+)
+
+
+def compose(base: Mapping[str, str], *, network: bool) -> dict[str, str]:
+    """Return the variables of `base` that a stage may see; tokens are never among them.
+
+    Args:
+        network: the stage talks to the hub, and needs to know proxies and certificates.
+    """
+    return {
+        name: value
+        for name, value in base.items()
+        if _is_passed(name) or (network and _is_for_network(name))
+    }
+
+
+def left_out(base: Mapping[str, str], composed: Mapping[str, str]) -> list[str]:
+    """Return the names that were left out and could have changed a stage, in order."""
+    return sorted(
+        name
+        for name in base.keys() - composed.keys()
+        if _sets_training(name) or (name.startswith(_NAMED_FAMILIES) and not name.endswith("TOKEN"))
+    )
+
+
+def announce(names: list[str]) -> None:
+    """Say which variables a stage does not get."""
+    if names:
+        console.info(f"not passed to stages: {', '.join(names)} (the config decides)")
+
+
+def drop_training_settings(environ: MutableMapping[str, str]) -> None:
+    """Remove, in a stage that was started by hand, what would change a training behind its config.
+
+    A number of processes above 1 stays: it is refused with its own message.
+    """
+    names = sorted(name for name in environ if _sets_training(name))
+    if names and environ.get("WORLD_SIZE", "1") in ("", "1"):
+        for name in names:
+            del environ[name]
+        console.info(f"not used: {', '.join(names)} (the config decides)")
+
+
+def _is_passed(name: str) -> bool:
+    return name in _PASSED or name.startswith(_PASSED_FAMILIES)
+
+
+def _is_for_network(name: str) -> bool:
+    return name in _NETWORK or (
+        name.upper().startswith(_NETWORK_FAMILIES) and not name.endswith("TOKEN")
+    )
+
+
+def _sets_training(name: str) -> bool:
+    return name in _TRAINING or name.startswith(_TRAINING_FAMILIES)

@@ -1,0 +1,78 @@
+"""Experiments of a batch file: what a matrix makes, and the folders that they share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sftplay.host.batch.expand import expand
+from sftplay.host.batch.file import read
+
+BASE = "model: {name: smollm2-135m-instruct}\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    for name in ("run_bnb", "other"):
+        Path(f"configs/{name}.yaml").write_text(BASE)
+
+
+def write(text: str) -> Path:
+    path = Path("configs/batch.yaml")
+    path.write_text(text)
+    return path
+
+
+GOOD = """
+datasets:
+  one: {raw: data/raw/a.jsonl}
+  two: {raw: [a.jsonl, b.jsonl], style: "Be brief: 'yes' or \\"no\\"", style_mode: replace, fields: {user: Frage, assistant: Antwort}}
+experiments:
+  - name: grid
+    dataset: [one, two]
+    set: {train.max_steps: 10}
+    matrix: {lora.r: [8, 16], train.learning_rate: [1e-4, 2e-4]}
+  - {name: single, dataset: two, config: configs/other.yaml}
+"""
+
+
+def test_a_matrix_is_multiplied_out_with_datasets() -> None:
+    path = write(GOOD)
+    made = {one.name: one for one in expand(read(path), path)}
+    assert len(made) == 9
+    one = made["grid-two-r16-learning_rate0.0002"]
+    assert (
+        one.settings.lora.r,
+        one.settings.train.learning_rate,
+        one.settings.train.max_steps,
+    ) == (16, 2e-4, 10)
+    assert one.settings.run.name == one.name
+    assert one.settings.data.raw == ["a.jsonl", "b.jsonl"]
+    assert (one.settings.style.prompt, one.settings.style.mode) == (
+        "Be brief: 'yes' or \"no\"",
+        "replace",
+    )
+    assert one.settings.data.fields is not None and one.settings.data.fields.user == "Frage"
+    assert one.changes == {"dataset": "two", "lora.r": 16, "train.learning_rate": 2e-4}
+    assert made["grid-one-r8-learning_rate0.0001"].settings.style.prompt is None
+    assert made["single"].base == "configs/other.yaml"
+
+
+def test_rows_of_another_shape_get_folders_of_their_own() -> None:
+    path = write(GOOD + "  - {name: longer, dataset: two, set: {model.max_length: 2048}}\n")
+    suffixes = {one.name: one.settings.data.suffix for one in expand(read(path), path)}
+    assert suffixes["single"] == "two"
+    assert suffixes["longer"] == "two-longer"
+
+
+def test_long_names_are_cut_and_stay_apart() -> None:
+    keys = "train.gradient_accumulation_steps: [1, 2], train.early_stopping_patience: [null], train.weight_decay: [0.01, 0.02]"
+    path = write(
+        f"datasets: {{a: {{raw: x}}}}\nexperiments:\n  - {{name: {'n' * 40}, dataset: a, matrix: {{{keys}}}}}\n"
+    )
+    names = [one.name for one in expand(read(path), path)]
+    assert len(set(names)) == 4
+    assert all(len(name) <= 63 for name in names)

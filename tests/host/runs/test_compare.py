@@ -1,0 +1,67 @@
+"""runs.compare on run folders of every kind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sftplay.host.runs import compare
+from sftplay.host.runs.view import require_run
+from tests.browser import look_at, needs_browser
+from tests.host.runfolders import write_eval, write_run
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_compared_runs_differ_where_they_differ_and_nowhere_else() -> None:
+    views = [
+        require_run(write_run(name, rate=rate).name) for name, rate in (("a", 0.001), ("b", 0.002))
+    ]
+    assert compare.differences(views) == [["train.learning_rate", "0.001", "0.002"]]
+    views[1] = require_run(write_run("c", data_hash="sha256:other", versions={"torch": "9"}).name)
+    assert compare.differences(views) == [
+        ["versions.torch", "2.13.0", "9"],
+        ["data_hash", "sha256:d", "sha256:other"],
+    ] or compare.differences(views) == [
+        ["data_hash", "sha256:d", "sha256:other"],
+        ["versions.torch", "2.13.0", "9"],
+    ]
+
+
+def test_styles_that_the_data_has_are_compared_also_where_the_config_says_nothing() -> None:
+    for name, prompt in (("a", "Speak like a pirate."), ("b", "Answer in rhyme.")):
+        run = write_run(name)
+        record = json.loads(run.record.read_text())
+        run.record.write_text(
+            json.dumps({**record, "style": {"prompt": prompt, "mode": "prepend"}})
+        )
+    views = [require_run(name) for name in ("a", "b")]
+    assert compare.differences(views) == [
+        ["style.prompt", "Speak like a pirate.", "Answer in rhyme."]
+    ]
+
+
+def test_a_broken_run_is_compared_as_far_as_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    write_run("a")
+    broken = write_run("b")
+    broken.config.write_text("a: [")
+    broken.stamp.write_text("{")
+    shutil.rmtree(broken.folder / "attempts")
+    compare.compare(["a", "b"])
+    assert "b: backend.json: not valid JSON" in capsys.readouterr().err
+    assert Path("outputs/compare-a-b.html").is_file()
+
+
+@needs_browser
+def test_the_comparison_fits_a_phone(tmp_path: Path) -> None:
+    for number in range(5):
+        write_eval(write_run(f"a-run-with-a-rather-long-name-{number}", rate=0.001 * (number + 1)))
+    compare.compare([f"a-run-with-a-rather-long-name-{number}" for number in range(5)], "c.html")
+    for look in look_at(Path("c.html"), tmp_path / "browser", (360, 1280)):
+        assert (look.scroll <= look.width, look.wide, look.pictures) == (True, [], 2)
