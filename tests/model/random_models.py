@@ -141,7 +141,7 @@ FAMILIES = {
 BY_GENERATE = {"Rwkv", "xLSTM"}
 
 
-_WITHOUT_HEAD_DIM = {"Phi", "GPTNeoX", "OPT", "DeepseekV3"}
+_WITHOUT_HEAD_DIM = {"Falcon", "Phi", "GPTNeoX", "OPT", "DeepseekV3"}
 
 
 def random_model(family: str, **more: Any) -> Any:

@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from sftplay.errors import NonFiniteError
 
 # Names that models give to the cache that they are called with.
-_CACHES = ("past_key_values", "cache_params")
+_CACHES = ("past_key_values", "cache", "cache_params")  # Mamba: in transformers 5.24, and before
 _ROOM = 64  # positions that a buffer grows by
 
 
@@ -218,7 +218,7 @@ class Batch:
             "attention_mask": self._mask,
             self._cache_name: self._cache,
         }
-        if self._cache_name == "cache_params" and ids.shape[1] < self._mask.shape[1]:
+        if self._cache_name != _CACHES[0] and ids.shape[1] < self._mask.shape[1]:
             del given["attention_mask"]  # a state has taken the prompt's padding in already
         if "position_ids" in self._accepts:
             given["position_ids"] = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
