@@ -137,8 +137,9 @@ FAMILIES = {
         "step_kernel": "native",
     },
 }
-# Families whose state our decoder does not keep: transformers' generate answers.
-BY_GENERATE = {"Rwkv", "xLSTM"}
+# Families whose state our decoder does not keep, and one whose step forgets which positions are
+# padding: transformers' generate answers.
+BY_GENERATE = {"Rwkv", "xLSTM", "Falcon"}
 
 
 _WITHOUT_HEAD_DIM = {"Falcon", "Phi", "GPTNeoX", "OPT", "DeepseekV3"}

@@ -15,10 +15,16 @@ from sftplay.manifest import MANIFEST, problem_with
 from sftplay.model.weights.load import load_weights
 from sftplay.settings import Settings
 
-# Families whose fused kernels multiply with this module's matrix without calling the module; PEFT
-# refuses an adapter there (peft.tuners.tuners_utils).
-_STATE_SPACE = ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
-_READ_BY_KERNEL = "out_proj"
+# Modules whose matrix these families multiply with without calling the module: an adapter there
+# would do nothing, and PEFT refuses some of them (peft.tuners.tuners_utils).
+_NEVER_CALLED = {
+    "mamba": ["dt_proj", "out_proj"],
+    "falcon_mamba": ["dt_proj", "out_proj"],
+    "mamba2": ["out_proj"],
+    "falcon_h1": ["out_proj"],
+    "nemotron_h": ["out_proj"],
+    "jamba": ["dt_proj"],
+}
 
 
 def load(settings: Settings, folder: Path, device: str, precision: str) -> Any:
@@ -131,14 +137,14 @@ def _take_weights(model: Any, folder: Path) -> None:
 
 def _left_out(model: Any, settings: Settings) -> list[str]:
     """Modules that `all-linear` leaves without an adapter, reported."""
-    kind = getattr(model.config, "model_type", None)
-    if settings.lora.target_modules != "all-linear" or kind not in _STATE_SPACE:
-        return []
-    console.info(
-        f"all-linear leaves out {_READ_BY_KERNEL} of this model ({kind}): its kernels read that"
-        " matrix directly, and an adapter on it would do nothing"
-    )
-    return [_READ_BY_KERNEL]
+    kind = getattr(model.config, "model_type", "")
+    found = _NEVER_CALLED.get(kind, []) if settings.lora.target_modules == "all-linear" else []
+    if found:
+        console.info(
+            f"all-linear leaves out {' and '.join(found)} of this model ({kind}): their matrix is read"
+            " directly, and an adapter there would do nothing"
+        )
+    return found
 
 
 def lora_config(settings: Settings, left_out: list[str] | None = None) -> Any:
