@@ -1,29 +1,28 @@
 """Data stages know when they are stale: a stamp in each output folder, and one pure comparison.
 
 A stamp holds the hash of what the stage read, the config section it used, the overrides and options
-it was started with, and the stage's format version. A refresh repeats the stamped overrides and
-options on top of today's config, so nothing that a person asked for on the command line (a style
-prompt above all) is lost when `train` brings a stage up to date.
+that a data command was given (`kept_values` says what becomes of them), and the stage's format
+version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from sftplay import console
-from sftplay.config import load_config
 from sftplay.files import hash_json, read_json, write_json
 from sftplay.places import data_folder
 from sftplay.settings import Settings
-from sftplay.stages import BY_NAME, Job
 
 STAMP = "stamp.json"
+_LONGEST = 80  # characters of a value in a line
 FORMATS: Mapping[str, int] = {
-    "process": 4,
+    "process": 5,
     "style": 1,
     "render": 3,
     "tokenize": 3,
@@ -43,8 +42,8 @@ class DataStamp:
     Attributes:
         source: hash of everything the stage read.
         section: the settings that shape its output, as plain values.
-        overrides: `--set` values it was started with.
-        options: its own options (a style prompt), by key.
+        overrides: `--set` values that the data command of this stage was given last.
+        options: the same of its own options (a style prompt), by key.
         output: hash of what it wrote.
         facts: what later stages want to know (template hash, end-of-turn token, row counts).
     """
@@ -86,14 +85,22 @@ def why_stale(
         return "not made yet"
     if stamp.format != FORMATS[stage]:
         return f"made by an older version (format {stamp.format}, now {FORMATS[stage]})"
-    if stamp.source != source:
-        return "its input changed"
-    changed = sorted(
-        key for key in {*stamp.section, *section} if stamp.section.get(key) != section.get(key)
-    )
-    if changed:
-        return f"settings changed: {', '.join(changed)}"
-    return None
+    changed = [
+        f"{key} {_shown(stamp.section.get(key))} → {_shown(section.get(key))}"
+        for key in sorted({*stamp.section, *section})
+        if stamp.section.get(key) != section.get(key)
+    ]
+    if changed:  # first: another data.raw is other input, too
+        return f"settings changed: {'; '.join(changed)}"
+    return "its input changed" if stamp.source != source else None
+
+
+def _shown(value: Any) -> str:
+    """A value in a line; of a hash, its beginning."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if text.startswith("sha256:"):
+        return text[:14]
+    return repr(value) if isinstance(value, str) and len(text) <= _LONGEST else text[:_LONGEST]
 
 
 def behind(settings: Settings, *, until: str = "tokenize") -> tuple[str, str] | None:
@@ -145,55 +152,3 @@ def section_of(settings: Settings, *keys: str) -> dict[str, Any]:
             value = value[part]
         section[key] = value
     return section
-
-
-def relevant(overrides: Iterable[str], section: Iterable[str]) -> tuple[str, ...]:
-    """The `--set` values that touch one of the section's keys, the last one for each: only these
-    are stamped.
-    """
-    keys = tuple(section)
-    kept: dict[str, str] = {}
-    for override in overrides:
-        name = _key(override)
-        if any(_overlap(key, name) for key in keys):
-            kept.pop(name, None)  # the last one stands where it was given
-            kept[name] = override
-    return tuple(kept.values())
-
-
-def refreshed(job: Job, stage: str, stamp: DataStamp | None) -> Job:
-    """The job that brings `stage` up to date: what it was last started with, on top of today's
-    config.
-
-    Overrides and options that `job` itself brings win over the stamped ones, an override also over
-    a stamped option that stands for the same setting. A job of another stage (train) brings
-    overrides; options are taken from it only where the stage has one of that name.
-    """
-    options = {option.key: option.default for option in BY_NAME[stage].options if not option.once}
-    if stamp is not None:
-        today = [_key(override) for override in job.overrides]
-        outdone = {option.key for option in BY_NAME[stage].options if option.setting in today}
-        options.update(
-            {
-                key: stamp.options[key]
-                for key in options
-                if key in stamp.options and key not in outdone
-            }
-        )
-    options.update(
-        {key: job.options[key] for key in options if job.options.get(key) not in (None, False)}
-    )
-    job = replace(job, options=options)
-    if stamp is None or not stamp.overrides:
-        return job
-    overrides = (*stamp.overrides, *job.overrides)
-    return replace(job, overrides=overrides, settings=load_config(job.config_file, overrides))
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].strip()
-
-
-def _overlap(key: str, name: str) -> bool:
-    """True if one of two key paths contains the other."""
-    return key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.")

@@ -114,9 +114,10 @@ class DataSettings(Section):
     speaker in a row. `fix` removes the opening turn and joins the two with a blank line; both are
     counted.
     """
-    near_duplicates: Literal["keep", "drop"] = "keep"
-    """Rows that share at least 80 % of their wording with an earlier one: counted, or removed.
-    Counting samples at most 10,000 rows; `drop` compares every row.
+    near_duplicates: Literal["group", "keep", "drop"] = "group"
+    """Rows that share at least 80 % of their wording with an earlier one: kept in one split with
+    it, left where they are, or removed. They are always counted. `drop` compares every row, the
+    others a sample of at most 10,000.
     """
     splits: Literal["keep", "pool"] = "keep"
     """What happens to files, folders or top-level keys named train, validation (valid, val, dev)
@@ -209,8 +210,8 @@ AUTO_ROWS = 16  # of an optimizer step, where `batch_size: auto` leaves them to 
 class TrainSettings(Section):
     """The optimization."""
 
-    method: Literal["qlora", "lora", "full"] = "qlora"
-    """qlora: adapter on a 4-bit (NF4) base; lora: adapter on a 16/32-bit base; full: every
+    method: Literal["auto", "qlora", "lora", "full"] = "auto"
+    """auto: qlora on a GPU, lora on a CPU. qlora: adapter on a 4-bit (NF4) base; lora: adapter on a 16/32-bit base; full: every
     weight."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """auto: the GPU if there is one, else the CPU. The stage checks that it runs on the requested

@@ -91,15 +91,18 @@ class Job:
     Attributes:
         settings: the resolved config.
         config_file: the file it came from, for messages.
-        overrides: the `--set` values, as given: stages stamp them, so that a later refresh repeats
-            them.
+        overrides: the `--set` values, as given: a data stage stamps its own, and a later `train`
+            keeps them.
         options: the stage's own options by key; one that was not given holds its default.
+        given: overrides and options that an earlier command of this data stage was given, where
+            another stage (train) runs it; None: this job is that command.
     """
 
     settings: Settings
     config_file: Path
     overrides: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    given: tuple[tuple[str, ...], Mapping[str, Any]] | None = None
 
     @property
     def run_name(self) -> str:

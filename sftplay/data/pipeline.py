@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sftplay import console
+from sftplay.cli import quote_yaml
+from sftplay.data import style
 from sftplay.errors import RefusedError
 from sftplay.files import TMP_PREFIX
-from sftplay.freshness import read_stamp, refreshed
+from sftplay.freshness import read_stamp
+from sftplay.kept_values import kept_values, refreshed, with_overrides, words_for
 from sftplay.places import data_folder
 from sftplay.stages import BY_NAME, Job
 
@@ -35,48 +39,82 @@ class StaleStage:
     reason: str
 
 
-def ensure_current(job: Job, *, refuse: bool) -> Path:
-    """Bring data/tokenized up to date: every stage that is missing or stale runs, with the
-    overrides and options stamped in it.
+def ensure_current(job: Job, *, refuse: bool) -> Job:
+    """Bring data/tokenized up to date: every stage that is missing or stale runs. What is kept of
+    earlier data commands is printed.
 
     Args:
-        job: of any stage; its config and overrides count, on top of the stamped ones.
+        job: of any stage; its config and overrides win over what earlier commands were given.
         refuse: raise instead of running anything.
 
     Returns:
-        The folder with the tokenized rows.
+        The job with the settings that the rows were really made with: kept ones among them.
 
     Raises:
         RefusedError: something is stale and `refuse` is set, or the style that rows were made with
             is gone from the config (76).
         Whatever the stages raise.
     """
-    for step in _steps(job):
+    styled = _has_style(job)
+    _say_kept(job, styled=styled)
+    # A style that was for one command stays in its folder; the rows are rendered without it.
+    unstyled = {} if styled else {"no_style": True}
+    for step in _steps(replace(job, options={**job.options, **unstyled}), styled=styled):
         if refuse:
+            words = words_for(step.job, step.stage, _module(step.stage).SECTION)
             raise RefusedError(
                 f"{step.stage} has to run again: {step.reason}",
                 where=str(step.folder),
-                todo=f"python -m sftplay {step.stage} --config {job.config_file}, then the stages after it; "
+                todo=f"python -m sftplay {step.stage} {words}, then the stages after it; "
                 "or leave --no-auto out, and it is done for you",
             )
-        console.info(f"{step.stage}: {step.reason}, running it{_repeated(step, job)}")
-        importlib.import_module(BY_NAME[step.stage].module).run(step.job)
-    return data_folder("tokenized", job.settings)
+        console.info(f"{step.stage}: {step.reason}, running it")
+        _module(step.stage).run(step.job)
+    return _as_made(job)
 
 
-def _steps(job: Job) -> Iterator[StaleStage]:
+def _module(stage: str) -> Any:
+    return importlib.import_module(BY_NAME[stage].module)
+
+
+def _say_kept(job: Job, *, styled: bool) -> None:
+    """Print each value of an earlier data command that this one keeps."""
+    for stage, kind in FOLDERS.items():
+        stamp = read_stamp(data_folder(kind, job.settings))
+        if stage == "style" and not styled:
+            continue
+        for value in kept_values(job, stage, stamp):
+            console.info(str(value))
+
+
+def _as_made(job: Job) -> Job:
+    """The job with the overrides under which the rows were made, its own last."""
+    overrides: list[str] = []
+    for stage in ("process", "render", "tokenize"):
+        folder = data_folder(FOLDERS[stage], job.settings)
+        kept = refreshed(job, stage, read_stamp(folder)).overrides
+        overrides += [one for one in kept if one not in job.overrides]
+    tokenized = read_stamp(data_folder("tokenized", job.settings))
+    made = with_overrides(job, (*overrides, *job.overrides)) if overrides else job
+    used = tokenized.facts.get("style") if tokenized else None
+    wanted = style.style_of(replace(made, options={}))
+    if (wanted.section if wanted else None) == (used and style.section_of_record(used)):
+        return made
+    prompt, mode = (used["prompt"], used["mode"]) if used else (None, None)
+    sets = ["style.prompts={}", f"style.prompt={quote_yaml(prompt) if prompt else 'null'}"]
+    return with_overrides(made, (*made.overrides, *sets, *([f"style.mode={mode}"] if mode else [])))
+
+
+def _steps(job: Job, *, styled: bool) -> Iterator[StaleStage]:
     """Yield the stages that have to run.
 
     Lazy: whether a stage is stale is known once the ones before it have run.
     """
     for stage, kind in FOLDERS.items():
         folder = data_folder(kind, job.settings)
-        module = importlib.import_module(BY_NAME[stage].module)
-        if (stage == "style" and not _has_style(job)) or (
-            stage == "process" and _is_handmade(folder)
-        ):
+        if (stage == "style" and not styled) or (stage == "process" and _is_handmade(folder)):
             continue
-        reason = module.freshness(job)
+        reason = _module(stage).freshness(job)
         if reason is not None:
             yield StaleStage(stage, refreshed(job, stage, read_stamp(folder)), folder, reason)
 
@@ -88,20 +126,27 @@ def _has_style(job: Job) -> bool:
         RefusedError: they were, and neither the config nor the stamp knows the prompt any more
             (76).
     """
-    from sftplay.data import style
-
-    rendering = refreshed(job, "render", read_stamp(data_folder("rendered", job.settings)))
-    if rendering.options.get("no_style") or not style.wanted(job):
+    folder = data_folder("processed_with_style", job.settings)
+    rendered = read_stamp(data_folder("rendered", job.settings))
+    if refreshed(job, "render", rendered).options.get("no_style") or not style.wanted(job):
         return False
-    stamp = read_stamp(data_folder("processed_with_style", job.settings))
-    if stamp is not None and style.style_of(refreshed(job, "style", stamp)) is None:
-        raise RefusedError(
-            f"the rows have a style, but the config has none any more (it was {stamp.section.get('style.prompt')!r})",
-            where=str(data_folder("processed_with_style", job.settings)),
-            todo="keep it: put it back into style.prompt\ndrop it: python -m sftplay render --no-style "
-            f"--config {job.config_file}",
-        )
-    return True
+    stamp = read_stamp(folder)
+    if stamp is None or style.style_of(refreshed(job, "style", stamp)) is not None:
+        return True
+    prompt = stamp.section.get("style.prompt")
+    if stamp.facts.get("prompt_from") == "--set":
+        if rendered is None or rendered.facts.get("from") == folder.name:
+            console.info(
+                f"style: {prompt!r} was for one command (--set), and this one has no style prompt: "
+                f"the rows are rendered without it; {folder} stays"
+            )
+        return False
+    raise RefusedError(
+        f"the rows have a style, but the config has none any more (it was {prompt!r})",
+        where=str(folder),
+        todo="keep it: put it back into style.prompt\ndrop it: python -m sftplay render --no-style "
+        f"--config {job.config_file}",
+    )
 
 
 def _is_handmade(folder: Path) -> bool:
@@ -113,16 +158,3 @@ def _is_handmade(folder: Path) -> bool:
         console.info(f"{folder} has no stamp: rows made by hand, left as they are")
         return True
     return False
-
-
-def _repeated(step: StaleStage, job: Job) -> str:
-    """Describe what a refresh repeats of an earlier command line."""
-    given = {override.partition("=")[0] for override in job.overrides}
-    latest = {override.partition("=")[0]: override for override in step.job.overrides}
-    sets = [f"--set {override}" for key, override in latest.items() if key not in given]
-    options = [
-        option.name if option.kind == "flag" else f"{option.name} {step.job.options[option.key]!r}"
-        for option in BY_NAME[step.stage].options
-        if step.job.options.get(option.key) not in (None, False, option.default)
-    ]
-    return f" as before with {' '.join((*sets, *options))}" if sets or options else ""

@@ -26,9 +26,11 @@ from sftplay.data.progress import ProgressBar, progress
 from sftplay.data.readers.sources import RawFile, find
 from sftplay.data.report_page import write_page
 from sftplay.data.split import SeenRows
+from sftplay.data.val_floor import fill_val
 from sftplay.errors import DataError, NotFoundError
 from sftplay.files import write_json
-from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.freshness import DataStamp, read_stamp, section_of, why_stale
+from sftplay.kept_values import given_values, refreshed
 from sftplay.places import SPLITS, data_folder
 from sftplay.settings import DataSettings
 from sftplay.stages import Job
@@ -113,9 +115,20 @@ def run(job: Job) -> None:
         )
         _refuse_changed(found.files, sources)
         _refuse_unusable(counts, settings, tmp, folder)
-        counts.add_alike(
-            near_duplicates(tmp, counts.rows_out, settings, counts.findings, hashed, sample)
+        alike = near_duplicates(
+            tmp,
+            counts.splits,
+            settings,
+            counts.findings,
+            hashed,
+            sample,
+            None if splits.kept else splits.borders(""),
         )
+        counts.add_alike(alike)
+        if settings.val_share and "val" not in splits.kept:
+            counts.splits = fill_val(
+                tmp, counts.splits, alike.grouped_in("train"), alike.moved_to("train")
+            )
         _note_empty(counts, settings)
         if job.options.get("strict"):
             _refuse_warnings(counts, tmp, folder)
@@ -217,7 +230,7 @@ def _stamp(
         stage="process",
         source=output.hash_of(sources),
         section=section,
-        overrides=relevant(job.overrides, section),
+        **given_values(job, SECTION),
         output=output.hash_of(files),
         facts={"files": files, "sources": sources, "rows": counts.splits},
     )

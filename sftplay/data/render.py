@@ -32,7 +32,8 @@ from sftplay.data.report_page import write_page
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts, read_tokenizer
 from sftplay.errors import DataError
 from sftplay.files import write_json, write_text
-from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, section_of, why_stale
+from sftplay.freshness import DataStamp, read_stamp, section_of, why_stale
+from sftplay.kept_values import given_values, refreshed
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.settings import Settings
 from sftplay.stages import Job
@@ -114,8 +115,7 @@ def run(job: Job) -> None:
             stage="render",
             source=read,
             section=section,
-            overrides=relevant(job.overrides, SECTION),
-            options={"no_style": job.options.get("no_style")},
+            **given_values(job, SECTION, ["no_style"]),
             output=hash_of(files),
             facts={
                 **facts_of(template, traits, tokenizer, counts, style.style_in(source)),

@@ -4,7 +4,7 @@ data/processed stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
@@ -21,13 +21,15 @@ from sftplay.data.progress import ProgressBar, progress
 from sftplay.data.tokenizing.special_tokens import special_in
 from sftplay.data.tokenizing.tokenizer import read_tokenizer
 from sftplay.errors import DataError, NotFoundError, UsageError
-from sftplay.freshness import DataStamp, read_stamp, refreshed, relevant, why_stale
+from sftplay.freshness import DataStamp, read_stamp, why_stale
+from sftplay.kept_values import given_values, refreshed, relevant
 from sftplay.places import data_folder, find_model
 from sftplay.stages import Job
 
 _WITHOUT_SYSTEM = (
     b'{"messages":[{"role":"user",'  # how a row begins that `process` wrote without a system turn
 )
+SECTION = ("style.prompt", "style.prompts", "style.mode")
 _SHOWN_ANSWERS = 3
 _ASK_FOR_PROMPT = (
     'give one: --style "Answer in one short sentence.", or set style.prompt in the config'
@@ -67,6 +69,11 @@ def style_of(job: Job) -> StylePrompt | None:
         if prompt and prompt.strip()
         else None
     )
+
+
+def section_of_record(record: Mapping[str, str]) -> dict[str, str]:
+    """The section of a style as facts of a stamp record it: prompt and mode."""
+    return {"style.prompt": record["prompt"], "style.mode": record["mode"]}
 
 
 def style_in(folder: Path) -> dict[str, str] | None:
@@ -133,17 +140,24 @@ def run(job: Job) -> None:
             stage="style",
             source=read,
             section=style.section,
-            overrides=relevant(job.overrides, style.section),
-            options={key: job.options.get(key) for key in ("style", "mode")},
+            **given_values(job, SECTION, ["style", "mode"]),
             output=output.hash_of(files),
             facts={
                 "files": files,
                 "rows": {Path(name).stem: count for name, count in rows.items()},
+                "prompt_from": _prompt_from(job),
             },
         ).write(tmp)
     _preview(source, folder, style)
     _warn_of_answers(source, style)
     console.success(f"{count_of(sum(rows.values()))} in {folder}, {source} is as it was")
+
+
+def _prompt_from(job: Job) -> str:
+    """Return the source of the prompt: the option, `--set`, or the config file."""
+    if job.options.get("style"):
+        return "--style"
+    return "--set" if relevant(job.overrides, SECTION[:2]) else "config"
 
 
 def _style_file(source: Path, target: Path, style: StylePrompt, bar: ProgressBar) -> int:

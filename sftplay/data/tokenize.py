@@ -33,12 +33,11 @@ from sftplay.freshness import (
     DataStamp,
     behind,
     read_stamp,
-    refreshed,
-    relevant,
     section_of,
     warn_if_behind,
     why_stale,
 )
+from sftplay.kept_values import given_values, refreshed
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.stages import Job
 
@@ -124,8 +123,7 @@ def run(job: Job) -> None:
             stage="tokenize",
             source=read,
             section=section,
-            overrides=relevant(job.overrides, SECTION),
-            options={},
+            **given_values(job, SECTION),
             output=hash_of(files),
             facts={
                 **_facts(rendered.facts, splits, findings, lengths),

@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from sftplay.cli import make_job
 from sftplay.data import process
 from sftplay.errors import DataError, NotFoundError
-from sftplay.freshness import read_stamp, refreshed
+from sftplay.freshness import read_stamp
+from sftplay.kept_values import refreshed
 from tests.data.project import Project, jsonl, questions, read_lines
 
 
@@ -461,7 +462,9 @@ def test_a_refresh_keeps_what_was_asked_for_and_notices_what_changed(project: Pr
         assert stamp is not None
         assert stamp.overrides == ("data.val_share=0.3",)
         assert process.freshness(job()) is None  # the stamped override still counts
-        assert process.freshness(job("data.val_share=0.4")) == "settings changed: data.val_share"
+        assert process.freshness(job("data.val_share=0.4")) == (
+            "settings changed: data.val_share 0.3 → 0.4"
+        )
         os.utime(raw)
         assert process.freshness(job()) is None  # the same content at another time
         raw.write_bytes(jsonl(questions(201)))

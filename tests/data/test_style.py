@@ -13,7 +13,8 @@ import pytest
 from sftplay.cli import make_job
 from sftplay.data import process, style
 from sftplay.data.style import StylePrompt
-from sftplay.freshness import read_stamp, refreshed
+from sftplay.freshness import read_stamp
+from sftplay.kept_values import refreshed
 from tests.data.project import Project, jsonl, questions
 from tests.data.stages import with_model
 
@@ -111,7 +112,9 @@ def test_a_refresh_repeats_the_style_and_nothing_drops_it(made: Project) -> None
         style.run(job({"style": "Rhyme.", "mode": "append"}))
         assert style.wanted(job())
         assert style.freshness(job()) is None
-        assert style.freshness(job(None, "style.prompt=Else")) == "settings changed: style.prompt"
+        assert style.freshness(job(None, "style.prompt=Else")) == (
+            "settings changed: style.prompt 'Rhyme.' → 'Else'"
+        )
         made.put("more.jsonl", jsonl(questions(10, first=200)))
         process.run(refreshed(job(), "process", read_stamp(Path("data/processed"))))
         assert style.freshness(job()) == "its input changed"

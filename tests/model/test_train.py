@@ -460,6 +460,48 @@ def test_init_adapter_starts_from_another_runs_weights(project: Path, box: Box) 
     assert json.loads((project / "outputs/second/backend.json").read_text())["init_adapter"]
 
 
+def test_what_the_command_says_is_what_is_trained(project: Path, box: Box) -> None:
+    """A `--set` of train is for one command; what a data command was given is kept, printed and
+    recorded.
+    """
+    import yaml
+
+    (project / "one.jsonl").write_text(
+        "".join(
+            json.dumps({"user": f"One {i}?", "assistant": f"One {i}."}) + "\n" for i in range(40)
+        )
+    )
+    short = ("--set", "train.max_steps=1")
+
+    def trained(run: str, *more: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        ran = box.run("train", "--config", "demo.yaml", "--run", run, *short, *more, cwd=project)
+        assert ran.code == 0, ran.err
+        folder = project / "outputs" / run
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        return ran.err, config["data"], json.loads((folder / "data.json").read_text())
+
+    said, config, data = trained("first", "--set", "data.raw=one.jsonl")
+    assert config["raw"] == data["raw"] == "one.jsonl"
+    assert data["stages"]["process"]["section"]["data.raw"] == "one.jsonl"
+    refused = box.run(
+        "train", "--config", "demo.yaml", "--run", "second", "--no-auto", *short, cwd=project
+    )
+    assert refused.code == 76 and "'one.jsonl' → 'data/raw'" in refused.err
+    said, config, data = trained("second")
+    assert "data.raw 'one.jsonl' → 'data/raw'" in said
+    assert config["raw"] == data["raw"] == "data/raw"
+
+    given = ("--set", "data.reasoning=strip")
+    assert box.run("process", "--config", "demo.yaml", *given, cwd=project).code == 0
+    said, config, data = trained("third")
+    assert "--set data.reasoning=strip is kept from an earlier `inv process`" in said
+    assert config["reasoning"] == "strip"
+    assert data["stages"]["process"]["section"]["data.reasoning"] == "strip"
+    said, config, data = trained("fourth", "--set", "data.reasoning=keep")
+    assert "data.reasoning 'strip' → 'keep'" in said
+    assert config["reasoning"] == "keep"
+
+
 _BEHIND_THE_CONFIG = {
     "ACCELERATE_MIXED_PRECISION": "bf16",
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",

@@ -19,7 +19,7 @@ from sftplay.data.conversion.convert import ConvertedPiece, SplitRows
 from sftplay.data.findings import Finding
 from sftplay.data.formats.conversation import TURNS_OUT_OF_ORDER
 from sftplay.data.formats.unused_keys import KIND as UNUSED_KEYS
-from sftplay.data.near_duplicates.count import NearDuplicateCount
+from sftplay.data.near_duplicates.count import PRECEDENCE, NearDuplicateCount
 from sftplay.data.near_duplicates.sample import SAMPLE
 from sftplay.places import SPLITS
 from sftplay.settings import DataSettings
@@ -163,6 +163,9 @@ class ProcessCounts:
     def add_alike(self, alike: NearDuplicateCount) -> None:
         """Take near duplicates into account; those that were dropped are no rows any more."""
         self.alike = alike
+        for (file, _), target in alike.moved.items():
+            self.splits[PRECEDENCE[file]] -= 1
+            self.splits[PRECEDENCE[target]] += 1
         for split, count in alike.dropped.items():
             self.splits[split] -= count
         self.asked.remove(alike.asked)
@@ -274,8 +277,13 @@ def _report_near_duplicates(alike: NearDuplicateCount | None) -> None:
         if alike.is_sample
         else ""
     )
+    moved = (
+        f"; {count_of(len(alike.moved))} moved, so that groups are in one split"
+        if alike.moved
+        else ""
+    )
     console.info(
-        f"{count_of(len(alike.found.pairs), 'near duplicate')}{sample}, {alike.across:,} of them across splits"
+        f"{count_of(len(alike.found.pairs), 'near duplicate')}{sample}, {alike.across:,} of them across splits{moved}"
     )
 
 

@@ -1,10 +1,10 @@
-"""Near duplicates among freshly processed rows: counted, or left out where `data.near_duplicates:
-drop` asks for it.
+"""Near duplicates among freshly processed rows: counted, and put into one split or left out, as
+`data.near_duplicates` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,8 +14,10 @@ import orjson
 
 from sftplay.data.findings import EXAMPLES, Finding, Findings
 from sftplay.data.formats.measure import measure
+from sftplay.data.near_duplicates.groups import Line, move_lines, plan_moves
 from sftplay.data.near_duplicates.sample import Sample
 from sftplay.data.near_duplicates.search import LIKE, NearDuplicate, NearDuplicates, find_near
+from sftplay.data.split import Borders
 from sftplay.settings import DataSettings
 
 PRECEDENCE = (
@@ -31,18 +33,31 @@ class NearDuplicateCount:
     """Near duplicates found in a dataset.
 
     Attributes:
-        across: near duplicates of a row in another split.
+        across: near duplicates of a row in another split, where they stay.
+        moved: lines that went to another file, by file and place before.
         dropped: rows left out, by split; asked, answered: their lengths in characters.
     """
 
     found: NearDuplicates
+    moved: dict[Line, int]
     dropped: dict[str, int]
     asked: list[int]
     answered: list[int]
 
     @property
     def across(self) -> int:
-        return sum(pair.file != pair.like_file for pair in self.found.pairs)
+        return sum(_is_across(pair, self.moved) for pair in self.found.pairs)
+
+    def moved_to(self, split: str) -> int:
+        """Count the lines that went to a split's file, where they are the last ones."""
+        return sum(to == PRECEDENCE.index(split) for to in self.moved.values())
+
+    def grouped_in(self, split: str) -> frozenset[int]:
+        """Return where the lines of a split begin that are or have near duplicates."""
+        file = PRECEDENCE.index(split)
+        ends = [(pair.file, pair.at) for pair in self.found.pairs]
+        ends += [(pair.like_file, pair.like_at) for pair in self.found.pairs]
+        return frozenset(at for number, at in ends if number == file)
 
     @property
     def is_sample(self) -> bool:
@@ -60,6 +75,7 @@ class NearDuplicateCount:
             "looked_at": looked_at,
             "found": len(self.found.pairs),
             "across_splits": self.across,
+            "moved": len(self.moved),
             "dropped": sum(self.dropped.values()),
             "why": self.why(),
         }
@@ -76,25 +92,40 @@ class NearDuplicateCount:
 
 def near_duplicates(
     folder: Path,
-    rows: int,
+    rows: Mapping[str, int],
     settings: DataSettings,
     findings: Findings,
     advance: Callable[[int], None],
     sample: Sample | None = None,
+    borders: Borders | None = None,
 ) -> NearDuplicateCount:
-    """Find near duplicates in `folder`'s files of rows, findings them, and take them out where that
-    is asked for.
+    """Find near duplicates in `folder`'s files of rows, count them, and do with them what the
+    settings say.
+
+    Args:
+        rows: how many there are, by split.
+        borders: those of the splits; None where the splits are those of the raw data.
     """
     drop = settings.near_duplicates == "drop"
     files = [folder / f"{split}.jsonl" for split in PRECEDENCE]
     found = find_near(
-        files, rows, every_row=drop, workers=settings.workers, advance=advance, sample=sample
+        files,
+        sum(rows.values()),
+        every_row=drop,
+        workers=settings.workers,
+        advance=advance,
+        sample=sample,
     )
+    moved: dict[Line, int] = {}
+    if borders and settings.near_duplicates == "group":
+        sizes = [rows[split] for split in PRECEDENCE]
+        moved = plan_moves(found.pairs, sizes, borders, lambda line: _id(files[line[0]], line[1]))
     for pair in found.pairs:
-        finding = _finding(pair, drop=drop)
+        finding = _finding(pair, moved, drop=drop)
         wants_example = len(findings.places.get(finding, ())) < EXAMPLES
         findings.add(finding, _example(files, pair) if wants_example else "")
-    alike = NearDuplicateCount(found, {}, [], [])
+    move_lines(files, moved)
+    alike = NearDuplicateCount(found, moved, {}, [], [])
     for number, pairs in groupby(found.pairs if drop else (), key=lambda pair: pair.file):
         starts = {pair.at for pair in pairs}
         alike.dropped[PRECEDENCE[number]] = len(starts)
@@ -102,11 +133,16 @@ def near_duplicates(
     return alike
 
 
-def _finding(pair: NearDuplicate, *, drop: bool) -> Finding:
+def _is_across(pair: NearDuplicate, moved: Mapping[Line, int]) -> bool:
+    file = moved.get((pair.file, pair.at), pair.file)
+    return file != moved.get((pair.like_file, pair.like_at), pair.like_file)
+
+
+def _finding(pair: NearDuplicate, moved: Mapping[Line, int], *, drop: bool) -> Finding:
     what = f"like an earlier row (at least {LIKE:.0%} of the wording)"
     if drop:
         return Finding("near_duplicates", "note", f"{what}: left out (data.near_duplicates: drop)")
-    if pair.file == pair.like_file:
+    if not _is_across(pair, moved):
         return Finding("near_duplicates", "note", what, _DROP)
     return Finding(
         "near_leaks",

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sftplay.call import StageCall
 from sftplay.errors import UsageError
-from sftplay.freshness import read_stamp, refreshed
+from sftplay.freshness import read_stamp
+from sftplay.kept_values import refreshed
 from sftplay.places import data_folder, is_local_model
 from sftplay.rawdata import hub_dataset
 from sftplay.settings import Settings

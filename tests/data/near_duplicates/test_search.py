@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from array import array
+from collections import Counter
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import orjson
 import pytest
 
 from sftplay.data.near_duplicates import sample, search
-from tests.data.project import Project, jsonl, questions
+from tests.data.project import Project, jsonl, questions, read_lines
 
 WORDS = [
     a + b
@@ -163,9 +164,56 @@ def alike(count: int) -> list[dict[str, str]]:
     ]
 
 
+def split_of_each(project: Project) -> dict[str, set[str]]:
+    """The splits in which the rows of each group lie, by the words that its rows share."""
+    found: dict[str, set[str]] = {}
+    for split in ("train", "val", "test"):
+        for row in read_lines(project.folder / f"data/processed/{split}.jsonl"):
+            words = row["messages"][-1]["content"].removesuffix(" indeed")
+            found.setdefault(words, set()).add(split)
+    return found
+
+
+def test_near_duplicates_stay_in_one_split(project: Project) -> None:
+    project.put("qa.jsonl", jsonl(alike(300)))
+    done = project.run("process", "--set", "data.val_share=0.2", "--set", "data.test_share=0.2")
+    assert done.code == 0, done.said
+    groups = split_of_each(project)
+    assert len(groups) == 300
+    assert all(len(splits) == 1 for splits in groups.values())
+    counts = Counter(split for splits in groups.values() for split in splits)
+    assert 40 < counts["val"] < 80  # of 300 groups, by a hash: 60 are expected
+    assert 40 < counts["test"] < 80
+    report = project.report()
+    assert report["splits"] == {split: 2 * counts[split] for split in ("train", "val", "test")}
+    assert report["near_duplicates"]["across_splits"] == 0
+    assert report["near_duplicates"]["found"] == 300
+    moved = report["near_duplicates"]["moved"]
+    assert f"300 near duplicates, 0 of them across splits; {moved} rows moved" in done.said
+    again = project.outputs()
+    project.put("qa.jsonl", jsonl(reversed(alike(300))))
+    assert (
+        project.run("process", "--set", "data.val_share=0.2", "--set", "data.test_share=0.2").code
+        == 0
+    )
+    assert split_of_each(project) == groups
+    assert set(again) == set(project.outputs())
+
+
+def test_rows_that_are_all_alike_stay_where_they_are(project: Project) -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    project.put(
+        "qa.jsonl", jsonl([{"question": f"{words} {n}", "answer": "yes"} for n in range(300)])
+    )
+    done = project.run("process")
+    assert done.code == 0, done.said
+    assert "near_leaks" in {finding["kind"] for finding in project.report()["findings"]}
+    assert all(project.report()["splits"].values())
+
+
 def test_near_duplicates_are_counted_and_kept(project: Project) -> None:
     project.put("qa.jsonl", jsonl(alike(100)))
-    done = project.run("process")
+    done = project.run("process", "--set", "data.near_duplicates=keep")
     assert done.code == 0, done.said
     report = project.report()
     assert (
