@@ -43,7 +43,7 @@ from sftplay.model.unsloth.probe import probe
 from sftplay.places import data_folder, find_model
 from sftplay.runs import Attempt, Run, checkpoints_in
 from sftplay.stages import Job
-from sftplay.stamp import write_stamp
+from sftplay.stamp import Stamp, write_stamp
 from sftplay.tuning_method import choose_method
 
 if TYPE_CHECKING:
@@ -181,7 +181,6 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     from sftplay.model.numerics.start import Proof
     from sftplay.model.training import record
     from sftplay.model.training.assemble import assemble, check_first_batch
-    from sftplay.model.training.checkpoints import rehearse_save
     from sftplay.model.training.memory_probe import attention_of, fit_batches
 
     plan = replace(plan, lean=_slim(plan, model))
@@ -204,9 +203,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     if not done:
         proof.before_training()
     if not resume:
-        rehearse_save(assembly.trainer.model, attempt.checkpoints)
-        write_stamp(attempt.stamp, stamp)
-        write_stamp(run.stamp, stamp)
+        _begin(plan, stamp, assembly)
     opening = {**record.opening(plan, stamp, assembly, first_batch), "numerics": proof.found}
     write_json(run.record, opening)
     if not resume:
@@ -289,6 +286,15 @@ def _probe(plan: Plan) -> None:
     verdict = probe(plan.precision.value, log=plan.attempt.folder / "probe.log")
     if verdict.reason is not None:
         raise BackendUnusableError(verdict)
+
+
+def _begin(plan: Plan, stamp: Stamp, assembly: Assembly) -> None:
+    """Write the stamps of a training that has proved that it can learn and be saved."""
+    from sftplay.model.training.checkpoints import rehearse_save
+
+    rehearse_save(assembly.trainer.model, plan.attempt.checkpoints)
+    for path in (plan.attempt.stamp, plan.run.stamp):
+        write_stamp(path, stamp)
 
 
 def _write_start(plan: Plan) -> None:

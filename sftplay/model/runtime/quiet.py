@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from typing import Any
+from typing import Any, TextIO
 
 from sftplay import console
 
@@ -30,7 +30,14 @@ def quiet_libraries() -> None:
     _import_bitsandbytes()
 
 
-def _log_warning(message: Any, category: type, filename: str, lineno: int, *_: Any) -> None:
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Keep a library's warning in the log: on the screen its source line helps nobody."""
     console.log(f"{category.__name__}: {message} ({filename}:{lineno})")
 
