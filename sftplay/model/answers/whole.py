@@ -26,8 +26,8 @@ _EXACT, _ROUNDED = 0.01, 0.2
 
 @torch.inference_mode()
 def can_decode(model: Any, pad_id: int) -> Decision[bool]:
-    """Whether our decoder gives the logits that the model gives without a cache, tried on two
-    prompts and a step of both; else `whole_answer` is to be used, which is reported here, once.
+    """Compare our decoder's logits with the model's own without a cache, on two prompts and a step of
+    both; if they differ, `whole_answer` is to be used, which is reported here, once.
     """
     try:
         wrong = _wrong_by(model, pad_id)

@@ -124,7 +124,7 @@ class Telemetry(TrainerCallback, ExportableState):
             )
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps (transformers' interface)."""
+        """Return the state that a checkpoint keeps (transformers' interface)."""
         return {"args": {}, "attributes": {"tokens": self.tokens}}
 
     def load_history(self, state: Any) -> None:

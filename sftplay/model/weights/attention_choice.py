@@ -1,4 +1,4 @@
-"""Which attention implementation a model is loaded with: what was asked for, or what it has."""
+"""Choice of the attention implementation: the one that was asked for, or the one that a model has."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def card(
 
 
 def _metadata(stamp: Mapping[str, Any], base: PublishedBase, *, adapter: bool) -> ModelCardData:
-    """What the hub reads. It takes only its own ids for a base model."""
+    """The metadata that the hub reads. It takes only its own ids for a base model."""
     kind = [f"base_model:adapter:{base.name}"] if adapter and base.on_hub else []
     return ModelCardData(
         base_model=base.name if base.on_hub else None,

@@ -52,7 +52,7 @@ def make_savable(model: Any) -> None:
 
 
 def is_savable(config: Any) -> bool:
-    """Whether transformers would write it."""
+    """True if transformers would write it."""
     try:
         config.validate(strict=True)
     except ValueError:
