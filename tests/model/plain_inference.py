@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
+import yaml
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -15,8 +15,8 @@ QUESTIONS = [f"How many clips are {n} and {n + 3}?" + " Really?" * (n % 4) for n
 def plain_answer(project: Path, question: str, *, tuned: bool = True) -> str:
     """Answer with transformers and PEFT alone, from the run's folder."""
     run = project / "outputs/demo"
-    config = json.loads((run / "adapter/adapter_config.json").read_text())
-    model = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"]).eval()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    model = AutoModelForCausalLM.from_pretrained(config["model"]["name"]).eval()
     if tuned:
         model = PeftModel.from_pretrained(model, run / "adapter").eval()
     tokenizer = AutoTokenizer.from_pretrained(
