@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.rendering.template import TEMPLATE_FILE
+from sftplay.data.show import excerpt
 from sftplay.decision import Decision
 from sftplay.errors import (
     DataError,
@@ -43,7 +45,7 @@ from sftplay.model.unsloth.probe import probe
 from sftplay.places import data_folder, find_model
 from sftplay.runs import Attempt, Run, checkpoints_in
 from sftplay.stages import Job
-from sftplay.stamp import write_stamp
+from sftplay.stamp import Stamp, write_stamp
 from sftplay.tuning_method import choose_method
 
 if TYPE_CHECKING:
@@ -203,8 +205,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     if not done:
         proof.before_training()
     if not resume:
-        write_stamp(attempt.stamp, stamp)
-        write_stamp(run.stamp, stamp)
+        _begin(plan, stamp, assembly)
     opening = {**record.opening(plan, stamp, assembly, first_batch), "numerics": proof.found}
     write_json(run.record, opening)
     if not resume:
@@ -214,11 +215,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         attempt=attempt.name,
         checkpoint=checkpoint.name if checkpoint else None,
     )
-    effective = opening["effective"]
-    console.info(
-        f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
-        f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
-    )
+    _announce(plan, opening["effective"], resume=resume)
 
     progress.phase = "train"
     if done:
@@ -228,6 +225,17 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     else:
         _loop(plan, assembly, checkpoint, progress)
     finish(plan, assembly, {**opening, "numerics": proof.found}, began)
+
+
+def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None:
+    """Say what is about to be trained, with the first row, as the model sees it."""
+    console.info(
+        f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
+        f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
+    )
+    if not resume:
+        row = excerpt(plan.tokenized, find_model(plan.settings))
+        console.info(f"the first row as the model sees it, what is trained in [[ ]]:\n{row}")
 
 
 def _load(plan: Plan, progress: Progress) -> Any:
@@ -243,12 +251,21 @@ def _load(plan: Plan, progress: Progress) -> Any:
     quiet_libraries()
     from transformers import set_seed
 
+    from sftplay.model.weights.attention_choice import implementation_of
+    from sftplay.model.weights.base_name import name_base
+    from sftplay.model.weights.generation_config import make_savable
+
     console.info(
         f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}"
     )
     model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
+    if plan.attempt.backend != "unsloth":  # which has kernels of its own
+        console.info(f"attention {implementation_of(model, settings)}")
+    make_savable(model)
     set_seed(settings.train.seed)  # the adapter's start depends on it
-    return backend.prepare(model, settings, plan.init_adapter)
+    model = backend.prepare(model, settings, plan.init_adapter)
+    name_base(model, settings)
+    return model
 
 
 def _slim(plan: Plan, model: Any) -> Decision[list[str]]:
@@ -278,6 +295,15 @@ def _probe(plan: Plan) -> None:
     verdict = probe(plan.precision.value, log=plan.attempt.folder / "probe.log")
     if verdict.reason is not None:
         raise BackendUnusableError(verdict)
+
+
+def _begin(plan: Plan, stamp: Stamp, assembly: Assembly) -> None:
+    """Write the stamps of a training that has proved that it can learn and be saved."""
+    from sftplay.model.training.checkpoints import rehearse_save
+
+    rehearse_save(assembly.trainer.model, plan.attempt.checkpoints)
+    for path in (plan.attempt.stamp, plan.run.stamp):
+        write_stamp(path, stamp)
 
 
 def _write_start(plan: Plan) -> None:

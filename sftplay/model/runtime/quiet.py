@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from typing import Any
+from typing import Any, TextIO
 
 from sftplay import console
 
@@ -25,8 +25,21 @@ def quiet_libraries() -> None:
         "ignore", category=UserWarning, module=r"(torch|transformers|peft|bitsandbytes|trl)\b.*"
     )
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    warnings.showwarning = _log_warning
     console.log("library chatter is silenced")
     _import_bitsandbytes()
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Keep a library's warning in the log: on the screen its source line helps nobody."""
+    console.log(f"{category.__name__}: {message} ({filename}:{lineno})")
 
 
 def _import_bitsandbytes() -> None:
