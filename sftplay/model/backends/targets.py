@@ -32,12 +32,14 @@ class LinearWeight:
     Attributes:
         name: of its module, or of the parameter if it is a fused one.
         size: numbers in it, before any quantization.
+        fused: a parameter of several matrices (experts), which no linear module holds.
     """
 
     name: str
     size: int
     quantized: bool
     adapted: bool
+    fused: bool
 
     @property
     def pattern(self) -> str:
@@ -63,7 +65,8 @@ def linear_weights(model: Any) -> list[LinearWeight]:
             for one, only in adapted
         )
         clean = name.replace(".base_layer", "").removesuffix(".weight")
-        found.append(LinearWeight(clean, int(size), quantized is not None, inside))
+        fused = not name.endswith(".weight")
+        found.append(LinearWeight(clean, int(size), quantized is not None, inside, fused))
     return found
 
 
@@ -196,7 +199,7 @@ def say_adapted(model: Any) -> None:
     console.info(f"adapters on {_names([one for one in linear if one.adapted])}")
     if without:
         share = sum(one.size for one in without) / max(sum(one.size for one in linear), 1)
-        fused = [one.pattern.removesuffix(".*") for one in without if "experts" in one.name]
+        fused = [one.pattern for one in without if one.fused]
         named = sorted({name.rpartition("*.")[2] for name in fused})
         offer = f"; --set lora.target_parameters=[{', '.join(named)}] adds these" if named else ""
         console.info(

@@ -98,7 +98,7 @@ def test_target_parameters_reach_the_experts() -> None:
     found = record_of(adapted(random_model("GptOss", **OSS), target_parameters=names))
     assert found["adapted"]["model.layers.*.mlp.experts.gate_up_proj"] == 2
     assert found["not_adapted"]["model.layers.*.mlp.experts.down_proj"] == 2
-    with pytest.raises(ConfigError, match="fits no parameter of this model: mlp.experts.nope"):
+    with pytest.raises(ConfigError, match=r"fits no parameter of this model: mlp\.experts\.nope"):
         adapted(random_model("GptOss", **OSS), target_parameters=["mlp.experts.nope"])
 
 
