@@ -221,7 +221,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     effective = opening["effective"]
     if 1 <= settings.train.warmup_steps >= effective["steps"]:
         console.warning(
-            f"train.warmup_steps is {settings.train.warmup_steps}, and the training has "
+            f"train.warmup_steps is {settings.train.warmup_steps:g}, and the training has "
             f"{console.count_of(effective['steps'], 'step')}: the learning rate never reaches "
             f"{settings.train.learning_rate:g}"
         )
