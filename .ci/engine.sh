@@ -2,7 +2,7 @@
 # A container engine for a machine that has none, and a base image where none can be pulled. For CI, and for a person:
 #   .ci/engine.sh up FOLDER      start an engine of our own below FOLDER (or take one that answers), and see to a base image
 #   . FOLDER/env                 DOCKER_HOST and SFTPLAY_BASE, for `inv image.build` and the others
-#   .ci/engine.sh down FOLDER    stop it and remove all that it kept
+#   .ci/engine.sh down FOLDER    stop it, remove all that it kept, and put the network back as `up` found it
 # `up` ends with 69, and the reason in FOLDER/why, where this machine can't have an engine. It wants root and Debian for that.
 set -euo pipefail
 
@@ -40,6 +40,7 @@ install_packages() {
     local missing=()
     command -v dockerd >/dev/null || missing+=(docker.io)
     command -v iptables >/dev/null || missing+=(iptables)
+    command -v ip >/dev/null || missing+=(iproute2)
     command -v debootstrap >/dev/null || missing+=(debootstrap)
     command -v docker-registry >/dev/null || missing+=(docker-registry) # push and pull are tested with it, on loopback
     has_cgroups || command -v cgroupfs-mount >/dev/null || missing+=(cgroupfs-mount)
@@ -56,6 +57,54 @@ install_packages() {
     [ "$code" = 0 ] || give_up "${missing[*]} can't be installed: $(tail -1 "$folder/apt.log")"
 }
 
+# What an engine changes in this machine's network, and leaves when it stops.
+IP_VERSIONS=(iptables ip6tables)
+SWITCHES=(net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables net/bridge/bridge-nf-call-ip6tables)
+OF_DOCKER='DOCKER|docker0|docker_gwbridge|br-[0-9a-f]{12}'
+
+bridges() { ip -o link show type bridge 2>/dev/null | cut -d' ' -f2 | tr -d : | grep -Ex "$OF_DOCKER" || true; }
+
+rules() { "$1-save" 2>/dev/null | grep -v '^#' | sed 's/ \[[0-9]*:[0-9]*\]$//' || true; }
+
+# As `*table`, then its lines: one line each, with the table's name in front.
+flat_rules() { awk '/^\*/ { table = substr($0, 2); next } /^[:-]/ { print table, $0 }'; }
+
+save_network() {
+    local version switch
+    mkdir -p "$folder/network"
+    bridges >"$folder/network/bridges"
+    for version in "${IP_VERSIONS[@]}"; do rules "$version" | flat_rules >"$folder/network/$version"; done
+    for switch in "${SWITCHES[@]}"; do
+        [ ! -r "/proc/sys/$switch" ] || echo "$switch $(cat "/proc/sys/$switch")"
+    done >"$folder/network/switches"
+}
+
+# Only what is Docker's and was not there before: rules that others made meanwhile stay.
+restore_network() {
+    local version table rule chain policy name switch value
+    [ -d "$folder/network" ] || return 0
+    for version in "${IP_VERSIONS[@]}"; do
+        command -v "$version" >/dev/null || continue
+        rules "$version" | flat_rules | { grep -vxFf "$folder/network/$version" || true; } >"$folder/network/new"
+        { grep -E -- ' -A ' "$folder/network/new" | grep -E "$OF_DOCKER" || true; } | while read -r table rule; do
+            xargs "$version" -w -t "$table" <<<"-D ${rule#-A }"
+        done
+        { grep -E ' :DOCKER' "$folder/network/new" || true; } | while read -r table chain _; do
+            "$version" -w -t "$table" -F "${chain#:}"
+        done
+        { grep -E ' :DOCKER' "$folder/network/new" || true; } | while read -r table chain _; do
+            "$version" -w -t "$table" -X "${chain#:}"
+        done
+        { grep -E '^filter :FORWARD ' "$folder/network/$version" || echo "filter :FORWARD ACCEPT"; } | while read -r _ _ policy; do
+            "$version" -w -P FORWARD "$policy"
+        done
+    done
+    bridges | { grep -vxFf "$folder/network/bridges" || true; } | while read -r name; do ip link delete "$name"; done
+    while read -r switch value; do
+        [ "$(cat "/proc/sys/$switch")" = "$value" ] || echo "$value" >"/proc/sys/$switch"
+    done <"$folder/network/switches"
+}
+
 last_words() { { grep -E 'failed to start daemon|level=(fatal|error)' "$folder/log" || cat "$folder/log"; } | tail -1 | cut -c1-300; }
 
 start_engine() {
@@ -68,15 +117,17 @@ start_engine() {
     has_cgroups || cgroupfs-mount >/dev/null 2>&1 || true # where it fails, dockerd says what it lacks
     host=unix://$folder/docker.sock
     say "starting one in $folder"
+    save_network
     setsid dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/pid" --host "$host" \
         ${SFTPLAY_DOCKERD_OPTIONS:-} </dev/null >"$folder/log" 2>&1 &
     local dockerd=$!
     for _ in $(seq 120); do
         answers "$host" >/dev/null && return 0
-        kill -0 "$dockerd" 2>/dev/null || give_up "dockerd ended: $(last_words)"
+        kill -0 "$dockerd" 2>/dev/null || { restore_network && give_up "dockerd ended: $(last_words)"; }
         sleep 0.5
     done
     stop_engine
+    restore_network
     give_up "dockerd does not answer after a minute: $(last_words)"
 }
 
@@ -147,6 +198,7 @@ down() {
     [ -d "$folder" ] || return 0
     folder=$(cd "$folder" && pwd)
     stop_engine
+    restore_network
     # What a killed engine left mounted would be emptied by the removal below, not only unmounted.
     awk -v below="$folder/" 'index($2, below) == 1 { print $2 }' /proc/self/mounts | sort -r | xargs -r -d '\n' umount -l 2>/dev/null || true
     rm -rf --one-file-system "$folder"

@@ -212,8 +212,8 @@ AUTO_ROWS = 16  # of an optimizer step, where `batch_size: auto` leaves them to 
 class TrainSettings(Section):
     """The optimization."""
 
-    method: Literal["qlora", "lora", "full"] = "qlora"
-    """qlora: adapter on a 4-bit (NF4) base; lora: adapter on a 16/32-bit base; full: every
+    method: Literal["auto", "qlora", "lora", "full"] = "auto"
+    """auto: qlora on a GPU, lora on a CPU. qlora: adapter on a 4-bit (NF4) base; lora: adapter on a 16/32-bit base; full: every
     weight."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """auto: the GPU if there is one, else the CPU. The stage checks that it runs on the requested

@@ -231,7 +231,7 @@ def _refuse_special(prompt: str, job: Job) -> None:
         return
     try:
         tokenizer = read_tokenizer(find_model(job.settings))
-    except NotFoundError:
+    except (NotFoundError, DataError):
         return
     if found := special_in(prompt, tokenizer):
         raise UsageError(

@@ -29,7 +29,7 @@ from sftplay.files import write_bytes, write_json, write_text
 from sftplay.freshness import read_stamp
 from sftplay.locks import hold
 from sftplay.model.backends import load_backend
-from sftplay.model.runtime.device import decide_device, use_one_gpu
+from sftplay.model.runtime.device import decide_device, likely_device, use_one_gpu
 from sftplay.model.runtime.precision import decide_precision
 from sftplay.model.training.changed_rows import refuse_changed_rows
 from sftplay.model.training.ending import explain, finish, is_finished
@@ -46,6 +46,7 @@ from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.runs import Attempt, Run, checkpoints_in
 from sftplay.stages import Job
 from sftplay.stamp import write_stamp
+from sftplay.tuning_method import choose_method
 
 if TYPE_CHECKING:
     from sftplay.model.training.assemble import Assembly
@@ -72,9 +73,8 @@ def run(job: Job) -> None:
         else:
             _refuse_what_makes_no_sense(target, resume=resume)
         attempt = _attempt(job, target, handed[0] if handed else None, resume=resume)
-        console.info(
-            f"training run {target.name}: {job.settings.train.method} of {job.settings.model.name}"
-        )
+        method = choose_method(job.settings, likely_device(job.settings)).value
+        console.info(f"training run {target.name}: {method} of {job.settings.model.name}")
         require_base_model(job.settings)  # before any work on the data
         if resume:
             refuse_changed_rows(job, target)
@@ -154,12 +154,23 @@ def _attempt(job: Job, target: Run, source: Attempt | None, *, resume: bool) -> 
         and not find_spec("unsloth")
         and os.environ.get("SFTPLAY_STACK") != "unsloth"
     ):
-        raise MachineError(
-            "Unsloth is not in this environment",
-            todo="start its stack: inv train-unsloth; or train with BitsAndBytes: inv train-bnb, or --set backend=bnb",
-        )
+        raise MachineError("Unsloth is not in this environment", todo=_instead_of_unsloth())
     number = job.options.get("attempt") or (attempts[-1].number + 1 if attempts else 1)
     return target.attempt(number, backend)
+
+
+def _instead_of_unsloth() -> str:
+    """Return the commands that start Unsloth's stack, or train without it."""
+    compose = os.environ.get("SFTPLAY_GOES_ON")  # set by compose.yaml
+    if compose:
+        return (
+            "on a machine with an NVIDIA GPU, build its image: docker compose -f compose.setup.yaml build unsloth\n"
+            f"or train with BitsAndBytes: {compose}"
+        )
+    return (
+        "start its stack: inv train-unsloth; or train with BitsAndBytes: inv train-bnb, or "
+        "--set backend=bnb"
+    )
 
 
 def _steps_done(attempt: Attempt) -> int:
@@ -176,7 +187,8 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     console.info(
         f"run {run.name}, attempt {attempt.name}: {settings.train.method} of {settings.model.name}"
     )
-    console.info(f"device {plan.device}; precision {plan.precision}")
+    method = choose_method(plan.job.settings, plan.device.value)
+    console.info(f"device {plan.device}; method {method}; precision {plan.precision}")
     progress.device = plan.device.reason if plan.device.value == "cuda" else "cpu"
     if attempt.backend == "unsloth":
         _probe(plan)
@@ -301,7 +313,7 @@ def _write_start(plan: Plan) -> None:
     rendered = data_folder("rendered", plan.settings)
     write_bytes(plan.run.template, (rendered / TEMPLATE_FILE).read_bytes())
     header = f"# python3 tasks.py train --config {plan.run.config} --resume\n"
-    write_text(plan.run.config, header + dump_config(plan.settings))
+    write_text(plan.run.config, header + dump_config(plan.job.settings))
 
 
 def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Progress) -> None:

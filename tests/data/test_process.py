@@ -680,3 +680,18 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_table_of_ten_thousand_columns_takes_no_time_for_each_pair_of_them(
+    project: Project,
+) -> None:
+    names = [f"c{number}" for number in range(9998)]
+    lines = [",".join(["user", "assistant", *names])]
+    lines += [",".join([f"q{row}", f"a{row}", *names]) for row in range(40)]
+    project.put("a.csv", "\n".join(lines))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    done = project.run("process")
+    assert done.code == 0, done.said
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 2.0
+    (file,) = project.report()["files"]
+    assert sum(file["dropped_keys"].values()) == 40 * 9998

@@ -27,7 +27,7 @@ train:
 def stamp(**changes: Any) -> Stamp:
     values: dict[str, Any] = {
         "backend": "bnb", "requested_backend": "bnb", "precision": "fp32", "precision_reason": "no bfloat16",
-        "tuning_method": "qlora", "quantization": "nf4", "attention": "sdpa", "device": "cpu",
+        "tuning_method": "lora", "quantization": None, "attention": "sdpa", "device": "cpu",
         "base_model": "smollm2-135m-instruct", "revision": "0.1.2", "weights_hash": "sha256:1", "stack": "cpu",
         "image_digest": None, "environment_hash": "sha256:e", "lock_hash": "sha256:l", "template_hash": "sha256:t",
         "data_hash": "sha256:d", "lora": {"r": 16, "alpha": 32.0}, "init_adapter": None,
@@ -184,7 +184,7 @@ def _point(step: int, steps: int) -> str:
 def _record(steps: int, finished: bool) -> dict[str, Any]:
     opening = {
         "state": "running",
-        "method": "qlora",
+        "method": "lora",
         "effective": {"device": "cpu", "steps": steps},
     }
     closing = {

@@ -8,15 +8,11 @@ import os
 from pathlib import Path
 
 from sftplay import console
-from sftplay.errors import StorageError
-from sftplay.files import atomic_open, explain_os_error
+from sftplay.files import explain_os_error
 from sftplay.host.containers.host_identity import choose_user, memory_limit
 from sftplay.host.system import machine
-from sftplay.places import DATA_FOLDERS, OUTPUTS, cache_folder
-
-FOLDERS = (Path("data/raw"), *(Path("data") / kind for kind in DATA_FOLDERS), OUTPUTS)
-ENV_FILE = Path(".env")
-WITHOUT_GPU = "compose.yaml:compose.cpu.yaml"
+from sftplay.places import cache_folder
+from sftplay.setup_files import ENV_FILE, WITHOUT_GPU, make_folders, write_env
 
 
 def setup() -> list[Path]:
@@ -29,35 +25,14 @@ def setup() -> list[Path]:
         PermissionDeniedError: not writable (77). StorageError: disk full or a file where a folder
             should be (74).
     """
-    made = [keep.parent for keep in (folder / ".gitkeep" for folder in FOLDERS) if _keep(keep)]
+    made = make_folders()
     made += [cache_folder()] if _make_cache() else []
-    made += [ENV_FILE] if _write_env(compose_variables()) else []
+    made += [ENV_FILE] if write_env(compose_variables()) else []
     names = ", ".join(str(path) for path in made)
     console.success(
         f"made: {names}" if made else "folders are there already: data/raw, outputs and the others"
     )
     return made
-
-
-def _keep(keep: Path) -> bool:
-    """Make the folder with its .gitkeep; whether anything was missing."""
-    blocker = next(
-        (p for p in (keep.parent, *keep.parent.parents) if p.exists() and not p.is_dir()), None
-    )
-    if blocker is not None:
-        raise StorageError(
-            "a file is in the place of a folder",
-            where=str(blocker),
-            todo=f"mv {blocker} {blocker}.old",
-        )
-    try:
-        if keep.is_file():
-            return False
-        keep.parent.mkdir(parents=True, exist_ok=True)
-        keep.touch()
-    except OSError as error:
-        raise explain_os_error(error, keep) from error
-    return True
 
 
 def compose_variables(dev: Path = Path("/dev")) -> dict[str, str]:
@@ -93,39 +68,3 @@ def _make_cache() -> bool:
     except OSError as error:
         raise explain_os_error(error, folder) from error
     return missing
-
-
-def _write_env(wanted: dict[str, str]) -> bool:
-    """Set these variables in .env, keep its other lines and its mode; whether it changed.
-
-    A person may keep tokens in the same file, so it never gets wider rights than it had. Their own
-    COMPOSE_FILE and memory stay.
-    """
-    try:
-        there = ENV_FILE.is_file()
-        mode = ENV_FILE.stat().st_mode & 0o777 if there else 0o600
-        old = (
-            ENV_FILE.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-            if there
-            else []
-        )
-    except OSError as error:
-        raise explain_os_error(error, ENV_FILE) from error
-    kept = [line for line in old if not _is_ours(line)]
-    theirs = {line.partition("=")[0].strip() for line in kept}
-    wanted = {name: value for name, value in wanted.items() if name not in theirs}
-    new = [*kept, *(f"{name}={value}" for name, value in wanted.items())]
-    if sorted(new) == sorted(old):
-        return False
-    with atomic_open(ENV_FILE) as out:
-        os.fchmod(out.fileno(), mode)
-        out.write(("\n".join(new) + "\n").encode("utf-8", "surrogateescape"))
-    return True
-
-
-def _is_ours(line: str) -> bool:
-    """A line that is written again each time: of COMPOSE_FILE only our own value."""
-    name, _, value = line.partition("=")
-    return name.strip() in ("SFTPLAY_UID", "SFTPLAY_GID", "SFTPLAY_CACHE") or (
-        (name.strip(), value.strip()) == ("COMPOSE_FILE", WITHOUT_GPU)
-    )

@@ -12,9 +12,8 @@ from sftplay.errors import UsageError
 from sftplay.host.containers.variables import NETWORK_VARIABLES, PASSED_VARIABLES
 from sftplay.host.system.machine import Machine
 from sftplay.places import cache_folder
+from sftplay.setup_files import MEMORY_SHARE
 
-# a stage that takes more is killed alone and reported so, instead of the host's next best process
-_MEMORY_SHARE = 0.95
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -110,7 +109,7 @@ def memory_limit(asked: str | None, memory: int) -> int:
         UsageError: not a size (2).
     """
     if not asked:
-        return int(memory * _MEMORY_SHARE)
+        return int(memory * MEMORY_SHARE)
     number, unit = (asked[:-1], asked[-1].lower()) if not asked[-1].isdigit() else (asked, "")
     if not number.isdecimal() or unit not in _UNITS:
         raise UsageError(

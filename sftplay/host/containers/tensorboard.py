@@ -6,11 +6,9 @@ import http.client
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from sftplay.errors import MachineError, SftplayError
-from sftplay.host.containers import available, host_identity
+from sftplay.host.containers import available, host_identity, of_project
 from sftplay.host.containers import lifecycle as containers
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.errors import engine_errors
@@ -26,23 +24,26 @@ PATIENCE = 120.0  # seconds until it must answer
 
 @dataclass(frozen=True)
 class ContainerBoard:
-    """A TensorBoard in a container of this project."""
+    """A TensorBoard in a container of this project.
+
+    Attributes:
+        composed: docker compose started it.
+    """
 
     container: str
     port: int
     folder: str
+    composed: bool = False
 
 
 def ours(engine: Engine) -> ContainerBoard | None:
     """The one that runs; one that has ended is removed."""
-    labels = [f"sftplay.project={project_of(str(Path.cwd()))}", "sftplay.stage=tensorboard"]
-    with engine_errors("look for TensorBoard"):
-        listed = engine.api.containers(all=True, filters={"label": labels})
-    for found in listed:
-        if found["State"] == "running":
-            run = found["Labels"].get("sftplay.run", "")
-            return ContainerBoard(found["Id"], _port(found), f"outputs/{run}" if run else "outputs")
-        containers.remove(engine, found["Id"], force=True)
+    for found in of_project.find(engine, stage="tensorboard"):
+        if found.runs:
+            folder = f"outputs/{found.run}" if found.run else "outputs"
+            return ContainerBoard(found.id, found.ports[BOARD_PORT], folder, found.composed)
+        if not found.composed:
+            containers.remove(engine, found.id, force=True)
     return None
 
 
@@ -149,11 +150,3 @@ def answers(port: int) -> bool:
         return False
     finally:
         link.close()
-
-
-def _port(container: dict[str, Any]) -> int:
-    return next(
-        int(p["PublicPort"])
-        for p in container["Ports"]
-        if p.get("PrivatePort") == BOARD_PORT and p.get("PublicPort")
-    )

@@ -35,6 +35,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "Your files are in `data/raw`. One stage at a time, so that you can look at each result.",
         (
             ("inv setup-dirs", ""),
+            ("inv data.preview", "the first rows as they would be trained; writes nothing"),
             ("inv process", "→ data/processed"),
             ('inv style --style "Answer like a friendly teacher."', "optional"),
             ("inv render", "train does this if you skip it"),

@@ -5,6 +5,7 @@ the GPU.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,9 @@ from typing import Any
 
 from sftplay.errors import MachineError, SftplayError
 from sftplay.host.containers import engine as engines
-from sftplay.host.containers import image_names
+from sftplay.host.containers import image_names, of_project
 from sftplay.host.containers.available import ImageState, states_of
 from sftplay.host.containers.errors import engine_errors
-from sftplay.host.containers.spec import project_of
 from sftplay.host.doctor.facts import EngineFacts, FolderFacts
 
 _PATIENCE = 30  # seconds for a container that only looks for a device file
@@ -53,7 +53,7 @@ def query_engine(root: Path, *, has_gpu: bool) -> EngineAnswers:
         with engine_errors("look at it"):
             info, version = found.api.info(), found.api.version()
             listed = found.api.images(filters={"label": image_names.STACK_LABEL})
-            ports = _ports(found.api.containers(), project_of(str(root.absolute())))
+            ports = _ports(found.api.containers(), str(root.absolute()))
     except SftplayError as trouble:
         return EngineAnswers(trouble=trouble)
     tried, gpu_trouble = _try_gpu(found.api, _tag_here(listed)) if has_gpu else (False, None)
@@ -67,8 +67,27 @@ def query_engine(root: Path, *, has_gpu: bool) -> EngineAnswers:
         runtimes=tuple(info.get("Runtimes") or ()),
         gpu_tried=tried,
         gpu_trouble=gpu_trouble,
+        compose=_compose_version(),
     )
     return EngineAnswers(answers, images=states_of(listed), ports=ports)
+
+
+def _compose_version() -> str | None:
+    """Return the version of docker compose: the docker command's plugin, else the program."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        try:
+            done = subprocess.run(
+                [*command, "version", "--short"],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == 0:
+            return done.stdout.strip().removeprefix("v") or None
+    return None
 
 
 def _tag_here(listed: list[dict[str, Any]]) -> str | None:
@@ -76,14 +95,11 @@ def _tag_here(listed: list[dict[str, Any]]) -> str | None:
     return next((tag for one in listed for tag in one.get("RepoTags") or ()), None)
 
 
-def _ports(containers: list[dict[str, Any]], project: str) -> dict[int, tuple[str, bool]]:
+def _ports(containers: list[dict[str, Any]], root: str) -> dict[int, tuple[str, bool]]:
     found = {}
     for one in containers:
         labels = one.get("Labels") or {}
-        ours = (labels.get("sftplay.stage"), labels.get("sftplay.project")) == (
-            "tensorboard",
-            project,
-        )
+        ours = labels.get("sftplay.stage") == "tensorboard" and of_project.is_of(labels, root)
         name = (one.get("Names") or ["?"])[0].lstrip("/")
         found.update(
             {

@@ -4,6 +4,7 @@ containers get the GPU.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from sftplay.files import human_size
@@ -41,6 +42,23 @@ def engine(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:
                 said,
                 "for docker compose: SFTPLAY_UID=0 and SFTPLAY_GID=0 in .env",
             )
+
+
+def compose(facts: MachineFacts) -> Iterator[MachineFinding]:
+    """Docker compose, for people who start stages with it instead of with inv."""
+    if facts.engine is None:
+        return
+    found, oldest = facts.engine.compose, ".".join(map(str, requirements.OLDEST_COMPOSE))
+    todo = f"to start stages with compose.yaml, install docker compose {oldest} or newer (package docker-compose-plugin or docker-compose-v2); inv does not use it"
+    if found is None:
+        yield MachineFinding("note", "compose", "docker compose is not here", todo)
+        return
+    numbers = tuple(int(number) for number in re.findall(r"\d+", found)[:3])
+    if numbers < requirements.OLDEST_COMPOSE:
+        said = f"docker compose {found} is too old for compose.yaml"
+        yield MachineFinding("note", "compose", said, todo)
+    else:
+        yield MachineFinding("ok", "compose", f"docker compose {found}")
 
 
 def images(facts: MachineFacts, asked: str) -> Iterator[MachineFinding]:

@@ -78,6 +78,7 @@ class EngineFacts:
             one of that name.
         gpu_tried: a container that asks for the GPU was started; gpu_trouble: what came of it,
             where it was not the GPU.
+        compose: version of docker compose, None where there is none.
     """
 
     host: str
@@ -89,6 +90,7 @@ class EngineFacts:
     runtimes: tuple[str, ...]
     gpu_tried: bool = False
     gpu_trouble: SftplayError | None = None
+    compose: str | None = None
 
 
 @dataclass(frozen=True)

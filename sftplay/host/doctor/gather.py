@@ -177,11 +177,15 @@ def _foreign(folders: list[Path]) -> Path | None:
     """The first among the first thousands of files that is another user's and that this one can't
     change.
     """
-    me = os.geteuid()
     files = islice(_walk(folders), _LOOKED_AT)
-    return next(
-        (path for path in files if path.lstat().st_uid != me and not os.access(path, os.W_OK)), None
-    )
+    return next((path for path in files if _is_foreign(path)), None)
+
+
+def _is_foreign(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid != os.geteuid() and not os.access(path, os.W_OK)
+    except OSError:  # a file that another process has just removed
+        return False
 
 
 def _walk(folders: list[Path]) -> Iterator[Path]:

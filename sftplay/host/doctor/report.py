@@ -62,7 +62,7 @@ def judge(facts: MachineFacts, asked: str) -> list[MachineFinding]:
     found += machine_rules.numerics(facts)
     if asked != "local":
         found += [*engine_rules.engine(facts, asked), *engine_rules.images(facts, asked)]
-        found += engine_rules.gpu_in_containers(facts, asked)
+        found += [*engine_rules.gpu_in_containers(facts, asked), *engine_rules.compose(facts)]
     found += [
         *engine_rules.disks(facts, asked),
         *machine_rules.shm(facts),

@@ -28,10 +28,12 @@ from sftplay.freshness import warn_if_behind
 from sftplay.host.estimate import forecast
 from sftplay.host.estimate.forecast import Estimate
 from sftplay.host.estimate.inputs import EstimateInputs, free_memory, gather, or_problem
+from sftplay.host.select import choose
 from sftplay.host.system import machine, nvidia
 from sftplay.host.ui.format import show_duration
 from sftplay.runs import Run
 from sftplay.settings import Settings
+from sftplay.tuning_method import choose_method
 
 LONG_HOURS = 24.0  # an estimate above this asks before training on a CPU (design section 2)
 # What has to be fixed first decides the exit code: config, data, model, rights, run, machine,
@@ -67,8 +69,10 @@ def check(
     facts = machine.read_machine()
     cards = _cards(facts, settings, problems)
     if job:
+        device = or_problem(lambda: choose.choose_device(settings, facts).value, []) or "cuda"
         console.info(
-            f"config {job.config_file}: backend {settings.backend}, {settings.train.method}, run {job.run_name}"
+            f"config {job.config_file}: backend {settings.backend}, "
+            f"{choose_method(settings, device)}, run {job.run_name}"
         )
         or_problem(lambda: None if resume else Run(job.run_name).refuse_second_start(), problems)
     else:

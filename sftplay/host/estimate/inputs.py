@@ -21,6 +21,7 @@ from sftplay.host.system.nvidia import Gpu
 from sftplay.places import OUTPUTS, find_model, is_local_model
 from sftplay.processor import cpu_has_bf16
 from sftplay.settings import Settings
+from sftplay.tuning_method import with_method
 
 T = TypeVar("T")
 
@@ -62,6 +63,7 @@ def gather(
         cards: the GPUs that answered; none of them is asked here.
     """
     kind = or_problem(lambda: choose.choose_device(settings, facts).value, problems)
+    settings = with_method(settings, kind or "cuda")
     capability = cards[0].capability[0] if cards else 0
     device = TrainingDevice(kind, facts.cores, capability, _width(settings, kind)) if kind else None
     rows = or_problem(lambda: find_rows(settings), problems)
@@ -133,13 +135,13 @@ def _measured(settings: Settings, device: str) -> float | None:
 
 
 def _width(settings: Settings, kind: str) -> int:
-    """Bytes a number in the precision that the run will have: `auto` is 2 on a GPU, and where the
-    processor knows bf16.
+    """Bytes a number in the precision that the run will have: `auto` is 2 on a GPU, and for
+    adapters where the processor knows bf16.
     """
     asked = settings.train.asked_precision
     if asked != "auto":
         return 4 if asked == "fp32" else 2
-    return 2 if kind == "cuda" or cpu_has_bf16() else 4
+    return 2 if kind == "cuda" or (cpu_has_bf16() and settings.train.method != "full") else 4
 
 
 def free_memory(machine: Machine) -> int:

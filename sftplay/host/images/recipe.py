@@ -22,7 +22,7 @@ OCI = "org.opencontainers.image"
 DOCKERFILE_LABEL, CODE_LABEL, TOOLS_LABEL = "sftplay.dockerfile", "sftplay.code", "sftplay.tools"
 CUDA_LABEL, DRIVER_LABEL = "sftplay.cuda", "sftplay.driver"
 _CA_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _BASE = re.compile(r"^ARG BASE=(\S+)$", re.MULTILINE)
 
 
@@ -68,7 +68,7 @@ def arguments(
     ]
     words += ["--build-arg", f"STACK={name.stack}", "--build-arg", f"TORCH={torch}"]
     for variable in (
-        _PROXIES
+        PROXIES
     ):  # known to every Dockerfile, kept out of layers and history; read from our environment
         words += ["--build-arg", variable] if environ.get(variable) else []
     authority = certificate_authority(environ)

@@ -42,6 +42,7 @@ from sftplay.places import data_folder
 from sftplay.runs import Run
 from sftplay.settings import DataSettings
 from sftplay.stages import BY_NAME
+from sftplay.tuning_method import choose_method
 
 CONFIG = "configs/quickstart.yaml"
 # bytes other than the environment: the model in the cache, the data, the run
@@ -202,7 +203,9 @@ def _render(session: GuidedSession, style: StyleChoice) -> None:
 def _train(session: GuidedSession) -> Run:
     """Step 7: train, continue an interrupted run, or find that this has been trained already."""
     found = _find(session)
-    title = f"train {session.settings.model.name} with {session.settings.train.method}"
+    device = choose.choose_device(session.settings, session.machine).value
+    method = choose_method(session.settings, device)
+    title = f"train {session.settings.model.name} with {method.value}"
     if found.state == "finished":
         print_heading(7, title, command_for(session.call("train", target=found.run)))
         console.success(

@@ -4,56 +4,28 @@ labels, never by a process's name.
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sftplay import console
-from sftplay.errors import NotFoundError, SftplayError, UsageError
+from sftplay.errors import MachineError, NotFoundError, SftplayError, UsageError
 from sftplay.host.containers import available
 from sftplay.host.containers import engine as engines
 from sftplay.host.containers import lifecycle as containers
 from sftplay.host.containers import stop as container_stop
 from sftplay.host.containers import training as container_training
 from sftplay.host.containers.engine import Engine
-from sftplay.host.containers.errors import engine_errors
-from sftplay.host.containers.spec import project_of
 from sftplay.host.local.training import request_stop
 from sftplay.host.protocol import records
 from sftplay.host.protocol.signals import GRACE
 from sftplay.host.runs import tensorboard
+from sftplay.host.runs.running import BOARD, COMPOSE, UNKNOWN, RunningItem, find_running, is_watched
+from sftplay.host.runs.view import read_run
 from sftplay.locks import is_held
-from sftplay.places import OUTPUTS
 from sftplay.runs import Run
-
-BOARD = "tensorboard"
-
-
-@dataclass(frozen=True)
-class RunningItem:
-    """One thing of this project that runs, or that ended and was left behind.
-
-    Attributes:
-        where: container or process.
-        watched: a launcher shows it on some terminal; None where nobody needs to.
-        container: its id, empty in the local runner.
-    """
-
-    stage: str
-    run: str
-    runner: str
-    stack: str
-    since: str
-    state: str
-    where: str
-    watched: bool | None = None
-    container: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.stage} {self.run}".strip()
 
 
 def show() -> None:
@@ -100,61 +72,6 @@ def stop(runs: Sequence[str], *, everything: bool) -> int:
     return 0
 
 
-def find_running(engine: Engine | None) -> Iterator[RunningItem]:
-    """Trainings under a supervisor, containers of this project, TensorBoard."""
-    yield from _local()
-    board = tensorboard.ours()
-    if board is not None:
-        yield RunningItem(
-            BOARD,
-            "",
-            "local",
-            "cpu",
-            "",
-            "running",
-            f"process {board.process.pid}, port {board.port}",
-        )
-    if engine is not None:
-        yield from _contained(engine)
-
-
-def _local() -> Iterator[RunningItem]:
-    for folder in sorted(path.parent for path in OUTPUTS.glob("*/.launch.lock")):
-        run = Run(folder.name)
-        start = records.newest(run.launch)
-        if start is not None and start.runner == "local" and is_held(run.launch_lock):
-            yield RunningItem(
-                "train",
-                run.name,
-                "local",
-                start.stack,
-                start.created,
-                "running",
-                "a supervised process",
-                _watched(run),
-            )
-
-
-def _contained(engine: Engine) -> Iterator[RunningItem]:
-    label = f"sftplay.project={project_of(str(Path.cwd()))}"
-    with engine_errors("list containers"):
-        listed: list[dict[str, Any]] = engine.api.containers(all=True, filters={"label": label})
-    for found in listed:
-        labels = found["Labels"]
-        stage, name = labels.get("sftplay.stage", "?"), labels.get("sftplay.run", "")
-        yield RunningItem(
-            stage,
-            name,
-            "docker",
-            labels.get("sftplay.stack", ""),
-            time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(found["Created"])),
-            found["State"],
-            f"container {found['Id'][:12]}",
-            _watched(Run(name)) if stage == "train" and name else None,
-            found["Id"],
-        )
-
-
 def _chosen(
     found: list[RunningItem], runs: Sequence[str], *, everything: bool
 ) -> list[RunningItem]:
@@ -182,20 +99,32 @@ def _stop(engine: Engine | None, one: RunningItem) -> None:
     if one.stage == BOARD:
         tensorboard.stop()
         return
+    run = Run(one.run)
     if one.container:
         assert engine is not None
         _stop_container(engine, one)
-    else:
-        run = Run(one.run)
+    elif one.runner == "local":
         request_stop(run, kill=False)
-        deadline = time.monotonic() + GRACE + 10
-        while is_held(run.launch_lock) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        _wait_until_free(run.launch_lock)
+    elif one.pid:
+        os.kill(one.pid, signal.SIGTERM)
+        _wait_until_free(run.run_lock)
+    else:
+        raise MachineError(
+            f"{one.name} runs where no signal reaches it from here",
+            where=str(run.run_lock),
+            todo="stop it where it was started; a checkpoint is written on SIGTERM",
+        )
     console.success(f"{one.name} is stopped{_how(one)}")
 
 
 def _stop_container(engine: Engine, one: RunningItem) -> None:
     """A training is left for its launcher, or the next one, to harvest; anything else is removed."""
+    if one.runner == COMPOSE:
+        grace = GRACE if one.stage == "train" else 10
+        container_stop.stop_soon(engine, one.container, grace).join()
+        containers.remove(engine, one.container, force=True)
+        return
     start = records.newest(Run(one.run).launch) if one.stage == "train" and one.run else None
     if start is not None and one.state != "exited":
         container_training.request_stop(
@@ -205,12 +134,23 @@ def _stop_container(engine: Engine, one: RunningItem) -> None:
         container_stop.stop_soon(engine, one.container, 10).join()
     if start is None:
         containers.remove(engine, one.container, force=True)
-    elif not _watched(Run(one.run)):
+    elif not is_watched(Run(one.run)):
         container_training.running(engine, Run(one.run))  # writes down how it ended, and removes it
+
+
+def _wait_until_free(lock: Path) -> None:
+    deadline = time.monotonic() + GRACE + 10
+    while is_held(lock) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _how(one: RunningItem) -> str:
     run = Run(one.run) if one.run else None
+    if run and one.stage == "train" and one.runner in (COMPOSE, UNKNOWN):
+        saved = read_run(run).state == "interrupted"
+        return (
+            ", its checkpoint is written: the same command with --resume continues" if saved else ""
+        )
     start = records.newest(run.launch) if run and one.stage == "train" else None
     end = records.read_exit(run.launch, start) if run and start else None
     if end is None or end.code is None:
@@ -224,10 +164,6 @@ def _how(one: RunningItem) -> str:
 
 def _state(one: RunningItem) -> str:
     return f"{one.state}, no terminal watches it" if one.watched is False else one.state
-
-
-def _watched(run: Run) -> bool:
-    return is_held(run.launch / "terminal.lock")
 
 
 def _engine() -> tuple[Engine | None, SftplayError | None]:

@@ -24,6 +24,7 @@ from sftplay.processor import cpu_has_bf16, processor_name
 from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stamp import Stamp
+from sftplay.tuning_method import choose_method
 
 _SPLITS = ("train", "val")  # what a training reads
 
@@ -55,7 +56,7 @@ def _config(run: Run, stamp: Stamp, settings: Settings) -> Iterator[RecordedDiff
     }
     pairs = [(key, value, now.get(key)) for key, value in stamp.optimization.items()]
     pairs += [
-        ("method", stamp.tuning_method, settings.train.method),
+        ("method", stamp.tuning_method, choose_method(settings, stamp.device).value),
         ("model.name", stamp.base_model, settings.model.name),
     ]
     pairs += [("backend", stamp.requested_backend, settings.backend)]

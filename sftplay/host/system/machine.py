@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftplay.errors import MachineError
+from sftplay.setup_files import nvidia_devices
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 
@@ -52,7 +53,7 @@ def read_machine(root: Path | None = None, dev: Path = Path("/dev")) -> Machine:
     return Machine(
         system=platform.system(),
         arch=platform.machine(),
-        nvidia=_nvidia_devices(dev),
+        nvidia=tuple(str(path) for path in nvidia_devices(dev)),
         cores=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count() or 1,
@@ -69,13 +70,6 @@ def require_supported(machine: Machine) -> None:
             f"sftplay runs on Linux x86-64 (Windows: WSL 2); this is {machine.system} {machine.arch}",
             todo="use a Linux machine, or WSL 2 on Windows",
         )
-
-
-def _nvidia_devices(dev: Path) -> tuple[str, ...]:
-    found = [path for path in sorted(dev.glob("nvidia[0-9]*")) if path.name[6:].isdigit()]
-    if not found and (dev / "dxg").exists():
-        found = [dev / "dxg"]
-    return tuple(str(path) for path in found)
 
 
 def _memory() -> int:

@@ -89,3 +89,34 @@ def users_of(folder: Path) -> list[int]:
         (process.pid, process.info["cmdline"]) for process in psutil.process_iter(["cmdline"])
     )
     return [pid for pid, words in commands if words and words[0].startswith(roots)]
+
+
+def lock_holder(path: Path) -> int | None:
+    """Return the process that holds a lock file; None where the kernel does not tell, as for one in
+    another process namespace.
+    """
+    try:
+        inode = path.stat().st_ino
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    # 1: FLOCK  ADVISORY  WRITE 12345 fe:00:2442181 0 EOF; waiters have `->` after the number.
+    held = (line.split() for line in lines if "->" not in line)
+    pids = (int(words[4]) for words in held if words[5].rpartition(":")[2] == str(inode))
+    return next((pid for pid in pids if pid > 0 and _has_open(pid, path)), None)
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    """Return whether a process has this very file open: inodes repeat across file systems."""
+    try:
+        links = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+    return any(_is_same(link, path) for link in links)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # closed meanwhile
+        return False

@@ -29,6 +29,8 @@ BUILT_FOR: Mapping[tuple[int, int], tuple[tuple[int, int], ...]] = {
     (12, 8): ((7, 5), (8, 0), (8, 6), (9, 0), (10, 0), (12, 0)),
     (13, 0): ((7, 5), (8, 0), (8, 6), (9, 0), (10, 0), (12, 0)),
 }
+# Docker's reference of compose files: the first with `!reset`, which compose.cpu.yaml uses.
+OLDEST_COMPOSE = (2, 24, 4)
 _RUNTIME = re.compile(r"^nvidia-cuda-runtime(?:-cu\d+)?==(\d+)\.(\d+)", re.MULTILINE)
 
 

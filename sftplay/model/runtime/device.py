@@ -40,6 +40,13 @@ def decide_device(settings: Settings) -> Decision[str]:
     return Decision("cpu", "no NVIDIA device on this machine")
 
 
+def likely_device(settings: Settings) -> str:
+    """Return `cuda` or `cpu` as far as can be told without torch, for messages before it is loaded."""
+    asked = settings.train.device
+    wanted = asked if asked != "auto" else os.environ.get(ASKED_VARIABLE, "")
+    return wanted or ("cuda" if _device_files() else "cpu")
+
+
 def use_one_gpu() -> None:
     """Training uses one GPU: of several, the first one that this process may see. Before torch
     looks at them.

@@ -17,6 +17,7 @@ from sftplay.runs import Attempt, Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
 from sftplay.stamp import Fallback, Stamp, surroundings
+from sftplay.tuning_method import with_method
 
 STAMPED_VERSIONS = (
     "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers", "unsloth", "unsloth_zoo",
@@ -71,7 +72,7 @@ class Plan:
 
     @property
     def settings(self) -> Settings:
-        return self.job.settings
+        return with_method(self.job.settings, self.device.value)
 
     @property
     def checkpointing(self) -> Decision[bool]:

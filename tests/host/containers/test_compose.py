@@ -20,6 +20,7 @@ from sftplay.host.containers import folders, image_names
 from sftplay.host.containers.host_identity import HostIdentity
 from sftplay.host.containers.spec import ContainerImage, ContainerSpec, stage_spec
 from sftplay.host.containers.tensorboard import board_spec
+from sftplay.host.images import recipe
 from sftplay.host.system.checkout import CHECKOUT
 from sftplay.stages import BY_NAME, STAGES
 
@@ -55,6 +56,9 @@ def run(
         text=True,
         check=False,
     )
+
+
+SET_UP = "docker compose -f compose.setup.yaml run --rm --build setup"
 
 
 @pytest.fixture(scope="module", params=[WITH_GPU, WITHOUT], ids=["gpu", "cpu"])
@@ -218,12 +222,35 @@ def test_no_service_can_reach_the_host(services: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("variable", sorted(WANTED))
-def test_without_setup_dirs_it_says_what_to_run(variable: str) -> None:
+def test_without_the_set_up_one_message_says_what_to_run(variable: str) -> None:
     done = run(
         "config", "-q", files=WITH_GPU, env={k: v for k, v in VARIABLES.items() if k != variable}
     )
     assert done.returncode != 0
-    assert "run inv setup-dirs first" in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert variable in line and SET_UP in line
+
+
+def test_images_are_built_as_inv_builds_them() -> None:
+    """The same Dockerfile, and the same arguments but for the base and what a start adds."""
+    proxies = dict.fromkeys(recipe.PROXIES, "http://127.0.0.1:9")
+    done = run("config", "--format", "json", files=("compose.setup.yaml",), env=proxies)
+    services = json.loads(done.stdout)["services"]
+    for stack in image_names.STACKS:
+        build = services[stack]["build"]
+        assert (build["context"], build["dockerfile"]) == (str(CHECKOUT), "images/Dockerfile")
+        assert services[stack]["image"] == image_names.alias(stack)
+        words = recipe.arguments(image_names.current(stack), recipe.pinned_base(), {})
+        given = dict(word.split("=", 1) for word in words if "=" in word)
+        assert build["args"] == {**proxies, "STACK": stack, "TORCH": given["TORCH"]}
+        assert {key: given[key] for key in build["labels"]} == build["labels"]
+    assert services["setup"]["build"] == services["cpu"]["build"]
+
+
+def test_the_images_can_be_built_before_the_set_up() -> None:
+    """compose.setup.yaml asks for no variable."""
+    done = run("config", "-q", files=("compose.setup.yaml",), env={})
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

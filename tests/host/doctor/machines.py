@@ -45,7 +45,8 @@ def stack(name: str, **changes: Any) -> StackFacts:
 def engine(**changes: Any) -> EngineFacts:
     storage = FolderFacts(Path("/var/lib/docker"), free=500 * 10**9, disk=2)
     made = EngineFacts(
-        "unix:///var/run/docker.sock", "docker", "29.1.2", "1.52", False, storage, ("runc",)
+        *("unix:///var/run/docker.sock", "docker", "29.1.2", "1.52", False, storage, ("runc",)),
+        compose="2.40.3",
     )
     return dataclasses.replace(made, **changes)
 

@@ -57,7 +57,7 @@ def test_an_engine_with_todays_images_has_no_fault(sock: Path) -> None:
     (gpu,) = [
         found
         for found in judge(facts, "docker")
-        if found.level != "ok" and found.topic != "numerics"
+        if found.level != "ok" and found.topic not in ("numerics", "compose")
     ]
     assert (gpu.level, gpu.topic) == ("note", "gpu")  # none here, and that is all right
 
@@ -247,3 +247,37 @@ def test_a_port_that_another_program_has(sock: Path, monkeypatch: pytest.MonkeyP
         )
     assert f"process {os.getpid()}" in one.said
     assert f"inv tensorboard --port {number + 1}" in one.todo or "--port" in one.todo
+
+
+@pytest.mark.parametrize(
+    ("docker", "standalone", "level", "said"),
+    [
+        ("v2.40.3", None, "ok", "docker compose 2.40.3"),
+        ("2.24.4-desktop.1", None, "ok", "docker compose 2.24.4"),
+        (None, "5.6.1", "ok", "docker compose 5.6.1"),
+        ("2.24.3", None, "note", "docker compose 2.24.3 is too old"),
+        ("1.29.2", None, "note", "docker compose 1.29.2 is too old"),
+        (None, None, "note", "docker compose is not here"),
+    ],
+)
+def test_whether_compose_is_there_and_new_enough(
+    sock: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    docker: str | None,
+    standalone: str | None,
+    level: str,
+    said: str,
+) -> None:
+    for name, version in (("docker", docker), ("docker-compose", standalone)):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho {version}\n" if version else "#!/bin/sh\nexit 1\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    with recorded_engine(sock, changes={"GET /images/json": IMAGE}):
+        facts = gather(dev=Path("/nonexistent"))
+    (one,) = [found for found in judge(facts, "auto") if found.topic == "compose"]
+    assert (one.level, one.said.startswith(said)) == (level, True)
+    assert bool(one.todo) == (level == "note")
+    assert [found for found in judge(facts, "local") if found.topic == "compose"] == []

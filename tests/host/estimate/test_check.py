@@ -90,7 +90,7 @@ def test_the_speed_of_an_earlier_run_is_used(capsys: pytest.CaptureFixture[str])
     run.mkdir(parents=True)
     stamp = {
         "base_model": "./tiny-model",
-        "tuning_method": "qlora",
+        "tuning_method": "lora",
         "device": "cpu",
         "created": "2026-01-01",
     }

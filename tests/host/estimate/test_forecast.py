@@ -25,7 +25,7 @@ GPU = TrainingDevice("cuda", capability=9, width=2)
 
 
 def settings(**train: Any) -> Settings:
-    return Settings.model_validate({"train": train})
+    return Settings.model_validate({"train": {"method": "qlora", **train}})
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_longer_rows_and_bigger_batches_cost_memory_and_checkpointing_saves_it()
 
 
 def test_rows_longer_than_max_length_cost_no_more_than_it() -> None:
-    short = Settings.model_validate({"model": {"max_length": 256}})
+    short = Settings.model_validate({"model": {"max_length": 256}, "train": {"method": "lora"}})
     assert forecast.memory(short, SMOL, replace(GSM8K, longest=256), CPU) == forecast.memory(
         short, SMOL, replace(GSM8K, longest=9999), CPU
     )

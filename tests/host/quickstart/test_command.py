@@ -131,13 +131,14 @@ def test_at_a_terminal_it_asks_about_style_and_render(checkout: Path) -> None:
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize(
-    "precision", ["auto", "fp32"]
-)  # as on a processor with bf16 instructions, and as on one without
+@pytest.mark.parametrize("changed", ["train.method=auto", "train.method=qlora"])
 def test_the_defaults_teach_the_real_model_the_samples_voice(
-    precision: str, checkout: Path, run_task: RunTask
+    changed: str, checkout: Path, run_task: RunTask
 ) -> None:
-    done = run_task("quickstart", "--yes", "--set", f"train.precision={precision}")
+    """As it is, and with the 4-bit base that processors with bf16 instructions once learned
+    nothing on.
+    """
+    done = run_task("quickstart", "--yes", "--set", changed)
     assert done.returncode == 0, done.stderr
     record = json.loads((checkout / "outputs/quickstart/run.json").read_text())
     assert record["val_loss"] < SAMPLE_LOSS

@@ -147,7 +147,10 @@ def test_a_run_of_a_gpu_is_refused_here_with_that_list(demo: Run) -> None:
         pytest.skip("this machine has a GPU")
     from sftplay.stamp import write_stamp
 
-    write_stamp(demo.stamp, read_stamp(demo.stamp).model_copy(update={"device": "cuda"}))
+    write_stamp(
+        demo.stamp,
+        read_stamp(demo.stamp).model_copy(update={"device": "cuda", "tuning_method": "qlora"}),
+    )
     with pytest.raises(MachineError, match="what can't match") as caught:
         replay.run("demo")
     assert caught.value.code == 69

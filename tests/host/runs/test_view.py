@@ -76,7 +76,7 @@ def test_time_is_that_of_all_starts_without_the_pauses_between() -> None:
         (lambda run: run.stamp.write_text("{"), "backend.json: not valid JSON"),
         (lambda run: run.stamp.write_text("[" * 100_000), "backend.json: not valid JSON"),
         (
-            lambda run: run.stamp.write_text(run.stamp.read_text().replace("nf4", "fp4")),
+            lambda run: run.stamp.write_text(run.stamp.read_text().replace("sdpa", "eager")),
             "was edited or torn",
         ),
         (

@@ -50,6 +50,13 @@ def test_on_a_cpu(asked: str, has_bf16: bool, value: str) -> None:
         assert "fp32's" in decision.reason  # what was measured
 
 
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_every_weight_is_trained_in_fp32_on_a_cpu_unless_asked(has_bf16: bool) -> None:
+    decision = _on_cpu("auto", has_bf16, full=True)
+    assert decision.value == "fp32" and "fp32" in decision.reason
+    assert _on_cpu("bf16", has_bf16, full=True).value == "bf16"
+
+
 def test_no_fp16_on_a_cpu() -> None:
     with pytest.raises(MachineError):
         _on_cpu("fp16", True)

@@ -1,0 +1,121 @@
+"""Running stages of this project, found by labels and locks, never by a process's name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sftplay.host.containers import of_project
+from sftplay.host.containers.engine import Engine
+from sftplay.host.protocol import records
+from sftplay.host.runs import tensorboard
+from sftplay.host.system.processes import lock_holder
+from sftplay.locks import is_held
+from sftplay.places import OUTPUTS
+from sftplay.runs import Run
+
+BOARD = "tensorboard"
+COMPOSE = "compose"  # the runner of what docker compose started
+UNKNOWN = "-"  # and of what was started without either
+
+
+@dataclass(frozen=True)
+class RunningItem:
+    """One thing of this project that runs, or that ended and was left behind.
+
+    Attributes:
+        where: container or process.
+        watched: a launcher shows it on some terminal; None where nobody needs to.
+        container: its id, empty in the local runner.
+        pid: of a training that was started without a task.
+    """
+
+    stage: str
+    run: str
+    runner: str
+    stack: str
+    since: str
+    state: str
+    where: str
+    watched: bool | None = None
+    container: str = ""
+    pid: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage} {self.run}".strip()
+
+
+def find_running(engine: Engine | None) -> Iterator[RunningItem]:
+    """Trainings under a supervisor, containers of this project, TensorBoard, and every other
+    training that holds its lock.
+    """
+    found = [*_supervised(), *(_contained(engine) if engine is not None else ())]
+    yield from found
+    yield from _unclaimed({one.run for one in found})
+    board = tensorboard.ours()
+    if board is not None:
+        yield RunningItem(
+            BOARD,
+            "",
+            "local",
+            "cpu",
+            "",
+            "running",
+            f"process {board.process.pid}, port {board.port}",
+        )
+
+
+def _supervised() -> Iterator[RunningItem]:
+    for folder in sorted(path.parent for path in OUTPUTS.glob("*/.launch.lock")):
+        run = Run(folder.name)
+        start = records.newest(run.launch)
+        if start is not None and start.runner == "local" and is_held(run.launch_lock):
+            yield RunningItem(
+                "train",
+                run.name,
+                "local",
+                start.stack,
+                start.created,
+                "running",
+                "a supervised process",
+                is_watched(run),
+            )
+
+
+def _contained(engine: Engine) -> Iterator[RunningItem]:
+    for found in of_project.find(engine):
+        if found.composed and not found.runs:
+            continue  # compose keeps what has ended, until `docker compose down`
+        trains = found.stage == "train" and found.run and not found.composed
+        yield RunningItem(
+            found.stage,
+            found.run,
+            COMPOSE if found.composed else "docker",
+            found.stack,
+            time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(found.created)),
+            found.state,
+            f"container {found.id[:12]}",
+            is_watched(Run(found.run)) if trains else None,
+            found.id,
+        )
+
+
+def _unclaimed(known: set[str]) -> Iterator[RunningItem]:
+    """Trainings that were started without a task: only their lock tells.
+
+    Args:
+        known: runs that are listed already.
+    """
+    for lock in sorted(OUTPUTS.glob("*/.run.lock")):
+        run = Run(lock.parent.name)
+        if run.name not in known and is_held(lock):
+            pid = lock_holder(lock)
+            where = f"process {pid}" if pid else "a process that is not seen from here"
+            yield RunningItem("train", run.name, UNKNOWN, "", "", "running", where, pid=pid)
+
+
+def is_watched(run: Run) -> bool:
+    """Return whether a launcher shows this training on some terminal."""
+    return is_held(run.launch / "terminal.lock")
