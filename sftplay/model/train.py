@@ -230,18 +230,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         attempt=attempt.name,
         checkpoint=checkpoint.name if checkpoint else None,
     )
-    effective = opening["effective"]
-    if 1 <= settings.train.warmup_steps >= effective["steps"]:
-        console.warning(
-            f"train.warmup_steps is {settings.train.warmup_steps:g}, and the training has "
-            f"{console.count_of(effective['steps'], 'step')}: the learning rate never reaches "
-            f"{settings.train.learning_rate:g}"
-        )
-    console.info(
-        f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
-        f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
-    )
-
+    _say_start(plan, opening["effective"])
     progress.phase = "train"
     if done:
         assert checkpoint is not None
@@ -250,6 +239,20 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     else:
         _loop(plan, assembly, checkpoint, progress)
     finish(plan, assembly, {**opening, "numerics": proof.found}, began)
+
+
+def _say_start(plan: Plan, effective: Mapping[str, Any]) -> None:
+    """Print what is trained, and a warm-up that never ends."""
+    if 1 <= plan.settings.train.warmup_steps >= effective["steps"]:
+        console.warning(
+            f"train.warmup_steps is {plan.settings.train.warmup_steps:g}, and the training has "
+            f"{console.count_of(effective['steps'], 'step')}: the learning rate is still rising "
+            "when it ends"
+        )
+    console.info(
+        f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
+        f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
+    )
 
 
 def _load(plan: Plan, progress: Progress) -> Any:
