@@ -72,7 +72,7 @@ def check_base_model(folder: Path, wanted: ModelSettings) -> Tensors:
 
 @dataclass(frozen=True)
 class InputLimits:
-    """What a model can read.
+    """The rows that a model can read.
 
     Attributes:
         ids: rows of its embedding: a token's id is below it.
