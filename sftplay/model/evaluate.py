@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sftplay import __version__, console
 from sftplay.data.progress import progress
 from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
+from sftplay.files import hash_json
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder, sweep
 from sftplay.model.evaluation.held_out import SPLIT_FILES, HeldOut, changes_since, read_rows
@@ -84,24 +85,25 @@ def _measure(
 
     from sftplay.model.answers.prompts import plain_text
     from sftplay.model.forward.collate import Collator
-    from sftplay.model.forward.loss import mean_target_loss
+    from sftplay.model.forward.loss import each_row_loss
 
     settings = job.settings.eval
     try:
         with progress(len(rows), "row", f"{name}: loss") as bar:
             tokens = [{"input_ids": row.ids, "labels": row.labels} for row in rows]
-            loss, count = mean_target_loss(
+            losses = each_row_loss(
                 model, tokens, Collator(loaded.pad_id), settings.loss_rows, bar.advance
             )
         answers = _answer(job, loaded, model, name, rows)
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError("out of GPU memory", todo="try --set eval.batch_size=1") from error
-    if not math.isfinite(loss):
-        raise NonFiniteError(
-            f"the loss of the {name} model is {loss}", todo="try --set train.precision=fp32"
-        )
     texts = [plain_text(loaded.tokenizer, answer.ids) for answer in answers]
-    return Measurement(loss, count, texts, [answer.ended for answer in answers])
+    found = Measurement(losses, texts, [answer.ended for answer in answers])
+    if not math.isfinite(found.loss):
+        raise NonFiniteError(
+            f"the loss of the {name} model is {found.loss}", todo="try --set train.precision=fp32"
+        )
+    return found
 
 
 def _answer(
@@ -156,6 +158,7 @@ def _write(
         "split": split,
         "rows": counts,
         "trained_tokens": measured[0].tokens,
+        "rows_hash": hash_json([[entry["id"], entry["reference"]] for entry in samples]),
         "metrics": metrics,
         "generation": {
             **job.settings.eval.model_dump(include={"max_new_tokens", "batch_size"}),

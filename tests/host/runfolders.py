@@ -94,15 +94,34 @@ def write_run(
     return run
 
 
-def write_eval(run: Run, split: str = "val", rows: int = 12) -> None:
-    """An evaluation with metrics and answers."""
+def write_eval(
+    run: Run,
+    split: str = "val",
+    rows: int = 12,
+    *,
+    intervals: dict[str, tuple[float, float]] | None = None,
+    first: int = 0,
+    **changes: tuple[float, float],
+) -> None:
+    """An evaluation with metrics and answers.
+
+    Args:
+        intervals: of the difference, by metric; without, it is an older version's evaluation.
+        first: number of the first row.
+        changes: base and tuned value of a metric.
+    """
     values = {
         "loss": (2.0, 1.25),
         "perplexity": (7.4, 3.5),
         "rouge_l": (12.5, 40.0),
         "ended": (10.0, 90.0),
+        **changes,
     }
-    metrics = {key: {"base": a, "tuned": b, "difference": b - a} for key, (a, b) in values.items()}
+    metrics: dict[str, dict[str, Any]] = {
+        key: {"base": a, "tuned": b, "difference": b - a} for key, (a, b) in values.items()
+    }
+    for key, ends in (intervals or {}).items():
+        metrics[key]["difference_interval"] = list(ends)
     write_json(
         run.eval(split) / "metrics.json",
         {"run": run.name, "split": split, "metrics": metrics, "rows": {split: rows}},
@@ -116,7 +135,7 @@ def write_eval(run: Run, split: str = "val", rows: int = 12) -> None:
             "tuned": f"answer {row}",
             "scores": {"base": {"rouge_l": 1.0}, "tuned": {"rouge_l": 9.0}},
         }
-        for row in range(rows)
+        for row in range(first, first + rows)
     ]
     (run.eval(split) / "samples.jsonl").write_text(
         "".join(json.dumps(sample) + "\n" for sample in samples)

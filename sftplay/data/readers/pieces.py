@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from sftplay.data.readers import document, lines, parquet, table
 from sftplay.data.readers.piece import Piece
 from sftplay.data.readers.sources import RawFile
-from sftplay.data.readers.splits import may_have_split_keys
 from sftplay.data.readers.stream import Source, open_source
 
 # A line that is a whole object, and another object in the next line: JSON Lines, whatever the file
@@ -65,7 +64,10 @@ def splits_inside(file: RawFile) -> set[str]:
     Raises:
         DataError: it can't be read (65).
     """
-    if file.kind != "json":
+    if file.kind not in ("json", "lines"):
         return set()
-    with open_source(file.path, file.name) as source:
-        return document.split_keys(source) if may_have_split_keys(source.head) else set()
+    with open_source(file.path, file.name, file.kind) as source:
+        is_object = source.head.lstrip().startswith(b"{")
+        if not is_object or kind_of_content(file, source) != "json" or _is_printed(source.head):
+            return set()
+        return document.split_keys(source)

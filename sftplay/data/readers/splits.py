@@ -26,7 +26,6 @@ _NAMES = {
     "eval": "test",
     "evaluation": "test",
 }
-_FIRST_KEY = re.compile(rb'\s*\{\s*"(' + "|".join(_NAMES).encode() + rb')"\s*:\s*\[', re.IGNORECASE)
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 _CARD_BYTES = 1 << 20
 
@@ -45,11 +44,6 @@ def split_of_path(path: PurePath) -> str:
     if len(found) == 1:
         return next(iter(found))
     return next((split for part in reversed(path.parent.parts) if (split := split_named(part))), "")
-
-
-def may_have_split_keys(head: bytes) -> bool:
-    """Tell whether a JSON document begins as one with an array for each split."""
-    return _FIRST_KEY.match(head) is not None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ SORTED_BY = (
     "train_loss",
     "name",
 )
-LOWER_IS_BETTER = ("loss", "perplexity", "val_loss", "train_loss", "name")
 Value = str | int | float | bool | list[Any] | None
 
 TEMPLATE = """\
@@ -39,7 +38,7 @@ TEMPLATE = """\
 # experiment is trained into outputs/<experiment>/ and evaluated. Started again it continues: what is done is not done twice.
 # `--dry-run` says what would run, and why. Any key of a config (inv config.show) may stand under `set` and `matrix`.
 
-sort_by: rouge_l          # of the table at the end: {metrics}
+sort_by: val_loss         # of the table at the end, within each dataset: {metrics}
 split: val                # what experiments are evaluated on: val, test, all, or none
 config: {config}    # settings that all experiments share; an experiment may name another one
 
@@ -130,7 +129,7 @@ class BatchFile(BatchSection):
         "val_loss",
         "train_loss",
         "name",
-    ] = "rouge_l"
+    ] = "val_loss"
     split: Literal["val", "test", "all", "none"] = "val"
     config: str = DEFAULT_CONFIG
     datasets: Annotated[dict[str, Dataset], Field(min_length=1)]

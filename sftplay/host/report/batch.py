@@ -10,7 +10,7 @@ from sftplay.errors import NotFoundError
 from sftplay.host.batch import work
 from sftplay.host.batch.expand import expand
 from sftplay.host.batch.file import read
-from sftplay.host.batch.summary import SummaryRow, rows_of, screen_table, varied_keys
+from sftplay.host.batch.summary import SummaryRow, how_sorted, rows_of, screen_table, varied_keys
 from sftplay.host.report import parts
 from sftplay.host.runs import compare
 from sftplay.page import html
@@ -42,7 +42,7 @@ def of_batch(file: Path) -> tuple[Path, str]:
     columns, cells, _ = screen_table(rows)
     page = html.page(
         f"Batch {file.stem}",
-        html.section("Result", html.table(columns, cells, caption=f"sorted by {parsed.sort_by}, the best first"), _ranking(parsed.sort_by, rows)),
+        html.section("Result", html.table(columns, cells, caption=how_sorted(parsed.sort_by)), _ranking(parsed.sort_by, rows)),
         html.section("Curves", *_curves(begun)),
         html.section("What differs", *_differences(begun)),
         html.section("Each run", *(_one(row) for row in begun[:_DETAILED]), *_more(begun)),

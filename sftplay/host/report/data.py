@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sftplay.host.runs.view import RunView, number_in
+from sftplay.host.runs.measured import number_in
+from sftplay.host.runs.view import RunView
 from sftplay.page import html
 from sftplay.page.charts import histogram
 from sftplay.page.scales import linear_ticks

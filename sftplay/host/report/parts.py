@@ -15,16 +15,17 @@ from sftplay import __version__
 from sftplay.files import human_size
 from sftplay.host.report.data import data_page
 from sftplay.host.runs import curves
-from sftplay.host.runs.detail import event_line, metric_rows, sections
+from sftplay.host.runs.detail import event_line, sections
+from sftplay.host.runs.measured import MeasuredMetric, number_in
 from sftplay.host.runs.samples import user_words
-from sftplay.host.runs.view import RunView, number_in
+from sftplay.host.runs.view import RunView
 from sftplay.host.ui.format import show_duration
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
+from sftplay.significance import MARKS
 
 ANSWERS = 10
 LONGEST = 4000  # characters of a prompt or an answer
-_LOWER_IS_BETTER = ("loss", "perplexity")
 _TITLES: Mapping[str, str] = {
     "loss": "loss (nats per token)", "perplexity": "perplexity", "exact_match": "exact match (0 to 100)",
     "token_f1": "token F1 (0 to 100)", "rouge_l": "ROUGE-L (0 to 100)", "chrf": "chrF (0 to 100)",
@@ -95,7 +96,13 @@ def figures(view: RunView) -> html.Markup:
         )
     rouge = view.metric("rouge_l")
     if rouge:
-        items.append(("ROUGE-L", f"{rouge[2]:.1f}", f"{rouge[1]:.1f} before training ({rouge[0]})"))
+        items.append(
+            (
+                "ROUGE-L",
+                f"{rouge.tuned:.1f}",
+                f"{rouge.base:.1f} before training ({rouge.split}, {rouge.rows:,} rows)",
+            )
+        )
     if view.steps:
         items.append(("steps", view.steps, "stopped early" if record.get("stopped_early") else ""))
     speed, peak = number_in(record, "tokens_per_second"), number_in(record, "peak_memory_bytes")
@@ -150,23 +157,15 @@ def evaluation(view: RunView) -> Iterator[html.Markup]:
     if not view.metrics:
         yield html.paragraph("Not evaluated yet: ", html.code(f"inv eval --run {view.name}"))
     for split, record in sorted(view.metrics.items()):
-        order = [*_TITLES]
-        found = sorted(
-            metric_rows(record),
-            key=lambda row: order.index(row[0]) if row[0] in order else len(order),
-        )
-        rows = [
-            [_TITLES.get(name, name), base, tuned, _judged(name, change)]
-            for name, base, tuned, change in found
+        names = record.get("metrics")
+        found = [
+            MeasuredMetric.read(name, split, record)
+            for name in (*_TITLES, *(names if isinstance(names, Mapping) else ()))
         ]
-        counted = record.get("rows")
-        number = (
-            sum(n for n in counted.values() if isinstance(n, int))
-            if isinstance(counted, Mapping)
-            else None
-        )
-        caption = f"{split} split" + (f", {number:,} rows" if number else "")
-        yield html.table(["metric", "base", "tuned", "difference"], rows, caption=caption)
+        measured = list({one.name: one for one in found if one is not None}.values())
+        caption = f"{split} split" + (f", {measured[0].rows:,} rows" if measured else "")
+        columns = ["metric", "base", "tuned", "difference", "95 % interval", ""]
+        yield html.table(columns, [_measured(one) for one in measured], caption=caption)
         changed = record.get("data_changed_since_training")
         if changed:
             yield html.notice(
@@ -174,17 +173,17 @@ def evaluation(view: RunView) -> Iterator[html.Markup]:
             )
 
 
-def _judged(name: str, difference: str) -> html.Markup:
-    """A difference in the colour of better or worse; its sign says it too."""
-    try:
-        better = float(difference) * (-1 if name in _LOWER_IS_BETTER else 1)
-    except ValueError:
-        return html.text(difference)
-    return (
+def _measured(one: MeasuredMetric) -> list[str | html.Markup]:
+    """A metric's line: what is more than noise has the colour of better or worse, and says so."""
+    verdict, difference = one.verdict, f"{one.difference:+.3f}"
+    ends = f"{one.interval[0]:+.3f} to {one.interval[1]:+.3f}" if one.interval else ""
+    judged = (
         html.text(difference)
-        if not better
-        else html.mark("good" if better > 0 else "bad", difference)
+        if verdict in ("noise", "unknown")
+        else html.mark("good" if verdict == "better" else "bad", difference)
     )
+    title = _TITLES.get(one.name, one.name)
+    return [title, f"{one.base:.3f}", f"{one.tuned:.3f}", judged, ends, MARKS[verdict]]
 
 
 def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:

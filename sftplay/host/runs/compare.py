@@ -16,6 +16,7 @@ from sftplay import console
 from sftplay.errors import UsageError
 from sftplay.files import write_text
 from sftplay.host.runs import curves
+from sftplay.host.runs.comparable import other_rows
 from sftplay.host.runs.detail import shown
 from sftplay.host.runs.table import before_after, decimals
 from sftplay.host.runs.view import RunView, require_run
@@ -56,6 +57,8 @@ def compare(names: Sequence[str], output: str | None = None) -> None:
         else:
             out.print("  nothing: the same config and the same stamp")
     out.print()
+    for line in other_rows(views):
+        console.warning(line)
     path = Path(output) if output else OUTPUTS / f"compare-{'-'.join(names)[:100]}.html"
     write_text(path, page(views))
     for view in views:
@@ -78,6 +81,10 @@ def outcome(views: Sequence[RunView]) -> list[list[str]]:
         [title, *(before_after(view, name, ".2f") for view in views)]
         for name, title in METRICS.items()
     ]
+    measured = [view.metric("loss") for view in views]
+    rows.append(
+        ["rows evaluated", *(f"{one.rows:,} of {one.split}" if one else "" for one in measured)]
+    )
     return [row for row in rows if any(row[1:])]
 
 
@@ -155,7 +162,11 @@ def page(views: Sequence[RunView]) -> str:
     unlike = differences(views)
     return html.page(
         f"Comparison of {', '.join(names)}",
-        html.section("Outcome", html.table(["", *names], outcome(views))),
+        html.section(
+            "Outcome",
+            *(html.notice("warn", line) for line in other_rows(views)),
+            html.table(["", *names], outcome(views)),
+        ),
         html.section("Curves", pictures(views)),
         html.section(
             "What differs",

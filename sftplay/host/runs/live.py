@@ -12,8 +12,9 @@ from rich.text import Text
 
 from sftplay import console
 from sftplay.host.runs.logs import last_line, source_of
+from sftplay.host.runs.measured import number_in
 from sftplay.host.runs.table import decimals
-from sftplay.host.runs.view import RunView, moment_of, number_in, read_runs
+from sftplay.host.runs.view import RunView, moment_of, read_runs
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 from sftplay.locks import is_held

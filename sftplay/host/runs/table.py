@@ -100,7 +100,7 @@ def facts(view: RunView) -> dict[str, Any]:
 def before_after(view: RunView, metric: str, form: str) -> str:
     """`12.1 → 30.4`: a metric of the evaluation for base and tuned model."""
     found = view.metric(metric)
-    return f"{found[1]:{form}} → {found[2]:{form}}" if found else ""
+    return found.shown(form) if found else ""
 
 
 def decimals(value: float | None, form: str = ".3f") -> str:

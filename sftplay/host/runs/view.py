@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from sftplay.console import count_of
 from sftplay.errors import NotFoundError, SftplayError, UsageError
+from sftplay.host.runs.measured import MeasuredMetric, number_in
 from sftplay.host.system.disk import disk_size
 from sftplay.locks import is_held
 from sftplay.manifest import MANIFEST
@@ -110,13 +111,12 @@ class RunView:
         """Return the time of its first start."""
         return next((moment for moment in map(moment_of, self.events) if moment is not None), None)
 
-    def metric(self, name: str) -> tuple[str, float, float] | None:
-        """(split, base, tuned) of a metric of the evaluation, val before test."""
+    def metric(self, name: str) -> MeasuredMetric | None:
+        """A metric of the evaluation, val before test."""
         for split, record in sorted(self.metrics.items(), key=lambda item: item[0] != "val"):
-            values = record.get("metrics", {}).get(name)
-            base, tuned = number_in(values, "base"), number_in(values, "tuned")
-            if base is not None and tuned is not None:
-                return split, base, tuned
+            found = MeasuredMetric.read(name, split, record)
+            if found is not None:
+                return found
         return None
 
 
@@ -249,12 +249,6 @@ def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{path.name}: not what sftplay writes there")
         return {}
     return value
-
-
-def number_in(values: object, key: str) -> float | None:
-    """A number in a mapping; None for everything else that may stand there."""
-    value = values.get(key) if isinstance(values, Mapping) else None
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def moment_of(event: Mapping[str, Any]) -> datetime | None:

@@ -10,11 +10,20 @@ class Measurement:
     """One model on all rows.
 
     Attributes:
-        loss: mean cross entropy per trained token, in nats; tokens: how many there are.
+        losses: summed cross entropy (nats) of each row, and its number of trained tokens.
         texts, ended: its answer to each row, and whether it ended the answer itself.
     """
 
-    loss: float
-    tokens: int
+    losses: list[tuple[float, int]]
     texts: list[str]
     ended: list[bool]
+
+    @property
+    def tokens(self) -> int:
+        """Trained tokens of all rows."""
+        return sum(count for _, count in self.losses)
+
+    @property
+    def loss(self) -> float:
+        """Mean cross entropy per trained token: every token weighs the same."""
+        return sum(total for total, _ in self.losses) / max(self.tokens, 1)

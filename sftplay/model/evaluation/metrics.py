@@ -17,6 +17,10 @@ from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
+from sftplay.model.evaluation.intervals import Sums
+
 METRICS: Mapping[str, str] = {
     "exact_match": "exact match",
     "token_f1": "token F1",
@@ -62,6 +66,17 @@ def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
     mean of rows.
     """
     return float(_chrf().corpus_score(list(answers), [list(references)]).score)
+
+
+def chrf_sums(answers: Sequence[str], references: Sequence[str]) -> Sums:
+    """`chrf` as a function of each row's n-gram counts, for resampled rows."""
+    scorer = _chrf()
+    counts = scorer._extract_corpus_statistics(list(answers), [list(references)])
+
+    def of(sums: Any) -> Any:
+        return np.array([scorer._compute_score_from_stats(row.tolist()).score for row in sums])
+
+    return Sums(np.array(counts, dtype=float), of)
 
 
 def score_row(answer: str, reference: str) -> dict[str, float]:

@@ -9,14 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 from transformers import PreTrainedTokenizerFast
 
 from sftplay.files import write_bytes, write_json, write_text
 from sftplay.model.answers.prompts import plain_text
 from sftplay.model.evaluation.held_out import HeldOut
+from sftplay.model.evaluation.intervals import Sums, intervals, mean_of, ratio_of
 from sftplay.model.evaluation.measurement import Measurement
-from sftplay.model.evaluation.metrics import METRICS, perplexity, score_row, summarize
+from sftplay.model.evaluation.metrics import METRICS, chrf_sums, perplexity, score_row, summarize
+from sftplay.significance import FEWEST_ROWS, MARKS, judge
 
 SHOWN: Mapping[str, str] = {
     "loss": "loss (nats per token)",
@@ -55,17 +58,26 @@ def samples(
 
 def compare(
     entries: Sequence[Mapping[str, Any]], base: Measurement, tuned: Measurement
-) -> dict[str, dict[str, float]]:
-    """Every metric for base and tuned model, and the difference (tuned less base)."""
+) -> dict[str, dict[str, Any]]:
+    """Every metric for base and tuned model, and the difference (tuned less base), each with its
+    95 % interval.
+    """
     values = {name: _values(entries, name, one) for name, one in (("base", base), ("tuned", tuned))}
-    return {
-        metric: {
-            "base": values["base"][metric],
-            "tuned": values["tuned"][metric],
-            "difference": values["tuned"][metric] - values["base"][metric],
+    sums = {name: _sums(entries, name, one) for name, one in (("base", base), ("tuned", tuned))}
+    found = {}
+    for metric in SHOWN:
+        first, second = values["base"][metric], values["tuned"][metric]
+        ends = intervals(sums["base"][metric], sums["tuned"][metric])
+        found[metric] = {
+            "base": first,
+            "tuned": second,
+            "difference": second - first,
+            **{
+                f"{name}_interval": list(end)
+                for name, end in zip(("base", "tuned", "difference"), ends, strict=True)
+            },
         }
-        for metric in SHOWN
-    }
+    return found
 
 
 def _values(entries: Sequence[Mapping[str, Any]], name: str, one: Measurement) -> dict[str, float]:
@@ -75,14 +87,42 @@ def _values(entries: Sequence[Mapping[str, Any]], name: str, one: Measurement) -
     return {"loss": one.loss, "perplexity": perplexity(one.loss), **scores, "ended": ended}
 
 
+def _sums(entries: Sequence[Mapping[str, Any]], name: str, one: Measurement) -> dict[str, Sums]:
+    """Every metric of `_values` as a function of sums over rows."""
+    scores = [entry["scores"][name] for entry in entries]
+    loss = ratio_of(one.losses)
+    return {
+        "loss": loss,
+        "perplexity": Sums(loss.rows, lambda sums: np.vectorize(perplexity)(loss.of(sums))),
+        **{metric: mean_of([score[metric] for score in scores]) for metric in METRICS},
+        "chrf": chrf_sums(one.texts, [entry["reference"] for entry in entries]),
+        "ended": mean_of([100.0 * ended for ended in one.ended]),
+    }
+
+
+def rows_of(record: Mapping[str, Any]) -> int:
+    """Return how many rows were measured."""
+    return sum(record["rows"].values())
+
+
 def table(record: Mapping[str, Any]) -> str:
     """The metrics as plain text."""
-    width = max(len(title) for title in SHOWN.values())
-    lines = [f"{'':{width}}  {'base':>9}  {'tuned':>9}  {'difference':>10}"]
+    width, count = max(len(title) for title in SHOWN.values()), rows_of(record)
+    lines = [f"{'':{width}}  {'base':>8}  {'tuned':>8}  {'difference':>10}  95 % interval"]
     for metric, title in SHOWN.items():
-        base, tuned, difference = _numbers(record["metrics"][metric])
-        lines.append(f"{title:{width}}  {base:>9}  {tuned:>9}  {difference:>10}")
-    return "\n".join(lines)
+        values = record["metrics"][metric]
+        base, tuned, difference = _numbers(values)
+        low, high = values["difference_interval"]
+        verdict = judge(metric, values["difference_interval"], count)
+        ends = f"{low:+.2f} to {high:+.2f}"
+        line = f"{title:{width}}  {base:>8}  {tuned:>8}  {difference:>10}  {ends:<16}"
+        lines.append(f"{line}  {'' if verdict == 'better' else verdict}".rstrip())
+    return "\n".join([*lines, _how(count)])
+
+
+def _how(count: int) -> str:
+    few = f": fewer than {FEWEST_ROWS}, which prove nothing" if count < FEWEST_ROWS else ""
+    return f"on {count:,} rows{few}; intervals by bootstrap over rows; noise: 0 is inside"
 
 
 def write(folder: Path, record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> None:
@@ -100,12 +140,11 @@ def _report(record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> 
     lines = [
         f"# {record['run']}: {record['split']} split",
         "",
-        "| | base | tuned | difference |",
-        "|---|---:|---:|---:|",
-        *(
-            f"| {title} | {' | '.join(_numbers(record['metrics'][metric]))} |"
-            for metric, title in SHOWN.items()
-        ),
+        "| | base | tuned | difference | |",
+        "|---|---:|---:|---:|---|",
+        *(_line(metric, title, record) for metric, title in SHOWN.items()),
+        "",
+        f"In brackets: 95 % intervals, {_how(rows_of(record))}.",
         "",
         f"{model['base_model']} against the same model tuned by {model['method']}; {rows} rows, {record['trained_tokens']:,} "
         f"trained tokens; greedy, at most {generation['max_new_tokens']} tokens an answer; "
@@ -124,6 +163,17 @@ def _report(record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> 
         ):
             lines += [f"{title}:", "", _fenced(entry[key]), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _line(metric: str, title: str, record: Mapping[str, Any]) -> str:
+    values = record["metrics"][metric]
+    names = ("base", "tuned", "difference")
+    cells = [
+        f"{number} [{values[f'{name}_interval'][0]:.3f}, {values[f'{name}_interval'][1]:.3f}]"
+        for name, number in zip(names, _numbers(values), strict=True)
+    ]
+    mark = MARKS[judge(metric, values["difference_interval"], rows_of(record))]
+    return f"| {title} | {' | '.join(cells)} | {mark} |"
 
 
 def _fenced(text: str) -> str:

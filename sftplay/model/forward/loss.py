@@ -32,16 +32,41 @@ def target_loss(
             them.
         plain_head: what `has_plain_head` said of this model.
     """
+    states, targets, _ = _at_targets(model, inputs, plain_head=plain_head)
+    return _summed(model, states, targets, plain_head=plain_head), len(targets)
+
+
+def row_losses(
+    model: Any, inputs: dict[str, Any], *, plain_head: bool = False
+) -> list[tuple[float, int]]:
+    """`target_loss` of each row of a padded batch."""
+    states, targets, counts = _at_targets(model, inputs, plain_head=plain_head)
+    parts = zip(states.split(counts), targets.split(counts), strict=True)
+    sums = (_summed(model, *part, plain_head=plain_head) for part in parts)
+    return [(float(total) if n else 0.0, n) for total, n in zip(sums, counts, strict=True)]
+
+
+def _at_targets(
+    model: Any, inputs: dict[str, Any], *, plain_head: bool
+) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+    """Return hidden states (plain head) or logits at the trained positions, the tokens wanted
+    there, and how many each row has.
+    """
     shifted = inputs["labels"][:, 1:]
     keep = shifted != IGNORED
-    targets = shifted[keep]
     with _only(model, keep, hold=plain_head) as held:
         logits = model(
             input_ids=inputs["input_ids"], use_cache=False, **_visibility(model, inputs)
         ).logits
+    return held[0] if plain_head else logits[0], shifted[keep], keep.sum(1).tolist()
+
+
+def _summed(
+    model: Any, states: torch.Tensor, targets: torch.Tensor, *, plain_head: bool
+) -> torch.Tensor:
     if plain_head:
-        return head_loss(held[0], model.get_output_embeddings().weight, targets), len(targets)
-    return cross_entropy(logits[0].float(), targets, reduction="sum"), len(targets)
+        return head_loss(states, model.get_output_embeddings().weight, targets)
+    return cross_entropy(states.float(), targets, reduction="sum")
 
 
 def _visibility(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -105,18 +130,45 @@ def mean_target_loss(
         rows: anything with len() and integer indexing that yields input_ids and labels.
         advance: called with the number of rows done, for progress.
     """
-    order = sorted(range(len(rows)), key=lambda i: (len(rows[i]["input_ids"]), i))
     total, tokens = 0.0, 0
+    plain_head = has_plain_head(model)
+    for batch, numbers in _batches(model, rows, collator, batch_size):
+        loss, count = target_loss(model, batch, plain_head=plain_head)
+        total, tokens = total + loss.item(), tokens + count
+        if advance:
+            advance(len(numbers))
+    return total / max(tokens, 1), tokens
+
+
+@torch.no_grad()
+def each_row_loss(
+    model: Any,
+    rows: Sequence[dict[str, Any]],
+    collator: Collate,
+    batch_size: int,
+    advance: Any,
+) -> list[tuple[float, int]]:
+    """Return summed loss and number of trained tokens of each row; the arguments are those of
+    `mean_target_loss`, with a collator that pads.
+    """
+    found: dict[int, tuple[float, int]] = {}
+    plain_head = has_plain_head(model)
+    for batch, numbers in _batches(model, rows, collator, batch_size):
+        found.update(zip(numbers, row_losses(model, batch, plain_head=plain_head), strict=True))
+        advance(len(numbers))
+    return [found[number] for number in range(len(rows))]
+
+
+def _batches(
+    model: Any, rows: Sequence[dict[str, Any]], collator: Collate, batch_size: int
+) -> Iterator[tuple[dict[str, Any], list[int]]]:
+    """Yield batches of rows of like length with their numbers, while the model evaluates."""
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i]["input_ids"]), i))
     was_training = model.training
     model.eval()
-    plain_head = has_plain_head(model)
     try:
         for start in range(0, len(order), batch_size):
-            batch = collator([rows[i] for i in order[start : start + batch_size]])
-            loss, count = target_loss(model, on_device(batch, model.device), plain_head=plain_head)
-            total, tokens = total + loss.item(), tokens + count
-            if advance:
-                advance(len(order[start : start + batch_size]))
+            numbers = order[start : start + batch_size]
+            yield on_device(collator([rows[i] for i in numbers]), model.device), numbers
     finally:
         model.train(was_training)
-    return total / max(tokens, 1), tokens

@@ -60,6 +60,13 @@ def test_top_level_keys(project: Project) -> None:
     assert process(project)[0] == {"train": asked(TRAIN), "val": asked(VAL), "test": asked(TEST)}
 
 
+def test_keys_behind_others_and_behind_many_rows(project: Project) -> None:
+    many = questions(3000, 10_000)
+    content = {"version": 1, "train": many, "validation": VAL, "license": "mit", "test": TEST}
+    project.put("all.json", json.dumps(content))
+    assert process(project)[0] == {"train": asked(many), "val": asked(VAL), "test": asked(TEST)}
+
+
 def test_what_is_missing_is_split_off_train(project: Project) -> None:
     project.put("train.jsonl", jsonl(TRAIN))
     project.put("test.jsonl", jsonl(TEST))

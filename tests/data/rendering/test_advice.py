@@ -96,6 +96,21 @@ def test_advice_leads_to_tokens(project: Project, name: str, kind: str) -> None:
     assert facts(project, "tokenized")["trained_tokens"]["train"] > 1
 
 
+@pytest.mark.parametrize("name", ["qwen3_5_think", "qwen3_6", "qwen3_8"])
+@pytest.mark.parametrize("text", ["the answer", "<think>\nbecause\n</think>\n\nthe answer"])
+def test_a_prompt_that_opens_think_takes_no_reasoning_out(
+    project: Project, name: str, text: str
+) -> None:
+    ready(project, name, {"messages": [user("q"), answer(text)]})
+    done = project.run("render")
+    assert done.code == 0, done.said
+    assert "taken out" not in done.said
+    (made,) = project.rows("rendered")
+    whole = made["input"] + made["target"]
+    assert "the answer" in made["target"]
+    assert ("because" in whole) == ("because" in text)
+
+
 def test_the_form_that_trl_ships_is_offered(project: Project) -> None:
     ready(project, "glm4moe", ROWS["several"])
     done, sets = follow(project)

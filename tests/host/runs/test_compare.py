@@ -11,6 +11,7 @@ import pytest
 from sftplay.host.runs import compare
 from sftplay.host.runs.view import require_run
 from tests.browser import look_at, needs_browser
+from tests.host.conftest import RunTask
 from tests.host.runfolders import write_eval, write_run
 
 
@@ -65,3 +66,26 @@ def test_the_comparison_fits_a_phone(tmp_path: Path) -> None:
     compare.compare([f"a-run-with-a-rather-long-name-{number}" for number in range(5)], "c.html")
     for look in look_at(Path("c.html"), tmp_path / "browser", (360, 1280)):
         assert (look.scroll <= look.width, look.wide, look.pictures) == (True, [], 2)
+
+
+def test_evaluations_of_other_rows_are_not_compared_silently(
+    checkout: Path, run_task: RunTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    write_eval(write_run("a"), rows=20)
+    write_eval(write_run("b"), rows=20)
+    end = run_task("runs.compare", "a", "b")
+    assert end.returncode == 0 and "not comparable" not in end.stderr
+    assert "20 of val" in end.stdout
+    write_eval(write_run("c"), rows=20, first=15)
+    end = run_task("runs.compare", "a", "c")
+    assert end.returncode == 0
+    assert (
+        "not comparable: other rows. a: 20 rows of val; c: 20 rows of val; 5 are the same"
+        in end.stderr
+    )
+    assert f"only in a: {0:016x}, {1:016x}, {2:016x} …" in end.stderr
+    assert f"only in c: {20:016x}" in end.stderr
+    assert "not comparable" in (checkout / "outputs/compare-a-c.html").read_text()
+    write_eval(write_run("d"), "test", rows=20)
+    assert "d: 20 rows of test" in run_task("runs.compare", "a", "d").stderr

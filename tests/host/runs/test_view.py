@@ -34,7 +34,9 @@ def test_a_finished_run() -> None:
         0.61,
     )
     assert view.seconds == 90
-    assert view.metric("rouge_l") == ("val", 12.5, 40.0)
+    rouge = view.metric("rouge_l")
+    assert rouge is not None
+    assert (rouge.split, rouge.base, rouge.tuned, rouge.rows) == ("val", 12.5, 40.0, 12)
     assert view.size > 1000
 
 

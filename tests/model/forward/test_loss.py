@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from sftplay.model.forward import loss as loss_module
 from sftplay.model.forward.collate import IGNORED, Collator
 from sftplay.model.forward.head import has_plain_head
-from sftplay.model.forward.loss import mean_target_loss, target_loss
+from sftplay.model.forward.loss import each_row_loss, mean_target_loss, target_loss
 from tests.model.oracle import one_by_one
 
 ROWS: list[dict[str, Any]] = [
@@ -64,6 +65,23 @@ def test_mean_loss_weighs_every_token_the_same(model: Any, batch_size: int) -> N
     loss, tokens = mean_target_loss(model, ROWS, Collator(2), batch_size)
     assert tokens == count
     assert loss == pytest.approx(total.item() / count, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+@pytest.mark.parametrize("plain", [True, False])
+def test_each_row_has_its_own_loss(
+    model: Any, batch_size: int, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_module, "has_plain_head", lambda model: plain)
+    empty = {"input_ids": [5, 6], "labels": [IGNORED, IGNORED]}
+    done: list[int] = []
+    found = each_row_loss(model, [*ROWS, empty], Collator(2), batch_size, done.append)
+    for row, (total, count) in zip(ROWS, found, strict=False):
+        wanted, tokens = one_by_one(model.eval(), [row])
+        assert count == tokens
+        assert total == pytest.approx(wanted.item(), rel=1e-5)
+    assert found[3] == (0.0, 0)
+    assert sum(done) == 4
 
 
 def test_soft_capped_logits_keep_their_cap() -> None:
