@@ -40,7 +40,7 @@ def family(kind: str, tiny_model: Path, folder: Path, **config: Any) -> Path:
     torch.manual_seed(1)
     settings = {"vocab_size": 448, "pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
     configuration = getattr(
-        transformers, f"{kind.split('For')[0].removesuffix('LMHeadModel')}Config"
+        transformers, f"{kind.split('For', maxsplit=1)[0].removesuffix('LMHeadModel')}Config"
     )
     made = getattr(transformers, kind)(configuration(**{**settings, **config}))
     made.save_pretrained(folder)
