@@ -80,7 +80,7 @@ def _first_token(folder: Path, turns: int = 7) -> list[tuple[str, str]]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from sftplay.model.answers.generate import Sampling
+    from sftplay.model.answers.sampling import Sampling
     from sftplay.model.answers.stream import Stream
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

@@ -6,6 +6,8 @@ Paths are relative to the project root, the working directory.
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,11 @@ if TYPE_CHECKING:  # pydantic takes 0.2 s, and the command line needs only names
     from sftplay.settings import Settings
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+DEFAULT_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # on the hub
+# A snapshot in the cache of huggingface_hub, which a config may name as a folder.
+_IN_HUB_CACHE = re.compile(
+    r"/models--(?P<owner>[^/]+?)--(?P<name>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$"
+)
 SPLITS = ("train", "val", "test")
 DATA_FOLDERS = ("processed", "processed_with_style", "rendered", "tokenized")
 OUTPUTS = Path("outputs")
@@ -81,6 +88,37 @@ def find_model(settings: Settings) -> Path:
             todo="fetch it again: inv fetch",
         )
     return folder
+
+
+@dataclass(frozen=True)
+class PublishedBase:
+    """A base model as others find it.
+
+    Attributes:
+        name: hub id, or the name of a local folder.
+        revision: commit on the hub, if it is known.
+        on_hub: the name is a hub id.
+        note: how the trained copy differs from it.
+    """
+
+    name: str
+    revision: str | None = None
+    on_hub: bool = True
+    note: str = ""
+
+
+def published_base(settings: Settings) -> PublishedBase:
+    """Return the base model's name outside this machine: no path of it, and none of a container."""
+    name = settings.model.name
+    if name == DEFAULT_MODEL:
+        return PublishedBase(DEFAULT_MODEL_ID, note="trained on its weights in Q4_1, as in GGUF")
+    if not is_local_model(name):
+        return PublishedBase(name, model_revision(settings))
+    folder = Path(name).expanduser().resolve()
+    found = _IN_HUB_CACHE.search(folder.as_posix())
+    if found:
+        return PublishedBase(f"{found['owner']}/{found['name']}", found["commit"])
+    return PublishedBase(folder.name, on_hub=False)
 
 
 def model_revision(settings: Settings) -> str | None:

@@ -53,8 +53,9 @@ class ModelSettings(Section):
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
     """Longest row in tokens, prompt and answer together; `data.on_too_long` decides what happens to
     longer ones."""
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    """Requested attention kernel. The one that ran is recorded in the stamp."""
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """Requested attention kernel. auto: SDPA if the model has it, else its own formula (eager). The
+    one that ran is recorded in the stamp."""
     extra_weights: Literal["error", "ignore"] = "error"
     """What happens to tensors in the model's files that its architecture has no place for: refused,
     or left out. They are always listed."""

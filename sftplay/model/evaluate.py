@@ -46,6 +46,7 @@ def run(job: Job) -> None:
         check(target, job.settings)
         return
     rows, counts = read_rows(job.settings, split, samples or job.settings.eval.samples)
+    from sftplay.model.answers.whole import can_decode
     from sftplay.model.runtime.quiet import quiet_libraries
     from sftplay.model.weights.fuse import fused
     from sftplay.model.weights.load import load_for_inference, open_run
@@ -66,10 +67,11 @@ def run(job: Job) -> None:
         sweep(target.folder / "eval")
         loaded = load_for_inference(job.settings, facts, need_base=True)
         console.info(f"device {loaded.device}; precision {loaded.precision}")
+        own = can_decode(loaded.model, loaded.pad_id).value
         with loaded.base() as model:
-            base = _measure(job, loaded, model, "base", rows)
+            base = _measure(job, loaded, model, "base", rows, own)
         tuned = _measure(
-            job, loaded, fused(loaded.model), "tuned", rows
+            job, loaded, fused(loaded.model), "tuned", rows, own
         )  # the base was measured before
         _write(job, target, split, rows, counts, facts, loaded, (base, tuned), changed)
     seconds = time.monotonic() - began
@@ -78,7 +80,7 @@ def run(job: Job) -> None:
 
 
 def _measure(
-    job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[HeldOut]
+    job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[HeldOut], own: bool
 ) -> Measurement:
     """Loss over all trained tokens, and an answer to each row."""
     import torch
@@ -94,7 +96,7 @@ def _measure(
             losses = each_row_loss(
                 model, tokens, Collator(loaded.pad_id), settings.loss_rows, bar.advance
             )
-        answers = _answer(job, loaded, model, name, rows)
+        answers = _answer(job, loaded, model, name, rows, own)
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError("out of GPU memory", todo="try --set eval.batch_size=1") from error
     texts = [plain_text(loaded.tokenizer, answer.ids) for answer in answers]
@@ -107,11 +109,12 @@ def _measure(
 
 
 def _answer(
-    job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[HeldOut]
+    job: Job, loaded: Loaded, model: Any, name: str, rows: Sequence[HeldOut], own: bool
 ) -> list[Answer]:
     """Greedy answers in the order of the rows; they are made longest prompt first."""
-    from sftplay.model.answers.generate import Request, Sampling, answers
+    from sftplay.model.answers.generate import Request, answers
     from sftplay.model.answers.prompts import window_of
+    from sftplay.model.answers.sampling import Sampling
 
     settings, window = job.settings.eval, window_of(model)
     requests = [
@@ -130,6 +133,7 @@ def _answer(
                 loaded.pad_id,
                 settings.batch_size,
                 bar.advance,
+                own=own,
             )
         )
     return [found[place] for place in range(len(rows))]

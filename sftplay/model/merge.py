@@ -18,6 +18,7 @@ from sftplay.errors import RefusedError
 from sftplay.files import TMP_PREFIX, free_space, human_size, write_json, write_text
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder
+from sftplay.places import published_base
 from sftplay.runs import Run
 from sftplay.stages import Job
 
@@ -69,21 +70,26 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     from sftplay.fingerprint import fingerprint
     from sftplay.model.answers.prompts import make_prompter
     from sftplay.model.merging.card import metrics_of, model_card
-    from sftplay.model.merging.proof import PROMPTS, differ, logits_of
-    from sftplay.model.weights.load import pad_id
+    from sftplay.model.merging.proof import PROMPTS, differ, digests, logits_of, require_same
+    from sftplay.model.weights.generation_config import end_ids, make_savable
+    from sftplay.model.weights.load import joined, pad_id
 
     tokenizer = facts.tokenizer
     prompter = make_prompter(facts.tuned, facts.template, tokenizer, job.settings.data, facts.eot)
     prompts = [prompter.ids([{"role": "user", "content": text}]) for text in PROMPTS]
     model, merged_logits, arithmetic, effect = _merged(job, facts, base, prompts)
+    make_savable(model)
     generation = model.generation_config
-    generation.eos_token_id, generation.pad_token_id = list(facts.eot_ids), pad_id(tokenizer)
+    ends = joined(facts.eot_ids, end_ids(model))
+    generation.eos_token_id, generation.pad_token_id = ends, pad_id(tokenizer)
     _save(model, folder, dtype)
+    written = digests(model)
     tokenizer.save_pretrained(str(folder))
     del model
     gc.collect()
     console.info(f"written in {dtype}; loading it as anybody would, to see what the rounding did")
     saved = _load_plainly(folder, trust_remote_code=job.settings.model.trust_remote_code)
+    require_same(written, digests(saved))
     rounding = differ(merged_logits, logits_of(saved, prompts))
     weights = fingerprint(facts.tuned)
     proof = {
@@ -99,9 +105,8 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
         "tuned_weights": weights,
     }
     write_json(folder / "proof.json", proof)
-    card = model_card(
-        facts.record, facts.stamp, proof, metrics_of(facts.run.folder / "eval", weights)
-    )
+    metrics = metrics_of(facts.run.folder / "eval", weights)
+    card = model_card(facts.record, facts.stamp, published_base(job.settings), proof, metrics)
     write_text(folder / "README.md", card)
     return proof
 
@@ -119,11 +124,7 @@ def _merged(
     from sftplay.model.weights import fuse
     from sftplay.model.weights.load import attach, load_weights
 
-    settings = job.settings.model_copy(
-        update={
-            "model": job.settings.model.model_copy(update={"attention": "sdpa"})
-        }  # what was asked for may need a GPU
-    )
+    settings = job.settings
     console.info(f"loading {settings.model.name} in fp32")
     model: Any = load_weights(base, settings, "cpu", "fp32")
     plain = logits_of(model, prompts)

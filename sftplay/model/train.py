@@ -45,7 +45,7 @@ from sftplay.model.unsloth.probe import probe
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.runs import Attempt, Run, checkpoints_in
 from sftplay.stages import Job
-from sftplay.stamp import write_stamp
+from sftplay.stamp import Stamp, write_stamp
 from sftplay.tuning_method import choose_method
 
 if TYPE_CHECKING:
@@ -219,8 +219,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     if not done:
         proof.before_training()
     if not resume:
-        write_stamp(attempt.stamp, stamp)
-        write_stamp(run.stamp, stamp)
+        _begin(plan, stamp, assembly)
     opening = {**record.opening(plan, stamp, assembly, first_batch), "numerics": proof.found}
     write_json(run.record, opening)
     if not resume:
@@ -269,16 +268,24 @@ def _load(plan: Plan, progress: Progress) -> Any:
     quiet_libraries()
     from transformers import set_seed
 
+    from sftplay.model.weights.attention_choice import implementation_of
+    from sftplay.model.weights.base_name import name_base
+    from sftplay.model.weights.generation_config import make_savable
+
     console.info(
         f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}"
     )
     model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
     if settings.train.method == "qlora":
         check_quantized(model)
+    if plan.attempt.backend != "unsloth":  # which has kernels of its own
+        console.info(f"attention {implementation_of(model, settings)}")
+    make_savable(model)
     set_seed(settings.train.seed)  # the adapter's start depends on it
     model = backend.prepare(model, settings, plan.init_adapter)
     if settings.train.method != "full":
         say_adapted(model)
+    name_base(model, settings)
     return model
 
 
@@ -309,6 +316,15 @@ def _probe(plan: Plan) -> None:
     verdict = probe(plan.precision.value, log=plan.attempt.folder / "probe.log")
     if verdict.reason is not None:
         raise BackendUnusableError(verdict)
+
+
+def _begin(plan: Plan, stamp: Stamp, assembly: Assembly) -> None:
+    """Write the stamps of a training that has proved that it can learn and be saved."""
+    from sftplay.model.training.checkpoints import rehearse_save
+
+    rehearse_save(assembly.trainer.model, plan.attempt.checkpoints)
+    for path in (plan.attempt.stamp, plan.run.stamp):
+        write_stamp(path, stamp)
 
 
 def _write_start(plan: Plan) -> None:

@@ -60,14 +60,14 @@ def nf4(weight: torch.Tensor) -> torch.Tensor:
         return dequantize_4bit(packed, state).float()
 
 
-def write_adapter(model_folder: Path, target: Path, **shape: Any) -> Path:
+def write_adapter(
+    model_folder: Path, target: Path, targets: str | list[str] = "all-linear", **shape: Any
+) -> Path:
     """A LoRA adapter with random A and B, saved by PEFT."""
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(11)
-    config = LoraConfig(
-        task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear", **shape
-    )
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=targets, **shape)
     model = get_peft_model(load(model_folder, "lora", "fp32"), config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

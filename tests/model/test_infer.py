@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -28,8 +29,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _plain_answer(project: Path, question: str, *, tuned: bool = True) -> str:
     """Answer with transformers and PEFT alone, from the run's folder."""
     run = project / "outputs/demo"
-    config = json.loads((run / "adapter/adapter_config.json").read_text())
-    model = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"]).eval()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    model = AutoModelForCausalLM.from_pretrained(config["model"]["name"]).eval()
     if tuned:
         model = PeftModel.from_pretrained(model, run / "adapter").eval()
     tokenizer = AutoTokenizer.from_pretrained(

@@ -94,10 +94,12 @@ def test_the_proof_is_recorded(merged: Path) -> None:
 def test_the_card_says_what_a_stranger_wants_to_know(merged: Path, tiny_model: Path) -> None:
     card = (merged / "outputs/demo/merged/README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
-    assert head["base_model"] == str(tiny_model) and head["library_name"] == "transformers"
+    assert head["library_name"] == "transformers" and head["pipeline_tag"] == "text-generation"
+    assert "base_model" not in head and str(tiny_model) not in card, "a path is no id of the hub"
     loss = read_json(merged / "outputs/demo/eval/val/metrics.json")["metrics"]["loss"]
     for word in (
         "rank 4",
+        tiny_model.name,
         f"{loss['tuned']:.3f}",
         "Evaluation (val, 3 rows)",
         "transformers 5",

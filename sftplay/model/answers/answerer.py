@@ -12,9 +12,10 @@ from sftplay import console
 from sftplay.data.style import StylePrompt
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
-from sftplay.model.answers.generate import Sampling
 from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, plain_text, window_of
+from sftplay.model.answers.sampling import Sampling
 from sftplay.model.answers.stream import Stream
+from sftplay.model.answers.whole import can_decode
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.weights.fuse import fused
 from sftplay.model.weights.load import RunFacts, load_for_inference, open_run
@@ -35,6 +36,7 @@ class Answerer:
         sampling: how tokens are chosen.
         stop_ids: tokens that end an answer.
         pad_id: filler.
+        own_decoder: our decoder keeps this model's state; else transformers' generate answers.
         system: system prompt, where a conversation brings none of its own.
         identity: everything that the answers depend on, other than the prompts.
         style: the style that the run was trained with: joined to system turns as it was in
@@ -47,6 +49,7 @@ class Answerer:
     sampling: Sampling
     stop_ids: Sequence[int]
     pad_id: int
+    own_decoder: bool
     system: str | None
     identity: Mapping[str, Any]
     style: StylePrompt | None = None
@@ -77,7 +80,7 @@ class Answerer:
 
     def stream(self) -> Stream:
         """A new conversation."""
-        return Stream(self.model, self.stop_ids, self.pad_id)
+        return Stream(self.model, self.stop_ids, self.pad_id, own=self.own_decoder)
 
     def say(self, stream: Stream, ids: Sequence[int]) -> Iterator[str]:
         """The answer to a prompt, in pieces of text as they are written; joined they are the
@@ -126,7 +129,7 @@ def open_answerer(job: Job) -> Answerer:
     prompter = make_prompter(
         folder, template, loaded.tokenizer, settings.data, facts.eot if facts else settings.data.eot
     )
-    stop_ids = facts.eot_ids if facts else list(dict.fromkeys([prompter.eot_id, *loaded.stop_ids]))
+    stop_ids = list(dict.fromkeys([prompter.eot_id, *loaded.stop_ids]))
     wanted = settings.infer
     sampling = Sampling(
         wanted.max_new_tokens, wanted.temperature, wanted.top_p, settings.train.seed
@@ -146,17 +149,19 @@ def open_answerer(job: Job) -> Answerer:
         else {"max_new_tokens": sampling.max_new_tokens},
         "data": settings.data.model_dump(include={"special_tokens_in_text", "system_unsupported"}),
     }
+    model = fused(loaded.model)
     return Answerer(
-        model=fused(loaded.model),
+        model=model,
         name=f"{settings.model.name} (untuned)" if base else f"run {run.name}",
         prompter=replace(
             prompter,
-            window=window_of(loaded.model),
+            window=window_of(model),
             vocabulary=int(loaded.model.get_input_embeddings().weight.shape[0]),
         ),
         sampling=sampling,
         stop_ids=stop_ids,
         pad_id=loaded.pad_id,
+        own_decoder=can_decode(model, loaded.pad_id).value,
         system=system,
         identity=identity,
         style=style,

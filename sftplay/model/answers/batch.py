@@ -194,6 +194,7 @@ def _answer(answerer: Any, source: Path, out: IO[bytes], done: int, total: int, 
             answerer.pad_id,
             size,
             bar.advance,
+            own=answerer.own_decoder,
         ):
             text = answerer.prompter.text(answer.ids)
             row = {

@@ -18,6 +18,8 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from sftplay.errors import NonFiniteError
 
+# Names that models give to the cache that they are called with.
+_CACHES = ("past_key_values", "cache", "cache_params")  # Mamba: in transformers 5.24, and before
 _ROOM = 64  # positions that a buffer grows by
 
 
@@ -104,6 +106,7 @@ class Batch:
         self._count = len(layers)
         forward = (model.get_base_model() if hasattr(model, "get_base_model") else model).forward
         self._accepts = set(inspect.signature(forward).parameters)
+        self._cache_name = next((name for name in _CACHES if name in self._accepts), _CACHES[0])
         self.clear()
 
     def clear(self) -> None:
@@ -213,8 +216,10 @@ class Batch:
         given: dict[str, Any] = {
             "input_ids": ids,
             "attention_mask": self._mask,
-            "past_key_values": self._cache,
+            self._cache_name: self._cache,
         }
+        if self._cache_name != _CACHES[0] and ids.shape[1] < self._mask.shape[1]:
+            del given["attention_mask"]  # a state has taken the prompt's padding in already
         if "position_ids" in self._accepts:
             given["position_ids"] = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         if "logits_to_keep" in self._accepts:

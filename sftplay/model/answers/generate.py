@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ import torch
 from sftplay import console
 from sftplay.errors import OutOfMemoryError
 from sftplay.model.answers.decoding import Batch
+from sftplay.model.answers.sampling import Sampling, choose, stream_of
+from sftplay.model.answers.whole import whole_answer
 from sftplay.model.runtime.memory import for_answers
 
 _GPU_PREFILL, _CPU_PREFILL = (
@@ -21,25 +23,6 @@ _GPU_PREFILL, _CPU_PREFILL = (
 )  # tokens of new prompts that go through the model at once, padding included
 # rows at most of a model whose rows start and end together: what their states take is not known
 _TOGETHER = 32
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Choice of the next token.
-
-    Attributes:
-        max_new_tokens: longest answer in tokens, its end included.
-        temperature: 0 takes the likeliest token every time.
-        top_p: smallest set of tokens with this share of the probability (nucleus sampling,
-            arXiv:1904.09751).
-        seed: of the random stream; each prompt has a stream of its own, whatever it shares a batch
-            with.
-    """
-
-    max_new_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,6 +143,8 @@ def answers(
     pad_id: int,
     size: int,
     advance: Callable[[float], None] = lambda share: None,
+    *,
+    own: bool = True,
 ) -> Iterator[tuple[int, Answer]]:
     """Answer every prompt; the answers come as they are ready, each with its request's key.
 
@@ -177,12 +162,16 @@ def answers(
             `memory.for_answers`; halved where
             the GPU's memory does not suffice all the same.
         advance: told after each pass how much was done, a whole answer being 1.
+        own: by our decoder; else by transformers' generate (see `whole.can_decode`).
 
     Raises:
         OutOfMemoryError: not even one row fits (81). NonFiniteError: the model computes nonsense
             (80).
     """
     source = (_row(request, sampling) for request in requests)
+    if not own:
+        yield from _one_by_one(model, source, sampling, stop_ids, pad_id, advance)
+        return
     waiting: deque[_Row] = deque()
     batch, rows, new = Batch(model, pad_id), list[_Row](), list[_Row]()
     room = _room_of(batch, size)
@@ -219,16 +208,26 @@ def answers(
             ]
 
 
+def _one_by_one(
+    model: Any,
+    rows: Iterator[_Row],
+    sampling: Sampling,
+    stop_ids: Sequence[int],
+    pad_id: int,
+    advance: Callable[[float], None],
+) -> Iterator[tuple[int, Answer]]:
+    """Answers by transformers' generate, in the order of the prompts."""
+    for row in rows:
+        how = replace(sampling, max_new_tokens=row.limit)
+        for token in whole_answer(model, row.request.ids, how, stop_ids, pad_id, row.generator):
+            row.ends_with(token, stop_ids)
+        advance(1)
+        yield row.request.key, Answer(row.ids[: row.length], row.ended)
+
+
 def _row(request: Request, sampling: Sampling) -> _Row:
     limit = min(sampling.max_new_tokens, request.limit or sampling.max_new_tokens)
     return _Row(request, limit, stream_of(sampling, request.key))
-
-
-def stream_of(sampling: Sampling, key: int) -> torch.Generator | None:
-    """The random stream of one prompt; None where nothing is left to chance."""
-    if sampling.temperature == 0:
-        return None
-    return torch.Generator().manual_seed((sampling.seed * 1_000_003 + key) % 2**63)
 
 
 def _room_of(batch: Batch, size: int) -> _Room:
@@ -264,21 +263,3 @@ def _no_room() -> OutOfMemoryError:
         "out of GPU memory with one row at a time",
         todo="free the GPU (nvidia-smi shows who uses it), or use --set train.device=cpu",
     )
-
-
-def choose(
-    logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator | None]
-) -> list[int]:
-    """Next token of each row; logits (rows, vocabulary)."""
-    if sampling.temperature == 0:
-        chosen: list[int] = logits.argmax(dim=-1).tolist()
-        return chosen
-    probabilities = torch.softmax(logits / sampling.temperature, dim=-1).cpu()
-    if sampling.top_p < 1:
-        ordered, places = probabilities.sort(dim=-1, descending=True)
-        ordered[ordered.cumsum(dim=-1) - ordered >= sampling.top_p] = 0
-        probabilities = torch.zeros_like(probabilities).scatter(-1, places, ordered)
-    return [
-        int(torch.multinomial(row, 1, generator=generator))
-        for row, generator in zip(probabilities, generators, strict=True)
-    ]

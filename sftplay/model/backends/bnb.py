@@ -22,6 +22,17 @@ from sftplay.model.backends.targets import (
 from sftplay.model.weights.load import load_weights
 from sftplay.settings import Settings
 
+# Modules whose matrix these families multiply with without calling the module: an adapter there
+# would do nothing, and PEFT refuses some of them (peft.tuners.tuners_utils).
+_NEVER_CALLED = {
+    "mamba": ["dt_proj", "out_proj"],
+    "falcon_mamba": ["dt_proj", "out_proj"],
+    "mamba2": ["out_proj"],
+    "falcon_h1": ["out_proj"],
+    "nemotron_h": ["out_proj"],
+    "jamba": ["dt_proj"],
+}
+
 
 def load(settings: Settings, folder: Path, device: str, precision: str) -> Any:
     """The base. Full training keeps fp32 master weights; autocast computes in `precision`."""
@@ -46,14 +57,14 @@ def prepare(model: Any, settings: Settings, init_adapter: Path | None) -> Any:
     if init_adapter is not None:
         _check_shape(settings, init_adapter)
     check_targets(model, settings)
-    config = lora_config(settings)
+    left_out = _left_out(model, settings)
     if parts := other_parts(model):
-        config.exclude_modules = sorted(parts)
+        left_out = sorted({*left_out, *parts})
         console.info(
             f"{len(parts)} modules outside the language model are left alone: {parts[0]} …"
         )
     try:
-        model = get_peft_model(model, config)
+        model = get_peft_model(model, lora_config(settings, left_out))
     except ValueError as error:
         if "not found in the base model" in str(error):
             raise unknown_targets(list(settings.lora.target_modules), model) from error
@@ -142,7 +153,19 @@ def _take_weights(model: Any, folder: Path) -> None:
         )
 
 
-def lora_config(settings: Settings) -> Any:
+def _left_out(model: Any, settings: Settings) -> list[str]:
+    """Modules that `all-linear` leaves without an adapter, reported."""
+    kind = getattr(model.config, "model_type", "")
+    found = _NEVER_CALLED.get(kind, []) if settings.lora.target_modules == "all-linear" else []
+    if found:
+        console.info(
+            f"all-linear leaves out {' and '.join(found)} of this model ({kind}): their matrix is read"
+            " directly, and an adapter there would do nothing"
+        )
+    return found
+
+
+def lora_config(settings: Settings, left_out: list[str] | None = None) -> Any:
     """PEFT's LoRA configuration from ours."""
     from peft import LoraConfig
 
@@ -156,6 +179,7 @@ def lora_config(settings: Settings) -> Any:
         lora_alpha=lora.peft_alpha,  # PEFT multiplies by it: a fraction is fine
         lora_dropout=lora.dropout,
         target_modules=targets,
+        exclude_modules=left_out or None,
         use_dora=lora.dora,
         use_rslora=lora.rslora,
         target_parameters=sorted(lora.target_parameters) if lora.target_parameters else None,

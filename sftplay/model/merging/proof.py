@@ -4,7 +4,8 @@ fixed prompts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,6 +82,29 @@ def differ(reference: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> 
         agreed += int(((first == second) | tied).sum())
         ties += int(tied.sum())
     return LogitDifference(positions, largest, agreed / positions, ties)
+
+
+def digests(model: Any) -> dict[str, str]:
+    """A hash of each weight's values, whatever their number format."""
+    return {
+        name: hashlib.blake2b(tensor.detach().float().cpu().numpy().tobytes()).hexdigest()
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def require_same(merged: Mapping[str, str], saved: Mapping[str, str]) -> None:
+    """Refuse a folder that gives other weights than those that were merged.
+
+    Raises:
+        RefusedError: one differs or is missing (76).
+    """
+    other = sorted(name for name in {*merged, *saved} if merged.get(name) != saved.get(name))
+    if other:
+        raise RefusedError(
+            f"plain transformers loads other weights from the merged folder than were merged:"
+            f" {len(other)} of {len(merged)} differ, the first is {other[0]}",
+            todo="nothing was written; use the adapter as it is (infer does), and please report this",
+        )
 
 
 def judge(arithmetic: LogitDifference | None, effect: LogitDifference) -> None:

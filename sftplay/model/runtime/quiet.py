@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from typing import Any
+from typing import Any, TextIO
 
 from sftplay import console
 
@@ -26,8 +26,21 @@ def quiet_libraries() -> None:
     )
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"peft\b.*")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    warnings.showwarning = _log_warning
     console.log("library chatter is silenced")
     _import_bitsandbytes()
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Keep a library's warning in the log: on the screen its source line helps nobody."""
+    console.log(f"{category.__name__}: {message} ({filename}:{lineno})")
 
 
 def _import_bitsandbytes() -> None:

@@ -48,7 +48,7 @@ class Assembly:
         from transformers import TrainerState
 
         self.trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        self.telemetry.load_history(self.trainer.state.log_history)
+        self.telemetry.load_history(self.trainer.state)
 
 
 def assemble(plan: Plan, model: Any) -> Assembly:

@@ -10,6 +10,8 @@ import json
 import os
 import re
 import shutil
+import tempfile
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +19,9 @@ from typing import Any
 
 import torch
 
-from sftplay.errors import SftplayError
-from sftplay.files import read_json
+from sftplay import console
+from sftplay.errors import RefusedError, SftplayError
+from sftplay.files import TMP_PREFIX, read_json, write_text
 from sftplay.manifest import MANIFEST, sealed_folder, sweep
 from sftplay.runs import checkpoints_in
 
@@ -115,15 +118,60 @@ def load_weights_into(model: Any, folder: Path) -> None:
         from peft import set_peft_model_state_dict
 
         result = set_peft_model_state_dict(model, load_file(str(folder / ADAPTER_WEIGHTS)))
-        assert not getattr(result, "unexpected_keys", None), result.unexpected_keys
+        _refuse(folder, [name for name in result.missing_keys if "lora_" in name])
+        _refuse(folder, list(result.unexpected_keys))
         return
     state: dict[str, torch.Tensor] = {}
     for part in sorted(folder.glob("*.safetensors")):
         state.update(load_file(str(part)))
+    if not {*state} <= {*model.state_dict()}:
+        # saved as the hub has them: experts one by one, for example
+        state = type(model).from_pretrained(str(folder), dtype="auto").state_dict()
     missing, unexpected = model.load_state_dict(state, strict=False)
-    tied = set(getattr(model, "_tied_weights_keys", None) or ())
-    assert not unexpected and set(missing) <= tied, (missing, unexpected)
+    _refuse(
+        folder, [*unexpected, *({*missing} - {*(getattr(model, "_tied_weights_keys", None) or ())})]
+    )
     model.tie_weights()
+
+
+def _refuse(folder: Path, names: list[str]) -> None:
+    """Refuse weights that are not those of the model.
+
+    Raises:
+        RefusedError: one of the model's is missing, or one is not the model's (76).
+    """
+    if names:
+        raise RefusedError(
+            f"the checkpoint does not fit the model: {len(names)} weights are missing or not the"
+            f" model's, the first is {sorted(names)[0]}",
+            where=str(folder),
+            todo="this model can't be resumed from what transformers saves of it; please report this",
+        )
+
+
+def rehearse_save(model: Any, folder: Path) -> None:
+    """Save the weights, read them back, and remove them: what can't be saved, or has no room on the
+    disk, is known before the first step.
+
+    Raises:
+        RefusedError: transformers or PEFT does not save this model (76). OSError: the disk.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{TMP_PREFIX}rehearsal.", dir=folder) as name:
+        place = Path(name)
+        with disk_errors_as_such(place):
+            try:
+                save_weights(model, place)
+            except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+                said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                console.log(f"saving failed:\n{traceback.format_exc()}")
+                raise RefusedError(
+                    f"this model can't be saved, so a training would be lost: {said[:300]}",
+                    where=str(folder),
+                    todo="correct the base's config.json or generation_config.json; or use"
+                    " --set train.method=lora, which saves an adapter only",
+                ) from error
+        load_weights_into(model, place)
 
 
 def rotate(folder: Path, limit: int, best_step: int | None) -> None:
@@ -138,12 +186,23 @@ def rotate(folder: Path, limit: int, best_step: int | None) -> None:
     sweep(folder)
 
 
-def publish(checkpoint: Path, target: Path, tokenizer: Any, facts: Mapping[str, Any]) -> None:
-    """Copy a checkpoint's weights to the run's adapter/ (or model/), with the tokenizer, as the
-    run's result.
+def publish(
+    checkpoint: Path,
+    target: Path,
+    tokenizer: Any,
+    generation: Any,
+    card: str,
+    facts: Mapping[str, Any],
+) -> None:
+    """Copy a checkpoint's weights to the run's adapter/ (or model/), as the run's result.
+
+    With them: tokenizer and chat template, generation config, model card.
     """
     with sealed_folder(target, facts) as tmp:
         for path in sorted(checkpoint.iterdir()):
             if path.is_file() and path.name not in (*_TRAINER_FILES, MANIFEST):
                 shutil.copyfile(path, tmp / path.name)
         tokenizer.save_pretrained(str(tmp))
+        if generation is not None:
+            generation.save_pretrained(str(tmp))
+        write_text(tmp / "README.md", card)

@@ -4,7 +4,9 @@ of it.
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from sftplay.errors import OutOfMemoryError, RefusedError, SftplayError
 from sftplay.files import human_size, read_json, write_json
 from sftplay.manifest import problem_with
 from sftplay.model.training.plan import Plan
+from sftplay.places import published_base
 from sftplay.runs import Run, checkpoints_in
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ def finish(plan: Plan, assembly: Assembly, opening: dict[str, Any], began: float
     """Adapter, run.json and history of a training that has come to its end."""
     from sftplay.model.training import record
 
-    published = _publish(plan, assembly)
+    published = _publish(plan, assembly, opening)
     result = {**opening, **record.closing(assembly, published, time.monotonic() - began)}
     write_json(plan.run.record, result)
     plan.run.record_event(
@@ -33,21 +36,30 @@ def finish(plan: Plan, assembly: Assembly, opening: dict[str, Any], began: float
     _report_result(result)
 
 
-def _publish(plan: Plan, assembly: Assembly) -> str:
-    """The best checkpoint, else the last one, becomes the run's adapter/ (or model/).
+def _publish(plan: Plan, assembly: Assembly, opening: Mapping[str, Any]) -> str:
+    """Make the best checkpoint, else the last one, the run's adapter/ (or model/).
 
-    Returns its name.
+    Args:
+        opening: run.json as it was written before the first step, or later.
+
+    Returns:
+        Its name.
     """
     from sftplay.model.training.checkpoints import publish
+    from sftplay.model.weights.card import card
 
     steps = dict(checkpoints_in(plan.attempt.checkpoints))
     best = assembly.trainer.state.best_global_step
     chosen = steps[best] if best in steps else steps[max(steps)]
-    target = _target(plan)
+    target, adapter = _target(plan), plan.settings.train.method != "full"
+    record = {**opening, "steps": assembly.trainer.state.global_step}
+    stamp = read_json(plan.attempt.stamp)
     publish(
         chosen,
         target,
         assembly.trainer.processing_class,
+        _generation_config(plan, assembly),
+        card(record, stamp, published_base(plan.settings), adapter=adapter),
         {"run": plan.run.name, "checkpoint": chosen.name},
     )
     size = human_size(sum(path.stat().st_size for path in target.iterdir()))
@@ -55,6 +67,21 @@ def _publish(plan: Plan, assembly: Assembly) -> str:
         f"{target} ({size}), from {chosen.name}{', the best val loss' if best in steps else ''}"
     )
     return chosen.name
+
+
+def _generation_config(plan: Plan, assembly: Assembly) -> Any:
+    """The base's, which also ends at the end of turn that was trained; None where it has none."""
+    from sftplay.model.weights.generation_config import end_ids
+    from sftplay.model.weights.load import joined, pad_id, stop_ids
+
+    tokenizer, model = assembly.trainer.processing_class, assembly.trainer.model
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if getattr(base, "generation_config", None) is None:
+        return None
+    config = copy.deepcopy(base.generation_config)
+    config.eos_token_id = joined(stop_ids(tokenizer, plan.facts.get("eot_id")), end_ids(base))
+    config.pad_token_id = pad_id(tokenizer)
+    return config
 
 
 def _target(plan: Plan) -> Path:
@@ -104,7 +131,7 @@ def _publish_again(plan: Plan, assembly: Assembly, checkpoint: Path) -> None:
             where=str(best),
             todo=f"restore one of the two, or train again: inv train --config {plan.run.config} --run {plan.run.free_name()}",
         )
-    name = _publish(plan, assembly)
+    name = _publish(plan, assembly, read_json(plan.run.record))
     plan.run.record_event("published", attempt=plan.attempt.name, checkpoint=name)
 
 

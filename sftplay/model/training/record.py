@@ -95,7 +95,7 @@ def closing(assembly: Assembly, published: str, seconds: float) -> dict[str, Any
         "last_loss": losses[-1][1] if losses else None,
         "val_loss": state.best_metric if state.best_metric is not None else telemetry.val_loss,
         "tokens": telemetry.tokens,
-        "tokens_per_second": round(telemetry.tokens / max(telemetry.seconds, 1e-9), 1),
+        "tokens_per_second": round(telemetry.tokens_per_second, 1),
         "train_seconds": round(telemetry.seconds, 1),
         "seconds": round(seconds, 1),
         "peak_memory_bytes": peak_memory(),

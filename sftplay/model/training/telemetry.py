@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 from sftplay import console
 from sftplay.data.progress import progress
@@ -40,8 +41,8 @@ _KEPT = ("loss", "learning_rate", "grad_norm", "epoch", "eval_loss")
 WINDOW = 20  # steps over which the speed is averaged
 
 
-class Telemetry(TrainerCallback):
-    """Progress of one training.
+class Telemetry(TrainerCallback, ExportableState):
+    """Progress of one training. Checkpoints keep how many tokens it has seen.
 
     Args:
         path: progress.json, replaced at most once a second.
@@ -53,7 +54,7 @@ class Telemetry(TrainerCallback):
     def __init__(self, path: Path, steps: Path, interrupt: Interrupt) -> None:
         self.path, self.steps, self.interrupt = path, steps, interrupt
         self.trainer: Any = None
-        self.tokens = 0
+        self.tokens = self._earlier = 0  # of the whole run; of the processes before this one
         self.seconds = 0.0
         self.losses: list[tuple[int, float]] = []
         self.val_loss: float | None = None
@@ -66,8 +67,8 @@ class Telemetry(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar; a resumed run starts where it was."""
         self._began = time.monotonic()
-        self.load_history(state.log_history)
-        self._recent.append((self._began, 0))
+        self.load_history(state)
+        self._recent.append((self._began, self.tokens))
         self._bar = self._stack.enter_context(
             progress(state.max_steps, "step", "train", done=state.global_step)
         )
@@ -75,7 +76,7 @@ class Telemetry(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """After each optimizer step: the bar, and what a signal asked for."""
         now = time.monotonic()
-        self.tokens = self.trainer.tokens_seen
+        self.tokens = self._earlier + self.trainer.tokens_seen
         self._recent.append((now, self.tokens))
         (start, first), (end, last) = self._recent[0], self._recent[-1]
         self._shown["tok/s"] = f"{(last - first) / max(end - start, 1e-9):.0f}"
@@ -122,8 +123,15 @@ class Telemetry(TrainerCallback):
                 f"step {state.global_step}/{state.max_steps} eval_loss={logs['eval_loss']:.6g}"
             )
 
-    def load_history(self, history: list[dict[str, float]]) -> None:
-        """Losses that an earlier process logged (`log_history` of the trainer's state)."""
+    def state(self) -> dict[str, Any]:
+        """Return the state that a checkpoint keeps (transformers' interface)."""
+        return {"args": {}, "attributes": {"tokens": self.tokens}}
+
+    def load_history(self, state: Any) -> None:
+        """Take over losses and tokens of the processes before this one from the trainer's state."""
+        kept = (state.stateful_callbacks or {}).get(type(self).__name__) or {}
+        self.tokens = self._earlier = int(kept.get("attributes", {}).get("tokens", 0))
+        history = state.log_history
         self.losses = [
             (int(point["step"]), float(point["loss"])) for point in history if "loss" in point
         ]
@@ -138,6 +146,11 @@ class Telemetry(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""
         self.close(state)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speed of this process."""
+        return (self.tokens - self._earlier) / max(self.seconds, 1e-9)
 
     def close(self, state: Any = None) -> None:
         """Close the bar; safe to call twice."""

@@ -23,7 +23,9 @@ from sftplay.model.lean import few_rows
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision, torch_dtype
 from sftplay.model.runtime.quiet import quiet_libraries
+from sftplay.model.weights.attention_choice import implementation_for
 from sftplay.model.weights.causal import require_causal
+from sftplay.model.weights.generation_config import end_ids
 from sftplay.model.weights.load_errors import explain_load
 from sftplay.model.weights.loading_report import require_complete
 from sftplay.places import find_model
@@ -40,7 +42,7 @@ class RunFacts:
         tuned: folder of the adapter, or of the tuned weights of a `full` run.
         tokenizer: the run's, with its frozen template.
         template: the run's frozen chat template.
-        eot: end-of-turn token; eot_ids: every id that ends an answer.
+        eot: end-of-turn token; eot_ids: its id and the tokenizer's end of text.
         stamp: backend.json; record: run.json.
     """
 
@@ -143,6 +145,11 @@ def stop_ids(tokenizer: PreTrainedTokenizerFast, eot_id: int | None) -> list[int
     return [i for i in dict.fromkeys((eot_id, tokenizer.eos_token_id)) if i is not None]
 
 
+def joined(*ids: list[int]) -> list[int]:
+    """Each id once, in the order that they are named."""
+    return list(dict.fromkeys(i for some in ids for i in some))
+
+
 def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
     """Filler for batches. Masked by position, so any id will do; never looked at by its value."""
     return next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
@@ -171,7 +178,7 @@ def load_for_inference(
             template,
             device,
             precision,
-            stop_ids(tokenizer, None),
+            joined(stop_ids(tokenizer, None), end_ids(model)),
             pad_id(tokenizer),
             False,
         )
@@ -202,7 +209,7 @@ def load_for_inference(
         facts.template,
         device,
         precision,
-        facts.eot_ids,
+        joined(facts.eot_ids, end_ids(model)),
         pad_id(facts.tokenizer),
         True,
         quantize,
@@ -258,7 +265,7 @@ def load_weights(
             str(folder),
             dtype=number,
             device_map={"": 0 if device == "cuda" else "cpu"},
-            attn_implementation=settings.model.attention,
+            attn_implementation=implementation_for(settings, device),
             trust_remote_code=settings.model.trust_remote_code,
             use_safetensors=True,
             local_files_only=True,

@@ -99,8 +99,20 @@ def _no_package(folder: Path, said: str) -> SftplayError:
     )
 
 
+def _no_attention(folder: Path, said: str) -> SftplayError:
+    return ConfigError(
+        f"this model can't have the attention that was asked for ({said})",
+        where=f"model.attention, for {folder}",
+        todo="let it take what it has: --set model.attention=auto",
+    )
+
+
 # The first row that fits decides: the exception's class and text, as transformers 5 words them.
 _TABLE: tuple[tuple[str, Builder], ...] = (
+    (
+        r"does not support an attention implementation|[Ff]lash_?[Aa]ttention|flash_attn",
+        _no_attention,
+    ),
     (r"contains custom code which must be executed", _remote_code),
     (r"does not recognize this architecture|should have a `model_type` key", _unknown),
     (r"Unrecognized configuration class", _not_causal),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -93,7 +93,7 @@ def talk(trained_project: Path, box: Box) -> Iterator[Callable[..., Terminal]]:
 def _plain(project: Path, *messages: tuple[str, str]) -> str:
     """Answer a conversation with transformers and PEFT alone."""
     run = project / "outputs/demo"
-    base = json.loads((run / "adapter/adapter_config.json").read_text())["base_model_name_or_path"]
+    base = yaml.safe_load((run / "config.yaml").read_text())["model"]["name"]
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base), run / "adapter"
     ).eval()

@@ -14,8 +14,19 @@ from transformers import AutoModelForCausalLM
 
 from sftplay.errors import NonFiniteError, OutOfMemoryError
 from sftplay.model.answers.decoding import Batch
-from sftplay.model.answers.generate import Answer, Request, Sampling, answers, choose
-from tests.model.random_models import FAMILIES, PAD, STOPS, alone, random_model, some_prompts
+from sftplay.model.answers.generate import Answer, Request, answers
+from sftplay.model.answers.sampling import Sampling, choose
+from sftplay.model.answers.stream import Stream
+from sftplay.model.answers.whole import can_decode
+from tests.model.random_models import (
+    BY_GENERATE,
+    FAMILIES,
+    PAD,
+    STOPS,
+    alone,
+    random_model,
+    some_prompts,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +34,53 @@ def llama() -> Any:
     return random_model("Llama")
 
 
-def _all(model: Any, prompts: list[list[int]], size: int, sampling: Sampling) -> dict[int, Answer]:
+def _all(
+    model: Any, prompts: list[list[int]], size: int, sampling: Sampling, *, own: bool = True
+) -> dict[int, Answer]:
     requests = [Request(key, ids) for key, ids in enumerate(prompts)]
-    return dict(answers(model, requests, sampling, STOPS, PAD, size))
+    return dict(answers(model, requests, sampling, STOPS, PAD, size, own=own))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_are_those_of_each_prompt_alone(family: str) -> None:
     model, prompts = random_model(family), some_prompts()
-    found = _all(model, prompts, 4, Sampling(20))
+    own = can_decode(model, PAD)
+    assert own.value == (family not in BY_GENERATE), own.reason
+    found = _all(model, prompts, 4, Sampling(20), own=own.value)
     assert [found[key].ids for key in range(len(prompts))] == [
         alone(model, prompt, 20) for prompt in prompts
     ]
     assert all(answer.ended == (len(answer.ids) < 20) for answer in found.values())
+
+
+def test_generate_samples_as_our_decoder_does(llama: Any) -> None:
+    """The same tokens by either way, in a file of prompts and in a conversation."""
+    sampling = Sampling(12, temperature=1.5, top_p=0.9, seed=4)
+    by_us = _all(llama, some_prompts(), 4, sampling)
+    assert _all(llama, some_prompts(), 4, sampling, own=False) == by_us
+    prompt = some_prompts()[0]
+    streams = [Stream(llama, STOPS, PAD, own=own) for own in (True, False)]
+    first, second = ([*stream.tokens(prompt, sampling)] for stream in streams)
+    assert first == second and streams[0].ended == streams[1].ended
+
+
+def test_penalties_of_the_base_change_no_answer(
+    llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = _all(llama, some_prompts(), 4, Sampling(16))
+    monkeypatch.setattr(llama.generation_config, "repetition_penalty", 3.0)
+    assert _all(llama, some_prompts(), 4, Sampling(16), own=False) == wanted
+    assert llama.generation_config.repetition_penalty == 3.0
+
+
+def test_a_decoder_that_loses_the_state_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """As a cache under a name that the model does not take."""
+    model = random_model("Mamba")
+    monkeypatch.setattr("sftplay.model.answers.decoding._CACHES", ("past_key_values",))
+    assert not can_decode(model, PAD).value
+    assert "transformers' generate" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", [1, 3, 64])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sftplay.model.answers.decoding import Batch
-from sftplay.model.answers.generate import Sampling
+from sftplay.model.answers.sampling import Sampling
 from sftplay.model.answers.stream import Stream
 from tests.model.random_models import PAD, STOPS, alone, random_model, some_prompts
 

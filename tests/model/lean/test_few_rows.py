@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sftplay.model.answers.generate import Request, Sampling, answers
+from sftplay.model.answers.generate import Request, answers
+from sftplay.model.answers.sampling import Sampling
 from sftplay.model.lean.few_rows import FEWEST, MOST, replace
 
 pytestmark = pytest.mark.skipif(

@@ -1,0 +1,70 @@
+"""A model's generation_config.json: the tokens that end its answers, and values that can't be
+saved.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from sftplay import console
+
+
+def end_ids(model: Any) -> list[int]:
+    """Every token that ends an answer of this model, as its own configuration says."""
+    config = getattr(model, "generation_config", None)
+    found = getattr(config, "eos_token_id", None)
+    if found is None:
+        found = getattr(model.config.get_text_config(decoder=True), "eos_token_id", None)
+    return [
+        int(each)
+        for each in (found if isinstance(found, list | tuple) else [found])
+        if each is not None
+    ]
+
+
+def make_savable(model: Any) -> None:
+    """Correct a generation config that transformers reads and refuses to write, and report it.
+
+    Many published models name a temperature without `do_sample: true`.
+    """
+    config = getattr(model, "generation_config", None)
+    if config is None or is_savable(config):
+        return
+    sampling = copy.deepcopy(config)
+    sampling.do_sample = True
+    named = {
+        key: value
+        for key, value in config.to_diff_dict().items()
+        if not key.endswith("_token_id")
+        and key not in ("transformers_version", "_from_model_config")
+    }
+    shown = ", ".join(f"{key} {value}" for key, value in sorted(named.items()))
+    if is_savable(sampling):
+        change, kept = "do_sample: true is added", sampling
+    else:
+        change, kept = "only its token ids are kept", _token_ids_of(config)
+    model.generation_config = kept
+    console.warning(
+        f"the base's generation_config.json contradicts itself ({shown}), and transformers would not"
+        f" save it: {change} in what this run writes"
+    )
+
+
+def is_savable(config: Any) -> bool:
+    """True if transformers would write it."""
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _token_ids_of(config: Any) -> Any:
+    return type(config)(
+        **{
+            key: value
+            for key, value in config.to_dict().items()
+            if key.endswith("_token_id") and value is not None
+        }
+    )
