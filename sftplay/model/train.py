@@ -16,6 +16,7 @@ from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.rendering.template import TEMPLATE_FILE
+from sftplay.data.show import excerpt
 from sftplay.data.tokenizing.artifact import batches_of, read_split
 from sftplay.decision import Decision
 from sftplay.errors import (
@@ -229,7 +230,8 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         attempt=attempt.name,
         checkpoint=checkpoint.name if checkpoint else None,
     )
-    _say_start(plan, opening["effective"])
+    _announce(plan, opening["effective"], resume=resume)
+
     progress.phase = "train"
     if done:
         assert checkpoint is not None
@@ -240,8 +242,8 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     finish(plan, assembly, {**opening, "numerics": proof.found}, began)
 
 
-def _say_start(plan: Plan, effective: Mapping[str, Any]) -> None:
-    """Print what is trained, and a warm-up that never ends."""
+def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None:
+    """Say what is about to be trained, with the first row, as the model sees it."""
     if 1 <= plan.settings.train.warmup_steps >= effective["steps"]:
         console.warning(
             f"train.warmup_steps is {plan.settings.train.warmup_steps:g}, and the training has "
@@ -252,6 +254,9 @@ def _say_start(plan: Plan, effective: Mapping[str, Any]) -> None:
         f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
         f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
     )
+    if not resume:
+        row = excerpt(plan.tokenized, find_model(plan.settings))
+        console.info(f"the first row as the model sees it, what is trained in [[ ]]:\n{row}")
 
 
 def _load(plan: Plan, progress: Progress) -> Any:
