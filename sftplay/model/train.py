@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from sftplay import console
 from sftplay.attempts import Attempt, checkpoints_in
-from sftplay.base_model import require_base_model
+from sftplay.base_model import input_limits, require_base_model
 from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.rendering.template import TEMPLATE_FILE
 from sftplay.data.show import excerpt
+from sftplay.data.tokenizing.artifact import batches_of, read_split
 from sftplay.decision import Decision
 from sftplay.errors import (
     DataError,
@@ -43,7 +44,7 @@ from sftplay.model.unsloth.handing_over import (
     handing_over,
 )
 from sftplay.model.unsloth.probe import probe
-from sftplay.places import data_folder, find_model
+from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.stamp import Stamp, write_stamp
@@ -113,6 +114,9 @@ def _plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
             where=str(tokenized),
             todo="look at data/processed/report.json",
         )
+    facts = stamp.facts
+    limits = input_limits(find_model(job.settings))
+    limits.check(_largest_id(tokenized, facts), facts["max_tokens"], str(tokenized))
     device = decide_device(job.settings)
     init = job.options.get("init_adapter")
     return Plan(
@@ -124,6 +128,17 @@ def _plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
         device=device,
         precision=decide_precision(job.settings, device.value),
         init_adapter=Path(init) if init else None,
+    )
+
+
+def _largest_id(tokenized: Path, facts: Mapping[str, Any]) -> int:
+    """The largest token id of the rows; stamps of older versions don't hold it."""
+    if "max_id" in facts:
+        return int(facts["max_id"])
+    tables = [read_split(tokenized / f"{split}.arrow") for split in SPLITS]
+    return max(
+        (int(batch.tokens.max(initial=0)) for table in tables for batch in batches_of(table)),
+        default=0,
     )
 
 
@@ -230,6 +245,12 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
 
 def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None:
     """Say what is about to be trained, with the first row, as the model sees it."""
+    if 1 <= plan.settings.train.warmup_steps >= effective["steps"]:
+        console.warning(
+            f"train.warmup_steps is {plan.settings.train.warmup_steps:g}, and the training has "
+            f"{console.count_of(effective['steps'], 'step')}: the learning rate is still rising "
+            "when it ends"
+        )
     console.info(
         f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
         f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
@@ -247,6 +268,7 @@ def _load(plan: Plan, progress: Progress) -> Any:
         plan.attempt.backend
     )  # before transformers: Unsloth has to be imported first
 
+    from sftplay.model.backends.targets import check_quantized, say_adapted
     from sftplay.model.runtime.quiet import quiet_libraries
 
     quiet_libraries()
@@ -260,11 +282,15 @@ def _load(plan: Plan, progress: Progress) -> Any:
         f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}"
     )
     model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
+    if settings.train.method == "qlora":
+        check_quantized(model)
     if plan.attempt.backend != "unsloth":  # which has kernels of its own
         console.info(f"attention {implementation_of(model, settings)}")
     make_savable(model)
     set_seed(settings.train.seed)  # the adapter's start depends on it
     model = backend.prepare(model, settings, plan.init_adapter)
+    if settings.train.method != "full":
+        say_adapted(model)
     name_base(model, settings)
     return model
 
