@@ -54,7 +54,7 @@ def linear_weights(model: Any) -> list[LinearWeight]:
     adapted = [
         (name, getattr(module, "parameter_name", None))
         for name, module in modules.items()
-        if getattr(module, "lora_A", None)
+        if _has_adapter(module)
     ]
     found = []
     for name, parameter in _originals(base, modules):
@@ -153,7 +153,7 @@ def check_found(model: Any, settings: Settings) -> None:
     if isinstance(asked, str):
         return
     taken = model.peft_config["default"].target_modules or ()
-    names = [name for name, module in model.named_modules() if getattr(module, "lora_A", None)]
+    names = [name for name, module in model.named_modules() if _has_adapter(module)]
     # what PEFT has turned into a fused parameter's name is not in its list any more
     unknown = [t for t in asked if t in taken and not any(_matches(t, name) for name in names)]
     if unknown:
@@ -217,6 +217,11 @@ def record_of(model: Any) -> dict[str, Any]:
         "adapted_share": round(sum(one.size for one in linear if one.adapted) / total, 4),
         "quantized_share": round(sum(one.size for one in linear if one.quantized) / total, 4),
     }
+
+
+def _has_adapter(module: Any) -> bool:
+    """True for a module with weights of an adapter; those of an embedding have other names."""
+    return bool(getattr(module, "lora_A", None) or getattr(module, "lora_embedding_A", None))
 
 
 def _matches(target: str, name: str) -> bool:

@@ -75,6 +75,13 @@ def test_a_misspelt_module_is_refused(names: list[str]) -> None:
     assert "down_proj, gate_proj" in raised.value.todo
 
 
+def test_an_embedding_may_have_an_adapter() -> None:
+    model = adapted(random_model("Llama"), target_modules=["embed_tokens", "q_proj"])
+    assert record_of(model)["adapted"] == {"model.layers.*.self_attn.q_proj": 2}
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert any("embed_tokens.lora_embedding_A" in name for name in trained)
+
+
 @pytest.mark.parametrize("names", [["lm_head"], ["q_proj", "lm_head"]])
 def test_the_output_layer_is_refused(names: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"the output layer \(lm_head\) can't have an adapter"):
