@@ -154,3 +154,17 @@ def test_a_norm_that_computes_something_else_is_left_alone() -> None:
         num_key_value_heads=1, head_dim=16,
     )  # fmt: skip
     assert not any(name.startswith("RMS") for name in slim(Gemma2ForCausalLM(config), "fp32").value)
+
+
+def test_what_a_layer_gives_may_be_added_to_in_place(tiny_model: Path) -> None:
+    """As Falcon adds the two halves of a layer."""
+    model = _model(tiny_model)
+    layer = model.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+    x = torch.randn((2, 5, layer.in_features), generator=CHANCE)
+    plain = layer(x).detach()
+    slim(model, "fp32")
+    out = layer(x)
+    out += 1
+    out.sum().backward()
+    assert torch.allclose(out.detach() - 1, plain, atol=1e-4)
+    assert layer.lora_B["default"].weight.grad is not None
