@@ -1,5 +1,5 @@
-"""Lines for people: blue info, green success, yellow warning, red error. All on stderr; stdout is
-for results.
+"""Lines for people: a blue mark for info, green success, yellow warning, red error. All on stderr;
+stdout is for results.
 
 Colours only on a terminal, never with NO_COLOR (no-color.org). A stage may add a log file that gets
 the same lines, plain.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import textwrap
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -85,8 +86,10 @@ def log(text: str) -> None:
 
 
 def _say(kind: str, text: str) -> None:
-    mark, text = _MARKS[kind], harmless(text)
-    line = f"\x1b[{_COLOURS[kind]}m{mark} {text}\x1b[0m" if use_colour() else f"{mark} {text}"
+    text = harmless(text)
+    line = _wrapped(f"{_MARKS[kind]} {text}")
+    if use_colour():  # the mark alone: text in the terminal's own color reads on any background
+        line = f"\x1b[1;{_COLOURS[kind]}m{line[0]}\x1b[0m{line[1:]}"
     try:
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints
     except UnicodeEncodeError:
@@ -96,3 +99,34 @@ def _say(kind: str, text: str) -> None:
         # log continue
         pass
     log(f"{kind}: {text}")
+
+
+def _wrapped(line: str) -> str:
+    """A line broken between words where the terminal is narrower; the rest is indented."""
+    width = _terminal_width()
+    if width is None or (len(line) <= width and "\n" not in line):
+        return line
+    parts = (
+        textwrap.wrap(
+            part,
+            width,
+            initial_indent="" if not number else "  " * (not part.startswith(" ")),
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        or [""]
+        for number, part in enumerate(line.split("\n"))
+    )
+    return "\n".join(piece for part in parts for piece in part)
+
+
+def _terminal_width() -> int | None:
+    """Columns of the terminal that shows the lines, also where a launcher copies them; None: none."""
+    given = os.environ.get("SFTPLAY_TERMINAL", "")
+    if given:
+        return int(given) if given.isdecimal() and int(given) >= 20 else None
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -191,6 +191,9 @@ class LoraSettings(Section):
     """Dropout on the adapter's input."""
     target_modules: Literal["all-linear"] | list[str] = "all-linear"
     """Modules that get an adapter; `all-linear` is every linear layer but the output layer."""
+    target_parameters: list[str] | None = None
+    """Fused parameters that get an adapter too, such as the experts of a mixture:
+    `[mlp.experts.gate_up_proj, mlp.experts.down_proj]`."""
     dora: bool = False
     """Weight-decomposed LoRA (arXiv:2402.09353)."""
     rslora: bool = False
@@ -325,11 +328,19 @@ class InferSettings(Section):
     max_new_tokens: Annotated[int, Field(ge=1)] = 512
     """Longest answer in tokens."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
-    """0: greedy, the same answer every time."""
+    """0: greedy, the same answer every time; else 1e-6 or more."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling, used if temperature is above 0."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Prompts that infer-batch answers at once; fewer if they would not fit into memory."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _probabilities_stay_finite(cls, value: float) -> float:
+        """A logit divided by it has to be a number in fp32."""
+        if 0 < value < 1e-6:
+            raise ValueError("0 for greedy answers, or at least 1e-6")
+        return value
 
 
 class MergeSettings(Section):

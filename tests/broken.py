@@ -88,6 +88,19 @@ def pickled(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
 
 
+def tokens_beyond(folder: Path) -> None:
+    """A tokenizer with tokens in its template that the embedding has no rows for."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|new_turn|>", "<|new_end|>"]})
+    template = tokenizer.chat_template
+    tokenizer.chat_template = template.replace("<|im_start|>", "<|new_turn|>").replace(
+        "<|im_end|>", "<|new_end|>"
+    )
+    tokenizer.save_pretrained(folder)
+
+
 def not_a_number(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 

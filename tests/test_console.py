@@ -35,3 +35,27 @@ def test_a_log_that_cant_be_written_stops_nothing(
     console.info("step 1")
     assert "step 1" in capsys.readouterr().err
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_lines_are_wrapped_between_words_for_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SFTPLAY_TERMINAL", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    words = "one two three four five six seven eight nine ten eleven twelve"
+    console.info(f"{words}\n{words}")
+    lines = capsys.readouterr().err.splitlines()
+    assert all(len(line) <= 40 for line in lines)
+    assert lines[0].startswith("· one") and all(line.startswith("  ") for line in lines[1:])
+    assert " ".join(line.strip("· ") for line in lines) == f"{words} {words}"
+
+
+def test_only_the_mark_is_colored(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The text keeps the terminal's own color, which reads on its background."""
+    monkeypatch.setenv("SFTPLAY_TERMINAL", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    console.warning("mind the gap")
+    assert capsys.readouterr().err == "\x1b[1;33m!\x1b[0m mind the gap\n"

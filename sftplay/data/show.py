@@ -21,6 +21,7 @@ from sftplay.freshness import read_stamp, warn_if_behind
 from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.stages import Job
 
+_SHOWN = 150  # characters at each end of a stretch in an excerpt
 Shown = tuple[str, int, TokenizedRow]  # split, number from 1, row
 
 
@@ -49,6 +50,22 @@ def run(job: Job) -> None:
         console.result(
             "".join(paint(text, trained) for text, trained in pieces(row, backend)) + "\n"
         )
+
+
+def excerpt(folder: Path, model: Path) -> str:
+    """Return the first training row as the model sees it, trained text in [[ ]], long stretches
+    shortened.
+    """
+    _, _, row = next(_rows(folder, "train"))
+    backend = load_backend(read_tokenizer(model).folder)
+    return "".join(
+        f"[[{_shortened(text)}]]" if trained else _shortened(text)
+        for text, trained in pieces(row, backend)
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]} … {text[-_SHOWN:]}"
 
 
 def _nothing(folder: Path, split: str, row_id: str | None) -> None:

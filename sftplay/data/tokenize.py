@@ -270,6 +270,7 @@ def _facts(
         "trained_tokens": {split: out.trained_tokens for split, out in splits.items()},
         "values_hash": {split: out.values_hash for split, out in splits.items()},
         "max_tokens": max(out.longest for out in splits.values()),
+        "max_id": max(out.largest_id for out in splits.values()),
         "max_length": lengths.limit,
         "lengths": lengths.quantiles(),
         "too_long": lengths.too_long,

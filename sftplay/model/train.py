@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftplay import console
-from sftplay.base_model import require_base_model
+from sftplay.base_model import input_limits, require_base_model
 from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.rendering.template import TEMPLATE_FILE
+from sftplay.data.show import excerpt
+from sftplay.data.tokenizing.artifact import batches_of, read_split
 from sftplay.decision import Decision
 from sftplay.errors import (
     DataError,
@@ -40,7 +43,7 @@ from sftplay.model.unsloth.handing_over import (
     handing_over,
 )
 from sftplay.model.unsloth.probe import probe
-from sftplay.places import data_folder, find_model
+from sftplay.places import SPLITS, data_folder, find_model
 from sftplay.runs import Attempt, Run, checkpoints_in
 from sftplay.stages import Job
 from sftplay.stamp import Stamp, write_stamp
@@ -110,6 +113,9 @@ def _plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
             where=str(tokenized),
             todo="look at data/processed/report.json",
         )
+    facts = stamp.facts
+    limits = input_limits(find_model(job.settings))
+    limits.check(_largest_id(tokenized, facts), facts["max_tokens"], str(tokenized))
     device = decide_device(job.settings)
     init = job.options.get("init_adapter")
     return Plan(
@@ -121,6 +127,17 @@ def _plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
         device=device,
         precision=decide_precision(job.settings, device.value),
         init_adapter=Path(init) if init else None,
+    )
+
+
+def _largest_id(tokenized: Path, facts: Mapping[str, Any]) -> int:
+    """The largest token id of the rows; stamps of older versions don't hold it."""
+    if "max_id" in facts:
+        return int(facts["max_id"])
+    tables = [read_split(tokenized / f"{split}.arrow") for split in SPLITS]
+    return max(
+        (int(batch.tokens.max(initial=0)) for table in tables for batch in batches_of(table)),
+        default=0,
     )
 
 
@@ -213,11 +230,7 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         attempt=attempt.name,
         checkpoint=checkpoint.name if checkpoint else None,
     )
-    effective = opening["effective"]
-    console.info(
-        f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
-        f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
-    )
+    _announce(plan, opening["effective"], resume=resume)
 
     progress.phase = "train"
     if done:
@@ -229,6 +242,23 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     finish(plan, assembly, {**opening, "numerics": proof.found}, began)
 
 
+def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None:
+    """Say what is about to be trained, with the first row, as the model sees it."""
+    if 1 <= plan.settings.train.warmup_steps >= effective["steps"]:
+        console.warning(
+            f"train.warmup_steps is {plan.settings.train.warmup_steps:g}, and the training has "
+            f"{console.count_of(effective['steps'], 'step')}: the learning rate is still rising "
+            "when it ends"
+        )
+    console.info(
+        f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
+        f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
+    )
+    if not resume:
+        row = excerpt(plan.tokenized, find_model(plan.settings))
+        console.info(f"the first row as the model sees it, what is trained in [[ ]]:\n{row}")
+
+
 def _load(plan: Plan, progress: Progress) -> Any:
     """Load the base, quantized where the method says so, and make trainable what is to be trained."""
     progress.phase = "load"
@@ -237,6 +267,7 @@ def _load(plan: Plan, progress: Progress) -> Any:
         plan.attempt.backend
     )  # before transformers: Unsloth has to be imported first
 
+    from sftplay.model.backends.targets import check_quantized, say_adapted
     from sftplay.model.runtime.quiet import quiet_libraries
 
     quiet_libraries()
@@ -250,11 +281,15 @@ def _load(plan: Plan, progress: Progress) -> Any:
         f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}"
     )
     model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
+    if settings.train.method == "qlora":
+        check_quantized(model)
     if plan.attempt.backend != "unsloth":  # which has kernels of its own
         console.info(f"attention {implementation_of(model, settings)}")
     make_savable(model)
     set_seed(settings.train.seed)  # the adapter's start depends on it
     model = backend.prepare(model, settings, plan.init_adapter)
+    if settings.train.method != "full":
+        say_adapted(model)
     name_base(model, settings)
     return model
 

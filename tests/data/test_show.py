@@ -128,7 +128,7 @@ def test_an_empty_split_and_stale_rows_are_said(tokenized: Project) -> None:
     done = tokenized.run("show", "--split", "test", "--set", "model.max_length=512")
     assert done.code == 0
     assert "the test split is empty" in done.said
-    assert "is not current (settings changed: model.max_length)" in done.said
+    assert "is not current (settings changed: model.max_length 1024 → 512)" in done.said
 
 
 def test_rows_from_before_other_rows_were_processed_are_said_to_be_old(project: Project) -> None:

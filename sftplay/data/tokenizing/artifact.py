@@ -72,7 +72,7 @@ class Writer:
 
     def __init__(self, stream: pyarrow.ipc.RecordBatchStreamWriter) -> None:
         self._stream, self._hash = stream, ValuesHash()
-        self.rows = self.tokens = self.trained_tokens = self.longest = 0
+        self.rows = self.tokens = self.trained_tokens = self.longest = self.largest_id = 0
 
     def write(self, batch: TokenBatch) -> None:
         """Append rows."""
@@ -86,6 +86,7 @@ class Writer:
         self.tokens += len(batch.tokens)
         self.trained_tokens += int(np.count_nonzero(batch.labels != IGNORED))
         self.longest = max(self.longest, int(batch.lengths.max()))
+        self.largest_id = max(self.largest_id, int(batch.tokens.max(initial=0)))
 
     @property
     def values_hash(self) -> str:

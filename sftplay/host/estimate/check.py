@@ -122,6 +122,8 @@ def _report(
         yield f"device   {where}"
     if plan.shape:
         size = f"{plan.shape.weights / 1e6:,.0f} million weights"
+        if plan.shape.experts and train.method == "qlora":
+            size += f", {plan.shape.quantized:.0%} of those in layers quantized (experts are not)"
         yield f"model    {plan.settings.model.name}: {size}{'' if plan.shape.exact else ', by its name; not in the cache yet'}"
     else:
         unknown = (
@@ -166,6 +168,13 @@ def _judge(
     """Yield what is not enough. A need that only its upper end exceeds is a warning, printed
     here.
     """
+    if plan.shape and plan.settings.train.method == "qlora" and plan.shape.quantized < 0.5:
+        yield ConfigError(
+            f"train.method qlora would quantize {plan.shape.quantized:.0%} of this model's weights "
+            "in layers: bitsandbytes leaves its experts as they are",
+            where="train.method",
+            todo="--set train.method=lora takes hardly more memory here, or choose another model",
+        )
     for name, amount, have in _needs(plan, facts, cards):
         if amount.likely <= have < amount.high:
             console.warning(

@@ -155,7 +155,8 @@ def duration(
     train = settings.train
     passes = 4 + 2 * (train.method == "full") + 2 * checkpoints_activations(train, device.kind)
     work = passes * (
-        shape.linear * rows.tokens + shape.hidden * shape.vocab * rows.trained
+        (shape.linear + shape.experts * shape.active) * rows.tokens
+        + shape.hidden * shape.vocab * rows.trained
     )  # a row
     batch = train.rows_per_step
     count = steps(train, rows.count)

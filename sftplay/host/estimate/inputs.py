@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import psutil
 
-from sftplay.base_model import check_base_model
+from sftplay.base_model import check_base_model, check_template
 from sftplay.errors import NotFoundError, SftplayError
 from sftplay.files import read_json
 from sftplay.host.estimate import forecast
@@ -70,6 +70,8 @@ def gather(
     before = len(problems)
     shape = or_problem(lambda: find_shape(settings), problems)
     unusable = len(problems) > before
+    if not unusable:
+        or_problem(lambda: _check_template(settings), problems)
     measured = None if unusable else _measured(settings, kind or "cpu")
     return EstimateInputs(settings, device, rows, shape, measured, unusable)
 
@@ -97,6 +99,19 @@ def find_shape(settings: Settings) -> ModelShape | None:
         return guess_shape(settings.model.name)
     check_base_model(folder, settings.model)
     return read_shape(folder, settings.lora.target_modules)
+
+
+def _check_template(settings: Settings) -> None:
+    """Compare the chat template's tokens with the model's embedding, where the model is here.
+
+    Raises:
+        DataError: tokens that it has no weights for (65).
+    """
+    try:
+        folder = find_model(settings)
+    except NotFoundError:
+        return
+    check_template(folder)
 
 
 def _measured(settings: Settings, device: str) -> float | None:

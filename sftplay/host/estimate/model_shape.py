@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sftplay.files import read_json
 from sftplay.weights import read_tensors
@@ -25,6 +26,8 @@ class ModelShape:
         weights: all of them.
         linear: those in linear layers but the output layer: what QLoRA quantizes and `all-linear`
             adapts.
+        experts: those of a mixture's experts, which transformers fuses: they are not quantized.
+        active: share of the experts that work on a token.
         linear_ends: inputs plus outputs of those layers, summed: what a token's activations and an
             adapter's rank cost.
         adapted_ends: the same over the layers that get an adapter.
@@ -40,6 +43,13 @@ class ModelShape:
     hidden: int
     vocab: int
     exact: bool = True
+    experts: int = 0
+    active: float = 1.0
+
+    @property
+    def quantized(self) -> float:
+        """Return the share of the weights in layers that QLoRA quantizes."""
+        return self.linear / (self.linear + self.experts) if self.experts else 1.0
 
 
 def read_shape(folder: Path, targets: str | Sequence[str]) -> ModelShape:
@@ -53,10 +63,11 @@ def read_shape(folder: Path, targets: str | Sequence[str]) -> ModelShape:
         NotFoundError: not all of it is there (66). StorageError: a damaged file (74).
     """
     tensors = {name: tensor.shape for name, tensor in read_tensors(folder).items()}
+    experts = {n: s for n, s in tensors.items() if ".experts." in n and len(s) > 1}
     linear = {
         n: s
         for n, s in tensors.items()
-        if len(s) == 2 and n.endswith(".weight") and not _NOT_LINEAR.search(n)
+        if len(s) == 2 and n.endswith(".weight") and not _NOT_LINEAR.search(n) and n not in experts
     }
     adapted = [
         s for n, s in linear.items() if targets == "all-linear" or n.split(".")[-2] in targets
@@ -73,7 +84,17 @@ def read_shape(folder: Path, targets: str | Sequence[str]) -> ModelShape:
         layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 1),
         hidden=int(config.get("hidden_size") or config.get("n_embd") or 1),
         vocab=int(config.get("vocab_size") or 1),
+        experts=sum(math.prod(shape) for shape in experts.values()),
+        active=_active(config),
     )
+
+
+def _active(config: Mapping[str, Any]) -> float:
+    """Share of the experts that a token goes through."""
+    keys = ("num_local_experts", "num_experts", "n_routed_experts")
+    count = next((config[key] for key in keys if config.get(key)), 0)
+    chosen = config.get("num_experts_per_tok") or 0
+    return min(chosen / count, 1.0) if count and chosen else 1.0
 
 
 def guess_shape(name: str) -> ModelShape | None:

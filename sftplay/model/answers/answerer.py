@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tokenizers.decoders import DecodeStream
@@ -153,7 +153,11 @@ def open_answerer(job: Job) -> Answerer:
     return Answerer(
         model=model,
         name=f"{settings.model.name} (untuned)" if base else f"run {run.name}",
-        prompter=Prompter(**{**prompter.__dict__, "window": window_of(model)}),
+        prompter=replace(
+            prompter,
+            window=window_of(model),
+            vocabulary=int(loaded.model.get_input_embeddings().weight.shape[0]),
+        ),
         sampling=sampling,
         stop_ids=stop_ids,
         pad_id=loaded.pad_id,

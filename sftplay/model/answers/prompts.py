@@ -35,6 +35,7 @@ class Prompter:
         window: most tokens that the model reads, prompt and answer together; None where nobody
             knows.
         eot_id: the token that ends a turn.
+        vocabulary: rows of the model's embedding; None where nobody knows.
     """
 
     template: ChatTemplate
@@ -44,6 +45,7 @@ class Prompter:
     system: str
     window: int | None
     eot_id: int
+    vocabulary: int | None = None
 
     def ids(self, messages: Messages) -> list[int]:
         """The prompt's tokens, up to where the answer begins.
@@ -63,6 +65,13 @@ class Prompter:
             turns = merge_system(turns)
         text = self.template.render(turns, True)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if self.vocabulary is not None and max(ids, default=0) >= self.vocabulary:
+            token = self.tokenizer.convert_ids_to_tokens(max(ids))
+            raise DataError(
+                f"the prompt holds the token {token!r} ({max(ids)}), and the model's embedding has "
+                f"{self.vocabulary:,} rows",
+                todo="use the model's own tokenizer and chat template",
+            )
         return ids
 
     def room(self, ids: Sequence[int], wanted: int) -> int:

@@ -12,6 +12,13 @@ from sftplay import console
 from sftplay.errors import ConfigError, NotFoundError, RefusedError
 from sftplay.files import read_json
 from sftplay.manifest import MANIFEST, problem_with
+from sftplay.model.backends.targets import (
+    check_found,
+    check_targets,
+    linear_names,
+    other_parts,
+    unknown_targets,
+)
 from sftplay.model.weights.load import load_weights
 from sftplay.settings import Settings
 
@@ -49,13 +56,24 @@ def prepare(model: Any, settings: Settings, init_adapter: Path | None) -> Any:
         parameter.requires_grad_(False)
     if init_adapter is not None:
         _check_shape(settings, init_adapter)
+    check_targets(model, settings)
+    left_out = _left_out(model, settings)
+    if parts := other_parts(model):
+        left_out = sorted({*left_out, *parts})
+        console.info(
+            f"{len(parts)} modules outside the language model are left alone: {parts[0]} …"
+        )
     try:
-        model = get_peft_model(model, lora_config(settings, _left_out(model, settings)))
+        model = get_peft_model(model, lora_config(settings, left_out))
     except ValueError as error:
+        if "not found in the base model" in str(error):
+            raise unknown_targets(list(settings.lora.target_modules), model) from error
         raise ConfigError(
-            f"lora.target_modules fits no module of this model ({str(error)[:200]})",
-            todo="use all-linear, or names that the model has",
+            f"lora.target_modules does not fit this model ({str(error)[:300]})",
+            where="lora.target_modules",
+            todo=f"name the modules: {', '.join(linear_names(model))}",
         ) from error
+    check_found(model, settings)
     if init_adapter is not None:
         _take_weights(model, init_adapter)
     for parameter in model.parameters():
@@ -164,5 +182,6 @@ def lora_config(settings: Settings, left_out: list[str] | None = None) -> Any:
         exclude_modules=left_out or None,
         use_dora=lora.dora,
         use_rslora=lora.rslora,
+        target_parameters=sorted(lora.target_parameters) if lora.target_parameters else None,
         bias="none",
     )

@@ -24,6 +24,7 @@ def quiet_libraries() -> None:
     warnings.filterwarnings(
         "ignore", category=UserWarning, module=r"(torch|transformers|peft|bitsandbytes|trl)\b.*"
     )
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"peft\b.*")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     warnings.showwarning = _log_warning
     console.log("library chatter is silenced")

@@ -11,6 +11,7 @@ from sftplay.content import code_hash
 from sftplay.data.pipeline import FOLDERS
 from sftplay.files import read_json
 from sftplay.freshness import STAMP
+from sftplay.model.backends.targets import record_of
 from sftplay.model.forward.collate import Packer
 from sftplay.model.runtime.memory import peak_memory
 from sftplay.model.training.assemble import Assembly
@@ -78,6 +79,7 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
         "lean": str(assembly.lean),
         "packing": isinstance(trainer.data_collator, Packer),
         "first_batch": first_batch,
+        "linear_weights": record_of(trainer.model),
     }
 
 

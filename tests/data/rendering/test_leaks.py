@@ -30,7 +30,7 @@ def test_the_same_row_in_train_and_val(project: Project) -> None:
     )
     assert facts(project, "rendered")["rows"] == {"train": 3, "val": 1}
     report = read_lines_json(project)
-    assert report["rows"] == {"in": 5, "out": 4, "rejected": 0, "leaked": 1}
+    assert report["rows"] == {"in": 5, "out": 4, "rejected": 0, "set_aside": 0, "leaked": 1}
 
 
 def test_a_style_that_makes_rows_equal(project: Project) -> None:

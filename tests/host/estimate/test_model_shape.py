@@ -82,3 +82,15 @@ def test_the_guess_is_near_the_truth_for_a_known_model() -> None:
 
 def test_no_size_in_the_name_is_no_guess() -> None:
     assert guess_shape("openai-community/gpt2") is None
+
+
+def test_fused_experts_are_not_quantized(tmp_path: Path) -> None:
+    """transformers fuses them, and bitsandbytes leaves them: on disk they may be single ones."""
+    experts = {
+        f"model.layers.0.block_sparse_moe.experts.{number}.w1.weight": [20, 8]
+        for number in range(4)
+    }
+    config = {**CONFIG, "num_local_experts": 4, "num_experts_per_tok": 1}
+    shape = read_shape(write_model(tmp_path, {**BLOCK, **experts}, config), "all-linear")
+    assert (shape.linear, shape.experts, shape.active) == (224, 640, 0.25)
+    assert shape.quantized == pytest.approx(224 / 864)

@@ -125,9 +125,7 @@ def test_at_a_terminal_it_asks_about_style_and_render(checkout: Path) -> None:
     questions = {"Enter keeps “Answer like a pirate.”": "-", "── 6/8": ""}
     code, screen = at_a_terminal(checkout, questions, "--set", "model.name=./nowhere", colour=True)
     assert code == 66 and "no style prompt" in screen and "--no-style" in screen
-    assert (
-        "\x1b[34m" in screen and "\x1b[32m" in screen and "\x1b[31m" in screen
-    )  # blue, green, red
+    assert all(f"\x1b[1;{color}m" in screen for color in (34, 32, 31))  # blue, green, red
 
 
 @pytest.mark.acceptance

@@ -39,7 +39,9 @@ def family(kind: str, tiny_model: Path, folder: Path, **config: Any) -> Path:
     shutil.copytree(tiny_model, folder)
     torch.manual_seed(1)
     settings = {"vocab_size": 448, "pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
-    configuration = getattr(transformers, f"{kind.partition('For')[0]}Config")
+    configuration = getattr(
+        transformers, f"{kind.split('For', maxsplit=1)[0].removesuffix('LMHeadModel')}Config"
+    )
     made = getattr(transformers, kind)(configuration(**{**settings, **config}))
     made.save_pretrained(folder)
     return folder
@@ -167,3 +169,46 @@ def test_eval_and_merge_refuse_a_base_that_has_lost_a_tensor(
     for stage in ("eval", "merge"):
         ran = box.run(stage, "--config", "demo.yaml", "--set", f"model.name={model}", cwd=trained)
         assert ran.code == 76, ran.err
+
+
+def test_tokens_beyond_the_embedding(
+    project: Path, box: Box, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = broken.broken(tiny_model, tmp_path / "model", broken.tokens_beyond)
+    ran = train(box, project, model)
+    assert ran.code == 65, ran.err
+    assert "is in the rows, and the model's embedding has" in ran.err
+    assert "resize_token_embeddings" in ran.err
+    asked = ask(box, project, model)
+    assert asked.code == 65, asked.err
+    assert "'<|new_" in asked.err
+
+
+def test_rows_beyond_learned_positions(
+    project: Path, box: Box, tiny_model: Path, tmp_path: Path
+) -> None:
+    sizes = {"n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 24, "n_inner": 48}
+    model = family("GPT2LMHeadModel", tiny_model, tmp_path / "gpt2", **sizes)
+    ran = train(box, project, model)
+    assert ran.code == 65, ran.err
+    assert "the model has learned 24 positions" in ran.err and "model.max_length=24" in ran.err
+
+
+def test_rows_beyond_the_window_and_a_long_warm_up_are_warnings(
+    project: Path, box: Box, tiny_model: Path, tmp_path: Path
+) -> None:
+    change = broken.configure(max_position_embeddings=24)
+    model = broken.broken(tiny_model, tmp_path / "model", change)
+    ran = train(box, project, model, "--set", "train.warmup_steps=9")
+    assert ran.code == 0, ran.err
+    assert "the model was made for 24 (max_position_embeddings)" in ran.err
+    assert "train.warmup_steps is 9, and the training has 2 steps" in ran.err
+
+
+def test_a_temperature_that_no_number_holds(project: Path, box: Box, tiny_model: Path) -> None:
+    ran = box.run(
+        "infer", "--config", "demo.yaml", "--set", "infer.temperature=1e-40", "--prompt", "Hi",
+        "--base", cwd=project,
+    )  # fmt: skip
+    assert ran.code == 78, ran.err
+    assert "at least 1e-6" in ran.err
