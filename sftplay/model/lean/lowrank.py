@@ -46,7 +46,9 @@ class _LowRank(torch.autograd.Function):
         out = _product(rows, low, base, wide, b)
         ctx.save_for_backward(rows, narrowed, low, a, b)
         ctx.base, ctx.scale, ctx.shape = base, scale, x.shape
-        return out.view(*x.shape[:-1], -1)
+        # no view: models that add to it in place (Falcon) could not be differentiated
+        whole: torch.Tensor = torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])
+        return whole
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

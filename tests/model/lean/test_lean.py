@@ -104,3 +104,17 @@ def test_fp16_is_left_alone(tiny_model: Path) -> None:
 
     done = slim(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float16), "fp16")
     assert done.value == [] and "fp32" in done.reason
+
+
+def test_what_a_layer_gives_may_be_added_to_in_place(tiny_model: Path) -> None:
+    """As Falcon adds the two halves of a layer."""
+    model = _model(tiny_model)
+    layer = model.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+    x = torch.randn((2, 5, layer.in_features), generator=CHANCE)
+    plain = layer(x).detach()
+    slim(model, "fp32")
+    out = layer(x)
+    out += 1
+    out.sum().backward()
+    assert torch.allclose(out.detach() - 1, plain, atol=1e-4)
+    assert layer.lora_B["default"].weight.grad is not None

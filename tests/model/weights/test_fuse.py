@@ -70,8 +70,10 @@ def _check(
     assert abs(loss["base"] - loss["tuned"]) > 100 * limit, "or the equality would prove little"
     base = AutoModelForCausalLM.from_pretrained(models[tied], dtype=torch.float32)
     beside = PeftModel.from_pretrained(base, run / "adapter")
-    # sixteen bits round the base as well
-    assert _val_loss(beside, project) == pytest.approx(trained, rel=limit)
+    wider = (
+        limit if precision == "fp32" else 5 * limit
+    )  # it computes in fp32, on the unrounded base
+    assert _val_loss(beside, project) == pytest.approx(trained, rel=wider)
     merged = AutoModelForCausalLM.from_pretrained(run / "merged")
     assert _val_loss(merged, project) == pytest.approx(_val_loss(beside, project), rel=1e-5)
     embeds = "embed_tokens" in TARGETS[targets]
