@@ -67,7 +67,9 @@ def test_named_for_what_it_is(tmp_path: Path, content: bytes, what: str, todo: s
 
 
 @pytest.mark.parametrize(
-    "content", [ROWS, gzip.compress(ROWS), b"PK is short for park\n", b"", b"BZ"]
+    "content",
+    [ROWS, gzip.compress(ROWS, mtime=0), b"PK is short for park\n", b"", b"BZ"],
+    ids=["rows", "gzip", "like zip", "empty", "like bzip2"],
 )
 def test_other_files_are_read(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "rows.jsonl"
