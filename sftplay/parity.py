@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sftplay.attempts import newest_whole_checkpoint
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.files import read_json, write_json
-from sftplay.runs import Run, newest_whole_checkpoint
+from sftplay.runs import Run
 
 FILE = "parity.json"
 # Relative differences that rounding explains: other kernels, other order of sums, 16-bit numbers. A

@@ -7,69 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from sftplay.attempts import ATTEMPT, Attempt, newest_whole_checkpoint
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.files import append_line
 from sftplay.manifest import MANIFEST, problem_with
 from sftplay.places import OUTPUTS
-
-_ATTEMPT = re.compile(r"^(\d{2,})-([a-z]+)$")
-_CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One try of one backend: `attempts/01-bnb/`. No backend ever sees another attempt's
-    checkpoints.
-    """
-
-    folder: Path
-    number: int
-    backend: str
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def stamp(self) -> Path:
-        return self.folder / "backend.json"
-
-    @property
-    def has_begun(self) -> bool:
-        """True if it got as far as its stamp.
-
-        Killed while it loads, or handed over at once, it leaves nothing to continue from.
-        """
-        return os.path.lexists(self.stamp)
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "train.log"
-
-    @property
-    def progress(self) -> Path:
-        """Step, loss, speed of a running attempt, replaced about once a second."""
-        return self.folder / "progress.json"
-
-    @property
-    def steps(self) -> Path:
-        """The logged points, one JSON line each: loss, learning rate, speed, memory."""
-        return self.folder / "steps.jsonl"
-
-    @property
-    def handover(self) -> Path:
-        return self.folder / "handover.json"
 
 
 @dataclass(frozen=True)
@@ -149,7 +97,7 @@ class Run:
         """Attempts so far, by number."""
         found = []
         for folder in (self.folder / "attempts").glob("*"):
-            match = _ATTEMPT.match(folder.name)
+            match = ATTEMPT.match(folder.name)
             if match and folder.is_dir():
                 found.append(Attempt(folder, int(match[1]), match[2]))
         return sorted(found, key=lambda attempt: attempt.number)
@@ -264,31 +212,3 @@ class Run:
         while (OUTPUTS / f"{self.name}-{number}").exists():
             number += 1
         return f"{self.name}-{number}"
-
-
-def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
-    """(step, folder) of every checkpoint, oldest first. By step number, never by file time."""
-    found = []
-    for path in folder.glob("checkpoint-*"):
-        match = _CHECKPOINT.match(path.name)
-        if match and path.is_dir() and not path.is_symlink():
-            found.append((int(match[1]), path))
-    return sorted(found)
-
-
-def newest_whole_checkpoint(
-    folder: Path, also: Callable[[Path], str | None] = lambda path: None
-) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """The newest checkpoint whose manifest verifies, and the newer ones that were passed over with
-    the reason.
-
-    Args:
-        also: what else speaks against one.
-    """
-    damaged: list[tuple[Path, str]] = []
-    for _, path in reversed(checkpoints_in(folder)):
-        problem = problem_with(path) or also(path)
-        if problem is None:
-            return path, damaged
-        damaged.append((path, problem))
-    return None, damaged

@@ -1,6 +1,7 @@
 """The one list of stages.
 
-A stage is a row here and a module with one public function, `run(job)`.
+A stage is a row here and a module with one public function, `run(job)`. One module although it
+is long: a row is read next to the fields that it fills.
 """
 
 from __future__ import annotations

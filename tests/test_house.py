@@ -30,3 +30,11 @@ def test_every_module_is_in_one_layer_and_counted_once() -> None:
         if name.endswith(": modules, lines")
     ]
     assert sum(layers) == int(rows["all modules, lines"].split(",")[0]) == len(house.modules())
+
+
+def test_a_stated_test_exists_and_is_needed() -> None:
+    names = {path.name for path in (house.ROOT / "tests").rglob("test_*.py")}
+    for module, test in house.TESTED_BY.items():
+        path = house.PACKAGE / module
+        assert path.is_file() and (house.ROOT / test).is_file(), module
+        assert f"test_{path.name}" not in names, f"{module} has a test of its name now"

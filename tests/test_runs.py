@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sftplay.attempts import checkpoints_in, newest_whole_checkpoint
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.manifest import sealed_folder
-from sftplay.runs import Run, checkpoints_in, newest_whole_checkpoint
+from sftplay.runs import Run
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftplay import console
+from sftplay.attempts import Attempt, checkpoints_in
 from sftplay.base_model import input_limits, require_base_model
 from sftplay.collector import loaded
 from sftplay.config import dump_config
@@ -44,7 +45,7 @@ from sftplay.model.unsloth.handing_over import (
 )
 from sftplay.model.unsloth.probe import probe
 from sftplay.places import SPLITS, data_folder, find_model
-from sftplay.runs import Attempt, Run, checkpoints_in
+from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.stamp import Stamp, write_stamp
 from sftplay.tuning_method import choose_method

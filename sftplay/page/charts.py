@@ -11,12 +11,25 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sftplay.page.chart_parts import (
+    BOTTOM,
+    HEIGHT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    axes,
+    draw_legend,
+    figure,
+    frame,
+    left_margin,
+    shortened,
+    svg,
+    vertical_line,
+)
 from sftplay.page.html import Markup, element, join, text
 from sftplay.page.scales import Point, Scale, number, smoothed, thinned
 from sftplay.page.style import DASHES
 
-WIDTH, HEIGHT = 460, 270
-_RIGHT, _TOP, _BOTTOM = 12, 8, 40
 POINTS = 600  # of each drawn curve: more than a screen shows
 _SPOTS = 80  # of each curve: places that show their value
 
@@ -57,17 +70,17 @@ def line_chart(
     remarks += [f"{left_out} values could not be drawn"] if left_out else []
     every = [point for _, points in usable for point in points]
     if not every:
-        return _figure(title, remarks, element("p", "Nothing to draw.", class_="note"))
-    across, up = _frame(
+        return figure(title, remarks, element("p", "Nothing to draw.", class_="note"))
+    across, up = frame(
         [p[0] for p in every], [p[1] for p in every], log=log, zero=zero, named=bool(y)
     )
-    parts: list[object] = [_axes(across, up, x, y)]
+    parts: list[object] = [axes(across, up, x, y)]
     for place, (name, points) in enumerate(usable):
         parts.append(_curve(name, place, points, across, up, smooth))
     said = "; ".join(_in_words(name, points, x) for name, points in usable if points)
-    legend = _legend([name for name, _ in usable]) if len(series) > 1 else ""
+    legend = draw_legend([name for name, _ in usable]) if len(series) > 1 else ""
     remarks += [f"smoothed (weight {smooth:g}), the true values pale behind"] if smooth else []
-    return _figure(title, remarks, join((legend, _svg(title, said, parts))))
+    return figure(title, remarks, join((legend, svg(title, said, parts))))
 
 
 def histogram(
@@ -82,19 +95,19 @@ def histogram(
     """Draw the counts of values between borders.
 
     Args:
-        counted: (from, to, how many), as `scales.bins` makes it.
+        counted: (from, to, how many), by rising borders.
         marks: upright lines with a word, such as a limit.
     """
     remarks = [note] if note else []
     if not counted:
-        return _figure(title, remarks, element("p", "Nothing to draw.", class_="note"))
+        return figure(title, remarks, element("p", "Nothing to draw.", class_="note"))
     low, high = (
         counted[0][0],
         max(counted[-1][1], *(value for value, _ in marks), counted[0][0] + 1e-9),
     )
-    up = Scale(0, max(1, *(count for *_, count in counted)), HEIGHT - _BOTTOM, _TOP)
-    across = Scale(low, high, _left(up, named=bool(y)), WIDTH - _RIGHT)
-    parts: list[object] = [_axes(across, up, x, y)]
+    up = Scale(0, max(1, *(count for *_, count in counted)), HEIGHT - BOTTOM, TOP)
+    across = Scale(low, high, left_margin(up, named=bool(y)), WIDTH - RIGHT)
+    parts: list[object] = [axes(across, up, x, y)]
     for start, end, count in counted:
         left, width = across(start), across(end) - across(start)
         parts.append(
@@ -104,10 +117,10 @@ def histogram(
             )
         )
     for value, word in marks:
-        parts.append(_vertical_line(across(value), word))
+        parts.append(vertical_line(across(value), word))
     total, tallest = sum(count for *_, count in counted), max(counted, key=lambda one: one[2])
     said = f"{total:,} values from {number(low)} to {number(counted[-1][1])}; most ({tallest[2]:,}) from {number(tallest[0])} to {number(tallest[1])}"
-    return _figure(title, remarks, _svg(title, said, parts))
+    return figure(title, remarks, svg(title, said, parts))
 
 
 def bars(
@@ -120,7 +133,7 @@ def bars(
     remarks = [note] if note else []
     shown = [(name, value) for name, value in values if math.isfinite(value)]
     if not shown:
-        return _figure(title, remarks, element("p", "Nothing to draw.", class_="note"))
+        return figure(title, remarks, element("p", "Nothing to draw.", class_="note"))
     low, high = min(0.0, *(v for _, v in shown)), max(0.0, *(v for _, v in shown))
     across = Scale(low, high if high > low else low + 1, 4, WIDTH - 90)
     row, parts = 40, []
@@ -129,68 +142,18 @@ def bars(
         label = f"{number(value)}{f' {unit}' if unit else ''}"
         parts.append(
             Markup(
-                f'<text class="ink" x="4" y="{top + 14}">{text(_shortened(name, 62))}</text>'
+                f'<text class="ink" x="4" y="{top + 14}">{text(shortened(name, 62))}</text>'
                 f'<rect class="f0" x="{ends[0]:.1f}" y="{top + 19}" width="{max(ends[1] - ends[0], 1):.1f}" height="14">'
                 f"<title>{text(name)}: {text(label)}</title></rect>"
                 f'<text x="{ends[1] + 5:.1f}" y="{top + 30}">{text(label)}</text>'
             )
         )
     said = "; ".join(f"{name}: {number(value)} {unit}".rstrip() for name, value in shown)
-    return _figure(title, remarks, _svg(title, said, parts, height=row * len(shown) + 4))
+    return figure(title, remarks, svg(title, said, parts, height=row * len(shown) + 4))
 
 
 def _drawable(point: Point, log: bool) -> bool:
     return math.isfinite(point[0]) and math.isfinite(point[1]) and (point[1] > 0 or not log)
-
-
-def _frame(
-    xs: Sequence[float], ys: Sequence[float], *, log: bool, zero: bool, named: bool
-) -> tuple[Scale, Scale]:
-    low, high = min(ys), max(ys)
-    if not log:
-        room = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
-        low, high = (0.0 if zero and low >= 0 else low - room), high + room
-        if min(ys) >= 0 > low:
-            low = 0.0
-    elif high == low:
-        low, high = low / 2, high * 2
-    up = Scale(low, high, HEIGHT - _BOTTOM, _TOP, log=log)
-    return Scale(min(xs), max(xs), _left(up, named=named), WIDTH - _RIGHT), up
-
-
-def _left(up: Scale, *, named: bool) -> float:
-    """Room for the labels of the upright axis, by the longest, and for its name."""
-    return 14 + 7.5 * max(len(number(value)) for value in up.ticks()) + (14 if named else 0)
-
-
-def _axes(across: Scale, up: Scale, x: str, y: str) -> Markup:
-    parts, left = [], across.start
-    for value in up.ticks():
-        place = up(value)
-        parts.append(
-            f'<line class="rule" x1="{left:.1f}" x2="{WIDTH - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>'
-        )
-        parts.append(
-            f'<text x="{left - 6:.1f}" y="{place + 4:.1f}" text-anchor="end">{number(value)}</text>'
-        )
-    for value in across.ticks():
-        place = across(value)
-        anchor = "end" if place > WIDTH - 30 else "middle"
-        parts.append(
-            f'<text x="{place:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="{anchor}">{number(value)}</text>'
-        )
-    parts.append(
-        f'<line class="axis" x1="{left:.1f}" x2="{WIDTH - _RIGHT}" y1="{up.start}" y2="{up.start}"/>'
-    )
-    parts.append(
-        f'<text x="{(left + WIDTH - _RIGHT) / 2:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{text(x)}</text>'
-    )
-    if y:
-        middle = (HEIGHT - _BOTTOM + _TOP) / 2
-        parts.append(
-            f'<text transform="translate(11 {middle}) rotate(-90)" text-anchor="middle">{text(y)}</text>'
-        )
-    return Markup("".join(parts))
 
 
 def _curve(
@@ -226,42 +189,9 @@ def _path(points: Iterable[Point], across: Scale, up: Scale) -> str:
     return " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
 
 
-def _vertical_line(place: float, word: str) -> Markup:
-    anchor = "end" if place > WIDTH / 2 else "start"
-    shift = -4 if anchor == "end" else 4
-    return Markup(
-        f'<line class="mark" x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
-        f'<text class="ink" x="{place + shift:.1f}" y="{_TOP + 11}" text-anchor="{anchor}">{text(word)}</text>'
-    )
-
-
-def _legend(names: Sequence[str]) -> Markup:
-    items = []
-    for place, name in enumerate(names):
-        colour = place % len(DASHES)
-        dash = f' stroke-dasharray="{DASHES[colour]}"' if DASHES[colour] else ""
-        sample = f'<svg viewBox="0 0 32 10" aria-hidden="true"><line class="line l{colour}"{dash} x1="0" x2="32" y1="5" y2="5"/></svg>'
-        items.append(element("li", Markup(sample), name))
-    return element("ul", *items, class_="legend")
-
-
 def _in_words(name: str, points: Sequence[Point], x: str) -> str:
     lowest = min(points, key=lambda point: point[1])
     return (
         f"{name}: {number(points[0][1])} at {x} {number(points[0][0])}, {number(points[-1][1])} at {x} {number(points[-1][0])}, "
         f"lowest {number(lowest[1])} at {x} {number(lowest[0])}"
     )
-
-
-def _svg(title: str, said: str, parts: Iterable[object], *, height: float = HEIGHT) -> Markup:
-    inside = join((element("title", title), element("desc", said), *parts))
-    return Markup(f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img">{inside}</svg>')
-
-
-def _figure(title: str, remarks: Sequence[str], picture: Markup) -> Markup:
-    small = element("small", "; ".join(remarks)) if remarks else ""
-    return element("figure", element("figcaption", title, small), picture)
-
-
-def _shortened(words: str, limit: int) -> str:
-    return words if len(words) <= limit else words[: limit - 1] + "…"

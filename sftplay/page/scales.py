@@ -131,22 +131,3 @@ def smoothed(points: Sequence[Point], weight: float) -> list[Point]:
         average, share = weight * average + (1 - weight) * y, share * weight
         result.append((x, average / (1 - share)))
     return result
-
-
-def bins(values: Sequence[float], count: int = 30) -> list[tuple[float, float, int]]:
-    """(from, to, how many) with round borders, about `count` of them; the last one includes its
-    upper border.
-    """
-    if not values:
-        return []
-    low, high = min(values), max(values)
-    step = _round_step(low, high, count) or max(1.0, abs(low))
-    first = math.floor(low / step + 1e-9)
-    last = max(first + 1, math.ceil(high / step - 1e-9))
-    counts = [0] * (last - first)
-    for value in values:
-        counts[min(len(counts) - 1, max(0, math.floor(value / step + 1e-9) - first))] += 1
-    return [
-        ((first + place) * step, (first + place + 1) * step, found)
-        for place, found in enumerate(counts)
-    ]

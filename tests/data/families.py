@@ -71,5 +71,5 @@ FAMILIES = {
 
 
 def special_tokens(template: str) -> list[str]:
-    """What looks like a special token in a template, besides the named ones."""
+    """Return strings that look like special tokens in a template, other than the named ones."""
     return sorted({*_MARK.findall(template), "<|user|>", "<|assistant|>", "<|observation|>"})

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from sftplay import content
 from sftplay.data import output
 from sftplay.errors import BusyError, NotFoundError, StorageError
 from sftplay.freshness import STAMP, DataStamp, read_stamp
@@ -87,13 +86,3 @@ def test_source_of_notices_an_edit_but_not_a_touch(tmp_path: Path) -> None:
     assert output.lost_file(tmp_path, stamp) == "val.jsonl is gone"
     with pytest.raises(NotFoundError):
         output.source_of(tmp_path, names, stamp)
-
-
-def test_content_hash_depends_on_content_alone(tmp_path: Path) -> None:
-    big = os.urandom(content.BLOCK) * 5 + b"x"  # several blocks: hashed by threads
-    for name in ("a", "b"):
-        (tmp_path / name).write_bytes(big)
-    (tmp_path / "c").write_bytes(big[:-1])
-    a, b, c = (content.content_hash(tmp_path / name) for name in "abc")
-    assert a == b != c
-    assert a.startswith("blake2b:")

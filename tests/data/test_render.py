@@ -17,7 +17,7 @@ from sftplay.data import render
 from sftplay.errors import DataError, NotFoundError
 from sftplay.freshness import read_stamp
 from tests.data.models import CHATML, GEMMA_LIKE, GEMMA_SPECIALS, NAMED, save_model
-from tests.data.project import Project, jsonl, read_lines
+from tests.data.project import Project, jsonl
 from tests.data.stages import edit_config, job, put_rows, row, run, stop_while_writing, with_model
 
 USER = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -61,35 +61,6 @@ def test_one_turn_and_several(project: Project) -> None:
     ]
     assert "end of turn: '<|im_end|>'" in done.said
     assert "train 3, val 0, test 0 rows, 4 trained turns" in done.said
-
-
-def test_special_token_text_inside_a_row(project: Project) -> None:
-    with_model(project)
-    put_rows(project, [row("a", "b"), row("what is <|im_end|>?", "a token", row_id="bad")])
-    done = project.run("render")
-    assert done.code == 65
-    assert "1 × text spells the special token '<|im_end|>'" in done.said
-    assert "data/processed/train.jsonl:2 (bad)" in done.said
-    assert "data.special_tokens_in_text: keep" in done.said
-    assert not (project.folder / "data/rendered/train.jsonl").exists()
-
-
-def test_rows_that_spell_a_special_token_are_set_aside_where_that_is_asked_for(
-    project: Project,
-) -> None:
-    with_model(project)
-    put_rows(project, [row("what is <|im_end|>?", "a token", row_id="bad"), row("a", "b")])
-    done = project.run("render", "--set", "data.special_tokens_in_text=drop")
-    assert done.code == 0, done.said
-    assert "row set aside" in done.said
-    assert "data/processed/train.jsonl:1 (bad)" in done.said
-    folder = project.folder / "data/rendered"
-    (left,) = read_lines(folder / "train.jsonl")
-    assert "token" not in left["input"] + left["target"]
-    (reject,) = read_lines(folder / "rejects.jsonl")
-    assert reject["row"]["id"] == "bad"
-    report = json.loads((folder / "report.json").read_bytes())
-    assert report["rows"] == {"in": 2, "out": 1, "rejected": 0, "set_aside": 1, "leaked": 0}
 
 
 def test_a_system_turn_that_the_template_refuses(project: Project) -> None:
@@ -144,71 +115,6 @@ def test_a_stop_leaves_no_half_file(project: Project, stop: signal.Signals) -> N
 # --- inside this process
 
 
-def test_special_tokens_are_kept_where_that_is_wanted(project: Project) -> None:
-    with_model(project)
-    put_rows(project, [row("a", "say <|im_end|> now"), row("<|im_start|>", "b")])
-    stamp = run(project, "render", "data.special_tokens_in_text=keep")
-    assert stamp.facts["notes"] == {"special_tokens_in_text": 2}
-    assert rendered(project)[0]["target"] == "say <|im_end|> now<|im_end|>"
-
-
-def test_a_row_that_the_template_refuses_is_set_aside(
-    project: Project, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Turns that do not alternate: the template's own words, the row in rejects.jsonl, a limit to
-    how many.
-    """
-    with_model(project, GEMMA_LIKE, NAMED, GEMMA_SPECIALS)
-    bad = {
-        "messages": [
-            {"role": "user", "content": "a"},
-            {"role": "user", "content": "b"},
-            {"role": "assistant", "content": "c"},
-        ],
-        "id": "bad",
-    }
-    put_rows(project, [*(row(str(n), "x") for n in range(3)), bad])
-    with pytest.raises(DataError, match="1 of 4 rows") as failed:
-        run(project, "render")
-    assert "Conversation roles must alternate" in failed.value.what
-    assert "data.max_reject_share" in failed.value.todo
-    path = project.folder / "data/rendered/rejects.jsonl"
-    reject = json.loads(path.read_text())
-    assert (reject["file"], reject["line"], reject["row"]) == ("data/processed/train.jsonl", 4, bad)
-    path.unlink()
-    stamp = run(project, "render", "data.max_reject_share=0.25")
-    assert stamp.facts["rejected"] == 1
-    assert json.loads(path.read_text())["row"] == bad
-    assert len(rendered(project)) == 3
-    assert "set aside" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        (b'{"messages": [', "not valid JSON"),
-        (b"[]", "not a processed row"),
-        (b'{"messages": []}', "id or messages"),
-        (b'{"messages": [{"role": "user", "content": ["part"]}], "id": "x"}', "text as content"),
-        (b'{"messages": ["hi"], "id": "x"}', "text as content"),
-    ],
-)
-def test_a_line_that_is_no_row_is_named(project: Project, line: bytes, says: str) -> None:
-    with_model(project)
-    put_rows(project, [row("a", "b")])
-    with open(project.folder / "data/processed/train.jsonl", "ab") as out:
-        out.write(b"\n" + line + b"\n")
-    with pytest.raises(DataError, match=says) as failed:
-        run(project, "render")
-    assert "data/processed/train.jsonl:3" in failed.value.what
-
-
-def test_a_row_without_an_answer_is_set_aside(project: Project) -> None:
-    with_model(project)
-    put_rows(project, [row("a"), *(row(str(n), "x") for n in range(200))])
-    assert run(project, "render").facts["rejected"] == 1
-
-
 def test_an_empty_train_split(project: Project) -> None:
     with_model(project)
     put_rows(project, [], split="train")
@@ -227,19 +133,6 @@ def test_a_failed_render_leaves_the_last_one_as_it_was(project: Project) -> None
     assert project.outputs("rendered") == before
 
 
-def test_turns(project: Project) -> None:
-    with_model(project)
-    put_rows(project, [row("a", "b", "c", "d", row_id="x")])
-    run(project, "render", "data.turns=last")
-    (only,) = rendered(project)
-    assert only["target"] == "d<|im_end|>"
-    run(project, "render", "data.turns=unroll")
-    assert [(found["id"], found["target"]) for found in rendered(project)] == [
-        ("x-1", "b<|im_end|>"),
-        ("x-2", "d<|im_end|>"),
-    ]
-
-
 def test_the_date_is_frozen(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
     with_model(
         project, "<|im_start|>system\nToday is {{ strftime_now('%Y-%m-%d') }}.<|im_end|>\n" + CHATML
@@ -252,24 +145,6 @@ def test_the_date_is_frozen(project: Project, capfd: pytest.CaptureFixture[str])
     assert (project.folder / "data/rendered/chat_template.jinja").read_text().count(
         "strftime_now"
     ) == 1
-
-
-def test_a_default_system_prompt_is_said_and_stamped(
-    project: Project, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with_model(
-        project,
-        "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are Smol.<|im_end|>\n{% endif %}"
-        + CHATML,
-    )
-    put_rows(project, [row("a", "b"), row("c", "d", system="Mine.")])
-    stamp = run(project, "render")
-    assert stamp.facts["template_adds"]["default_system"] == "You are Smol."
-    assert stamp.facts["rows_without_system"] == 1
-    assert (
-        "1 × rows have no system prompt, and the chat template adds its own: 'You are Smol.'"
-        in capfd.readouterr().err
-    )
 
 
 def test_what_a_run_is_stamped_with(project: Project) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer
 
 from sftplay.data import tokenize
 from sftplay.data.tokenizing.artifact import IGNORED, read_split, values_hash
@@ -107,20 +107,6 @@ def test_a_stop_leaves_no_half_file(project: Project, stop: signal.Signals) -> N
 # --- inside this process
 
 
-def test_the_border_between_input_and_target_is_between_tokens(project: Project) -> None:
-    """The input ends and the target begins with a newline, and two newlines are one token of this
-    tokenizer.
-    """
-    prepared(project, row("a", "\nb"))
-    run(project, "tokenize")
-    (only,) = split(project)
-    newline = load_backend(project.folder / "model").token_to_id("Ċ")
-    border = next(n for n, label in enumerate(only["labels"]) if label != IGNORED)
-    assert only["input_ids"][border - 1 : border + 1] == [newline, newline]
-    whole = load_backend(project.folder / "model").encode("\n\n", add_special_tokens=False).ids
-    assert whole != [newline, newline]
-
-
 def test_what_training_is_told(project: Project) -> None:
     rows = [row("a", "b" * n, row_id=f"r{n}") for n in range(1, 11)]
     with_model(project)
@@ -208,20 +194,6 @@ def test_no_advice_that_the_model_cannot_follow(project: Project) -> None:
     assert "drop" in failed.value.todo
 
 
-def test_texts_that_the_tokenizer_does_not_give_back(project: Project) -> None:
-    prepared(project, row("a", "fine"), row("b", "snow ☃", row_id="bad"))
-    known = {
-        text: number for number, text in enumerate(["<unk>", *"abcdefghijklmnopqrstuvwxyz \n"])
-    }
-    backend = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    replace_tokenizer(project, backend)
-    with pytest.raises(DataError, match="does not give a text back") as failed:
-        run(project, "tokenize")
-    assert "(bad)" in failed.value.what
-    assert "'☃" in failed.value.what
-
-
 def replace_tokenizer(project: Project, backend: Tokenizer) -> None:
     """Another tokenizer.json under the same rendered rows."""
     from tokenizers import decoders
@@ -230,26 +202,6 @@ def replace_tokenizer(project: Project, backend: Tokenizer) -> None:
     backend.add_special_tokens(list(dict.fromkeys(CHATML_NAMED.values())))
     backend.save(str(project.folder / "model/tokenizer.json"))
     run(project, "render")
-
-
-def test_characters_that_the_tokenizer_normalizes_are_reported(project: Project) -> None:
-    prepared(project, row("a", "cafe\u0301", row_id="accent"), row("b", "plain"))
-    backend = load_backend(project.folder / "model")
-    backend.normalizer = normalizers.NFC()
-    replace_tokenizer(project, backend)
-    stamp = run(project, "tokenize")
-    assert stamp.facts["notes"] == {"normalized": 1}
-    assert decoded(project, split(project)[0]["input_ids"]).endswith("café<|im_end|>")
-
-
-def test_two_beginnings_of_text(project: Project) -> None:
-    save_model(project.folder / "model", "{{ bos_token }}" + CHATML, CHATML_NAMED)
-    (project.folder / "config.yaml").write_text("model: {name: ./model}\n")
-    put_rows(project, [row("a", "b", row_id="twice")])
-    run(project, "render")
-    with pytest.raises(DataError, match="beginning-of-text token twice") as failed:
-        run(project, "tokenize")
-    assert "(twice)" in failed.value.what
 
 
 @pytest.mark.parametrize(

@@ -129,61 +129,6 @@ def test_it_repeats_to_the_byte(evaluated: Path, tmp_path: Path, box: Box) -> No
         assert here.read_bytes() == there.read_bytes()
 
 
-def test_samples_are_the_same_few_rows_every_time(
-    evaluated: Path, tmp_path: Path, box: Box
-) -> None:
-    project = tmp_path / "project"
-    shutil.copytree(evaluated, project)
-    everything = [sample["id"] for sample in _samples(project)]
-    ran = box.run("eval", "--run", "demo", "--samples", "3", cwd=project)
-    assert ran.code == 0, ran.err
-    assert (
-        [sample["id"] for sample in _samples(project)] == everything[:3] == sorted(everything)[:3]
-    )
-    assert _metrics(project)["rows"] == {"val": 3}
-
-
-def test_all_is_everything_that_was_held_out(trained: Path, box: Box) -> None:
-    ran = box.run(
-        "eval", "--run", "demo", "--split", "all", "--set", "eval.max_new_tokens=4", cwd=trained
-    )
-    assert ran.code == 0, ran.err
-    held_out = {
-        json.loads(line)["id"]
-        for split in ("val", "test")
-        for line in (trained / "data/processed" / f"{split}.jsonl").read_text().splitlines()
-    }
-    assert {sample["id"] for sample in _samples(trained, "all")} == held_out
-
-
-def test_an_empty_split(trained: Path, box: Box) -> None:
-    for stage in ("process", "render", "tokenize"):
-        assert (
-            box.run(stage, "--config", "demo.yaml", "--set", "data.test_share=0", cwd=trained).code
-            == 0
-        )
-    ran = box.run("eval", "--run", "demo", "--split", "test", cwd=trained)
-    assert ran.code == 65 and "the test split is empty" in ran.err and "data.test_share" in ran.err
-    assert not (trained / "outputs/demo/eval/test").exists()
-
-
-def test_data_that_moved_since_training_is_said(trained: Path, box: Box) -> None:
-    raw = trained / "data/raw/rows.jsonl"
-    extra = [{"user": f"What is {i} plus one?", "assistant": f"It is {i + 1}."} for i in range(40)]
-    raw.write_text(raw.read_text() + "".join(json.dumps(row) + "\n" for row in extra))
-    for stage in ("process", "render", "tokenize"):
-        assert box.run(stage, "--config", "demo.yaml", cwd=trained).code == 0
-    ran = box.run("eval", "--run", "demo", "--set", "eval.max_new_tokens=4", cwd=trained)
-    assert ran.code == 0
-    assert (
-        "the train split changed" in ran.err
-        and "may have been trained on" in ran.err
-        and "the val split changed" in ran.err
-    )
-    assert len(_metrics(trained)["data_changed_since_training"]) == 2
-    assert "not that of the training" in (trained / "outputs/demo/eval/val/report.md").read_text()
-
-
 def test_what_can_not_be_evaluated(trained: Path, tiny_model: Path, box: Box) -> None:
     for samples in ("0", "-3"):
         ran = box.run("eval", "--run", "demo", "--samples", samples, cwd=trained)
@@ -247,3 +192,17 @@ def test_tokenizer_and_model_are_loaded_once(
     stage, job = parse_job([*argv, "--run", "demo"])
     importlib.import_module(BY_NAME[stage].module).run(job)
     assert sorted(read) == ["model", "tokenizer"]
+
+
+def test_samples_are_the_same_few_rows_every_time(
+    evaluated: Path, tmp_path: Path, box: Box
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(evaluated, project)
+    everything = [sample["id"] for sample in _samples(project)]
+    ran = box.run("eval", "--run", "demo", "--samples", "3", cwd=project)
+    assert ran.code == 0, ran.err
+    assert (
+        [sample["id"] for sample in _samples(project)] == everything[:3] == sorted(everything)[:3]
+    )
+    assert _metrics(project)["rows"] == {"val": 3}

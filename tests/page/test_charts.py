@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from sftplay.page.charts import HEIGHT, WIDTH, Series, bars, histogram, line_chart
-from sftplay.page.scales import bins
+from sftplay.page.chart_parts import HEIGHT, WIDTH
+from sftplay.page.charts import Series, bars, histogram, line_chart
 
 
 def _places(picture: str) -> list[tuple[float, float]]:
@@ -77,7 +77,7 @@ def test_odd_curves_are_drawn_or_said_to_be_empty(
 
 
 def test_a_histogram_has_a_bar_for_each_bin_and_its_marks() -> None:
-    counted = bins([1.0, 2.0, 2.5, 9.0], 10)
+    counted = [(1, 2, 1), (2, 3, 2), (3, 8, 0), (8, 9, 1)]
     root = _parsed(histogram("Lengths", counted, x="tokens", marks=[(12, "limit")]))
     heights = [float(bar.get("height", "0")) for bar in root.iter("rect")]
     assert len(heights) == len(counted)

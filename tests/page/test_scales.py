@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sftplay.page.scales import Scale, bins, linear_ticks, log_ticks, number, smoothed, thinned
+from sftplay.page.scales import Scale, linear_ticks, log_ticks, number, smoothed, thinned
 
 finite = st.floats(-1e9, 1e9, allow_nan=False)
 
@@ -70,19 +70,3 @@ def test_smoothing_begins_at_the_first_value_and_follows() -> None:
     rising = smoothed([(x, float(x)) for x in range(50)], 0.5)
     assert 47 < rising[-1][1] < 49
     assert smoothed([], 0.5) == []
-
-
-@given(
-    st.lists(
-        st.integers(-1000, 100_000) | st.floats(-1, 1).map(lambda value: round(value, 3)),
-        max_size=200,
-    )
-)
-@example([0, -1.0])  # a step of 0.05, which is not the difference of two of its multiples
-def test_bins_count_every_value_once(values: list[float]) -> None:
-    made = bins(values, 20)
-    assert sum(count for *_, count in made) == len(values)
-    assert all(low < high for low, high, _ in made)
-    if values:
-        assert made[0][0] <= min(values)
-        assert made[-1][1] >= max(values) - 1e-9

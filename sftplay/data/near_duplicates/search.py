@@ -6,6 +6,7 @@ makes a sketch of each set (R-MinHash); rows whose sketches agree in a whole ban
 (locality-sensitive hashing: Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3),
 and of candidates the Jaccard similarity of the sets is computed. So what is called a near duplicate
 is one; of pairs right at the limit one in 5,000 is missed, of more similar ones fewer.
+One module although it is long: the steps of the method follow each other.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ A stand-in can be written out, joined to other text, stripped of white space, an
 questions with an assumed answer (`'</think>' in content`: no). Anything else a template might do
 with it stops the attempt, so that what is learned from one rendering holds for every text that
 gives the same answers.
+
+One module although it is long: what is allowed of a template is one decision, read as one.
 """
 
 from __future__ import annotations

@@ -137,16 +137,6 @@ def is_gone(error: BaseException) -> bool:
     return _unreachable(list(_chain(error)))
 
 
-def status_of(error: BaseException) -> int | None:
-    """The HTTP status of the engine's answer: 404 not there, 409 in conflict (podman says 500 for a
-    name in use).
-    """
-    status = getattr(error, "status_code", None)
-    if status == 500 and "already in use" in _text(error) and "name" in _text(error):
-        return 409
-    return status if isinstance(status, int) else None
-
-
 def wanted_host() -> str:
     """The address that is tried, for messages."""
     if given := os.environ.get("DOCKER_HOST"):

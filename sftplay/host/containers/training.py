@@ -11,9 +11,10 @@ from typing import Any
 from sftplay import console
 from sftplay.cli import parse_call
 from sftplay.errors import ProtocolError
-from sftplay.files import TMP_PREFIX, write_text
+from sftplay.files import write_text
 from sftplay.host.containers import lifecycle
 from sftplay.host.containers import stop as container_stop
+from sftplay.host.containers.collect import collect, vanished
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.errors import engine_errors
 from sftplay.host.containers.host_identity import HostIdentity
@@ -129,7 +130,7 @@ class ContainerTraining:
         end = lifecycle.read_end(self.engine, self.container, "the training", again=_AGAIN)
         if signals.hung_up:
             return None
-        ended = _collect(self.engine, self.run, self.start, self.container, end)
+        ended = collect(self.engine, self.run, self.start, self.container, end)
         lifecycle.remove(self.engine, self.container, force=True)
         lifecycle.explain("train", end, asked=bool(ended.asked))
         return ended
@@ -158,7 +159,7 @@ def running(engine: Engine, run: Run) -> Start | None:
                 )
             return start
         if start is not None:
-            _collect(
+            collect(
                 engine,
                 run,
                 start,
@@ -189,7 +190,7 @@ def adopt(engine: Engine, run: Run, start: Start) -> ContainerTraining | EndedTr
         None,
     )
     if found is None:
-        return EndedTraining(records.read_exit(run.launch, start) or _vanished(run, start))
+        return EndedTraining(records.read_exit(run.launch, start) or vanished(run, start))
     with engine_errors("watch the training"):
         tail = engine.api.attach(found["Id"], stream=True, logs=False, demux=True)
         earlier = engine.api.logs(found["Id"], tail=_TAIL)
@@ -202,9 +203,9 @@ def adopt(engine: Engine, run: Run, start: Start) -> ContainerTraining | EndedTr
         return ContainerTraining(engine, run, start, found["Id"], Output(tail))
     tail.close()
     if state is None:
-        return EndedTraining(records.read_exit(run.launch, start) or _vanished(run, start))
+        return EndedTraining(records.read_exit(run.launch, start) or vanished(run, start))
     end = ContainerEnd(int(state["ExitCode"]), bool(state["OOMKilled"]))
-    ended = _collect(engine, run, start, found["Id"], end)
+    ended = collect(engine, run, start, found["Id"], end)
     lifecycle.remove(engine, found["Id"], force=True)
     return EndedTraining(ended)
 
@@ -233,34 +234,6 @@ def request_stop(
         if kill
         else container_stop.stop_soon(engine, container, grace)
     )
-
-
-def _collect(engine: Engine, run: Run, start: Start, container: str, end: ContainerEnd) -> Exit:
-    """Write the container's output and end to disk. Only then it may be removed."""
-    before = records.read_exit(run.launch, start)
-    if before is not None:
-        return before
-    _save_output(engine, container, records.output_file(run.launch, start.number))
-    asked = records.read_asked(run.launch, start.number)
-    return records.write_exit(run.launch, start, code=end.code, asked=asked, oom=end.oom)
-
-
-def _save_output(engine: Engine, container: str, path: Path) -> None:
-    import docker.errors
-    import requests
-
-    tmp = path.with_name(TMP_PREFIX + path.name)
-    try:
-        with open(tmp, "wb") as out:
-            out.writelines(engine.api.logs(container, stream=True, follow=False))
-        tmp.replace(path)
-    except (docker.errors.DockerException, requests.RequestException, OSError):
-        tmp.unlink(missing_ok=True)  # the attempt's train.log holds the stage's own lines
-
-
-def _vanished(run: Run, start: Start) -> Exit:
-    asked = records.read_asked(run.launch, start.number)
-    return records.write_exit(run.launch, start, code=None, asked=asked)
 
 
 def _start_of(run: Run, container: dict[str, Any]) -> Start | None:

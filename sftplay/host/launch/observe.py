@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sftplay import handover
+from sftplay.attempts import Attempt
 from sftplay.errors import MachineError, ProtocolError
 from sftplay.handover import HandOver
 from sftplay.host.containers import training as container_training
@@ -11,7 +12,6 @@ from sftplay.host.launch.request import ResolvedLaunch
 from sftplay.host.local import training as local_training
 from sftplay.host.protocol import records
 from sftplay.host.protocol.records import Exit, Start
-from sftplay.runs import Attempt
 
 
 def gather(launch: ResolvedLaunch, watched: int) -> LaunchState:

@@ -5,11 +5,11 @@ GPU.
 from __future__ import annotations
 
 from sftplay import handover
+from sftplay.attempts import Attempt
 from sftplay.handover import HandOver
 from sftplay.host.launch.request import ResolvedLaunch
 from sftplay.host.protocol import records
 from sftplay.host.protocol.records import Start
-from sftplay.runs import Attempt
 
 
 def refuse(launch: ResolvedLaunch, attempt: Attempt) -> Start:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sftplay import console
+from sftplay.attempts import Attempt
 from sftplay.errors import BusyError, NotFoundError, ProtocolError, SftplayError
 from sftplay.handover import HandOver
 from sftplay.host.containers import training as container_training
@@ -35,7 +36,7 @@ from sftplay.host.protocol.launch_lock import LaunchLock
 from sftplay.host.protocol.records import Start
 from sftplay.host.protocol.signals import stop_signals
 from sftplay.locks import hold, is_held
-from sftplay.runs import Attempt, Run
+from sftplay.runs import Run
 
 _TURNS = 8  # of the loop; two starts and what was left behind take four
 _HUNG_UP = 128 + signal.SIGHUP

@@ -11,7 +11,7 @@ from sftplay.host.batch import work
 from sftplay.host.batch.expand import expand
 from sftplay.host.batch.file import read
 from sftplay.host.batch.summary import SummaryRow, how_sorted, rows_of, screen_table, varied_keys
-from sftplay.host.report import parts
+from sftplay.host.report import answers, parts
 from sftplay.host.runs import compare
 from sftplay.page import html
 from sftplay.page.charts import bars
@@ -93,7 +93,7 @@ def _one(row: SummaryRow) -> html.Markup:
         row.experiment.name,
         html.paragraph(parts.lead(view)),
         *inside,
-        *parts.answers_side_by_side(view),
+        *answers.answers_side_by_side(view),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import UsageError
 from sftplay.files import human_size, write_text
-from sftplay.host.report import parts
+from sftplay.host.report import answers, parts
 from sftplay.host.report.batch import of_batch
 from sftplay.host.runs.newest import running_or_newest
 from sftplay.host.runs.view import RunView, require_run
@@ -52,7 +52,7 @@ def of_run(view: RunView) -> str:
         parts.figures(view),
         html.section("Training", parts.training_curves(view)),
         html.section("Evaluation", *parts.evaluation(view)),
-        html.section("Answers before and after", *parts.answers_side_by_side(view)),
+        html.section("Answers before and after", *answers.answers_side_by_side(view)),
         html.section("Data", *parts.data_page(view)),
         html.section("What trained it", *parts.provenance(view)),
         lead=parts.lead(view),

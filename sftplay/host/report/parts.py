@@ -5,7 +5,6 @@ Each takes the run as it was found, and says so where something is missing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from itertools import islice
@@ -17,15 +16,12 @@ from sftplay.host.report.data import data_page
 from sftplay.host.runs import curves
 from sftplay.host.runs.detail import event_line, sections
 from sftplay.host.runs.measured import MeasuredMetric, number_in
-from sftplay.host.runs.samples import user_words
 from sftplay.host.runs.view import RunView
 from sftplay.host.ui.format import show_duration
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
 from sftplay.significance import MARKS
 
-ANSWERS = 10
-LONGEST = 4000  # characters of a prompt or an answer
 _TITLES: Mapping[str, str] = {
     "loss": "loss (nats per token)", "perplexity": "perplexity", "exact_match": "exact match (0 to 100)",
     "token_f1": "token F1 (0 to 100)", "rouge_l": "ROUGE-L (0 to 100)", "chrf": "chrF (0 to 100)",
@@ -34,7 +30,6 @@ _TITLES: Mapping[str, str] = {
 _SMOOTHED_FROM = 60  # points
 
 __all__ = [
-    "answers_side_by_side",
     "data_page",
     "evaluation",
     "figures",
@@ -186,56 +181,6 @@ def _measured(one: MeasuredMetric) -> list[str | html.Markup]:
     return [title, f"{one.base:.3f}", f"{one.tuned:.3f}", judged, ends, MARKS[verdict]]
 
 
-def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
-    """Ten prompts, the answer of the base, of the tuned model, and the wanted one."""
-    split = next(
-        (
-            name
-            for name in ("val", "test", *view.metrics)
-            if (view.run.eval(name) / "samples.jsonl").is_file()
-        ),
-        None,
-    )
-    if split is None:
-        yield html.paragraph("None yet: they come with an evaluation.", soft=True)
-        return
-    torn = 0
-    samples: list[dict[str, str]] = []
-    with open(
-        view.run.eval(split) / "samples.jsonl", encoding="utf-8", errors="replace", newline="\n"
-    ) as lines:
-        for line in islice(lines, 4 * ANSWERS):
-            sample = _sample(line)
-            torn += sample is None
-            samples += [sample] if sample and len(samples) < ANSWERS else []
-    asked = user_words(view.run, split, {str(sample["id"]) for sample in samples})
-    for number, sample in enumerate(samples, 1):
-        prompt = asked.get(str(sample["id"]), sample["prompt"])
-        yield html.heading(f"{number}. {_shortened(' '.join(prompt.split()), 90)}")
-        yield html.details("Prompt and wanted answer", html.preformatted(_shortened(prompt, LONGEST)),
-                           html.preformatted(_shortened(sample["reference"], LONGEST)))  # fmt: skip
-        yield html.side_by_side(
-            *(
-                html.element(
-                    "div",
-                    html.paragraph(title, soft=True),
-                    html.preformatted(_shortened(sample[key], LONGEST)),
-                )
-                for title, key in (("Before training", "base"), ("After training", "tuned"))
-            )
-        )
-    if torn:
-        yield html.paragraph(f"{torn} torn lines in samples.jsonl are left out.", soft=True)
-
-
-def _sample(line: str) -> dict[str, str] | None:
-    try:
-        value = json.loads(line)
-        return {key: str(value[key]) for key in ("id", "prompt", "reference", "base", "tuned")}
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
 def provenance(view: RunView) -> Iterator[html.Markup]:
     """Stamp, effective settings, config, history."""
     for heading, pairs in islice(sections(view), 1, None):
@@ -259,13 +204,3 @@ def provenance(view: RunView) -> Iterator[html.Markup]:
 def made_by() -> str:
     """The last line of a page."""
     return f"sftplay {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"
-
-
-def _shortened(words: str, limit: int) -> str:
-    return (
-        words
-        if len(words) <= limit
-        else f"{words[:limit]} … ({len(words) - limit:,} more characters)"
-        if limit > 200
-        else f"{words[:limit]} …"
-    )

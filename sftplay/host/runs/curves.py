@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sftplay.runs import Attempt, Run
+from sftplay.attempts import Attempt
+from sftplay.runs import Run
 
 Point = tuple[float, float]
 

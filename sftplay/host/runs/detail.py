@@ -9,13 +9,13 @@ from typing import Any
 from rich.text import Text
 
 from sftplay import console
+from sftplay.attempts import checkpoints_in
 from sftplay.files import human_size
 from sftplay.host.protocol import records
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.harmless_console import HarmlessConsole
 from sftplay.host.ui.tables import print_table
-from sftplay.runs import checkpoints_in
 
 LATEST = 12  # events shown
 

@@ -47,10 +47,6 @@ class BoardProcess:
     port: int
     folder: str
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
 
 def start(*, port: int | None = None, run: str | None = None, runner: str = "auto") -> None:
     """Start it, wait until it answers, and say where.

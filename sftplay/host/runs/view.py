@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from sftplay.attempts import Attempt
 from sftplay.console import count_of
 from sftplay.errors import NotFoundError, SftplayError, UsageError
 from sftplay.host.runs.measured import MeasuredMetric, number_in
@@ -19,7 +20,7 @@ from sftplay.host.system.disk import disk_size
 from sftplay.locks import is_held
 from sftplay.manifest import MANIFEST
 from sftplay.places import OUTPUTS
-from sftplay.runs import Attempt, Run
+from sftplay.runs import Run
 from sftplay.stamp import SCHEMA, read_stamp
 
 State = Literal["running", "finished", "interrupted", "failed", "cut off", "not begun", "damaged"]

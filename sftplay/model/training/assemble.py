@@ -23,7 +23,8 @@ from sftplay.model.training.logging_window import LoggingWindow
 from sftplay.model.training.order import epoch_order
 from sftplay.model.training.plan import Plan
 from sftplay.model.training.telemetry import Telemetry, event_writer
-from sftplay.model.training.trainer import Trainer, make_trainer, trainer_config
+from sftplay.model.training.trainer import Trainer, make_trainer
+from sftplay.model.training.trainer_config import trainer_config
 from sftplay.model.weights.load import pad_id
 from sftplay.places import find_model
 

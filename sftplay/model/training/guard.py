@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sftplay import console
+from sftplay.attempts import Attempt, newest_whole_checkpoint
 from sftplay.data.rendering.template import TEMPLATE_FILE
 from sftplay.errors import RefusedError
 from sftplay.model.training.changed_rows import find_changed_rows
 from sftplay.model.training.plan import Plan
 from sftplay.places import data_folder
-from sftplay.runs import Attempt, Run, newest_whole_checkpoint
+from sftplay.runs import Run
 from sftplay.stamp import NEVER_REPAIRED, VERDICTS, Stamp, compare, read_stamp, write_stamp
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sftplay import __version__
+from sftplay.attempts import Attempt
 from sftplay.decision import Decision
 from sftplay.fingerprint import fingerprint
 from sftplay.places import find_model, model_revision
-from sftplay.runs import Attempt, Run
+from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
 from sftplay.stamp import Fallback, Stamp, surroundings

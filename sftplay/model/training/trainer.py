@@ -18,75 +18,9 @@ from sftplay.model.forward.head import has_plain_head
 from sftplay.model.forward.loss import mean_target_loss, target_loss
 from sftplay.model.training import checkpoints
 from sftplay.model.training.order import EpochSampler
-from sftplay.model.training.plan import BatchSize
 from sftplay.settings import Settings
 
 _CALMER = "lower train.learning_rate, or use --set train.precision=fp32; then start a new run, or --resume from the last checkpoint"
-
-
-def trainer_config(
-    settings: Settings,
-    folder: Path,
-    device: str,
-    precision: str,
-    batch: BatchSize,
-    *,
-    checkpointing: bool,
-    mixed: bool,
-) -> SFTConfig:
-    """Our settings in TRL's words. TRL's own length, truncation, masking and preparation are
-    switched off.
-
-    Args:
-        mixed: whether 16 bits are autocast's doing; else the model computes in them by itself.
-    """
-    train = settings.train
-    return SFTConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=batch.rows,
-        per_device_eval_batch_size=batch.eval_rows,
-        gradient_accumulation_steps=batch.passes,
-        learning_rate=train.learning_rate,
-        lr_scheduler_type=train.lr_scheduler,
-        warmup_steps=train.warmup_steps,
-        weight_decay=train.weight_decay,
-        max_grad_norm=train.max_grad_norm,
-        optim=train.optimizer,
-        num_train_epochs=train.epochs,
-        max_steps=train.max_steps or -1,
-        seed=train.seed,
-        data_seed=train.seed,
-        bf16=mixed and precision == "bf16",
-        fp16=mixed and precision == "fp16",
-        use_cpu=device == "cpu",
-        **_checkpointing(checkpointing),
-        logging_steps=train.logging_steps,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=train.save_steps,
-        eval_strategy="steps" if train.eval_steps else "no",
-        eval_steps=train.eval_steps,
-        metric_for_best_model="loss" if train.eval_steps else None,
-        greater_is_better=False if train.eval_steps else None,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=device == "cuda",
-        max_length=None,
-        packing=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-    )
-
-
-def _checkpointing(on: bool) -> dict[str, Any]:
-    """Under the library's present name for it; Unsloth's transformers has the old one only."""
-    name = (
-        "activation_checkpointing"
-        if hasattr(SFTConfig, "activation_checkpointing")
-        else "gradient_checkpointing"
-    )
-    return {name: on, f"{name}_kwargs": {"use_reentrant": False} if on else None}
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from sftplay import console
+from sftplay.attempts import Attempt
 from sftplay.errors import HandOverError, MachineError, ProtocolError, SftplayError
 from sftplay.handover import NONCE_VARIABLE, REASONS, HandOver, Phase, read_untrusted, write
 from sftplay.model.unsloth.failures import describe, reason_of
 from sftplay.model.unsloth.probe import Verdict, versions
-from sftplay.runs import Attempt, Run
+from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.stamp import Fallback
 

@@ -15,6 +15,8 @@ from sftplay.data.readers.stream import Source
 from sftplay.data.rejects import Reject
 from sftplay.errors import DataError
 
+TABLE = [{"user": f"q{n}", "assistant": f"a{n}"} for n in range(12)]
+
 
 def read(content: bytes, window: int = 1 << 20) -> tuple[list[tuple[int, Any]], str]:
     """((line, row) …, note) of a document read in windows of `window` bytes."""
@@ -119,28 +121,6 @@ def test_a_value_without_end_does_not_fill_the_memory(monkeypatch: pytest.Monkey
         read(b'[{"a": "' + b"x" * 10_000, 500)
 
 
-TABLE = [{"user": f"q{n}", "assistant": f"a{n}"} for n in range(12)]
-
-
-@pytest.mark.parametrize("orient", ["split", "columns", "index", "records", "table"])
-def test_tables_of_pandas(orient: str) -> None:
-    import pandas as pd
-
-    frame = pd.DataFrame(TABLE)[["assistant", "user"]]
-    rows, note = read(frame.to_json(orient=orient).encode())
-    assert [{key: row[key] for key in ("user", "assistant")} for _, row in rows] == TABLE
-    assert orient in ("records", "table") or f"orient={orient}" in note
-
-
-def test_a_header_row_above_lists() -> None:
-    table = [["question", "answer"], ["q", "a"], ["r", "b"]]
-    assert [row for _, row in read(json.dumps(table).encode())[0]] == [
-        {"question": "q", "answer": "a"},
-        {"question": "r", "answer": "b"},
-    ]
-    assert [row for _, row in read(json.dumps(table[1:]).encode())[0]] == table[1:]
-
-
 def test_a_single_row_with_earlier_turns() -> None:
     row = {
         "instruction": "now?",
@@ -149,13 +129,6 @@ def test_a_single_row_with_earlier_turns() -> None:
         "tools": [{"name": "f"}],
     }
     assert [found for _, found in read(json.dumps(row).encode())[0]] == [row]
-
-
-def test_numbers_of_a_table_keep_their_digits() -> None:
-    content = b'{"columns":["user","n"],"data":[["q",12345678901234567890123450]]}'
-    stream = io.BytesIO(content)
-    (piece,) = document.read(Source("x", stream, stream, stream.read(9), "none", "UTF-8", 0))
-    assert piece.texts[0][1] == b'{"user":"q","n":12345678901234567890123450}'
 
 
 def test_objects_one_after_the_other() -> None:
@@ -185,13 +158,3 @@ def test_rows_under_the_names_of_splits_stay_apart() -> None:
 def test_an_object_that_can_be_read_in_two_ways_is_refused(content: bytes, what: str) -> None:
     with pytest.raises(DataError, match=what):
         read(content)
-
-
-def test_the_numbered_rows_of_a_table_need_no_known_columns() -> None:
-    import pandas as pd
-
-    frame = pd.DataFrame([{"Frage": f"q{n}", "Antwort": n} for n in range(12)])
-    for orient in ("columns", "index"):
-        rows, note = read(frame.to_json(orient=orient).encode())
-        assert [row for _, row in rows] == frame.to_dict("records")
-        assert f"orient={orient}" in note

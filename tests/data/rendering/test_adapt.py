@@ -95,26 +95,6 @@ def test_a_prompt_that_opens_the_reasoning_changes_nothing(project: Project) -> 
     assert "changes the text" not in said
 
 
-def test_arguments_for_the_template_reach_it(project: Project) -> None:
-    template = CHATML.replace(
-        "assistant\n' }}", "assistant\n' }}{% if quiet %}{{ 'quiet: ' }}{% endif %}", 1
-    )
-    template = template.replace(
-        "message['content'] +",
-        "('quiet: ' if quiet and message['role'] == 'assistant' else '') + message['content'] +",
-    )
-    _, made = render(
-        project,
-        template,
-        {
-            "messages": [TALK[0], {"role": "assistant", "content": "a"}],
-            "id": "one",
-            "chat_template_kwargs": {"quiet": True},
-        },
-    )
-    assert "quiet: " in made["input"] + made["target"]
-
-
 def test_numbers_of_a_call_stand_in_the_target_as_they_were_written(project: Project) -> None:
     with_model(project, trl_templates()["qwen3"])
     folder = project.folder / "data/processed"

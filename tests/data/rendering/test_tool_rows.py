@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.models import CHATML, CHATML_NAMED, trl_templates
 from tests.data.project import Project, jsonl
-from tests.data.stages import facts, put_rows, row, run, with_model
+from tests.data.stages import put_rows, row, run, with_model
 
 ALL_IN_TRAIN = ("data.val_share=0", "data.test_share=0")
 TOOLS = [
@@ -51,22 +51,6 @@ def test_tools_and_calls_reach_the_template(project: Project, name: str) -> None
     assert '"Bern"' in called["target"]
     assert "4 degrees" in answered["input"]
     assert "Four degrees." in answered["target"]
-
-
-def test_a_template_that_ignores_tools_is_warned_about(project: Project) -> None:
-    talk = [TALK[0], {"from": "gpt", "value": "I can't know."}]
-    ready(project, CHATML, {"conversations": talk, "tools": TOOLS})
-    done = project.run("render")
-    assert done.code == 0, done.said
-    assert "1 × the chat template does not print the tools of a row" in done.said
-    assert facts(project, "rendered")["notes"]["tools_ignored"] == 1
-
-
-def test_a_template_that_leaves_out_calls_would_train_empty_answers(project: Project) -> None:
-    ready(project, CHATML, {"conversations": TALK, "tools": TOOLS})
-    done = project.run("render")
-    assert done.code == 65
-    assert "the chat template leaves out a tool call" in done.said
 
 
 def test_special_tokens_in_tools_are_found(project: Project) -> None:

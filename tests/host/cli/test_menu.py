@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -79,68 +78,6 @@ def test_every_option_of_every_task_is_explained(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "word"),
-    [
-        (["nope"], "nope"),
-        (["train", "--nope"], "--nope"),
-        (["infer-batch"], "input"),
-        (["bench"], "WHAT"),
-        (["--nope"], "--nope"),
-        (["process", "--runner", "podman"], "podman"),
-        (["style", "--mode", "sideways"], "sideways"),
-        (["process", "--set", "nonsense"], "nonsense"),
-        (["eval", "--samples", "many"], "many"),
-        (["image.lock", "nope"], "nope"),
-        (["tensorboard", "--port", "http"], "http"),
-    ],
-)
-def test_a_wrong_command_line_is_2_and_names_the_word(
-    argv: list[str], word: str, run_task: RunTask
-) -> None:
-    end = run_task(*argv)
-    assert end.returncode == 2, end.stderr
-    assert word in end.stderr
-    assert "Traceback" not in end.stderr
-
-
-@pytest.mark.parametrize(
-    ("argv", "said", "todo"),
-    [
-        (["proces"], "there is no task proces", "did you mean: inv process?"),
-        (["zzz"], "there is no task zzz", "inv --list names the tasks"),
-        (
-            ["train", "--stepps", "3"],
-            "inv train has no option --stepps",
-            "did you mean --set train.",
-        ),
-        (
-            ["train", "--max-steps", "3"],
-            "inv train has no option --max-steps",
-            "did you mean --set train.max_steps=…?",
-        ),
-        (["eval", "--sampels=3"], "inv eval has no option --sampels", "did you mean --samples?"),
-        (["status", "--json"], "inv status has no option --json", "inv status --help"),
-        (["runs.show"], "inv runs.show requires RUN", "inv runs.show RUN"),
-        (["infer-batch"], "inv infer-batch requires --input", "inv infer-batch --input …"),
-        (["eval", "--samples"], "inv eval --samples requires a value", "inv eval --help"),
-        (["--help", "proces"], "there is no task proces", "did you mean: inv process?"),
-    ],
-)
-def test_a_wrong_word_is_said_in_our_words_by_inv_and_by_tasks_py(
-    argv: list[str], said: str, todo: str, run_task: RunTask, checkout: Path
-) -> None:
-    env = {**os.environ, "NO_COLOR": "1"}
-    plain = [sys.executable, "-m", "invoke", *argv]
-    inv = subprocess.run(plain, cwd=checkout, env=env, capture_output=True, text=True, check=False)
-    for end in (inv, run_task(*argv)):
-        assert end.returncode == 2, end.stderr
-        first, second = end.stderr.splitlines()
-        assert first == f"✗ {said}"
-        assert second.startswith("· next: ")
-        assert todo in second
-
-
-@pytest.mark.parametrize(
     ("argv", "code", "word"),
     [
         (["process", "--config", "nope.yaml"], 66, "nope.yaml"),
@@ -171,50 +108,3 @@ def test_config_mistakes_come_all_at_once(run_task: RunTask) -> None:
     assert end.returncode == 78
     for key in ("train.epochs", "modle", "lora.r"):
         assert key in end.stderr
-
-
-def test_set_may_be_repeated_and_reaches_the_config(run_task: RunTask) -> None:
-    end = run_task(
-        "config.show",
-        "--config",
-        "configs/run_bnb.yaml",
-        "--set",
-        "lora.r=3",
-        "--set",
-        "train.seed=7",
-    )
-    assert re.search(r"^ +r: 3\b", end.stdout, flags=re.MULTILINE)
-    assert re.search(r"^ +seed: 7\b", end.stdout, flags=re.MULTILINE)
-
-
-def test_a_stage_passes_its_code_on(run_task: RunTask, cpu_env: Path) -> None:
-    end = run_task(
-        "process", env={"SFTPLAY_ENVS": str(cpu_env)}
-    )  # there is no data/raw in this checkout
-    assert end.returncode in (65, 66), end.stderr
-    assert "data/raw" in end.stderr
-    assert "cpu stack" in end.stderr
-
-
-def test_paths_are_meant_from_where_the_person_stands(run_task: RunTask, checkout: Path) -> None:
-    folder = checkout / "configs" / "mine"
-    folder.mkdir()
-    (folder / "my.yaml").write_text("lora: {r: 5}\n")
-    end = run_task("config.show", "--config", "my.yaml", cwd=folder)
-    assert re.search(r"^ +r: 5\b", end.stdout, flags=re.MULTILINE), end.stderr
-    end = run_task("config.show", "--config", "configs/run_bnb.yaml", cwd=folder)
-    assert end.returncode == 0, end.stderr
-
-
-def test_a_closed_pipe_is_no_traceback(checkout: Path) -> None:
-    command = f"{sys.executable} -m sftplay.host.cli --list | true; exit ${{PIPESTATUS[0]}}"
-    end = subprocess.run(
-        ["bash", "-c", command],
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in end.stderr
-    assert end.returncode in (0, 141)

@@ -83,7 +83,7 @@ class Project:
         return done.stdout + done.stderr
 
     def inv(self, *words: str) -> str:
-        """What a task prints that works on this folder."""
+        """Run a task on this folder; return its output."""
         done = subprocess.run(
             [sys.executable, "-m", "sftplay.host.cli", *words],
             cwd=self.folder,

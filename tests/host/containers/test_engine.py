@@ -15,7 +15,7 @@ from urllib3.exceptions import ProtocolError as Aborted
 
 from sftplay.errors import MachineError, PermissionDeniedError, SftplayError
 from sftplay.host.containers import engine
-from sftplay.host.containers.errors import engine_gone, explain_engine_error, is_gone, status_of
+from sftplay.host.containers.errors import engine_gone, explain_engine_error, is_gone
 
 
 def answer(status: int, text: str) -> docker.errors.APIError:
@@ -85,13 +85,6 @@ def test_no_answer_at_all(error: Exception, code: int, what: str) -> None:
 
 def test_an_answer_is_not_a_lost_engine() -> None:
     assert not is_gone(answer(404, "No such container: x"))
-    assert status_of(answer(404, "No such container: x")) == 404
-
-
-def test_a_name_in_use_is_a_conflict_in_podman_too() -> None:
-    taken = 'creating container storage: the container name "x" is already in use by 1234'
-    assert status_of(answer(500, taken)) == 409
-    assert status_of(answer(500, "address already in use")) == 500
 
 
 def test_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

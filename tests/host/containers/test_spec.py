@@ -148,15 +148,6 @@ def test_the_token_is_a_file_and_only_for_fetch() -> None:
     assert "/run/secrets/hf_token" not in mounts(train)
 
 
-def test_of_the_persons_environment_only_the_named_variables_get_in() -> None:
-    rich = HostIdentity(
-        **{**vars(CALLER), "passed": {"HTTPS_PROXY": "http://proxy", "NO_COLOR": "1"}}
-    )
-    assert "HTTPS_PROXY" not in spec("train", caller=rich).environment
-    assert spec("fetch", caller=rich).environment["HTTPS_PROXY"] == "http://proxy"
-    assert spec("train", caller=rich).environment["NO_COLOR"] == "1"
-
-
 def test_a_chat_gets_a_terminal_and_a_pipe_gets_stdin() -> None:
     assert (spec("infer", terminal=True).tty, spec("infer", terminal=True).stdin) == (True, True)
     assert (spec("infer", stdin=True).tty, spec("infer", stdin=True).stdin) == (False, True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.images import recipe, state
+from sftplay.host.images import recipe
 from tests.host.conftest import RunTask
 from tests.host.images.conftest import Toy
 
@@ -126,27 +126,3 @@ def test_it_does_not_pass_verification_and_says_what_fails(
     assert "built but does not pass: libraries" in end.stderr
     assert all(":unverified-" in tag for tag in tags(toy))
     assert toy.engine.api.containers(all=True, filters={"ancestor": tags(toy)[0]}) == []
-
-
-def test_prune_takes_what_is_old_and_leaves_what_is_todays(
-    toy: Toy, run_image_task: RunTask
-) -> None:
-    old = toy.build(verified="once")
-    (toy.checkout / "sftplay" / "cli.py").open("a").write("\n# changed\n")
-    todays = toy.build(verified="now")
-    listed = run_image_task("image.ls").stdout
-    assert re.search(rf"{old} +stale: sftplay's code changed since", listed)
-    refused = run_image_task("image.prune")
-    assert refused.returncode == 2
-    assert "--yes" in refused.stderr
-    assert {old, todays} <= set(toy.images())
-
-
-def test_what_is_pruned_is_gone_also_an_image_that_lost_its_name(toy: Toy) -> None:
-    toy.build(verified="once")
-    toy.build(verified="now")
-    going = [found for found in state.ours(toy.engine) if found.id in toy.made]
-    assert sorted(found.tags for found in going) == [(), (toy.tag,)]
-    assert [found.digests for found in going] == [(), ()]
-    assert state.remove(toy.engine, going) == 0
-    assert [found for found in state.ours(toy.engine) if found.id in toy.made] == []

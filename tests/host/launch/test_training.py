@@ -5,7 +5,6 @@ seconds of torch each.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -15,9 +14,7 @@ from random import Random
 
 import pytest
 
-from sftplay.errors import ProtocolError
-from sftplay.host.protocol import records
-from tests.host.standin import Project, wait_until
+from tests.host.standin import Project
 
 
 @pytest.fixture
@@ -50,12 +47,6 @@ def test_a_failed_start_can_be_made_again(project: Project) -> None:
     assert (project.run / "launch" / "exit-002.json").is_file()
 
 
-def test_a_crash_is_explained(project: Project) -> None:
-    launcher = project.start(mode="segfault")
-    assert project.ends(launcher) == 139
-    assert b"SIGSEGV" in project.terminal(launcher)
-
-
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_stop_lets_the_stage_save(project: Project, signum: signal.Signals) -> None:
     launcher = project.start()
@@ -73,13 +64,6 @@ def test_the_second_stop_ends_it_now(project: Project) -> None:
     launcher.send_signal(signal.SIGINT)
     assert project.ends(launcher) == 130
     assert not (project.run / "saved").exists()
-
-
-def test_a_stage_that_does_not_stop_is_ended_after_the_grace(project: Project) -> None:
-    launcher = project.start(mode="deaf", grace=1)
-    project.sees(launcher, b"step 1")
-    launcher.send_signal(signal.SIGTERM)
-    assert project.ends(launcher) == 137
 
 
 def test_a_closed_terminal_lets_the_training_go_on(project: Project) -> None:
@@ -136,30 +120,6 @@ def test_fifty_kills_at_random_moments_never_leave_two_trainings(project: Projec
     assert project.starts() == 1
 
 
-def test_an_end_that_nobody_saw_is_told_once(project: Project) -> None:
-    launcher = project.start()
-    project.sees(launcher, b"step 1")
-    launcher.kill()
-    (project.run / "enough").touch()
-    wait_until((project.run / "launch" / "exit-001.json").exists, "exit record")
-    second = project.start()
-    assert project.ends(second) == 0
-    assert b"ended meanwhile" in project.terminal(second)
-    assert b"done" in project.terminal(second)
-    assert project.starts() == 1
-    assert project.ends(project.start(mode="0")) == 0
-    assert project.starts() == 2
-
-
-def test_a_second_launcher_is_refused_while_the_first_watches(project: Project) -> None:
-    first = project.start()
-    project.sees(first, b"step 1")
-    second = project.start()
-    assert project.ends(second) == 75
-    assert b"a launcher" in project.terminal(second)
-    assert first.poll() is None
-
-
 def test_other_arguments_are_refused_while_a_training_runs(project: Project) -> None:
     first = project.start()
     project.sees(first, b"step 1")
@@ -168,21 +128,6 @@ def test_other_arguments_are_refused_while_a_training_runs(project: Project) -> 
     other = project.start("--no-auto")
     assert project.ends(other) == 75
     assert b"train --run demo" in project.terminal(other)
-
-
-def test_a_killed_supervisor_makes_the_stage_save_and_the_next_launcher_go_on(
-    project: Project,
-) -> None:
-    launcher = project.start()
-    project.sees(launcher, b"step 1")
-    os.kill(project.holder(), signal.SIGKILL)
-    assert project.ends(launcher) == 70
-    wait_until((project.run / "saved").exists, "checkpoint")
-    resumed = project.start("--resume", mode="0")
-    assert project.ends(resumed) == 0
-    assert b"cut off" in project.terminal(resumed)
-    assert json.loads((project.run / "launch" / "exit-001.json").read_text())["code"] is None
-    assert project.starts() == 2
 
 
 def test_a_run_that_has_begun_wants_resume(project: Project) -> None:
@@ -231,35 +176,3 @@ def test_a_disk_that_is_full_at_the_start_is_said(project: Project, small_disk: 
     launcher = project.start(mode="0")
     assert project.ends(launcher) == 74
     assert b"the disk is full" in project.terminal(launcher)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("start-001.json", {"number": "x"}),
-        ("start-001.json", {"number": 7}),
-        ("start-001.json", {"argv": [5]}),
-        ("start-001.json", {"nonce": "other"}),
-        ("exit-001.json", {"code": "0"}),
-        ("exit-001.json", {"nonce": "other"}),
-    ],
-)
-def test_a_record_that_was_edited_is_named(
-    project: Project, name: str, content: dict[str, object]
-) -> None:
-    start = records.new_start(
-        project.run / "launch", ["train", "--run", "demo"], stack="cpu", runner="local"
-    )
-    records.write_exit(project.run / "launch", start, code=65, asked="")
-    path = project.run / "launch" / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
-    with pytest.raises(ProtocolError) as caught:
-        found = records.newest(project.run / "launch")
-        assert found is not None
-        records.read_exit(project.run / "launch", found)
-    assert caught.value.code == 70 and caught.value.where.endswith(".json")
-
-
-def test_resume_without_a_run_leaves_nothing(project: Project) -> None:
-    assert project.ends(project.start("--resume", mode="0")) == 66
-    assert not project.run.exists()

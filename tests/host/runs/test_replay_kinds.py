@@ -52,7 +52,7 @@ class Workplace:
         )
 
     def task(self, *argv: str, code: int = 0) -> str:
-        """What a task prints; it has to end with this code."""
+        """Run a task that has to end with this code; return its output."""
         with self.start(*argv) as process:
             said, _ = process.communicate(timeout=900)
         assert process.returncode == code, said

@@ -31,15 +31,6 @@ def model(tiny_model: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).train()
 
 
-def test_padding_is_masked_by_position_though_the_pad_token_is_trained() -> None:
-    batch = Collator(pad_id=2)(ROWS)
-    assert batch["labels"][0].tolist() == [-100, -100, 7, 8, 2, -100, -100, -100]
-    assert batch["attention_mask"].sum(1).tolist() == [5, 8, 2]
-    assert (
-        batch["labels"][1, 2] == 2
-    )  # an end of turn inside a row stays trained, though it is the pad token
-
-
 def test_loss_and_gradients_equal_full_logits(model: Any) -> None:
     expected, count = one_by_one(model, ROWS)
     expected.backward()
@@ -98,30 +89,3 @@ def test_soft_capped_logits_keep_their_cap() -> None:
     expected, _ = one_by_one(capped, ROWS)
     total, _ = target_loss(capped, Collator(0)(ROWS))
     assert torch.allclose(total, expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("trained_head", [False, True])
-def test_the_head_in_pieces_equals_the_head_at_once(
-    model: Any, monkeypatch: pytest.MonkeyPatch, trained_head: bool
-) -> None:
-    """Loss and gradients, also those of the vocabulary matrix where it is trained (it is tied to
-    the input's here or not).
-    """
-    from sftplay.model.forward import head
-
-    monkeypatch.setattr(head, "POSITIONS", 3)
-    assert head.has_plain_head(model)
-    model.get_output_embeddings().weight.requires_grad_(trained_head)
-    expected, count = target_loss(model, Collator(2)(ROWS))
-    (expected / count).backward()
-    wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    total, _ = target_loss(model, Collator(2)(ROWS), plain_head=True)
-    (total / count).backward()
-    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    model.get_output_embeddings().weight.requires_grad_(True)
-    assert torch.allclose(total, expected, rtol=1e-5)
-    assert gradients.keys() == wanted.keys()
-    for name, gradient in gradients.items():
-        assert torch.allclose(gradient, wanted[name], rtol=1e-3, atol=1e-6), name

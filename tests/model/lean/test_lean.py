@@ -88,45 +88,6 @@ def test_loss_and_gradients_are_the_plain_models(
         ), name
 
 
-def test_the_adapter_can_still_be_switched_off(tiny_model: Path) -> None:
-    model = _model(tiny_model).eval()
-    ids = torch.tensor([ROWS[0]["input_ids"]])
-    with torch.no_grad():
-        tuned = model(input_ids=ids).logits
-        with model.disable_adapter():
-            plain = model(input_ids=ids).logits
-        slim(model, "fp32")
-        assert torch.allclose(model(input_ids=ids).logits, tuned, rtol=1e-4, atol=1e-4)
-        with model.disable_adapter():
-            assert torch.allclose(model(input_ids=ids).logits, plain, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(tuned, plain, atol=1e-2)
-
-
-def test_adapters_of_another_kind_keep_their_own_code(tiny_model: Path) -> None:
-    assert not any(
-        name.startswith("low-rank")
-        for name in slim(_model(tiny_model, use_dora=True), "fp32").value
-    )
-
-
-def test_dropout_drops_what_the_plain_layers_drop(tiny_model: Path) -> None:
-    """Both take their random numbers from the same stream."""
-    results = []
-    for lean in (False, True):
-        torch.manual_seed(3)  # A starts with random numbers
-        model = _model(tiny_model, lora_dropout=0.3)
-        if lean:
-            assert slim(model, "fp32").value[0].startswith("low-rank")
-        torch.manual_seed(4)
-        results.append(_measure(model))
-    (expected, wanted), (loss, gradients) = results
-    assert torch.allclose(loss, expected, rtol=1e-5)
-    for name, gradient in gradients.items():
-        assert torch.allclose(
-            gradient, wanted[name], rtol=1e-3, atol=1e-4 * float(wanted[name].abs().max())
-        ), name
-
-
 def test_every_weight_trained(tiny_model: Path) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -143,17 +104,6 @@ def test_fp16_is_left_alone(tiny_model: Path) -> None:
 
     done = slim(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float16), "fp16")
     assert done.value == [] and "fp32" in done.reason
-
-
-def test_a_norm_that_computes_something_else_is_left_alone() -> None:
-    """Gemma multiplies by 1 + w."""
-    from transformers import Gemma2Config, Gemma2ForCausalLM
-
-    config = Gemma2Config(
-        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=16,
-    )  # fmt: skip
-    assert not any(name.startswith("RMS") for name in slim(Gemma2ForCausalLM(config), "fp32").value)
 
 
 def test_what_a_layer_gives_may_be_added_to_in_place(tiny_model: Path) -> None:

@@ -5,6 +5,8 @@ and a full disk is an error of the operating system, whatever library notices it
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from sftplay.model.training.checkpoints import (
     rehearse_save,
     save_weights,
 )
+from tests.box import Box
 from tests.model.random_models import random_model
 
 
@@ -48,6 +51,41 @@ def test_a_full_disk_is_an_error_of_the_operating_system(small_disk: Path, libra
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="shape"), disk_errors_as_such(tmp_path):
         raise RuntimeError("shape")
+
+
+def _weights(folder: Path, run: str = "demo") -> str:
+    (path,) = [
+        p
+        for name in ("adapter", "model")
+        for p in (folder / "outputs" / run / name).glob("*.safetensors")
+    ]
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
+    return [
+        json.loads(line)
+        for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
+    ]
+
+
+def test_retention_goes_by_step_and_keeps_the_best(project: Path, box: Box) -> None:
+    ran = box.run(
+        "train",
+        "--config",
+        "demo.yaml",
+        "--set",
+        "train.save_steps=1",
+        "--set",
+        "train.save_total_limit=1",
+        cwd=project,
+    )
+    assert ran.code == 0, ran.err
+    kept = [
+        path.name
+        for path in (project / "outputs/demo/attempts/01-bnb/checkpoints").glob("checkpoint-*")
+    ]
+    assert kept == ["checkpoint-8"]
 
 
 @pytest.mark.parametrize("family", ["Llama", "GptOss", "Mamba", "Mixtral"])

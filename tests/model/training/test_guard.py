@@ -165,40 +165,25 @@ def test_a_run_that_was_damaged_is_not_used(
     assert ran.code == code and said in ran.err and "next: " in ran.err, ran.err
 
 
-def test_other_processed_rows_are_refused_before_anything_is_rewritten(run: Path, box: Box) -> None:
-    project = run.parent.parent
-    kept = {
-        path: path.read_bytes()
-        for kind in ("rendered", "tokenized")
-        for path in (project / "data" / kind).iterdir()
-    }
-    rows = (project / "data/raw/rows.jsonl").read_text().splitlines(keepends=True)
-    (project / "other.jsonl").write_text("".join(rows[:40]))
-    ran = box.run("process", "--config", "demo.yaml", "--set", "data.raw=other.jsonl", cwd=project)
-    assert ran.code == 0, ran.err
-    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
-    assert ran.code == 76, ran.err
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ("train.learning_rate=0.02", "optimization.learning_rate"),
+        ("lora.r=8", "lora.r"),
+        ("train.method=qlora", "tuning_method"),
+        ("train.seed=1", "optimization.seed"),
+    ],
+)
+def test_resume_refuses_another_training(project: Path, box: Box, change: str, field: str) -> None:
     assert (
-        "data/processed is made of other.jsonl now; this run was trained on rows of data/raw"
-        in ran.err
-    ), ran.err
-    assert "inv process --config outputs/demo/config.yaml, then the same command" in ran.err
-    assert {path: path.read_bytes() for path in kept} == kept
-    ran = box.run("process", "--config", "outputs/demo/config.yaml", cwd=project)  # what it says
-    assert ran.code == 0, ran.err
-    ran = box.run("train", "--run", "demo", "--resume", cwd=project)
-    assert ran.code == 0 and "nothing is left to do" in ran.err, ran.err
+        box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=1", cwd=project).code
+        == 0
+    )
+    ran = box.run("train", "--run", "demo", "--resume", "--set", change, cwd=project)
+    assert ran.code == 76
+    assert f"refuse  {field}" in ran.err and "--run demo-2" in ran.err
 
 
-def test_raw_rows_that_changed_since_are_told_with_what_to_put_back(run: Path, box: Box) -> None:
-    project = run.parent.parent
-    raw = project / "data/raw/rows.jsonl"
-    raw.write_text("".join(raw.read_text().splitlines(keepends=True)[:40]))
-    for _ in range(
-        2
-    ):  # made again by the first, which compares afterwards; the second sees it at once
-        ran = box.run("train", "--run", "demo", "--resume", cwd=project)
-        assert ran.code == 76, ran.err
-        assert (
-            "holds other rows of data/raw" in ran.err and "put data/raw back as it was" in ran.err
-        ), ran.err
+def test_resume_of_nothing(project: Path, box: Box) -> None:
+    ran = box.run("train", "--config", "demo.yaml", "--resume", cwd=project)
+    assert ran.code == 66 and "without --resume" in ran.err

@@ -1,0 +1,76 @@
+"""Answers before and after training, side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+
+from sftplay.host.runs.samples import user_words
+from sftplay.host.runs.view import RunView
+from sftplay.page import html
+
+ANSWERS = 10
+
+
+LONGEST = 4000  # characters of a prompt or an answer
+
+
+def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
+    """Ten prompts, the answer of the base, of the tuned model, and the wanted one."""
+    split = next(
+        (
+            name
+            for name in ("val", "test", *view.metrics)
+            if (view.run.eval(name) / "samples.jsonl").is_file()
+        ),
+        None,
+    )
+    if split is None:
+        yield html.paragraph("None yet: they come with an evaluation.", soft=True)
+        return
+    torn = 0
+    samples: list[dict[str, str]] = []
+    with open(
+        view.run.eval(split) / "samples.jsonl", encoding="utf-8", errors="replace", newline="\n"
+    ) as lines:
+        for line in islice(lines, 4 * ANSWERS):
+            sample = _sample(line)
+            torn += sample is None
+            samples += [sample] if sample and len(samples) < ANSWERS else []
+    asked = user_words(view.run, split, {str(sample["id"]) for sample in samples})
+    for number, sample in enumerate(samples, 1):
+        prompt = asked.get(str(sample["id"]), sample["prompt"])
+        yield html.heading(f"{number}. {_shortened(' '.join(prompt.split()), 90)}")
+        yield html.details("Prompt and wanted answer", html.preformatted(_shortened(prompt, LONGEST)),
+                           html.preformatted(_shortened(sample["reference"], LONGEST)))  # fmt: skip
+        yield html.side_by_side(
+            *(
+                html.element(
+                    "div",
+                    html.paragraph(title, soft=True),
+                    html.preformatted(_shortened(sample[key], LONGEST)),
+                )
+                for title, key in (("Before training", "base"), ("After training", "tuned"))
+            )
+        )
+    if torn:
+        yield html.paragraph(f"{torn} torn lines in samples.jsonl are left out.", soft=True)
+
+
+def _sample(line: str) -> dict[str, str] | None:
+    try:
+        value = json.loads(line)
+        return {key: str(value[key]) for key in ("id", "prompt", "reference", "base", "tuned")}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _shortened(words: str, limit: int) -> str:
+    return (
+        words
+        if len(words) <= limit
+        else f"{words[:limit]} … ({len(words) - limit:,} more characters)"
+        if limit > 200
+        else f"{words[:limit]} …"
+    )

@@ -1,0 +1,76 @@
+"""Parts of a report that say where something is missing."""
+
+from __future__ import annotations
+
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sftplay.host.report import command as reports
+from sftplay.host.runs.view import read_run as look_into
+from sftplay.runs import Run
+from tests.host.runfolders import write_data, write_eval, write_run
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+class Words(HTMLParser):
+    """Text that a reader sees."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.scripts = 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.scripts += tag == "script"
+
+    def handle_data(self, data: str) -> None:
+        self.seen.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.seen).split())
+
+
+def whole_run(name: str = "demo", **given: object) -> Run:
+    run = write_run(name, **given)  # type: ignore[arg-type]
+    write_eval(run)
+    write_eval(run, "test")
+    write_data(run)
+    return run
+
+
+def test_a_run_without_eval_and_without_data_says_so() -> None:
+    write_run("bare", finished=False)
+    page = Words(reports.of_run(look_into(Run("bare"))))
+    assert "Not evaluated yet: inv eval --run bare" in page.text
+    assert "no data.json" in page.text
+    assert "To continue: inv train --run bare --resume" in page.text
+
+
+def test_what_is_left_of_a_broken_run_is_shown() -> None:
+    run = whole_run()
+    run.stamp.write_text("{")
+    run.record.write_text("[]")
+    run.data_record.write_text('{"report": [1], "lengths": "x", "stages": 3}')
+    (run.eval("val") / "samples.jsonl").write_text('{"id": 1}\n{torn\n')
+    run.attempts()[0].steps.write_bytes(b"\xff\xfe\n" + b'{"step": 1, "loss": 2.5}\n{"step"')
+    run.events.write_text("?\n")
+    page = Words(reports.of_run(look_into(run)))
+    for words in (
+        "Could not be read whole",
+        "backend.json: not valid JSON",
+        "2 torn lines in steps.jsonl",
+        "2 torn lines in samples.jsonl",
+    ):
+        assert words in page.text, words
+    shutil.rmtree(run.folder)
+    run.folder.mkdir()
+    assert "not begun" in Words(reports.of_run(look_into(run))).text

@@ -1,0 +1,25 @@
+"""Rows of a pass: padded, with masks by position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sftplay.model.forward.collate import IGNORED, Collator
+
+ROWS: list[dict[str, Any]] = [
+    {"input_ids": [5, 6, 7, 8, 2], "labels": [IGNORED, IGNORED, 7, 8, 2]},
+    {
+        "input_ids": [9, 2, 2, 10, 11, 12, 13, 2],
+        "labels": [IGNORED, IGNORED, 2, IGNORED, IGNORED, 12, 13, 2],
+    },
+    {"input_ids": [3, 4], "labels": [IGNORED, 4]},
+]
+
+
+def test_padding_is_masked_by_position_though_the_pad_token_is_trained() -> None:
+    batch = Collator(pad_id=2)(ROWS)
+    assert batch["labels"][0].tolist() == [-100, -100, 7, 8, 2, -100, -100, -100]
+    assert batch["attention_mask"].sum(1).tolist() == [5, 8, 2]
+    assert (
+        batch["labels"][1, 2] == 2
+    )  # an end of turn inside a row stays trained, though it is the pad token

@@ -1,0 +1,58 @@
+"""Files that a run leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.box import Box
+
+STEPS = 8  # of the project's demo.yaml
+
+
+def _weights(folder: Path, run: str = "demo") -> str:
+    (path,) = [
+        p
+        for name in ("adapter", "model")
+        for p in (folder / "outputs" / run / name).glob("*.safetensors")
+    ]
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
+    return [
+        json.loads(line)
+        for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
+    ]
+
+
+def test_a_run_leaves_what_the_design_promises(project: Path, box: Box) -> None:
+    ran = box.run("train", "--config", "demo.yaml", "--set", "train.eval_steps=4", cwd=project)
+    assert ran.code == 0, ran.err
+    run = project / "outputs" / "demo"
+    for name in (
+        "config.yaml",
+        "backend.json",
+        "run.json",
+        "events.jsonl",
+        "chat_template.jinja",
+        "adapter/adapter_model.safetensors",
+        "adapter/tokenizer.json",
+        "attempts/01-bnb/backend.json",
+        "attempts/01-bnb/train.log",
+        "attempts/01-bnb/checkpoints/checkpoint-8/manifest.json",
+    ):
+        assert (run / name).is_file(), name
+    assert list((run / "tb" / "01-bnb").glob("events.out.tfevents.*.localhost.*"))
+    record = json.loads((run / "run.json").read_text())
+    assert record["state"] == "finished" and record["steps"] == STEPS
+    assert record["last_loss"] < record["first_loss"]
+    effective = record["effective"]
+    assert effective["trainable_dtype"] == ["torch.float32"] and not effective["packing"]
+    assert effective["max_length"] == 256 and effective["effective_batch"] == 2
+    assert [event["event"] for event in _events(project)] == ["started", "finished"]
+    assert not list(run.rglob("training_args.bin")) and not list(run.rglob(".tmp-*"))
+    again = box.run("train", "--run", "demo", cwd=project)
+    assert again.code == 76 and "--resume" in again.err and "--run demo-2" in again.err
