@@ -27,7 +27,7 @@ TARGETS = {
     "all-linear": "all-linear",
     "two": ["o_proj", "up_proj"],
 }
-LIMITS = {"fp32": 1e-5, "bf16": 2e-3}  # relative: the adapter's product is rounded elsewhere
+LIMITS = {"fp32": 1e-5, "bf16": 5e-3}  # relative: the adapter's product is rounded elsewhere
 EVERYDAY = [("embeddings", True, "fp32"), ("embeddings-and-queries", True, "bf16")]
 CASES = list(itertools.product(TARGETS, (True, False), LIMITS))
 
