@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.boundary import Boundary
-from sftplay.errors import StorageError
+from sftplay.errors import PermissionDeniedError, StorageError
 from sftplay.files import atomic_open, explain_os_error
 from sftplay.places import DATA_FOLDERS, OUTPUTS
 
@@ -24,6 +24,7 @@ WITHOUT_GPU = "compose.yaml:compose.cpu.yaml"
 # host's next best process.
 MEMORY_SHARE = 0.95
 _CACHE = Path(".cache/sftplay")  # where nobody knows the person's own cache folder
+_COMMAND = 'docker compose -f compose.setup.yaml run --rm --user "$(id -u):$(id -g)" setup'
 _HOST_DEV = Path("/host/dev")  # where compose.setup.yaml mounts the host's /dev
 
 
@@ -105,22 +106,23 @@ def _is_ours(line: str) -> bool:
 
 
 def main() -> int:
-    """Set up the working directory for docker compose, from inside a container.
-
-    All of it belongs to the owner of the folder afterwards, who is also whom stages run as.
+    """Set up the working directory for docker compose, from inside a container that runs as the
+    person, who is also whom stages run as.
     """
     with Boundary("setup") as end:
-        owner = Path().stat()
+        if not os.access(".", os.W_OK):
+            raise PermissionDeniedError(
+                f"user {os.getuid()} of this container may not write into the project",
+                todo=f"say who you are: {_COMMAND} (under a rootless engine --user 0:0)",
+            )
         made = make_folders()
         if not _CACHE.is_dir():
             _CACHE.mkdir(parents=True)
             made.append(_CACHE)
-        if write_env(_variables(owner.st_uid, owner.st_gid)):
+        if write_env(_variables(os.getuid(), os.getgid())):
             made.append(ENV_FILE)
-        for path in made:
-            _give(path, owner.st_uid, owner.st_gid)
         names = ", ".join(map(str, made)) or "nothing: all of it is there"
-        console.success(f"made {names}; stages run as {owner.st_uid}:{owner.st_gid}")
+        console.success(f"made {names}; stages run as {os.getuid()}:{os.getgid()}")
     return end.code
 
 
@@ -133,13 +135,6 @@ def _variables(uid: int, gid: int) -> dict[str, str]:
         "SFTPLAY_MEMORY": str(int(memory * MEMORY_SHARE)),
     }
     return found if nvidia_devices(_HOST_DEV) else {**found, "COMPOSE_FILE": WITHOUT_GPU}
-
-
-def _give(path: Path, uid: int, gid: int) -> None:
-    """Hand over a path, what is in it, and the folders above it up to the project's."""
-    inside = list(path.iterdir()) if path.is_dir() else []
-    for one in (path, *inside, *(parent for parent in path.parents if parent != Path())):
-        os.chown(one, uid, gid)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ FAMILIES = {
 }
 # Families whose state our decoder does not keep, and one whose step forgets which positions are
 # padding: transformers' generate answers.
-BY_GENERATE = {"Rwkv", "xLSTM", "Falcon"}
+BY_GENERATE = {"Rwkv", "xLSTM"}
 
 
 _WITHOUT_HEAD_DIM = {"Falcon", "Phi", "GPTNeoX", "OPT", "DeepseekV3"}

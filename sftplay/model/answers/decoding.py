@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from sftplay.errors import NonFiniteError
 
 # Names that models give to the cache that they are called with.
-_CACHES = ("past_key_values", "cache", "cache_params")  # Mamba: in transformers 5.24, and before
+_CACHES = ("past_key_values", "cache", "cache_params")  # `cache` from transformers 5.24 on
 _ROOM = 64  # positions that a buffer grows by
 
 
@@ -103,6 +103,8 @@ class Batch:
         self.flexible = all(
             type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers
         )
+        # Mamba and its like: all that they keep of a prompt is a state
+        self._stateful = not any(isinstance(layer, DynamicLayer) for layer in layers)
         self._count = len(layers)
         forward = (model.get_base_model() if hasattr(model, "get_base_model") else model).forward
         self._accepts = set(inspect.signature(forward).parameters)
@@ -218,8 +220,8 @@ class Batch:
             "attention_mask": self._mask,
             self._cache_name: self._cache,
         }
-        if self._cache_name != _CACHES[0] and ids.shape[1] < self._mask.shape[1]:
-            del given["attention_mask"]  # a state has taken the prompt's padding in already
+        if self._stateful and ids.shape[1] < self._mask.shape[1]:
+            del given["attention_mask"]  # the state has taken the prompt's padding in already
         if "position_ids" in self._accepts:
             given["position_ids"] = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         if "logits_to_keep" in self._accepts:

@@ -58,7 +58,7 @@ def run(
     )
 
 
-SET_UP = "docker compose -f compose.setup.yaml run --rm --build setup"
+SET_UP = 'docker compose -f compose.setup.yaml run --rm --build --user "$(id -u):$(id -g)" setup'
 
 
 @pytest.fixture(scope="module", params=[WITH_GPU, WITHOUT], ids=["gpu", "cpu"])

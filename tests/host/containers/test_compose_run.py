@@ -212,15 +212,18 @@ def test_the_set_up_needs_nothing_but_compose(project: Project, tmp_path: Path) 
 
     done = run("run", "--rm", "-T", "process")
     assert done.returncode != 0
-    assert done.stderr.count("docker compose -f compose.setup.yaml run --rm --build setup") == 1
+    assert done.stderr.count("docker compose -f compose.setup.yaml run --rm --build --user") == 1
     done = run("-f", "compose.setup.yaml", "run", "--rm", "-T", "setup")
+    assert done.returncode == 77 and "say who you are" in done.stderr, done.stderr
+    set_up = ("-f", "compose.setup.yaml", "run", "--rm", "-T", "--user", f"{UID}:{GID}", "setup")
+    done = run(*set_up)
     assert done.returncode == 0, done.stderr
     assert f"stages run as {UID}:{GID}" in done.stderr
     for name in (".env", "data", "data/raw", "outputs/.gitkeep", ".cache/sftplay"):
         facts = (tmp_path / name).stat()
         assert (facts.st_uid, facts.st_gid) == (UID, GID), name
     assert f"SFTPLAY_UID={UID}\n" in (tmp_path / ".env").read_text()
-    again = run("-f", "compose.setup.yaml", "run", "--rm", "-T", "setup")
+    again = run(*set_up)
     assert again.returncode == 0 and "made nothing" in again.stderr
     shutil.copy(project.folder / "data/raw/sums.jsonl", tmp_path / "data/raw")
     done = run("run", "--rm", "-T", "process")
