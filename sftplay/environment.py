@@ -39,6 +39,9 @@ _NAMED_FAMILIES = (
     *("TORCH", "PYTORCH_", "TRITON_", "BNB_", "CUBLAS_", "NCCL_", "KMP_", "GOMP_", "XLA_"),
     *("HF_", "TRANSFORMERS_", "DATASETS_", "TRL_", "PEFT_", "UNSLOTH_", "PYTHON", "LD_PRELOAD"),
 )
+_UNIMPORTANT = frozenset(
+    {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8"}
+)
 
 
 def compose(base: Mapping[str, str], *, network: bool) -> dict[str, str]:
@@ -58,7 +61,7 @@ def left_out(base: Mapping[str, str], composed: Mapping[str, str]) -> list[str]:
     """Return the names that were left out and could have changed a stage, in order."""
     return sorted(
         name
-        for name in base.keys() - composed.keys()
+        for name in base.keys() - composed.keys() - _UNIMPORTANT
         if _sets_training(name) or (name.startswith(_NAMED_FAMILIES) and not name.endswith("TOKEN"))
     )
 

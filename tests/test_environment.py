@@ -21,6 +21,7 @@ PERSON = {
     "OMPI_COMM_WORLD_SIZE": "4",
     "TORCH_LOGS": "all",
     "PYTHONSTARTUP": "x.py",
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 
