@@ -22,7 +22,7 @@ from tests.tiny import make_tiny_model
 # Python imports this module at its start if it is on the path: the copy's root is.
 HOOK = """
 import json, os, sys
-OUT, ROOT = os.environ.get("HOPS_OUT"), os.path.dirname(os.path.abspath(__file__))
+OUT, ROOT = os.environ.get("SFTPLAY_HOPS_OUT"), os.path.dirname(os.path.abspath(__file__))
 def frames(until):
     frame, found = sys._getframe(2), []
     while frame is not None:
@@ -71,7 +71,7 @@ def train_hops() -> dict[str, list[str]]:
         (copy / "configs" / "run_bnb.yaml").write_text(CONFIG.format(model=model))
         out = Path(name) / "hops.jsonl"
         variables = {
-            "HOPS_OUT": str(out),
+            "SFTPLAY_HOPS_OUT": str(out),
             "PYTHONPATH": str(copy),
             "SFTPLAY_ENVS": str(environments.ensure("cpu").folder.parent),
         }
