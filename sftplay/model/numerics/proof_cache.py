@@ -13,6 +13,7 @@ from sftplay import console
 from sftplay.content import code_hash
 from sftplay.errors import SftplayError
 from sftplay.files import hash_json, read_json, write_json
+from sftplay.model.runtime.device import nvidia_driver
 from sftplay.places import cache_folder
 from sftplay.processor import processor_flags, processor_name
 from sftplay.stamp import surroundings
@@ -46,7 +47,7 @@ def machine_facts(device: str) -> dict[str, Any]:
         return {
             "gpu": torch.cuda.get_device_name(),
             "capability": ".".join(map(str, torch.cuda.get_device_capability())),
-            "driver": _driver(),
+            "driver": nvidia_driver(),
             "switches": switches,
         }
     return {
@@ -56,13 +57,6 @@ def machine_facts(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "switches": switches,
     }
-
-
-def _driver() -> str:
-    try:
-        return Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
-    except OSError:
-        return os.environ.get("NVIDIA_DRIVER_VERSION", "")
 
 
 def place_for(facts: Mapping[str, Any], versions: Mapping[str, str], device: str) -> Path:

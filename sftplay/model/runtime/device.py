@@ -47,6 +47,14 @@ def likely_device(settings: Settings) -> str:
     return wanted or ("cuda" if _device_files() else "cpu")
 
 
+def nvidia_driver() -> str:
+    """Return the NVIDIA driver's version, as its kernel module tells it; empty without one."""
+    try:
+        return Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
+    except OSError:
+        return os.environ.get("NVIDIA_DRIVER_VERSION", "")
+
+
 def use_one_gpu() -> None:
     """Training uses one GPU: of several, the first one that this process may see. Before torch
     looks at them.

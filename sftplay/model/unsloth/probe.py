@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from sftplay import __version__, console
 from sftplay.errors import MachineError, SftplayError
 from sftplay.files import hash_json, read_json, write_json
 from sftplay.handover import Reason
+from sftplay.model.runtime.device import nvidia_driver
 from sftplay.model.unsloth.failures import Failure, classify
 from sftplay.places import cache_folder
 from sftplay.stamp import surroundings
@@ -151,7 +151,7 @@ def _remembered(precision: str) -> Path:
     where = surroundings()
     gpu: Any = None
     if torch.cuda.is_available():
-        gpu = [torch.cuda.get_device_name(), torch.cuda.get_device_capability(), _driver()]
+        gpu = [torch.cuda.get_device_name(), torch.cuda.get_device_capability(), nvidia_driver()]
     key = {
         "place": where["image_digest"] or where["environment_hash"] or sys.prefix,
         "versions": versions(),
@@ -171,14 +171,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _driver() -> str:
-    """The NVIDIA driver's version, as its kernel module tells it."""
-    try:
-        return Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
-    except OSError:
-        return os.environ.get("NVIDIA_DRIVER_VERSION", "")
 
 
 def _recall(path: Path) -> Verdict | None:
