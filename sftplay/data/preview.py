@@ -17,7 +17,6 @@ import orjson
 
 from sftplay import console
 from sftplay.console import count_of
-from sftplay.data import style
 from sftplay.data.blocks import Block
 from sftplay.data.conversion import report
 from sftplay.data.conversion.convert import convert
@@ -34,6 +33,8 @@ from sftplay.data.rendering.template import ChatTemplate
 from sftplay.data.rendering.template_choice import choose_template
 from sftplay.data.row_view import Paint, TokenizedRow, painter, pieces
 from sftplay.data.split import SeenRows
+from sftplay.data.styling.prompt import style_of
+from sftplay.data.styling.rows import styled_block
 from sftplay.data.tokenize import count_lengths, row_tokenizer
 from sftplay.data.tokenizing.artifact import TokenBatch
 from sftplay.data.tokenizing.length_limit import LengthLimit
@@ -74,8 +75,8 @@ def run(job: Job) -> None:
     report.say_rows(sample.counts, settings.data)
     report.say_findings(sample.counts)
     _warn_of_refusal(sample.counts, settings.data)
-    chosen = style.style_of(job)
-    lines = style.styled_block(Block("row", 1, sample.lines), chosen)[1] if chosen else sample.lines
+    chosen = style_of(job)
+    lines = styled_block(Block("row", 1, sample.lines), chosen)[1] if chosen else sample.lines
     longest = _show_rows(settings, lines, count)
     console.info("the settings that were guessed, to copy into a config:")
     console.result(guessed_settings(settings, sample.counts, splits, longest))

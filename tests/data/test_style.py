@@ -12,7 +12,6 @@ import pytest
 
 from sftplay.cli import make_job
 from sftplay.data import process, style
-from sftplay.data.style import StylePrompt
 from sftplay.freshness import read_stamp
 from sftplay.kept_values import refreshed
 from tests.data.project import Project, jsonl, questions
@@ -51,19 +50,6 @@ def test_every_row_gets_the_prompt_and_keeps_all_else(made: Project) -> None:
         assert rest == [turn for turn in was["messages"] if turn["role"] != "system"]
     assert "before: none; after: 'Rhyme. “Sí”'" in done.said
     assert "81 rows in data/processed_with_style" in done.said
-
-
-@pytest.mark.parametrize(
-    ("mode", "system"),
-    [
-        ("prepend", "Rhyme.\n\nYou are a clerk."),
-        ("append", "You are a clerk.\n\nRhyme."),
-        ("replace", "Rhyme."),
-    ],
-)
-def test_modes(mode: str, system: str) -> None:
-    assert StylePrompt("Rhyme.", mode).system("You are a clerk.") == system
-    assert StylePrompt("Rhyme.", mode).system("") == "Rhyme."
 
 
 def test_the_config_has_a_prompt_too(made: Project) -> None:

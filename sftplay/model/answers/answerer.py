@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers.decoders import DecodeStream
 
 from sftplay import console
-from sftplay.data.style import StylePrompt
+from sftplay.data.styling.prompt import StylePrompt
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
 from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, plain_text, window_of
