@@ -74,7 +74,6 @@ TESTED_BY = {
     "model/merging/card.py": "tests/model/test_merge.py",
     "model/numerics/plain.py": "tests/model/numerics/test_proof.py",
     "model/numerics/slope.py": "tests/model/numerics/test_proof.py",
-    "model/training/assemble.py": "tests/model/test_train.py",
     "model/training/telemetry.py": "tests/model/test_train.py",
     "model/training/trainer_config.py": "tests/model/test_train.py",
     "model/unsloth/probe_process.py": "tests/model/unsloth/test_probe.py",

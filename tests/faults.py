@@ -135,3 +135,10 @@ def stale_adapter_weights() -> None:
     wrong.__module__ = lowrank.__name__
     assert right is not wrong
     lowrank._forward = wrong
+
+
+def variables_reach_the_stage() -> None:
+    """A variable that sets a training and that no list of sftplay's knows."""
+    from sftplay import cli
+
+    cli.drop_training_settings = lambda environ: None

@@ -83,6 +83,15 @@ def run(project: Project, stage: str, *sets: str, **options: Any) -> DataStamp:
     return stamp
 
 
+def render(project: Project, template: str, *rows: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Render these rows under a template by the real command: (what it printed, the first row)."""
+    with_model(project, template)
+    put_rows(project, rows)
+    done = project.run("render")
+    assert done.code == 0, done.said
+    return done.said, project.rows("rendered")[0]
+
+
 def stop_while_writing(project: Project, stage: str, pattern: str, stop: signal.Signals) -> None:
     """Start the real command, send it a signal once a file under data/ has grown, and check how it
     ends.

@@ -11,38 +11,15 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from tokenizers import Tokenizer
 
 from sftplay.data import tokenize
 from sftplay.data.tokenizing.artifact import IGNORED, read_split, values_hash
 from sftplay.data.tokenizing.tokenizer import load_backend
 from sftplay.errors import DataError, NotFoundError, RefusedError
-from tests.data.models import CHATML, CHATML_NAMED, save_model
+from tests.data.models import CHATML, save_model
 from tests.data.project import Project
 from tests.data.stages import job, put_rows, row, run, stop_while_writing, with_model
-
-HEADER = (
-    len("<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n") - 2 * 11 - 9
-)  # byte tokens beside the three special ones
-
-
-def prepared(project: Project, *rows: dict[str, Any], sets: tuple[str, ...] = ()) -> Project:
-    with_model(project)
-    put_rows(project, rows)
-    run(project, "render", *sets)
-    return project
-
-
-def split(project: Project, name: str = "train") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read_split(
-        project.folder / f"data/tokenized/{name}.arrow"
-    ).to_pylist()
-    return found
-
-
-def decoded(project: Project, ids: list[int]) -> str:
-    return load_backend(project.folder / "model").decode(ids, skip_special_tokens=False)
-
+from tests.data.tokenized import decoded, prepared, split
 
 # --- by the real command
 
@@ -192,16 +169,6 @@ def test_no_advice_that_the_model_cannot_follow(project: Project) -> None:
         run(project, "tokenize", "model.max_length=64")
     assert "--set model.max_length" not in failed.value.todo
     assert "drop" in failed.value.todo
-
-
-def replace_tokenizer(project: Project, backend: Tokenizer) -> None:
-    """Another tokenizer.json under the same rendered rows."""
-    from tokenizers import decoders
-
-    backend.decoder = backend.decoder or decoders.Fuse()
-    backend.add_special_tokens(list(dict.fromkeys(CHATML_NAMED.values())))
-    backend.save(str(project.folder / "model/tokenizer.json"))
-    run(project, "render")
 
 
 @pytest.mark.parametrize(

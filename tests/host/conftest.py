@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from sftplay.files import hash_file, write_json
 from sftplay.host.local import environments
 from tests.host.experiments import three  # noqa: F401 - a fixture of several folders
+from tests.host.standin import Project
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PARTS = ("sftplay", "configs", "images", "tasks.py", "pyproject.toml")
@@ -100,3 +101,12 @@ def run_task(checkout: Path) -> RunTask:
         )
 
     return run
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A stand-in for the training stage, in the working directory; nothing of it is left running."""
+    project = Project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield project
+    project.end()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,7 +18,7 @@ from sftplay.files import write_text
 from sftplay.settings import NAME_PATTERN
 from sftplay.yamlfile import Marks, read_yaml
 
-SORTED_BY = (
+SortedBy = Literal[
     "loss",
     "perplexity",
     "exact_match",
@@ -29,7 +29,7 @@ SORTED_BY = (
     "val_loss",
     "train_loss",
     "name",
-)
+]
 Value = str | int | float | bool | list[Any] | None
 
 TEMPLATE = """\
@@ -118,18 +118,7 @@ class ExperimentGroup(BatchSection):
 class BatchFile(BatchSection):
     """The whole file."""
 
-    sort_by: Literal[
-        "loss",
-        "perplexity",
-        "exact_match",
-        "token_f1",
-        "rouge_l",
-        "chrf",
-        "ended",
-        "val_loss",
-        "train_loss",
-        "name",
-    ] = "val_loss"
+    sort_by: SortedBy = "val_loss"
     split: Literal["val", "test", "all", "none"] = "val"
     config: str = DEFAULT_CONFIG
     datasets: Annotated[dict[str, Dataset], Field(min_length=1)]
@@ -143,7 +132,7 @@ class BatchFile(BatchSection):
 
 def write_template(path: Path) -> None:
     """A file to begin with."""
-    metrics = ", ".join(SORTED_BY)
+    metrics = ", ".join(get_args(SortedBy))
     write_text(path, TEMPLATE.format(file=path, metrics=metrics, config=DEFAULT_CONFIG))
 
 

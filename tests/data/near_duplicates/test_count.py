@@ -6,17 +6,8 @@ import random
 from collections import Counter
 
 from sftplay.data.near_duplicates import sample
+from tests.data.near_duplicates.texts import text
 from tests.data.project import Project, jsonl, read_lines
-
-WORDS = [
-    a + b
-    for a in ("ka", "lo", "mi", "nu", "re", "so", "ta", "vu")
-    for b in ("b", "d", "f", "g", "l", "n", "r", "s")
-]
-
-
-def text(chance: random.Random, words: int) -> str:
-    return " ".join(chance.choices(WORDS, k=words))
 
 
 def alike(count: int) -> list[dict[str, str]]:

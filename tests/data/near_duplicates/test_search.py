@@ -12,17 +12,8 @@ from typing import Any
 import pytest
 
 from sftplay.data.near_duplicates import sample, search
+from tests.data.near_duplicates.texts import WORDS, text
 from tests.data.project import Project, jsonl, questions
-
-WORDS = [
-    a + b
-    for a in ("ka", "lo", "mi", "nu", "re", "so", "ta", "vu")
-    for b in ("b", "d", "f", "g", "l", "n", "r", "s")
-]
-
-
-def text(chance: random.Random, words: int) -> str:
-    return " ".join(chance.choices(WORDS, k=words))
 
 
 def changed(chance: random.Random, of: str, share: float) -> str:

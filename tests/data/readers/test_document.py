@@ -12,26 +12,8 @@ from hypothesis import strategies as st
 
 from sftplay.data.readers import document
 from sftplay.data.readers.stream import Source
-from sftplay.data.rejects import Reject
 from sftplay.errors import DataError
-
-TABLE = [{"user": f"q{n}", "assistant": f"a{n}"} for n in range(12)]
-
-
-def read(content: bytes, window: int = 1 << 20) -> tuple[list[tuple[int, Any]], str]:
-    """((line, row) …, note) of a document read in windows of `window` bytes."""
-    stream = io.BytesIO(content)
-    source = Source("x.json", stream, stream, stream.read(min(window, 16)), "none", "UTF-8", 0)
-    before, document._CHUNK = document._CHUNK, window
-    try:
-        pieces = list(document.read(source))
-    finally:
-        document._CHUNK = before
-    rejects: list[Reject] = []
-    rows = [(line, row) for piece in pieces for line, _, row in piece.parsed(rejects, "x.json")]
-    assert rejects == []
-    return rows, pieces[-1].note
-
+from tests.data.readers.documents import TABLE, read
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     ['"', "\\", '\\"', "[{", "}]", "a, b: c"]

@@ -2,31 +2,12 @@
 
 import io
 import json
-from typing import Any
 
 import pytest
 
 from sftplay.data.readers import document
 from sftplay.data.readers.stream import Source
-from sftplay.data.rejects import Reject
-
-
-def read(content: bytes, window: int = 1 << 20) -> tuple[list[tuple[int, Any]], str]:
-    """((line, row) …, note) of a document read in windows of `window` bytes."""
-    stream = io.BytesIO(content)
-    source = Source("x.json", stream, stream, stream.read(min(window, 16)), "none", "UTF-8", 0)
-    before, document._CHUNK = document._CHUNK, window
-    try:
-        pieces = list(document.read(source))
-    finally:
-        document._CHUNK = before
-    rejects: list[Reject] = []
-    rows = [(line, row) for piece in pieces for line, _, row in piece.parsed(rejects, "x.json")]
-    assert rejects == []
-    return rows, pieces[-1].note
-
-
-TABLE = [{"user": f"q{n}", "assistant": f"a{n}"} for n in range(12)]
+from tests.data.readers.documents import TABLE, read
 
 
 @pytest.mark.parametrize("orient", ["split", "columns", "index", "records", "table"])

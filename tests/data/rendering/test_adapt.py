@@ -12,7 +12,7 @@ from sftplay.data.rendering.template import ChatTemplate
 from sftplay.data.tokenizing.tokenizer import read_tokenizer
 from tests.data.models import CHATML, CHATML_NAMED, save_model, trl_templates
 from tests.data.project import Project
-from tests.data.stages import put_rows, with_model
+from tests.data.stages import put_rows, render, with_model
 
 THOUGHT = {"role": "assistant", "content": "Four.", "reasoning_content": "Two and two."}
 TALK = [{"role": "user", "content": "2 + 2?"}, THOUGHT]
@@ -41,14 +41,6 @@ def test_reasoning_goes_where_the_template_reads_it() -> None:
     inlined = {"role": "assistant", "content": "<think>\nTwo and two.\n</think>\n\nFour."}
     assert MessageForm("").adapted(TALK)[1] == inlined
     assert MessageForm("").adapted(TALK[:1]) == TALK[:1]
-
-
-def render(project: Project, template: str, *rows: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    with_model(project, template)
-    put_rows(project, rows)
-    done = project.run("render")
-    assert done.code == 0, done.said
-    return done.said, project.rows("rendered")[0]
 
 
 def test_a_template_that_reads_reasoning(project: Project) -> None:

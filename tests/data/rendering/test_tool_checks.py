@@ -2,40 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tests.data.models import CHATML, CHATML_NAMED
-from tests.data.project import Project, jsonl
-from tests.data.stages import facts, with_model
-
-ALL_IN_TRAIN = ("data.val_share=0", "data.test_share=0")
-
-
-TOOLS = [
-    {
-        "name": "weather",
-        "description": "Now",
-        "parameters": {"type": "object", "properties": {"city": {}}},
-    }
-]
-
-
-TALK: list[dict[str, Any]] = [
-    {"from": "human", "value": "How cold is Bern?"},
-    {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Bern"}}'},
-    {"from": "observation", "value": "4 degrees"},
-    {"from": "gpt", "value": "Four degrees."},
-]
-
-
-def ready(project: Project, template: str, *rows: Any) -> Project:
-    with_model(
-        project, template, CHATML_NAMED, ["<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"]
-    )
-    project.put("talk.jsonl", jsonl(rows))
-    done = project.run("process", *(word for value in ALL_IN_TRAIN for word in ("--set", value)))
-    assert done.code == 0, done.said
-    return project
+from tests.data.models import CHATML
+from tests.data.project import Project
+from tests.data.rendering.tool_rows import TALK, TOOLS, ready
+from tests.data.stages import facts
 
 
 def test_a_template_that_ignores_tools_is_warned_about(project: Project) -> None:

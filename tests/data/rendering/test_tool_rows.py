@@ -4,38 +4,12 @@ and some that do not.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.data.models import CHATML, CHATML_NAMED, trl_templates
+from tests.data.models import CHATML, trl_templates
 from tests.data.project import Project, jsonl
+from tests.data.rendering.tool_rows import ALL_IN_TRAIN, TALK, TOOLS, ready
 from tests.data.stages import put_rows, row, run, with_model
-
-ALL_IN_TRAIN = ("data.val_share=0", "data.test_share=0")
-TOOLS = [
-    {
-        "name": "weather",
-        "description": "Now",
-        "parameters": {"type": "object", "properties": {"city": {}}},
-    }
-]
-TALK: list[dict[str, Any]] = [
-    {"from": "human", "value": "How cold is Bern?"},
-    {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Bern"}}'},
-    {"from": "observation", "value": "4 degrees"},
-    {"from": "gpt", "value": "Four degrees."},
-]
-
-
-def ready(project: Project, template: str, *rows: Any) -> Project:
-    with_model(
-        project, template, CHATML_NAMED, ["<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"]
-    )
-    project.put("talk.jsonl", jsonl(rows))
-    done = project.run("process", *(word for value in ALL_IN_TRAIN for word in ("--set", value)))
-    assert done.code == 0, done.said
-    return project
 
 
 @pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "llama3_1"])

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from sftplay.data.tokenizing.artifact import read_split
 from sftplay.data.tokenizing.tokenizer import load_backend
 from sftplay.errors import DataError
 from tests.data.models import CHATML_NAMED
 from tests.data.project import Project
-from tests.data.stages import put_rows, row, run, with_model
+from tests.data.stages import row, run
+from tests.data.tokenized import decoded, prepared, split
 
 
-def split(project: Project, name: str = "train") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read_split(
-        project.folder / f"data/tokenized/{name}.arrow"
-    ).to_pylist()
-    return found
-
-
-def decoded(project: Project, ids: list[int]) -> str:
-    return load_backend(project.folder / "model").decode(ids, skip_special_tokens=False)
-
-
-def prepared(project: Project, *rows: dict[str, Any], sets: tuple[str, ...] = ()) -> Project:
-    with_model(project)
-    put_rows(project, rows)
-    run(project, "render", *sets)
-    return project
+def replace_tokenizer(project: Project, backend: Tokenizer) -> None:
+    """Another tokenizer.json under the same rendered rows."""
+    backend.decoder = backend.decoder or decoders.Fuse()
+    backend.add_special_tokens(list(dict.fromkeys(CHATML_NAMED.values())))
+    backend.save(str(project.folder / "model/tokenizer.json"))
+    run(project, "render")
 
 
 def test_texts_that_the_tokenizer_does_not_give_back(project: Project) -> None:
@@ -45,16 +33,6 @@ def test_texts_that_the_tokenizer_does_not_give_back(project: Project) -> None:
         run(project, "tokenize")
     assert "(bad)" in failed.value.what
     assert "'☃" in failed.value.what
-
-
-def replace_tokenizer(project: Project, backend: Tokenizer) -> None:
-    """Another tokenizer.json under the same rendered rows."""
-    from tokenizers import decoders
-
-    backend.decoder = backend.decoder or decoders.Fuse()
-    backend.add_special_tokens(list(dict.fromkeys(CHATML_NAMED.values())))
-    backend.save(str(project.folder / "model/tokenizer.json"))
-    run(project, "render")
 
 
 def test_characters_that_the_tokenizer_normalizes_are_reported(project: Project) -> None:

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from sftplay.data.tokenizing.artifact import IGNORED, read_split
+from sftplay.data.tokenizing.artifact import IGNORED
 from sftplay.data.tokenizing.tokenizer import load_backend
 from sftplay.errors import DataError
 from tests.data.models import CHATML, CHATML_NAMED, save_model
 from tests.data.project import Project
-from tests.data.stages import put_rows, row, run, with_model
-
-HEADER = (
-    len("<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n") - 2 * 11 - 9
-)  # byte tokens beside the three special ones
-
-
-def prepared(project: Project, *rows: dict[str, Any], sets: tuple[str, ...] = ()) -> Project:
-    with_model(project)
-    put_rows(project, rows)
-    run(project, "render", *sets)
-    return project
-
-
-def split(project: Project, name: str = "train") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read_split(
-        project.folder / f"data/tokenized/{name}.arrow"
-    ).to_pylist()
-    return found
+from tests.data.stages import put_rows, row, run
+from tests.data.tokenized import prepared, split
 
 
 def test_the_border_between_input_and_target_is_between_tokens(project: Project) -> None:

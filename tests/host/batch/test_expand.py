@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from sftplay.host.batch.expand import expand
 from sftplay.host.batch.file import read
+from tests.host.batch.batchfile import GOOD, write
 
-BASE = "model: {name: smollm2-135m-instruct}\n"
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("configs").mkdir()
-    for name in ("run_bnb", "other"):
-        Path(f"configs/{name}.yaml").write_text(BASE)
-
-
-def write(text: str) -> Path:
-    path = Path("configs/batch.yaml")
-    path.write_text(text)
-    return path
-
-
-GOOD = """
-datasets:
-  one: {raw: data/raw/a.jsonl}
-  two: {raw: [a.jsonl, b.jsonl], style: "Be brief: 'yes' or \\"no\\"", style_mode: replace, fields: {user: Frage, assistant: Antwort}}
-experiments:
-  - name: grid
-    dataset: [one, two]
-    set: {train.max_steps: 10}
-    matrix: {lora.r: [8, 16], train.learning_rate: [1e-4, 2e-4]}
-  - {name: single, dataset: two, config: configs/other.yaml}
-"""
+pytestmark = pytest.mark.usefixtures("base_configs")
 
 
 def test_a_matrix_is_multiplied_out_with_datasets() -> None:

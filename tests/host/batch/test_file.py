@@ -10,22 +10,9 @@ from sftplay.errors import ConfigError, UsageError
 from sftplay.host.batch import command as batches
 from sftplay.host.batch.expand import expand
 from sftplay.host.batch.file import read, write_template
+from tests.host.batch.batchfile import GOOD, write
 
-BASE = "model: {name: smollm2-135m-instruct}\n"
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("configs").mkdir()
-    for name in ("run_bnb", "other"):
-        Path(f"configs/{name}.yaml").write_text(BASE)
-
-
-def write(text: str) -> Path:
-    path = Path("configs/batch.yaml")
-    path.write_text(text)
-    return path
+pytestmark = pytest.mark.usefixtures("base_configs")
 
 
 def problems(text: str) -> str:
@@ -34,19 +21,6 @@ def problems(text: str) -> str:
         expand(read(path), path)
     assert caught.value.code == 78
     return caught.value.what
-
-
-GOOD = """
-datasets:
-  one: {raw: data/raw/a.jsonl}
-  two: {raw: [a.jsonl, b.jsonl], style: "Be brief: 'yes' or \\"no\\"", style_mode: replace, fields: {user: Frage, assistant: Antwort}}
-experiments:
-  - name: grid
-    dataset: [one, two]
-    set: {train.max_steps: 10}
-    matrix: {lora.r: [8, 16], train.learning_rate: [1e-4, 2e-4]}
-  - {name: single, dataset: two, config: configs/other.yaml}
-"""
 
 
 def test_the_template_is_a_batch_that_runs(capsys: pytest.CaptureFixture[str]) -> None:

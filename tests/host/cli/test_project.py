@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,17 @@ from tests.host.conftest import CHECKOUT, NO_ENGINE, make_environment, stage_pyt
 pytest.importorskip("hatchling", reason="the build backend is in the dev environment")
 
 
+def build_wheel(source: Path, folder: Path) -> Path:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=source, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of an environment with the wheel and the host's locked packages."""
     folder = tmp_path_factory.mktemp("installed")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
-    wheel = next(folder.glob("*.whl"))
+    wheel = build_wheel(CHECKOUT, folder)
     uv, environment = str(find_uv()), folder / "env"
     subprocess.run([uv, "venv", "-q", "-p", sys.executable, environment], check=True)
     into = ["-q", "--python", str(environment / "bin" / "python")]
@@ -125,3 +130,28 @@ def test_a_python_without_sftplay_is_named(person: Person, tmp_path: Path) -> No
     done = person.types(tmp_path / "mine", bare, "-I", "tasks.py")
     assert done.returncode == 69
     assert "activate the environment" in done.stderr
+
+
+def test_an_upgrade_reaches_the_stages(person: Person, tmp_path: Path) -> None:
+    """They run from an unpacked copy: one that outlives its installation would train with old code.
+
+    Same version, other content, as when somebody installs from a checkout again.
+    """
+    person.types(tmp_path, "sftplay", "init", "mine")
+    project = tmp_path / "mine"
+    (project / "data/raw/rows.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n' * 30)
+    before = person.types(project, "sftplay", "process", "--runner", "local")
+    assert before.returncode == 0 and "upgraded" not in before.stderr, before.stderr
+
+    source = tmp_path / "source"
+    shutil.copytree(CHECKOUT, source, ignore=shutil.ignore_patterns(".*", "__pycache__", "site"))
+    shutil.copy(CHECKOUT / ".dockerignore", source)
+    stage = source / "sftplay/data/process.py"
+    stage.write_text(stage.read_text() + '\nconsole.info("upgraded")\n')
+    wheel = build_wheel(source, tmp_path / "wheels")
+    python = str(person.tools / "python")
+    install = ["uv", "pip", "install", "-q", "--python", python, "--no-deps", "--reinstall", wheel]
+    subprocess.run([find_uv(), *install[1:]], check=True)
+
+    again = person.types(project, "sftplay", "process", "--runner", "local")
+    assert again.returncode == 0 and "upgraded" in again.stderr, again.stderr

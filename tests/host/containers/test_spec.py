@@ -9,35 +9,13 @@ from typing import Any
 
 import pytest
 
-from sftplay.cli import parse_call
 from sftplay.errors import UsageError
 from sftplay.host.containers.host_identity import HostIdentity, memory_limit
 from sftplay.host.containers.mounts import Mount
-from sftplay.host.containers.spec import ContainerImage, ContainerSpec, stage_spec
+from sftplay.host.containers.spec import ContainerSpec
 from sftplay.host.containers.tensorboard import board_spec
 from sftplay.stages import STAGES
-
-CALLER = HostIdentity(
-    root="/home/ada/sft",
-    cache="/home/ada/.cache/sftplay",
-    user="1000:1000",
-    because="your own",
-    cores=4,
-    memory=8 << 30,
-)
-IMAGE = ContainerImage("cpu", "sftplay/cpu:abc", "sha256:1", "sha256:2")
-NONCE = "0123456789abcdef"
-
-
-def spec(stage: str, **given: Any) -> ContainerSpec:
-    return stage_spec(
-        parse_call([stage, *given.pop("options", ())]),
-        IMAGE,
-        given.pop("caller", CALLER),
-        nonce=NONCE,
-        **given,
-    )
-
+from tests.host.containers.stage_specs import CALLER, IMAGE, NONCE, spec
 
 SPECS = [pytest.param(spec(stage.name, device="cuda"), id=stage.name) for stage in STAGES]
 SPECS.append(

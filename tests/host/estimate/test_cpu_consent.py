@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.host.conftest import RunTask
-from tests.host.estimate.test_model_shape import write_model
+from tests.host.estimate.project import write_model
 
 
 @pytest.fixture

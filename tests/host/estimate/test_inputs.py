@@ -6,24 +6,10 @@ from pathlib import Path
 import pytest
 
 from sftplay.host.estimate import check, inputs
-from sftplay.host.quickstart import sample_data
 from sftplay.host.system.machine import read_machine
 from sftplay.settings import Settings
-from tests.host.estimate.test_model_shape import BLOCK, CONFIG, write_model
 
-
-@pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("configs").mkdir()
-    Path("tiny-model").mkdir()
-    write_model(Path("tiny-model"), BLOCK, CONFIG)
-    write_config("model: {name: ./tiny-model}\ntrain: {device: cpu, max_steps: 10}\n")
-    sample_data.write_if_empty()
-
-
-def write_config(text: str) -> None:
-    Path("configs/run_bnb.yaml").write_text(text)
+pytestmark = pytest.mark.usefixtures("tiny_project")
 
 
 def test_the_speed_of_an_earlier_run_is_used(capsys: pytest.CaptureFixture[str]) -> None:

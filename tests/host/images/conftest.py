@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sftplay.host.containers import engine as engines
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.image_names import VERIFIED_LABEL, current
-from sftplay.host.images import recipe, state
+from sftplay.host.images import published, recipe, state
 from tests.host.conftest import CHECKOUT, RunTask
 
 STACK = "unsloth"  # what toys say they are: other tests take any image that says `cpu`
@@ -157,3 +158,22 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def pushed(toy: Toy, registry: Registry, run_image_task: RunTask) -> Toy:
+    """An image that is published and no longer here."""
+    toy.build()
+    end = run_image_task("image.push", STACK, "--registry", registry.host)
+    assert end.returncode == 0, end.stderr
+    toy.remove()
+    assert toy.images() == []
+    return toy
+
+
+def change(checkout: Path, **values: str) -> None:
+    """Change values of the published image in the checkout's lock."""
+    path = checkout / published.PATH
+    lock = yaml.safe_load(path.read_text())
+    lock["images"][STACK] |= values
+    path.write_text(yaml.safe_dump(lock))

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
 
 from sftplay.host.images import published
 from tests.host.conftest import RunTask
-from tests.host.images.conftest import STACK, Registry, Toy
+from tests.host.images.conftest import STACK, Registry, Toy, change
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture
-def pushed(toy: Toy, registry: Registry, run_image_task: RunTask) -> Toy:
-    """An image that is published and no longer here."""
-    toy.build()
-    end = run_image_task("image.push", STACK, "--registry", registry.host)
-    assert end.returncode == 0, end.stderr
-    toy.remove()
-    assert toy.images() == []
-    return toy
-
-
-def change(checkout: Path, **values: str) -> None:
-    path = checkout / published.PATH
-    lock = yaml.safe_load(path.read_text())
-    lock["images"][STACK] |= values
-    path.write_text(yaml.safe_dump(lock))
 
 
 def test_what_was_pushed_comes_back_by_digest_under_its_tag(

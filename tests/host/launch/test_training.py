@@ -17,13 +17,6 @@ import pytest
 from tests.host.standin import Project
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
-    yield project
-    project.end()
-
-
 def test_the_end_is_passed_on_and_written_down(project: Project) -> None:
     launcher = project.start(mode="65")
     assert project.ends(launcher) == 65

@@ -5,19 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from tests.host.standin import Project, wait_until
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
-    yield project
-    project.end()
 
 
 def test_a_stage_that_does_not_stop_is_ended_after_the_grace(project: Project) -> None:

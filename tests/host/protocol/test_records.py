@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from sftplay.errors import ProtocolError
 from sftplay.host.protocol import records
 from tests.host.standin import Project
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
-    yield project
-    project.end()
 
 
 @pytest.mark.parametrize(

@@ -4,49 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from sftplay.errors import UsageError
 from sftplay.host.report import command as reports
-from sftplay.runs import Run
 from tests.browser import look_at, needs_browser, take_picture
-from tests.host.runfolders import write_data, write_eval, write_run
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-class Words(HTMLParser):
-    """Text that a reader sees."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-        self.scripts = 0
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.scripts += tag == "script"
-
-    def handle_data(self, data: str) -> None:
-        self.seen.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.seen).split())
-
-
-def whole_run(name: str = "demo", **given: object) -> Run:
-    run = write_run(name, **given)  # type: ignore[arg-type]
-    write_eval(run)
-    write_eval(run, "test")
-    write_data(run)
-    return run
+from tests.host.report.pages import Words, whole_run
 
 
 def test_everything_is_on_one_page() -> None:

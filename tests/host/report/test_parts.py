@@ -3,48 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from html.parser import HTMLParser
-from pathlib import Path
-
-import pytest
 
 from sftplay.host.report import command as reports
 from sftplay.host.runs.view import read_run as look_into
 from sftplay.runs import Run
-from tests.host.runfolders import write_data, write_eval, write_run
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-class Words(HTMLParser):
-    """Text that a reader sees."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-        self.scripts = 0
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.scripts += tag == "script"
-
-    def handle_data(self, data: str) -> None:
-        self.seen.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.seen).split())
-
-
-def whole_run(name: str = "demo", **given: object) -> Run:
-    run = write_run(name, **given)  # type: ignore[arg-type]
-    write_eval(run)
-    write_eval(run, "test")
-    write_data(run)
-    return run
+from tests.host.report.pages import Words, whole_run
+from tests.host.runfolders import write_run
 
 
 def test_a_run_without_eval_and_without_data_says_so() -> None:
