@@ -1,4 +1,6 @@
-"""What a style prompt changes in the rows, and what it does not, shown to a person."""
+"""The change that a style prompt makes in the rows, and the answers that it leaves, shown to a
+person.
+"""
 
 from __future__ import annotations
 
