@@ -106,19 +106,14 @@ def _wrapped(line: str) -> str:
     width = _terminal_width()
     if width is None or (len(line) <= width and "\n" not in line):
         return line
-    parts = (
-        textwrap.wrap(
-            part,
-            width,
-            initial_indent="" if not number else "  " * (not part.startswith(" ")),
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
+    first, *rest = line.split("\n")
+    parts = [first, *(part if part.startswith(" ") else f"  {part}" for part in rest)]
+    return "\n".join(
+        textwrap.fill(
+            part, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )
-        or [""]
-        for number, part in enumerate(line.split("\n"))
+        for part in parts
     )
-    return "\n".join(piece for part in parts for piece in part)
 
 
 def _terminal_width() -> int | None:
