@@ -5,6 +5,7 @@ refresh keeps it.
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,28 @@ def test_a_line_that_is_no_row(made: Project) -> None:
     assert done.code == 65
     assert "data/processed/val.jsonl:" in done.said
     assert not list((made.folder / "data/processed_with_style").glob("*.jsonl"))
+
+
+def test_a_blank_line_that_an_editor_left_is_no_row(made: Project) -> None:
+    rows = made.folder / "data/processed/train.jsonl"
+    rows.write_text("\n" + rows.read_text())
+    done = made.run("style", "--style", "Rhyme.")
+    assert done.code == 0, done.said
+    assert "before: none; after: 'Rhyme.'" in done.said
+    first = json.loads(rows.read_text().splitlines()[1])["messages"]
+    answer = next(turn["content"] for turn in first if turn["role"] == "assistant")
+    assert repr(answer) in done.said
+
+
+def test_a_torn_line_is_no_bug(made: Project) -> None:
+    rows = made.folder / "data/processed/train.jsonl"
+    rows.write_text('{"messages":[{"role":"user","content":"q\n' + rows.read_text())
+    done = made.run("style", "--style", "Rhyme.", "--preview")
+    assert done.code == 65
+    assert "train.jsonl:1" in done.said
+    done = made.run("style", "--style", "Rhyme.")  # `render` reads every row and refuses it
+    assert done.code == 0, done.said
+    assert "before: ?; after: ?" in done.said
 
 
 def test_a_refresh_repeats_the_style_and_nothing_drops_it(made: Project) -> None:

@@ -35,7 +35,8 @@ def preview(files: Sequence[Path], style: StylePrompt) -> None:
 
 
 def _show_change(line: bytes, style: StylePrompt, where: str, what: str) -> None:
-    before, after = orjson.loads(line), orjson.loads(styled_line(line, style, where))
+    after = orjson.loads(styled_line(line, style, where))
+    before = orjson.loads(line)
     old = before["messages"][0]["content"] if before["messages"][0]["role"] == "system" else None
     console.result(f"── {what} ({where}), {style.mode}")
     for mark, text in (("-", old), ("+", after["messages"][0]["content"])):
@@ -60,7 +61,7 @@ def warn_of_answers(files: Sequence[Path], style: StylePrompt) -> None:
     answers = [
         message["content"]
         for line in islice(_lines(files), _SHOWN_ANSWERS)
-        for message in orjson.loads(line)["messages"]
+        for message in _messages(line)
         if message["role"] == "assistant" and message["content"].strip()
     ]
     shown = "".join(f"\n  {_shortened(answer)}" for answer in answers[:_SHOWN_ANSWERS])
@@ -71,22 +72,33 @@ def warn_of_answers(files: Sequence[Path], style: StylePrompt) -> None:
 
 
 def _lines(files: Sequence[Path]) -> Iterator[bytes]:
+    """Yield the lines that are not blank: people edit these files."""
     for path in files:
         with open(path, "rb") as lines:
-            yield from lines
+            yield from filter(bytes.strip, lines)
+
+
+def _messages(line: bytes) -> list[dict[str, str]]:
+    """Return role and text of each message; none where `process` did not write the line: `render`
+    will say what is wrong with it.
+    """
+    try:
+        return [
+            {"role": message["role"], "content": message["content"] or ""}
+            for message in orjson.loads(line)["messages"]
+        ]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return []
 
 
 def _first_system(files: Sequence[Path]) -> str:
-    for path in files:
-        with open(path, "rb") as lines:
-            line = lines.readline()
-        try:
-            first = orjson.loads(line)["messages"][0] if line.strip() else None
-        except (orjson.JSONDecodeError, LookupError, TypeError):
-            return "?"  # not written by `process`; `render` will say what is wrong with it
-        if first is not None:
-            return _shortened(first["content"]) if first["role"] == "system" else "none"
-    return "none"
+    line = next(_lines(files), None)
+    if line is None:
+        return "none"
+    messages = _messages(line)
+    if not messages:
+        return "?"
+    return _shortened(messages[0]["content"]) if messages[0]["role"] == "system" else "none"
 
 
 def _shortened(text: str) -> str:
