@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from sftplay import console
 from sftplay.console import count_of
-from sftplay.data.conversion.report import ProcessCounts
+from sftplay.data.conversion.report import DUPLICATE, ProcessCounts
 from sftplay.data.formats.unused_keys import KIND as UNUSED_KEYS
 from sftplay.data.near_duplicates.count import NearDuplicateCount
 from sftplay.data.near_duplicates.sample import SAMPLE
 from sftplay.settings import DataSettings
 
 SHOWN_FILES = 8
-_SAID_ELSEWHERE = ("exact_duplicates",)
 
 
 def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
@@ -63,9 +62,8 @@ def say_findings(counts: ProcessCounts) -> None:
         names = ", ".join(known[:8])
         console.info(f"not used: {names}{more} (counts and examples are in report.json)")
     for finding in (*counts.findings.of("warning"), *counts.findings.of("note")):
-        if finding.kind not in _SAID_ELSEWHERE and finding not in unread:
-            tell = console.warning if finding.severity == "warning" else console.info
-            tell(counts.findings.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
+        if finding.kind != DUPLICATE.kind and finding not in unread:
+            counts.findings.say_one(finding)
 
 
 def _report_near_duplicates(alike: NearDuplicateCount | None) -> None:

@@ -35,9 +35,7 @@ def report_of(
 ) -> dict[str, Any]:
     """Return the report as plain values."""
     return {
-        "rows": {split: out.rows for split, out in splits.items()},
-        "tokens": {split: out.tokens for split, out in splits.items()},
-        "trained_tokens": {split: out.trained_tokens for split, out in splits.items()},
+        **_counts(splits),
         "max_length": {
             "limit": lengths.limit,
             "setting": lengths.policy,
@@ -61,9 +59,7 @@ def facts_of(
 ) -> Mapping[str, Any]:
     """Collect what training and runs need to know about the rows."""
     return {
-        "rows": {split: out.rows for split, out in splits.items()},
-        "tokens": {split: out.tokens for split, out in splits.items()},
-        "trained_tokens": {split: out.trained_tokens for split, out in splits.items()},
+        **_counts(splits),
         "values_hash": {split: out.values_hash for split, out in splits.items()},
         "max_tokens": max(out.longest for out in splits.values()),
         "max_id": max(out.largest_id for out in splits.values()),
@@ -73,6 +69,13 @@ def facts_of(
         "dropped": lengths.dropped,
         "truncated": lengths.truncated,
         "notes": {finding.kind: findings.count(finding.kind) for finding in findings.of("note")},
+    }
+
+
+def _counts(splits: Mapping[str, Writer]) -> dict[str, dict[str, int]]:
+    return {
+        name: {split: getattr(out, name) for split, out in splits.items()}
+        for name in ("rows", "tokens", "trained_tokens")
     }
 
 
@@ -86,10 +89,9 @@ def say(
             f"{lengths.line()}\n  {lengths.dropped:,} dropped, {lengths.truncated:,} cut "
             f"(data.on_too_long: {lengths.policy})"
         )
-    rows = ", ".join(f"{split} {out.rows:,}" for split, out in splits.items())
-    tokens, trained = (
-        sum(getattr(out, name) for out in splits.values()) for name in ("tokens", "trained_tokens")
-    )
+    counts = _counts(splits)
+    rows = ", ".join(f"{split} {count:,}" for split, count in counts["rows"].items())
+    tokens, trained = (sum(counts[name].values()) for name in ("tokens", "trained_tokens"))
     console.success(
         f"tokenized → {folder}: {rows} rows, {tokens:,} tokens, {trained:,} of them trained"
     )

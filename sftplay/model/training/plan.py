@@ -144,7 +144,7 @@ def make_plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
         run=target,
         attempt=attempt,
         tokenized=tokenized,
-        facts=stamp.facts,
+        facts=facts,
         device=device,
         precision=decide_precision(job.settings, device.value),
         init_adapter=Path(init) if init else None,
