@@ -42,10 +42,10 @@ def watch_loading(backend):
 
 if __name__ == "__main__":
     runs.Run.record_event = watch
-    from sftplay.model import train
+    from sftplay.model.training import trainable_model
 
-    get = train.load_backend
-    train.load_backend = lambda *names: watch_loading(get(*names))
+    get = trainable_model.load_backend
+    trainable_model.load_backend = lambda *names: watch_loading(get(*names))
     code = cli.main(sys.argv[1:])
     print("MOMENTS " + json.dumps(moments), flush=True)
     sys.exit(code)

@@ -98,14 +98,14 @@ class Findings:
 
     def say(self, but: str = "") -> None:
         """Print warnings and notes with what to do; `but`: a kind that is printed elsewhere."""
-        for findings, tell in (
-            (self.of("warning"), console.warning),
-            (self.of("note"), console.info),
-        ):
-            for finding in findings:
-                if finding.kind == but:
-                    continue
-                tell(self.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
+        for finding in (*self.of("warning"), *self.of("note")):
+            if finding.kind != but:
+                self.say_one(finding)
+
+    def say_one(self, finding: Finding) -> None:
+        """Print a warning or a note with what to do."""
+        tell = console.warning if finding.severity == "warning" else console.info
+        tell(self.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
 
     def refuse_warnings(self) -> None:
         """Apply `--strict`: raise DataError (65) where there is a warning, or a row was set aside."""

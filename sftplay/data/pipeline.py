@@ -13,6 +13,7 @@ from typing import Any
 from sftplay import console
 from sftplay.cli import quote_yaml
 from sftplay.data import style
+from sftplay.data.styling.prompt import section_of_record, style_of
 from sftplay.errors import RefusedError
 from sftplay.files import TMP_PREFIX
 from sftplay.freshness import read_stamp
@@ -97,8 +98,8 @@ def _as_made(job: Job) -> Job:
     tokenized = read_stamp(data_folder("tokenized", job.settings))
     made = with_overrides(job, (*overrides, *job.overrides)) if overrides else job
     used = tokenized.facts.get("style") if tokenized else None
-    wanted = style.style_of(replace(made, options={}))
-    if (wanted.section if wanted else None) == (used and style.section_of_record(used)):
+    wanted = style_of(replace(made, options={}))
+    if (wanted.section if wanted else None) == (used and section_of_record(used)):
         return made
     prompt, mode = (used["prompt"], used["mode"]) if used else (None, None)
     sets = ["style.prompts={}", f"style.prompt={quote_yaml(prompt) if prompt else 'null'}"]
@@ -131,7 +132,7 @@ def _has_style(job: Job) -> bool:
     if refreshed(job, "render", rendered).options.get("no_style") or not style.wanted(job):
         return False
     stamp = read_stamp(folder)
-    if stamp is None or style.style_of(refreshed(job, "style", stamp)) is not None:
+    if stamp is None or style_of(refreshed(job, "style", stamp)) is not None:
         return True
     prompt = stamp.section.get("style.prompt")
     if stamp.facts.get("prompt_from") == "--set":

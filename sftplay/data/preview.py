@@ -17,12 +17,11 @@ import orjson
 
 from sftplay import console
 from sftplay.console import count_of
-from sftplay.data import style
 from sftplay.data.blocks import Block
-from sftplay.data.conversion import report
 from sftplay.data.conversion.convert import convert
 from sftplay.data.conversion.raw_files import SplitPlan, plan_splits, work
-from sftplay.data.conversion.report import ProcessCounts
+from sftplay.data.conversion.report import FileReport, ProcessCounts
+from sftplay.data.conversion.summary import say_findings, say_rows
 from sftplay.data.findings import Findings
 from sftplay.data.guessed_settings import guessed_settings
 from sftplay.data.readers.sources import RawFile, find
@@ -34,9 +33,12 @@ from sftplay.data.rendering.template import ChatTemplate
 from sftplay.data.rendering.template_choice import choose_template
 from sftplay.data.row_view import Paint, TokenizedRow, painter, pieces
 from sftplay.data.split import SeenRows
-from sftplay.data.tokenize import count_lengths, row_tokenizer
+from sftplay.data.styling.prompt import style_of
+from sftplay.data.styling.rows import styled_block
+from sftplay.data.tokenize import row_tokenizer
 from sftplay.data.tokenizing.artifact import TokenBatch
 from sftplay.data.tokenizing.length_limit import LengthLimit
+from sftplay.data.tokenizing.report import count_lengths
 from sftplay.data.tokenizing.tokenizer import read_tokenizer
 from sftplay.errors import NotFoundError, UsageError
 from sftplay.places import find_model
@@ -71,11 +73,11 @@ def run(job: Job) -> None:
         console.info(f"{skipped}: would be left out")
     splits = plan_splits(found, settings.data)
     sample = read_sample(found.files, settings.data)
-    report.say_rows(sample.counts, settings.data)
-    report.say_findings(sample.counts)
+    say_rows(sample.counts, settings.data)
+    say_findings(sample.counts)
     _warn_of_refusal(sample.counts, settings.data)
-    chosen = style.style_of(job)
-    lines = style.styled_block(Block("row", 1, sample.lines), chosen)[1] if chosen else sample.lines
+    chosen = style_of(job)
+    lines = styled_block(Block("row", 1, sample.lines), chosen)[1] if chosen else sample.lines
     longest = _show_rows(settings, lines, count)
     console.info("the settings that were guessed, to copy into a config:")
     console.result(guessed_settings(settings, sample.counts, splits, longest))
@@ -91,7 +93,7 @@ def read_sample(files: tuple[RawFile, ...], settings: DataSettings) -> RawSample
     share = max(ROWS // min(len(files), FILES), 1)
     for file in files[:FILES]:
         first, before = len(counts.files), counts.rows_in
-        reports: list[report.FileReport] = []
+        reports: list[FileReport] = []
         for task in work((file,), settings, unsplit, reports):
             counts.files[first:] = reports
             done = convert(task)

@@ -17,7 +17,8 @@ from sftplay.console import count_of
 from sftplay.data import output
 from sftplay.data.conversion.convert import convert
 from sftplay.data.conversion.raw_files import SplitPlan, in_order, plan_splits, work
-from sftplay.data.conversion.report import ProcessCounts, say
+from sftplay.data.conversion.report import ProcessCounts
+from sftplay.data.conversion.summary import say
 from sftplay.data.findings import Finding
 from sftplay.data.near_duplicates.count import PRECEDENCE, near_duplicates
 from sftplay.data.near_duplicates.sample import Sample

@@ -13,9 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sftplay import console
 from sftplay.data.blocks import blocks
-from sftplay.data.findings import Finding, Findings, todos
+from sftplay.data.findings import Findings, todos
 from sftplay.data.output import hash_of, lost_file, marks, new_files, require_rows, source_of
 from sftplay.data.progress import progress
 from sftplay.data.render import FILES as RENDERED
@@ -24,6 +23,7 @@ from sftplay.data.tokenizing.artifact import Writer, writing
 from sftplay.data.tokenizing.byte_decode import token_bytes_of
 from sftplay.data.tokenizing.joint import JointEncoder, encodes_pieces_alone
 from sftplay.data.tokenizing.length_limit import LengthLimit
+from sftplay.data.tokenizing.report import count_lengths, facts_of, report_of, say
 from sftplay.data.tokenizing.rows import RowTokenizer, TokenizedBlock
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts, load_backend, read_tokenizer
 from sftplay.data.tokenizing.word_cache import WordCache, split_rule_of
@@ -44,12 +44,6 @@ from sftplay.stages import Job
 FILES = tuple(f"{split}.arrow" for split in SPLITS)
 REPORT = "report.json"
 SECTION = ("model.max_length", "data.on_too_long")
-_UNTRAINED = Finding(
-    "no_trained_tokens",
-    "warning",
-    "rows without a single trained token: they cost time and teach nothing",
-    "look at them with inv data.show",
-)
 # Facts of the rendering that the artifact hands on: a run is stamped with them.
 _HANDED_ON = (
     "template_hash",
@@ -117,7 +111,7 @@ def run(job: Job) -> None:
         count_lengths(lengths, findings)
         if job.options.get("strict"):
             findings.refuse_warnings()
-        write_json(tmp / REPORT, _report(splits, findings, lengths))
+        write_json(tmp / REPORT, report_of(splits, findings, lengths))
         files = marks(tmp, FILES)
         DataStamp(
             stage="tokenize",
@@ -126,12 +120,13 @@ def run(job: Job) -> None:
             **given_values(job, SECTION),
             output=hash_of(files),
             facts={
-                **_facts(rendered.facts, splits, findings, lengths),
+                **{key: rendered.facts[key] for key in _HANDED_ON if key in rendered.facts},
+                **facts_of(splits, findings, lengths),
                 "files": files,
                 "rendered": rendered.output,
             },
         ).write(tmp)
-    _say(splits, findings, lengths, folder)
+    say(splits, findings, lengths, folder)
     write_page(job)
 
 
@@ -216,83 +211,7 @@ def _judge(
         )
 
 
-def count_lengths(lengths: LengthLimit, findings: Findings) -> None:
-    """Add what is to be said about the lengths of rows to the findings."""
-    finding = lengths.finding()
-    for row_id, length in lengths.examples:
-        findings.add(finding, f"{row_id} ({length:,})")
-    if lengths.too_long > len(lengths.examples):
-        findings.add(finding, count=lengths.too_long - len(lengths.examples))
-    if untrained := lengths.untrained():
-        findings.add(_UNTRAINED, count=untrained)
-
-
-def _report(
-    splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit
-) -> dict[str, Any]:
-    return {
-        "rows": {split: out.rows for split, out in splits.items()},
-        "tokens": {split: out.tokens for split, out in splits.items()},
-        "trained_tokens": {split: out.trained_tokens for split, out in splits.items()},
-        "max_length": {
-            "limit": lengths.limit,
-            "setting": lengths.policy,
-            "too_long": lengths.too_long,
-            "dropped": lengths.dropped,
-            "truncated": lengths.truncated,
-        },
-        "lengths": {"row": lengths.quantiles(), "trained": lengths.quantiles(lengths.trained)},
-        "length_counts": {
-            "row": lengths.bars(lengths.seen),
-            "trained": lengths.bars(lengths.trained),
-        },
-        "findings": findings.to_json(),
-    }
-
-
 def _readable(model: Path) -> int | None:
     """Return the most tokens that the model's config says it can read."""
     found = json.loads((model / "config.json").read_bytes()).get("max_position_embeddings")
     return found if isinstance(found, int) else None
-
-
-def _facts(
-    rendered: Mapping[str, Any],
-    splits: Mapping[str, Writer],
-    findings: Findings,
-    lengths: LengthLimit,
-) -> Mapping[str, Any]:
-    """Collect what training and runs need to know; the rendering's facts are passed on."""
-    return {
-        **{key: rendered[key] for key in _HANDED_ON if key in rendered},
-        "rows": {split: out.rows for split, out in splits.items()},
-        "tokens": {split: out.tokens for split, out in splits.items()},
-        "trained_tokens": {split: out.trained_tokens for split, out in splits.items()},
-        "values_hash": {split: out.values_hash for split, out in splits.items()},
-        "max_tokens": max(out.longest for out in splits.values()),
-        "max_id": max(out.largest_id for out in splits.values()),
-        "max_length": lengths.limit,
-        "lengths": lengths.quantiles(),
-        "too_long": lengths.too_long,
-        "dropped": lengths.dropped,
-        "truncated": lengths.truncated,
-        "notes": {finding.kind: findings.count(finding.kind) for finding in findings.of("note")},
-    }
-
-
-def _say(
-    splits: Mapping[str, Writer], findings: Findings, lengths: LengthLimit, folder: Path
-) -> None:
-    findings.say(but="too_long")
-    if lengths.too_long:
-        console.warning(
-            f"{lengths.line()}\n  {lengths.dropped:,} dropped, {lengths.truncated:,} cut "
-            f"(data.on_too_long: {lengths.policy})"
-        )
-    rows = ", ".join(f"{split} {out.rows:,}" for split, out in splits.items())
-    tokens, trained = (
-        sum(getattr(out, name) for out in splits.values()) for name in ("tokens", "trained_tokens")
-    )
-    console.success(
-        f"tokenized → {folder}: {rows} rows, {tokens:,} tokens, {trained:,} of them trained"
-    )

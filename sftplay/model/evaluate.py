@@ -23,7 +23,8 @@ from sftplay.stages import Job
 
 if TYPE_CHECKING:
     from sftplay.model.answers.generate import Answer
-    from sftplay.model.weights.load import Loaded, RunFacts
+    from sftplay.model.weights.load import Loaded
+    from sftplay.model.weights.trained_run import RunFacts
 
 STAMPED_VERSIONS = ("torch", "transformers", "peft", "rouge-score", "sacrebleu")
 
@@ -49,8 +50,9 @@ def run(job: Job) -> None:
     from sftplay.model.answers.whole import can_decode
     from sftplay.model.runtime.quiet import quiet_libraries
     from sftplay.model.weights.fuse import fused
-    from sftplay.model.weights.load import load_for_inference, open_run
+    from sftplay.model.weights.load import load_for_inference
     from sftplay.model.weights.same_base import require_same_base
+    from sftplay.model.weights.trained_run import open_run
 
     quiet_libraries()
     began = time.monotonic()

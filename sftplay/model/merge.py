@@ -37,8 +37,8 @@ def run(job: Job) -> None:
     dtype = str(job.options.get("dtype") or job.settings.merge.dtype)
     console.info(f"merging run {target.name} with {job.settings.model.name}, in {dtype}")
     from sftplay.model.runtime.quiet import quiet_libraries
-    from sftplay.model.weights.load import open_run
     from sftplay.model.weights.same_base import require_same_base
+    from sftplay.model.weights.trained_run import open_run
 
     quiet_libraries()
     facts = open_run(target)
@@ -71,8 +71,7 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     from sftplay.model.answers.prompts import make_prompter
     from sftplay.model.merging.card import metrics_of, model_card
     from sftplay.model.merging.proof import PROMPTS, differ, digests, logits_of, require_same
-    from sftplay.model.weights.generation_config import end_ids, make_savable
-    from sftplay.model.weights.load import joined, pad_id
+    from sftplay.model.weights.generation_config import end_ids, joined, make_savable, pad_id
 
     tokenizer = facts.tokenizer
     prompter = make_prompter(facts.tuned, facts.template, tokenizer, job.settings.data, facts.eot)

@@ -6,37 +6,27 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftplay import console
 from sftplay.attempts import Attempt, checkpoints_in
-from sftplay.base_model import input_limits, require_base_model
+from sftplay.base_model import require_base_model
 from sftplay.collector import loaded
 from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.rendering.template import TEMPLATE_FILE
 from sftplay.data.show import excerpt
-from sftplay.data.tokenizing.artifact import batches_of, read_split
-from sftplay.decision import Decision
-from sftplay.errors import (
-    DataError,
-    InterruptedSavedError,
-    MachineError,
-    NotFoundError,
-    RefusedError,
-)
+from sftplay.errors import InterruptedSavedError
 from sftplay.files import write_bytes, write_json, write_text
-from sftplay.freshness import read_stamp
 from sftplay.locks import hold
-from sftplay.model.backends import load_backend
-from sftplay.model.runtime.device import decide_device, likely_device, use_one_gpu
-from sftplay.model.runtime.precision import decide_precision
+from sftplay.model.runtime.device import likely_device, use_one_gpu
+from sftplay.model.training.attempt_choice import choose_attempt, refuse_impossible_start
 from sftplay.model.training.changed_rows import refuse_changed_rows
 from sftplay.model.training.ending import explain, finish, is_finished
 from sftplay.model.training.guard import check_attention, choose_checkpoint
-from sftplay.model.training.plan import Plan
+from sftplay.model.training.plan import Plan, make_plan
+from sftplay.model.training.trainable_model import load_trainable, slim_model
 from sftplay.model.unsloth.handing_over import (
     BackendUnusableError,
     Progress,
@@ -44,7 +34,7 @@ from sftplay.model.unsloth.handing_over import (
     handing_over,
 )
 from sftplay.model.unsloth.probe import probe
-from sftplay.places import SPLITS, data_folder, find_model
+from sftplay.places import data_folder, find_model
 from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.stamp import Stamp, write_stamp
@@ -73,8 +63,8 @@ def run(job: Job) -> None:
         ):
             resume = False  # what takes over begins at step 0
         else:
-            _refuse_what_makes_no_sense(target, resume=resume)
-        attempt = _attempt(job, target, handed[0] if handed else None, resume=resume)
+            refuse_impossible_start(target, resume=resume)
+        attempt = choose_attempt(job, target, handed[0] if handed else None, resume=resume)
         method = choose_method(job.settings, likely_device(job.settings)).value
         console.info(f"training run {target.name}: {method} of {job.settings.model.name}")
         require_base_model(job.settings)  # before any work on the data
@@ -83,96 +73,9 @@ def run(job: Job) -> None:
         made = ensure_current(job, refuse=bool(job.options.get("no_auto")))
         with handing_over(job, target, attempt) as progress:
             progress.step = _steps_done(attempt) if resume else 0
-            plan = _plan(made, target, attempt, data_folder("tokenized", made.settings))
+            plan = make_plan(made, target, attempt, data_folder("tokenized", made.settings))
             plan = replace(plan, fallback=handed[1] if handed else None)
             _train(plan, progress, resume=resume)
-
-
-def _refuse_what_makes_no_sense(target: Run, *, resume: bool) -> None:
-    """A second start, a resume of nothing, a resume of what can't be known any more."""
-    if not resume:
-        target.refuse_second_start()
-    elif not target.has_begun():
-        raise NotFoundError(
-            f"there is no run {target.name} to resume",
-            where=str(target.folder),
-            todo="start it: the same command without --resume",
-        )
-    elif not any(attempt.has_begun for attempt in target.attempts()):
-        raise RefusedError(
-            "the stamp of the attempt that trained is gone",
-            where=str(target.folder / "attempts"),
-            todo=f"restore it; or start a new run: the same command with --run {target.free_name()}",
-        )
-
-
-def _plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
-    stamp = read_stamp(tokenized)
-    if stamp is None or not stamp.facts["rows"]["train"]:
-        raise DataError(
-            "the train split is empty",
-            where=str(tokenized),
-            todo="look at data/processed/report.json",
-        )
-    facts = stamp.facts
-    limits = input_limits(find_model(job.settings))
-    limits.check(_largest_id(tokenized, facts), facts["max_tokens"], str(tokenized))
-    device = decide_device(job.settings)
-    init = job.options.get("init_adapter")
-    return Plan(
-        job=job,
-        run=target,
-        attempt=attempt,
-        tokenized=tokenized,
-        facts=stamp.facts,
-        device=device,
-        precision=decide_precision(job.settings, device.value),
-        init_adapter=Path(init) if init else None,
-    )
-
-
-def _largest_id(tokenized: Path, facts: Mapping[str, Any]) -> int:
-    """The largest token id of the rows; stamps of older versions don't hold it."""
-    if "max_id" in facts:
-        return int(facts["max_id"])
-    tables = [read_split(tokenized / f"{split}.arrow") for split in SPLITS]
-    return max(
-        (int(batch.tokens.max(initial=0)) for table in tables for batch in batches_of(table)),
-        default=0,
-    )
-
-
-def _attempt(job: Job, target: Run, source: Attempt | None, *, resume: bool) -> Attempt:
-    """The attempt to work in: the newest that began on resume, the launcher's number, else the next
-    one.
-    """
-    attempts = target.attempts()
-    begun = [attempt for attempt in attempts if attempt.has_begun]
-    if resume and begun:
-        return begun[-1]
-    backend = "bnb" if source else job.settings.backend
-    if (
-        backend == "unsloth"
-        and not find_spec("unsloth")
-        and os.environ.get("SFTPLAY_STACK") != "unsloth"
-    ):
-        raise MachineError("Unsloth is not in this environment", todo=_instead_of_unsloth())
-    number = job.options.get("attempt") or (attempts[-1].number + 1 if attempts else 1)
-    return target.attempt(number, backend)
-
-
-def _instead_of_unsloth() -> str:
-    """Return the commands that start Unsloth's stack, or train without it."""
-    compose = os.environ.get("SFTPLAY_GOES_ON")  # set by compose.yaml
-    if compose:
-        return (
-            "on a machine with an NVIDIA GPU, build its image: docker compose -f compose.setup.yaml build unsloth\n"
-            f"or train with BitsAndBytes: {compose}"
-        )
-    return (
-        "start its stack: inv train-unsloth; or train with BitsAndBytes: inv train-bnb, or "
-        "--set backend=bnb"
-    )
 
 
 def _steps_done(attempt: Attempt) -> int:
@@ -194,14 +97,15 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     progress.device = plan.device.reason if plan.device.value == "cuda" else "cpu"
     if attempt.backend == "unsloth":
         _probe(plan)
-    model = _load(plan, progress)
+    progress.phase = "load"
+    model = load_trainable(plan)
 
     from sftplay.model.numerics.start import Proof
     from sftplay.model.training import record
     from sftplay.model.training.assemble import assemble, check_first_batch
     from sftplay.model.training.memory_probe import attention_of, fit_batches
 
-    plan = replace(plan, lean=_slim(plan, model))
+    plan = replace(plan, lean=slim_model(plan, model))
     plan = replace(plan, attention=attention_of(plan, model))
     plan = fit_batches(plan, model)
     stamp = plan.stamp()
@@ -258,53 +162,6 @@ def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None
     if not resume:
         row = excerpt(plan.tokenized, find_model(plan.settings))
         console.info(f"the first row as the model sees it, what is trained in [[ ]]:\n{row}")
-
-
-def _load(plan: Plan, progress: Progress) -> Any:
-    """Load the base, quantized where the method says so, and make trainable what is to be trained."""
-    progress.phase = "load"
-    settings = plan.settings
-    backend = load_backend(
-        plan.attempt.backend
-    )  # before transformers: Unsloth has to be imported first
-
-    from sftplay.model.backends.targets import check_quantized, say_adapted
-    from sftplay.model.runtime.quiet import quiet_libraries
-
-    quiet_libraries()
-    from transformers import set_seed
-
-    from sftplay.model.weights.attention_choice import implementation_of
-    from sftplay.model.weights.base_name import name_base
-    from sftplay.model.weights.generation_config import make_savable
-
-    console.info(
-        f"loading {settings.model.name}{' in 4 bit (NF4)' if settings.train.method == 'qlora' else ''}"
-    )
-    model = backend.load(settings, find_model(settings), plan.device.value, plan.precision.value)
-    if settings.train.method == "qlora":
-        check_quantized(model)
-    if plan.attempt.backend != "unsloth":  # which has kernels of its own
-        console.info(f"attention {implementation_of(model, settings)}")
-    make_savable(model)
-    set_seed(settings.train.seed)  # the adapter's start depends on it
-    model = backend.prepare(model, settings, plan.init_adapter)
-    if settings.train.method != "full":
-        say_adapted(model)
-    name_base(model, settings)
-    return model
-
-
-def _slim(plan: Plan, model: Any) -> Decision[list[str]]:
-    """Let parts of the model compute in fewer passes, and say which."""
-    if plan.attempt.backend == "unsloth":
-        return Decision([], "Unsloth has kernels of its own")
-    from sftplay.model.lean import slim
-
-    done = slim(model, plan.precision.value)
-    if done.value:
-        console.info(f"in fewer passes: {', '.join(done.value)} ({done.reason})")
-    return done
 
 
 def _step_of(plan: Plan, checkpoint: Path | None) -> int:

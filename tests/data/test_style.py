@@ -5,6 +5,7 @@ refresh keeps it.
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 
 from sftplay.cli import make_job
 from sftplay.data import process, style
-from sftplay.data.style import StylePrompt
 from sftplay.freshness import read_stamp
 from sftplay.kept_values import refreshed
 from tests.data.project import Project, jsonl, questions
@@ -53,19 +53,6 @@ def test_every_row_gets_the_prompt_and_keeps_all_else(made: Project) -> None:
     assert "81 rows in data/processed_with_style" in done.said
 
 
-@pytest.mark.parametrize(
-    ("mode", "system"),
-    [
-        ("prepend", "Rhyme.\n\nYou are a clerk."),
-        ("append", "You are a clerk.\n\nRhyme."),
-        ("replace", "Rhyme."),
-    ],
-)
-def test_modes(mode: str, system: str) -> None:
-    assert StylePrompt("Rhyme.", mode).system("You are a clerk.") == system
-    assert StylePrompt("Rhyme.", mode).system("") == "Rhyme."
-
-
 def test_the_config_has_a_prompt_too(made: Project) -> None:
     (made.folder / "config.yaml").write_text("style: {prompt: Be brief., mode: replace}\n")
     assert made.run("style").code == 0
@@ -103,6 +90,28 @@ def test_a_line_that_is_no_row(made: Project) -> None:
     assert done.code == 65
     assert "data/processed/val.jsonl:" in done.said
     assert not list((made.folder / "data/processed_with_style").glob("*.jsonl"))
+
+
+def test_a_blank_line_that_an_editor_left_is_no_row(made: Project) -> None:
+    rows = made.folder / "data/processed/train.jsonl"
+    rows.write_text("\n" + rows.read_text())
+    done = made.run("style", "--style", "Rhyme.")
+    assert done.code == 0, done.said
+    assert "before: none; after: 'Rhyme.'" in done.said
+    first = json.loads(rows.read_text().splitlines()[1])["messages"]
+    answer = next(turn["content"] for turn in first if turn["role"] == "assistant")
+    assert repr(answer) in done.said
+
+
+def test_a_torn_line_is_no_bug(made: Project) -> None:
+    rows = made.folder / "data/processed/train.jsonl"
+    rows.write_text('{"messages":[{"role":"user","content":"q\n' + rows.read_text())
+    done = made.run("style", "--style", "Rhyme.", "--preview")
+    assert done.code == 65
+    assert "train.jsonl:1" in done.said
+    done = made.run("style", "--style", "Rhyme.")  # `render` reads every row and refuses it
+    assert done.code == 0, done.said
+    assert "before: ?; after: ?" in done.said
 
 
 def test_a_refresh_repeats_the_style_and_nothing_drops_it(made: Project) -> None:

@@ -1,4 +1,4 @@
-"""Counts of what `process` did: report.json and a few lines for the screen.
+"""Counts of what `process` did, and report.json.
 
 Rows in = out + rejected + duplicates, always.
 """
@@ -11,27 +11,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sftplay import console
-from sftplay.console import count_of
 from sftplay.data import findings
 from sftplay.data.bins import bins_of
 from sftplay.data.conversion.convert import ConvertedPiece, SplitRows
 from sftplay.data.findings import Finding
 from sftplay.data.formats.conversation import TURNS_OUT_OF_ORDER
-from sftplay.data.formats.unused_keys import KIND as UNUSED_KEYS
 from sftplay.data.near_duplicates.count import PRECEDENCE, NearDuplicateCount
-from sftplay.data.near_duplicates.sample import SAMPLE
 from sftplay.places import SPLITS
 from sftplay.settings import DataSettings
 
-SHOWN_FILES = 8
 DUPLICATE = Finding(
     "exact_duplicates",
     "warning",
     "exact duplicates of an earlier row, removed",
     "take them out of the raw files where they are not meant (a row that is to weigh more requires train.epochs)",
 )
-_SAID_ELSEWHERE = ("exact_duplicates",)
 MAX_NAMES = 100  # keys that are dropped, by name; some data has a new name in every row
 
 
@@ -212,79 +206,6 @@ def add_names(total: dict[str, int], more: Mapping[str, int]) -> None:
     for name, count in more.items():
         place = name if name in total or len(total) < MAX_NAMES else "…"
         total[place] = total.get(place, 0) + count
-
-
-def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
-    """Print the summary."""
-    say_rows(counts, settings)
-    if counts.rejected:
-        console.info(f"they are in {folder}/rejects.jsonl")
-    say_findings(counts)
-    shown = ", ".join(f"{split} {count:,}" for split, count in counts.splits.items())
-    console.success(f"{count_of(counts.rows_out)} in {folder}: {shown}")
-
-
-def say_rows(counts: ProcessCounts, settings: DataSettings) -> None:
-    """Print what each file is, and which rows were left out."""
-    for file in counts.files[:SHOWN_FILES]:
-        split = f" for {file.split}" if file.split else ""
-        notes = "".join(f"; {note}" for note in file.notes)
-        shown = f"{count_of(file.rows)}{split}, {file.format} ({file.evidence}{notes})"
-        console.info(f"{file.file}: {shown}")
-    if len(counts.files) > SHOWN_FILES:
-        console.info(f"… and {len(counts.files) - SHOWN_FILES} more files, in report.json")
-    if counts.reasoning:
-        reasoning = settings.reasoning
-        done = (
-            "taken out"
-            if reasoning == "strip"
-            else "kept, and trained where the chat template prints it"
-        )
-        console.info(
-            f"reasoning (<think>) in {count_of(counts.reasoning)}: {done} (data.reasoning: {reasoning})"
-        )
-    if counts.duplicates:
-        console.warning(f"{count_of(counts.duplicates, 'exact duplicate')} removed")
-    _report_near_duplicates(counts.alike)
-    if counts.rejected:
-        console.warning(
-            f"{count_of(counts.rejected)} of {counts.rows_in:,} set aside: {counts.reasons_text()}"
-        )
-        for line in counts.first_rejects:
-            console.warning(line)
-
-
-def say_findings(counts: ProcessCounts) -> None:
-    """Print what was found in the rows."""
-    unread = [finding for finding in counts.findings.of("note") if finding.kind == UNUSED_KEYS]
-    if unread:
-        known = [finding.what.partition(" ")[0] for finding in unread if "`" in finding.what]
-        more = " and more" if len(unread) > 8 else ""
-        names = ", ".join(known[:8])
-        console.info(f"not used: {names}{more} (counts and examples are in report.json)")
-    for finding in (*counts.findings.of("warning"), *counts.findings.of("note")):
-        if finding.kind not in _SAID_ELSEWHERE and finding not in unread:
-            tell = console.warning if finding.severity == "warning" else console.info
-            tell(counts.findings.line(finding) + (f"; {finding.todo}" if finding.todo else ""))
-
-
-def _report_near_duplicates(alike: NearDuplicateCount | None) -> None:
-    """Print how many near duplicates there are; the findings name them."""
-    if alike is None or not alike.found.pairs:
-        return
-    sample = (
-        f" among {alike.found.looked_at:,} rows looked at (a sample: {SAMPLE:,} at most)"
-        if alike.is_sample
-        else ""
-    )
-    moved = (
-        f"; {count_of(len(alike.moved))} moved, so that groups are in one split"
-        if alike.moved
-        else ""
-    )
-    console.info(
-        f"{count_of(len(alike.found.pairs), 'near duplicate')}{sample}, {alike.across:,} of them across splits{moved}"
-    )
 
 
 def _advice(reason: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers.decoders import DecodeStream
 
 from sftplay import console
-from sftplay.data.style import StylePrompt
+from sftplay.data.styling.prompt import StylePrompt
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
 from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, plain_text, window_of
@@ -18,8 +18,9 @@ from sftplay.model.answers.stream import Stream
 from sftplay.model.answers.whole import can_decode
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.weights.fuse import fused
-from sftplay.model.weights.load import RunFacts, load_for_inference, open_run
+from sftplay.model.weights.load import load_for_inference
 from sftplay.model.weights.same_base import require_same_base
+from sftplay.model.weights.trained_run import RunFacts, open_run
 from sftplay.places import find_model
 from sftplay.runs import Run
 from sftplay.stages import Job

@@ -17,7 +17,9 @@ from sftplay.model.forward.loss import mean_target_loss
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import autocast
 from sftplay.model.training.plan import stamped_versions
-from sftplay.model.weights.load import attach, load_weights, open_run, pad_id
+from sftplay.model.weights.generation_config import pad_id
+from sftplay.model.weights.load import attach, load_weights
+from sftplay.model.weights.trained_run import open_run
 from sftplay.parity import difference
 from sftplay.places import data_folder, find_model
 from sftplay.runs import Run

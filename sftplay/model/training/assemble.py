@@ -25,7 +25,7 @@ from sftplay.model.training.plan import Plan
 from sftplay.model.training.telemetry import Telemetry, event_writer
 from sftplay.model.training.trainer import Trainer, make_trainer
 from sftplay.model.training.trainer_config import trainer_config
-from sftplay.model.weights.load import pad_id
+from sftplay.model.weights.generation_config import pad_id
 from sftplay.places import find_model
 
 

@@ -72,8 +72,7 @@ def _publish(plan: Plan, assembly: Assembly, opening: Mapping[str, Any]) -> str:
 
 def _generation_config(plan: Plan, assembly: Assembly) -> Any:
     """The base's, which also ends at the end of turn that was trained; None where it has none."""
-    from sftplay.model.weights.generation_config import end_ids
-    from sftplay.model.weights.load import joined, pad_id, stop_ids
+    from sftplay.model.weights.generation_config import end_ids, joined, pad_id, stop_ids
 
     tokenizer, model = assembly.trainer.processing_class, assembly.trainer.model
     base = model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -11,9 +11,15 @@ from typing import Any
 
 from sftplay import __version__
 from sftplay.attempts import Attempt
+from sftplay.base_model import input_limits
+from sftplay.data.tokenizing.artifact import batches_of, read_split
 from sftplay.decision import Decision
+from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
-from sftplay.places import find_model, model_revision
+from sftplay.freshness import read_stamp
+from sftplay.model.runtime.device import decide_device
+from sftplay.model.runtime.precision import decide_precision
+from sftplay.places import SPLITS, find_model, model_revision
 from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
@@ -113,6 +119,47 @@ class Plan:
             fallback=self.fallback,
             **surroundings(),
         )
+
+
+def make_plan(job: Job, target: Run, attempt: Attempt, tokenized: Path) -> Plan:
+    """Decide what can be decided before the model is loaded.
+
+    Raises:
+        DataError: no row to train on, or ids and lengths that the model can't take (65).
+    """
+    stamp = read_stamp(tokenized)
+    if stamp is None or not stamp.facts["rows"]["train"]:
+        raise DataError(
+            "the train split is empty",
+            where=str(tokenized),
+            todo="look at data/processed/report.json",
+        )
+    facts = stamp.facts
+    limits = input_limits(find_model(job.settings))
+    limits.check(_largest_id(tokenized, facts), facts["max_tokens"], str(tokenized))
+    device = decide_device(job.settings)
+    init = job.options.get("init_adapter")
+    return Plan(
+        job=job,
+        run=target,
+        attempt=attempt,
+        tokenized=tokenized,
+        facts=facts,
+        device=device,
+        precision=decide_precision(job.settings, device.value),
+        init_adapter=Path(init) if init else None,
+    )
+
+
+def _largest_id(tokenized: Path, facts: Mapping[str, Any]) -> int:
+    """The largest token id of the rows; stamps of older versions don't hold it."""
+    if "max_id" in facts:
+        return int(facts["max_id"])
+    tables = [read_split(tokenized / f"{split}.arrow") for split in SPLITS]
+    return max(
+        (int(batch.tokens.max(initial=0)) for table in tables for batch in batches_of(table)),
+        default=0,
+    )
 
 
 def stamped_versions() -> dict[str, str]:

@@ -1,13 +1,14 @@
-"""A model's generation_config.json: the tokens that end its answers, and values that can't be
-saved.
-"""
+"""Token ids that end and fill answers, and generation configs that can't be saved."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sftplay import console
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 def end_ids(model: Any) -> list[int]:
@@ -21,6 +22,23 @@ def end_ids(model: Any) -> list[int]:
         for each in (found if isinstance(found, list | tuple) else [found])
         if each is not None
     ]
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerFast, eot_id: int | None) -> list[int]:
+    """Ids that end an answer: the end of turn that was trained, and the tokenizer's own end of
+    text.
+    """
+    return [i for i in dict.fromkeys((eot_id, tokenizer.eos_token_id)) if i is not None]
+
+
+def joined(*ids: list[int]) -> list[int]:
+    """Each id once, in the order that they are named."""
+    return list(dict.fromkeys(i for some in ids for i in some))
+
+
+def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
+    """Filler for batches. Masked by position, so any id will do; never looked at by its value."""
+    return next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
 
 
 def make_savable(model: Any) -> None:

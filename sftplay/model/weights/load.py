@@ -13,48 +13,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from sftplay import console
 from sftplay.base_model import check_base_model
 from sftplay.collector import loaded
-from sftplay.data.rendering.template import ChatTemplate, checked_template
+from sftplay.data.rendering.template import ChatTemplate
 from sftplay.data.rendering.template_choice import choose_template
 from sftplay.data.tokenizing.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
-from sftplay.errors import RefusedError
-from sftplay.files import explain_os_error, read_json, refuse_pipe
 from sftplay.model.lean import few_rows
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision, torch_dtype
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.weights.attention_choice import implementation_for
 from sftplay.model.weights.causal import require_causal
-from sftplay.model.weights.generation_config import end_ids
+from sftplay.model.weights.generation_config import end_ids, joined, pad_id, stop_ids
 from sftplay.model.weights.load_errors import explain_load
 from sftplay.model.weights.loading_report import require_complete
+from sftplay.model.weights.trained_run import RunFacts
 from sftplay.places import find_model
-from sftplay.runs import Run
 from sftplay.settings import Settings
-from sftplay.stamp import read_stamp
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """Facts about a trained run that eval, infer and merge need, verified.
-
-    Attributes:
-        tuned: folder of the adapter, or of the tuned weights of a `full` run.
-        tokenizer: the run's, with its frozen template.
-        template: the run's frozen chat template.
-        eot: end-of-turn token; eot_ids: its id and the tokenizer's end of text.
-        stamp: backend.json; record: run.json.
-    """
-
-    run: Run
-    method: str
-    tuned: Path
-    tokenizer: PreTrainedTokenizerFast
-    template: ChatTemplate
-    eot: str
-    eot_ids: list[int]
-    stamp: dict[str, Any]
-    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -90,69 +64,6 @@ class Loaded:
                 yield self.model
         else:
             yield self.model
-
-
-def open_run(run: Run) -> RunFacts:
-    """Read a trained run.
-
-    Raises:
-        NotFoundError: never trained (66). RefusedError: its weights or its template were changed
-            (76).
-    """
-    tuned = run.require_tuned()
-    record = read_json(run.record)
-    try:
-        facts, method = dict(record["template"]), str(record["method"])
-        known, eot, eot_id = facts["hash"], facts["eot"], facts["eot_id"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RefusedError(
-            "run.json does not hold what training writes",
-            where=str(run.record),
-            todo="restore the file, or train again",
-        ) from error
-    try:
-        refuse_pipe(run.template)
-        source = run.template.read_text(encoding="utf-8")
-    except OSError as error:
-        raise explain_os_error(error, run.template) from error
-    tokenizer = load_tokenizer(tuned, source)
-    template = checked_template(
-        source, read_tokenizer(tuned).named, facts.get("date"), str(run.template)
-    )
-    if template.hash != known:
-        raise RefusedError(
-            "the run's chat template was changed since training",
-            where=str(run.template),
-            todo="restore the file: a model only understands the template that it was trained with",
-        )
-    return RunFacts(
-        run=run,
-        method=method,
-        tuned=tuned,
-        tokenizer=tokenizer,
-        template=template,
-        eot=eot,
-        eot_ids=stop_ids(tokenizer, eot_id),
-        stamp=read_stamp(run.stamp).model_dump(mode="json"),
-        record=record,
-    )
-
-
-def stop_ids(tokenizer: PreTrainedTokenizerFast, eot_id: int | None) -> list[int]:
-    """Ids that end an answer: the end of turn that was trained, and the tokenizer's own end of
-    text.
-    """
-    return [i for i in dict.fromkeys((eot_id, tokenizer.eos_token_id)) if i is not None]
-
-
-def joined(*ids: list[int]) -> list[int]:
-    """Each id once, in the order that they are named."""
-    return list(dict.fromkeys(i for some in ids for i in some))
-
-
-def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
-    """Filler for batches. Masked by position, so any id will do; never looked at by its value."""
-    return next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
 
 
 def load_for_inference(

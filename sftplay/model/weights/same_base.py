@@ -11,7 +11,7 @@ from sftplay.places import find_model
 from sftplay.settings import Settings
 
 if TYPE_CHECKING:
-    from sftplay.model.weights.load import RunFacts
+    from sftplay.model.weights.trained_run import RunFacts
 
 
 def require_same_base(settings: Settings, facts: RunFacts) -> Path:

@@ -1,0 +1,1 @@
+"""Style prompts: what the stage `style` puts into the system turn of each row."""
