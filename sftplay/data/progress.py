@@ -64,6 +64,12 @@ class ProgressBar:
             self._open_bar(columns, now)
             self._draw(shown)
 
+    def expect(self, total: int) -> None:
+        """Take over a total that is known now, or grew."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.total = total
+
     def line(self, now: float, shown: dict[str, Any]) -> str:
         """Return what a plain line says: share, rate, time left."""
         rate = (self.done - self._first) / max(now - self._start, 1e-9)

@@ -51,7 +51,8 @@ def compare(names: Sequence[str], output: str | None = None) -> None:
     out = HarmlessConsole(highlight=False)
     unlike, alike = parted(outcome(views))
     for heading, rows in (("outcome", unlike), ("different", differences(views))):
-        out.print(Text(f"\n{heading}", style="bold"))
+        if rows or heading == "different":
+            out.print(Text(f"\n{heading}", style="bold"))
         if rows:
             print_table(("", *names), rows, names if heading == "outcome" else ())
         elif heading == "different":
@@ -188,7 +189,7 @@ def page(views: Sequence[RunView]) -> str:
         html.section("Curves", pictures(views)),
         html.section(
             "What differs",
-            html.table(["key", *names], unlike)
+            html.table(["key", *names], unlike, wraps=True)
             if unlike
             else html.paragraph("Nothing: the same config, the same stamp."),
         ),

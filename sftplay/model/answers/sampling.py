@@ -107,9 +107,7 @@ def choose(
     ]
 
 
-def _penalized(
-    logits: torch.Tensor, seen: Sequence[Sequence[int]], penalty: float
-) -> torch.Tensor:
+def _penalized(logits: torch.Tensor, seen: Sequence[Sequence[int]], penalty: float) -> torch.Tensor:
     """Lower the scores of tokens that a row has already, each once."""
     size = logits.shape[-1]  # an embedding may have more rows than the output layer
     distinct = [sorted(token for token in {*tokens} if token < size) for tokens in seen]

@@ -185,7 +185,9 @@ def test_a_penalty_and_stop_texts(answered: Path, project: Path, box: Box) -> No
     "value", ["repetition_penalty=0.5", "top_k=-1", "min_p=2", 'stop=[""]', "stop=End"]
 )
 def test_a_setting_out_of_range_is_refused(trained_project: Path, box: Box, value: str) -> None:
-    ran = box.run("infer", "--run", "demo", "--prompt", "Hi", "--set", f"infer.{value}", cwd=trained_project)
+    ran = box.run(
+        "infer", "--run", "demo", "--prompt", "Hi", "--set", f"infer.{value}", cwd=trained_project
+    )
     assert ran.code == 78 and f"infer.{value.partition('=')[0]}" in ran.err
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,9 @@ def tuned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = write_model(request.param, tmp_path_factory.mktemp(request.param))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     size = len(tokenizer)
-    model = random_model(request.param, vocab_size=size, eos_token_id=2, max_position_embeddings=512)
+    model = random_model(
+        request.param, vocab_size=size, eos_token_id=2, max_position_embeddings=512
+    )
     return model, tokenizer
 
 
