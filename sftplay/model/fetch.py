@@ -16,7 +16,7 @@ from sftplay.data.progress import progress
 from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
 from sftplay.files import human_size, write_json
 from sftplay.model import smollm2
-from sftplay.model.hub_progress import counting_into
+from sftplay.model.runtime.hub_progress import counting_into
 from sftplay.places import DEFAULT_MODEL, cache_folder, find_model, is_local_model, model_record
 from sftplay.rawdata import KINDS, METADATA, HubDataset, hub_datasets, kind_of
 from sftplay.stages import Job

@@ -156,7 +156,7 @@ def test_the_hubs_own_bars_are_not_drawn(place: Place, hub: str) -> None:
 
 def test_bytes_on_disk_are_counted_into_our_bar() -> None:
     from sftplay.data.progress import ProgressBar
-    from sftplay.model.hub_progress import counting_into
+    from sftplay.model.runtime.hub_progress import counting_into
 
     ours = ProgressBar(None, "B", "fetch")
     bars = counting_into(ours)

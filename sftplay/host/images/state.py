@@ -145,10 +145,9 @@ def check(stacks: Sequence[str]) -> int:
         console.warning(f"{one}: {what}")
         console.info(f"next: inv image.build {one}, or inv image.pull {one}")
     if not stacks:
-        others = [stack for stack in image_names.STACKS if stack not in wanted]
+        unused = ", ".join(stack for stack in image_names.STACKS if stack not in wanted)
         console.info(
-            f"not looked at, since this machine does not use them: {', '.join(others)}; "
-            "all: inv image.check all"
+            f"not looked at, since this machine does not use them: {unused}; all: inv image.check all"
         )
     return 76 if stale else 0
 

@@ -168,7 +168,7 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     tmp.parent.mkdir(parents=True, exist_ok=True)
     python = str(tmp / "bin" / "python")
     _run(
-        [uv, "venv", "--quiet", "--relocatable", "--python", _base_python(), str(tmp)],
+        [uv, "venv", "--quiet", "--clear", "--relocatable", "--python", _base_python(), str(tmp)],
         env,
         _NO_PYTHON,
     )

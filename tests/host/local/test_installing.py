@@ -33,12 +33,12 @@ def test_one_line_says_what_is_downloaded() -> None:
     without_time = [line.rpartition(" (")[0] for line in shown]
     assert without_time == [
         "installing: packages",
-        "installing: 0 B of 105 MB, torch",
-        "installing: 0 B of 157 MB, torch, triton",
-        "installing: 0 B of 157 MB, torch, triton, rouge-score",
-        "installing: 52.4 MB of 157 MB, torch, rouge-score",
-        "installing: 52.4 MB of 157 MB, torch",
-        *["installing: 157 MB of 157 MB"] * 3,
+        "installing: 0 B of 104.9 MB, torch",
+        "installing: 0 B of 157.3 MB, torch, triton",
+        "installing: 0 B of 157.3 MB, torch, triton, rouge-score",
+        "installing: 52.4 MB of 157.3 MB, torch, rouge-score",
+        "installing: 52.4 MB of 157.3 MB, torch",
+        *["installing: 157.3 MB of 157.3 MB"] * 3,
     ]
 
 

@@ -17,7 +17,7 @@ def counting_into(bar: ProgressBar) -> type[Any]:
 
     one_at_a_time = threading.Lock()  # files are fetched by several threads
 
-    class Counting(tqdm):  # type: ignore[type-arg,misc]
+    class Counting(tqdm):  # type: ignore[misc]
         monitor_interval = 0
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
