@@ -16,10 +16,10 @@ from typing import Any
 
 from sftplay import console
 from sftplay.errors import ConfigError, DataError, NotFoundError, SftplayError
-from sftplay.files import read_json
 from sftplay.places import find_model
 from sftplay.settings import ModelSettings, Settings
-from sftplay.weights import AGAIN, StoredTensor, read_tensors
+from sftplay.untrusted import AGAIN, read_model_json
+from sftplay.weights import StoredTensor, read_tensors
 
 Tensors = Mapping[str, StoredTensor]
 # What saving a wrapped model puts before every name.
@@ -58,9 +58,7 @@ def check_base_model(folder: Path, wanted: ModelSettings) -> Tensors:
     Raises:
         As `require_base_model`.
     """
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise NotFoundError("no model config", where=str(folder / "config.json"), todo=AGAIN)
+    config = read_model_json(folder / "config.json")
     for problem in (_quantized(config, folder), _encoder_decoder(config, folder)):
         if problem:
             raise problem
@@ -116,7 +114,7 @@ class InputLimits:
 
 def input_limits(folder: Path) -> InputLimits:
     """Read from config.json and the tensors' names what rows a model can take."""
-    config = read_json(folder / "config.json")
+    config = read_model_json(folder / "config.json")
     config = config.get("text_config") or config
     rows = config.get("vocab_size")
     positions = config.get("n_positions") or config.get("max_position_embeddings")
@@ -141,10 +139,10 @@ def check_template(folder: Path) -> None:
     if template.is_file():
         text = template.read_text(encoding="utf-8")
     elif (folder / "tokenizer_config.json").is_file():
-        text = str(read_json(folder / "tokenizer_config.json").get("chat_template") or "")
+        text = str(read_model_json(folder / "tokenizer_config.json").get("chat_template") or "")
     else:
         return
-    added = read_json(tokenizer).get("added_tokens") or []
+    added = read_model_json(tokenizer).get("added_tokens") or []
     beyond = [t["content"] for t in added if t["id"] >= rows and t["content"] in text]
     if beyond:
         raise DataError(

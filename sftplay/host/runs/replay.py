@@ -22,7 +22,7 @@ from sftplay.call import StageCall
 from sftplay.cli import parse_call
 from sftplay.config import load_config
 from sftplay.errors import MachineError, ProtocolError, RefusedError, SftplayError
-from sftplay.files import read_json, write_json
+from sftplay.files import write_json
 from sftplay.host.launch.request import LaunchRequest
 from sftplay.host.launch.stage import start
 from sftplay.host.protocol import records
@@ -34,6 +34,7 @@ from sftplay.manifest import MANIFEST
 from sftplay.runs import Run
 from sftplay.stages import BY_NAME
 from sftplay.stamp import Stamp, read_stamp
+from sftplay.untrusted import read_json
 
 SHOWN = 10  # losses
 GPU_TOLERANCE = 0.02  # of a loss: kernels that add in any order
@@ -224,7 +225,7 @@ def compare(old: Run, new: Run, *, whole: bool) -> ReplayComparison:
 
 def _files(old: Run, new: Run) -> dict[str, bool]:
     folders = [run.require_tuned() for run in (old, new)]
-    listed = [read_json(folder / MANIFEST)["files"] for folder in folders]
+    listed = [read_json(folder / MANIFEST, files=dict)["files"] for folder in folders]
     names = [
         name for name in listed[0] if name.endswith(".safetensors") or name == "adapter_config.json"
     ]

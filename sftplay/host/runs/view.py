@@ -5,7 +5,6 @@ What can be read is read, what can't is said.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -22,6 +21,7 @@ from sftplay.manifest import MANIFEST
 from sftplay.places import OUTPUTS
 from sftplay.runs import Run
 from sftplay.stamp import SCHEMA, read_stamp
+from sftplay.untrusted import read_json
 
 State = Literal["running", "finished", "interrupted", "failed", "cut off", "not begun", "damaged"]
 _ENDS: Mapping[str, State] = {
@@ -239,17 +239,12 @@ def _stamp(path: Path, problems: list[str]) -> dict[str, Any]:
 def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
     """A JSON object; {} where there is none, with a word where there is something else."""
     try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        return read_json(path)
+    except NotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not valid JSON"
-        problems.append(f"{path.name}: {said}")
+    except SftplayError as error:
+        problems.append(f"{path.name}: {error.what}")
         return {}
-    if not isinstance(value, dict):
-        problems.append(f"{path.name}: not what sftplay writes there")
-        return {}
-    return value
 
 
 def moment_of(event: Mapping[str, Any]) -> datetime | None:
