@@ -5,6 +5,7 @@ What can be read is read, what can't is said.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -170,7 +171,8 @@ def read_run(run: Run) -> RunView:
         progress = _mapping(attempts[-1].progress, problems) if attempts else {}
         metrics = {
             path.parent.name: _mapping(path, problems)
-            for path in run.folder.glob("eval/*/metrics.json")
+            for folder in run.folder.glob("eval/*")
+            if os.path.lexists(path := folder / "metrics.json")
         }
         problems += _missing(run, attempts, stamp, record)
         state = _state(run, events, begun=bool(attempts or stamp or record), damaged=bool(problems))
