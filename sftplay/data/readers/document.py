@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sftplay.data.formats.detect import MESSAGE_KEYS, TOOLS_KEYS, plans_for
+from sftplay.data.formats.known_formats import MESSAGE_KEYS, TOOLS_KEYS, plans_for
 from sftplay.data.readers.json_tables import columns_of, header_of, named, table_rows
 from sftplay.data.readers.json_window import JsonWindow
 from sftplay.data.readers.piece import MAX_ROW_BYTES, PIECE_BYTES, PIECE_ROWS, Piece
