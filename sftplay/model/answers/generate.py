@@ -1,4 +1,7 @@
-"""Answers to many prompts, through one batch that is refilled as rows end."""
+"""Answers to many prompts, through one batch that is refilled as rows end.
+
+One module although it is long: the loop, its rows and the room for them change together.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,8 @@ from sftplay.model.answers.sampling import Sampling, choose, stream_of
 from sftplay.model.answers.whole import whole_answer
 from sftplay.model.runtime.memory import for_answers
 
-_GPU_PREFILL, _CPU_PREFILL = (
-    8192,
-    2048,
-)  # tokens of new prompts that go through the model at once, padding included
+# tokens of new prompts that go through the model at once, padding included
+_GPU_PREFILL, _CPU_PREFILL = 8192, 2048
 # rows at most of a model whose rows start and end together: what their states take is not known
 _TOGETHER = 32
 
