@@ -59,9 +59,8 @@ class _Row:
     request: Request
     limit: int
     generator: torch.Generator | None
-    ids: list[int] = field(
-        default_factory=list
-    )  # chosen so far; all but the last have gone through the model
+    # chosen so far; all but the last have gone through the model
+    ids: list[int] = field(default_factory=list)
     length: int = 0  # how many of them are its answer
     ended: bool = False
     counted: float = 0.0  # share of its work that was told
@@ -150,8 +149,7 @@ def answers(
     """Answer every prompt; the answers come as they are ready, each with its request's key.
 
     A row that ends makes room at once; new prompts join when a quarter of the batch is free.
-    Prompts are taken in
-    the given order: neighbours of like length waste the least.
+    Prompts are taken in the given order: neighbors of like length waste the least.
 
     Args:
         model: the model, adapter on or off.
@@ -160,8 +158,7 @@ def answers(
         stop_ids: tokens that end an answer.
         pad_id: filler; masked by position.
         size: rows in flight at most. Fewer where their keys and values would take more than
-            `memory.for_answers`; halved where
-            the GPU's memory does not suffice all the same.
+            `memory.for_answers`; halved where the GPU's memory does not suffice all the same.
         advance: told after each pass how much was done, a whole answer being 1.
         own: by our decoder; else by transformers' generate (see `whole.can_decode`).
 
@@ -234,9 +231,8 @@ def _row(request: Request, sampling: Sampling) -> _Row:
 def _room_of(batch: Batch, size: int) -> _Room:
     """Return the room that a model has before anything is in flight."""
     if not batch.flexible:
-        return _Room(
-            min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL
-        )  # who is not read now waits for the end of all
+        # who is not read now waits for the end of all
+        return _Room(min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL)
     prefill = _GPU_PREFILL if batch.device.type == "cuda" else _CPU_PREFILL
     try:
         return _Room(size, for_answers(batch.device) // batch.position_bytes(), prefill)
