@@ -16,7 +16,7 @@ from sftplay.host.system.checkout import CHECKOUT
 
 @dataclass(frozen=True)
 class PackageCheck:
-    """What an interpreter has, compared with a stack's ranges.
+    """Comparison of what a Python has with a stack's ranges.
 
     Attributes:
         missing: requirements that no package answers.

@@ -10,7 +10,7 @@ from sftplay.host.local.runner import stage_environ
 from sftplay.host.protocol.hub import token_file
 from sftplay.stages import BY_NAME
 
-ENV = Environment("cpu", Path("/nowhere"), "sha256:lock", "sha256:environment")
+ENV = Environment("cpu", Path("/nowhere/bin/python"), "sha256:lock", "sha256:environment")
 
 
 def environ(stage: str, **base: str) -> dict[str, str]:
