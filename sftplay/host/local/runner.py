@@ -17,9 +17,10 @@ from sftplay.environment import announce, compose, left_out
 from sftplay.host.local import active
 from sftplay.host.local.environments import Environment
 from sftplay.host.protocol.ends import exit_code, explain_end
-from sftplay.host.protocol.hub import OFFLINE, token_file
+from sftplay.host.protocol.hub import OFFLINE, inherited
 from sftplay.host.protocol.signals import STOPS, handle_signals
 from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.parent import follow_parent
 from sftplay.stages import Stage
 
 
@@ -72,16 +73,15 @@ def run_stage(call: StageCall, environment: Environment, *, cores: int, device: 
         Its exit code.
     """
     env = stage_environ(call.stage, environment, os.environ, cores=cores, device=device)
-    with token_file(os.environ if call.stage.network else {}) as token:
-        code = run_foreground(
-            [str(environment.python), "-m", "sftplay", *call.argv], {**env, **token}
-        )
+    code = run_foreground([str(environment.python), "-m", "sftplay", *call.argv], env)
     explain_end(call.stage.name, code)
     return code
 
 
 def run_foreground(argv: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> int:
     """Run a child with this terminal and return its exit code, 128 + signal where one ended it.
+
+    If this process is killed, the child stops too: it would go on without anybody to see it.
 
     Ctrl-C reaches the child through the terminal, so it is not sent a second time; signals that
     somebody sends to this process alone (SIGTERM, SIGHUP) are passed on.
@@ -94,5 +94,11 @@ def run_foreground(argv: Sequence[str], env: Mapping[str, str], cwd: Path | None
 
     with handle_signals(pass_on, *STOPS):
         sys.stdout.flush()
-        child = subprocess.Popen(list(argv), env=dict(env), cwd=cwd)
+        child = subprocess.Popen(
+            list(argv),
+            env=dict(env),
+            cwd=cwd,
+            pass_fds=inherited(env),
+            preexec_fn=follow_parent(signal.SIGTERM),  # noqa: PLW1509 - this process has no threads
+        )
         return exit_code(child.wait())

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.cli import make_job
+from sftplay.environment import compose
 from sftplay.errors import MachineError, NotFoundError, SftplayError
 from sftplay.files import read_json, write_json
 from sftplay.host.containers import available
@@ -159,7 +160,11 @@ def _launch(python: Path, folder: Path, port: int) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,  # a closed terminal or Ctrl-C does not end it
-            env={**os.environ, "PYTHONNOUSERSITE": "1", "TF_CPP_MIN_LOG_LEVEL": "2"},
+            env={
+                **compose(os.environ, network=False),
+                "PYTHONNOUSERSITE": "1",
+                "TF_CPP_MIN_LOG_LEVEL": "2",
+            },
         )
     process = identify(child.pid)
     board = BoardProcess(process, port, str(folder)) if process else None
