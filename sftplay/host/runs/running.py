@@ -79,11 +79,11 @@ def _supervised() -> Iterator[RunningItem]:
         except SftplayError as error:
             console.warning(f"{run.name}: {error}")
             continue
-        if start is not None and start.runner == "local":
+        if start is not None and start.is_process:
             yield RunningItem(
                 "train",
                 run.name,
-                "local",
+                start.runner,
                 start.stack,
                 start.created,
                 "running",
