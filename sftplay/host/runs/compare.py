@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.text import Text
 
 from sftplay import console
+<<<<<<< HEAD
 from sftplay.config import walk_settings
 from sftplay.errors import UsageError
+=======
+from sftplay.errors import SftplayError, UsageError
+>>>>>>> main
 from sftplay.files import write_text
 from sftplay.host.runs import curves
 from sftplay.host.runs.comparable import other_rows
@@ -26,6 +29,7 @@ from sftplay.host.ui.tables import print_table
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
 from sftplay.places import OUTPUTS
+from sftplay.yamlfile import read_yaml
 
 _NOT_COMPARED = ("created", "hash", "precision_reason", "schema_version")
 METRICS: Mapping[str, str] = {
@@ -140,10 +144,9 @@ def read_config(view: RunView) -> dict[str, Any]:
     says so).
     """
     try:
-        value = yaml.safe_load(view.run.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_yaml(view.run.config)[0]
+    except SftplayError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+<<<<<<< HEAD
 from sftplay.model.forward.collate import IGNORED, Collator
 from sftplay.model.forward.loss import loss_and_hits, target_loss
 
@@ -26,6 +26,11 @@ def model(tiny_model: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).train()
+=======
+from sftplay.model.forward.collate import Collator
+from sftplay.model.forward.loss import target_loss
+from tests.model.forward.rows import ROWS
+>>>>>>> main
 
 
 @pytest.mark.parametrize("trained_head", [False, True])
