@@ -12,7 +12,7 @@ from sftplay.call import StageCall
 from sftplay.cli import resolve as resolve_job
 from sftplay.decision import Decision
 from sftplay.errors import SftplayError
-from sftplay.files import read_json, write_json
+from sftplay.files import write_json
 from sftplay.host.containers import available, engine
 from sftplay.host.containers import runner as container_runner
 from sftplay.host.containers.available import AvailableImages
@@ -32,6 +32,7 @@ from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
 from sftplay.stamp import read_stamp
+from sftplay.untrusted import read_json
 
 _LAST = OUTPUTS / ".last-start.json"  # where the last stage ran, as it was printed
 
@@ -179,7 +180,6 @@ def resolve(request: LaunchRequest) -> ResolvedLaunch:
 
 
 def announce(call: StageCall, runner: Decision[RunnerName], stack: Decision[StackName]) -> None:
-<<<<<<< HEAD
     """Print where a stage runs, and why there, unless the last one of this project ran there too."""
     chosen = {"runner": runner.value, "reason": runner.reason, "stack": stack.value}
     if _last_choice() == chosen:
@@ -187,16 +187,10 @@ def announce(call: StageCall, runner: Decision[RunnerName], stack: Decision[Stac
     if OUTPUTS.is_dir():
         with contextlib.suppress(SftplayError):  # then it is printed once more
             write_json(_LAST, chosen)
-    console.info(
-        f"{call.stage.name}: {runner.value} runner ({runner.reason}), {stack.value} stack ({stack.reason})"
-    )
-=======
-    """Print where a stage runs, and why there."""
     where = f"{call.stage.name}: {runner.value} runner ({runner.reason})"
     if runner.value != active.NAME:  # a Python of the user's is no stack; its own line follows
         where += f", {stack.value} stack ({stack.reason})"
     console.info(where)
->>>>>>> main
 
 
 def _last_choice() -> Any:

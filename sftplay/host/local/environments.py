@@ -16,12 +16,8 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.errors import MachineError, NotFoundError
-<<<<<<< HEAD
-from sftplay.files import TMP_PREFIX, hash_file, hash_json, read_json, write_json
-from sftplay.host.local import installing
-=======
 from sftplay.files import TMP_PREFIX, hash_file, hash_json, write_json
->>>>>>> main
+from sftplay.host.local import installing
 from sftplay.host.system.checkout import CHECKOUT, PROJECT
 from sftplay.host.system.machine import read_machine
 from sftplay.host.system.uv import find_uv, uv_environ

@@ -35,13 +35,9 @@ def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
             sample = _sample(line)
             torn += sample is None
             samples += [sample] if sample and len(samples) < ANSWERS else []
-<<<<<<< HEAD
-    asked = user_words(view.run, split, {sample["id"] for sample in samples})
-=======
     except SftplayError as error:
         yield html.notice("bad", f"samples.jsonl: {error.what}.")
-    asked = user_words(view.run, split, {str(sample["id"]) for sample in samples})
->>>>>>> main
+    asked = user_words(view.run, split, {sample["id"] for sample in samples})
     for number, sample in enumerate(samples, 1):
         question = sample["question"] or asked.get(sample["id"], "")
         heading = " ".join(question.split()) or f"Row {sample['id']}"
@@ -64,14 +60,9 @@ def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
 
 def _sample(line: bytes) -> dict[str, str] | None:
     try:
-<<<<<<< HEAD
-        value = json.loads(line)
+        value = parse_json(line)
         found = {key: str(value[key]) for key in ("id", "prompt", "reference", "base", "tuned")}
         return {**found, "question": str(value.get("question") or "")}
-=======
-        value = parse_json(line)
-        return {key: str(value[key]) for key in ("id", "prompt", "reference", "base", "tuned")}
->>>>>>> main
     except (ValueError, KeyError, TypeError):
         return None
 

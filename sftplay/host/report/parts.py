@@ -22,12 +22,8 @@ from sftplay.host.runs.view import RunView
 from sftplay.host.ui.format import show_duration
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
-<<<<<<< HEAD
 from sftplay.significance import MARKS, METRIC_TITLES
-=======
-from sftplay.significance import MARKS
 from sftplay.untrusted import read_bytes
->>>>>>> main
 
 _SMOOTHED_FROM = 60  # points
 

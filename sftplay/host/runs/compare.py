@@ -11,12 +11,8 @@ from typing import Any
 from rich.text import Text
 
 from sftplay import console
-<<<<<<< HEAD
 from sftplay.config import walk_settings
-from sftplay.errors import UsageError
-=======
 from sftplay.errors import SftplayError, UsageError
->>>>>>> main
 from sftplay.files import write_text
 from sftplay.host.runs import curves
 from sftplay.host.runs.comparable import other_rows

@@ -60,15 +60,9 @@ class _Row:
     request: Request
     limit: int
     generator: torch.Generator | None
-<<<<<<< HEAD
     watch: StopWatch | None = None
-    ids: list[int] = field(
-        default_factory=list
-    )  # chosen so far; all but the last have gone through the model
-=======
     # chosen so far; all but the last have gone through the model
     ids: list[int] = field(default_factory=list)
->>>>>>> main
     length: int = 0  # how many of them are its answer
     ended: bool = False
     counted: float = 0.0  # share of its work that was told

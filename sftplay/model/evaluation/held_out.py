@@ -114,11 +114,13 @@ def user_words(settings: Settings, split: str, ids: Collection[str]) -> dict[str
     found: dict[str, str] = {}
     for name in SPLIT_FILES[split]:
         path = data_folder("processed", settings) / f"{name}.jsonl"
-        for line in path.read_bytes().splitlines() if path.is_file() else ():
-            row = orjson.loads(line)
-            if row["id"] in ids:
-                words = (m["content"] for m in reversed(row["messages"]) if m["role"] == "user")
-                found[row["id"]] = next(words, "")
+        if not path.is_file():
+            continue
+        with open(path, "rb") as lines:
+            for row in map(orjson.loads, lines):
+                if row["id"] in ids:
+                    words = (m["content"] for m in reversed(row["messages"]) if m["role"] == "user")
+                    found[row["id"]] = next(words, "")
     return found
 
 
