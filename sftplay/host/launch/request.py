@@ -194,7 +194,7 @@ def announce(call: StageCall, runner: Decision[RunnerName], stack: Decision[Stac
 
 
 def _last_choice() -> Any:
-    """Where the last stage of this project ran; None if nothing says so."""
+    """Return where the last stage of this project ran; None if nothing says so."""
     try:
         return read_json(_LAST)
     except SftplayError:

@@ -81,7 +81,7 @@ class Answerer:
         return ids
 
     def watch(self) -> StopWatch:
-        """What sees the texts that end an answer."""
+        """A reader that sees the texts that end an answer."""
         return StopWatch(self.sampling.stop, self.prompter.tokenizer)
 
     def text(self, ids: Sequence[int]) -> str:

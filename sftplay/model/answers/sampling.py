@@ -38,7 +38,7 @@ class Sampling:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What answers depend on: `max_new_tokens`, and of the rest what has an effect.
+        """Settings that answers depend on: `max_new_tokens`, and of the rest those with an effect.
 
         Without the settings that are at their defaults: they may be younger than a record.
         """

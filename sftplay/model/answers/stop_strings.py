@@ -12,7 +12,7 @@ from tokenizers.decoders import DecodeStream
 
 
 def before_stop(text: str, stop: Sequence[str]) -> str:
-    """What is in front of the first of these texts; the whole text if it has none."""
+    """Return what is in front of the first of these texts; the whole text if it has none."""
     return text[: min((place for each in stop if (place := text.find(each)) >= 0), default=None)]
 
 
