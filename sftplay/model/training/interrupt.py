@@ -11,7 +11,6 @@ from types import FrameType
 
 from sftplay import console
 
-
 # Schedulers (Slurm, systemd) signal every process of a job: the stage is told by them and again by
 # the process that started it. That is one request, not a person's second one.
 _SAME_REQUEST = 5.0  # seconds
