@@ -180,7 +180,7 @@ def surroundings() -> dict[str, str | None]:
         "stack": os.environ.get("SFTPLAY_STACK", "unknown"),
         "image_digest": os.environ.get("SFTPLAY_IMAGE_DIGEST") or None,
         "environment_hash": os.environ.get("SFTPLAY_ENVIRONMENT_HASH") or None,
-        "lock_hash": os.environ.get("SFTPLAY_LOCK_HASH") or _lock_of_the_image(),
+        "lock_hash": os.environ.get("SFTPLAY_LOCK_HASH", _lock_of_the_image()) or None,
     }
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import psutil
 
-from sftplay.base_model import check_base_model, check_template
+from sftplay.base_model import check_base_model
 from sftplay.errors import NotFoundError, SftplayError
 from sftplay.files import read_json
 from sftplay.host.estimate import forecast
@@ -18,6 +18,7 @@ from sftplay.host.estimate.workload import find_rows
 from sftplay.host.select import choose
 from sftplay.host.system.machine import Machine
 from sftplay.host.system.nvidia import Gpu
+from sftplay.input_limits import check_template
 from sftplay.places import OUTPUTS, find_model, is_local_model
 from sftplay.processor import cpu_has_bf16
 from sftplay.settings import Settings

@@ -57,7 +57,7 @@ def finish(launch: ResolvedLaunch, state: LaunchState, move: Finish, signals: St
         console.info(
             "next: free some space; the same command with --resume continues, without it if nothing was trained yet"
         )
-    elif start.runner == "local":
+    elif start.is_process:
         explain_end("train", move.code)
     return move.code
 

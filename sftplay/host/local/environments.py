@@ -56,16 +56,24 @@ STACKS: Mapping[str, StackSource] = {
 
 @dataclass(frozen=True)
 class Environment:
-    """A finished environment."""
+    """A finished environment.
+
+    Attributes:
+        lock_hash: empty where it was made from no lock of ours.
+        runner: `local`, or `active` for a Python that the user already has.
+        freeze: every package with its version; only of a Python that no lock describes.
+    """
 
     stack: str
-    folder: Path
+    python: Path
     lock_hash: str
     environment_hash: str
+    runner: str = "local"
+    freeze: tuple[str, ...] = ()
 
     @property
-    def python(self) -> Path:
-        return self.folder / "bin" / "python"
+    def folder(self) -> Path:
+        return self.python.parent.parent
 
 
 def envs_folder() -> Path:
@@ -149,7 +157,8 @@ def _short(lock_hash: str) -> str:
 def _read(stack: str, folder: Path) -> Environment | None:
     try:
         facts = read_json(folder / _MARKER)
-        made = Environment(stack, folder, facts["lock_hash"], facts["environment_hash"])
+        python = folder / "bin" / "python"
+        made = Environment(stack, python, facts["lock_hash"], facts["environment_hash"])
     except (NotFoundError, KeyError, TypeError):
         return None
     return made if made.python.exists() else None

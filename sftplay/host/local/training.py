@@ -42,7 +42,10 @@ class LocalTrainingRunner:
     environment: Environment
     env: Mapping[str, str]
     grace: float = GRACE
-    name: str = "local"
+
+    @property
+    def name(self) -> str:
+        return self.environment.runner
 
     @property
     def stack(self) -> str:
@@ -55,6 +58,11 @@ class LocalTrainingRunner:
     def start(self, run: Run, start: Start, lock: LaunchLock) -> LocalTraining:
         """Start the supervisor, which takes the lock over without a gap."""
         command = [str(self.environment.python), "-m", "sftplay", *start.argv]
+        paths = self.env.get("PYTHONPATH", str(CHECKOUT))
+        if paths != str(CHECKOUT):  # packages of another Python are not for the supervisor
+            command = ["env", f"PYTHONPATH={paths}", *command]
+        if self.environment.freeze:
+            records.write_packages(run.launch, start.number, self.environment.freeze)
         terminal = (
             {"SFTPLAY_TERMINAL": str(os.get_terminal_size(2).columns)} if os.isatty(2) else {}
         )

@@ -71,11 +71,11 @@ def _supervised() -> Iterator[RunningItem]:
     for folder in sorted(path.parent for path in OUTPUTS.glob("*/.launch.lock")):
         run = Run(folder.name)
         start = records.newest(run.launch)
-        if start is not None and start.runner == "local" and is_held(run.launch_lock):
+        if start is not None and start.is_process and is_held(run.launch_lock):
             yield RunningItem(
                 "train",
                 run.name,
-                "local",
+                start.runner,
                 start.stack,
                 start.created,
                 "running",

@@ -1,6 +1,7 @@
 """A run folder as it is found: half deleted, of an older schema, with torn files.
 
-What can be read is read, what can't is said.
+What can be read is read, what can't is said. One module although it is long: each value is read
+next to the property that copes with its absence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Answers to many prompts, through one batch that is refilled as rows end."""
+"""Answers to many prompts, through one batch that is refilled as rows end.
+
+One module although it is long: the loop, its rows and the room for them change together.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,8 @@ from sftplay.model.answers.sampling import Sampling, choose, stream_of
 from sftplay.model.answers.whole import whole_answer
 from sftplay.model.runtime.memory import for_answers
 
-_GPU_PREFILL, _CPU_PREFILL = (
-    8192,
-    2048,
-)  # tokens of new prompts that go through the model at once, padding included
+# tokens of new prompts that go through the model at once, padding included
+_GPU_PREFILL, _CPU_PREFILL = 8192, 2048
 # rows at most of a model whose rows start and end together: what their states take is not known
 _TOGETHER = 32
 
@@ -58,9 +59,8 @@ class _Row:
     request: Request
     limit: int
     generator: torch.Generator | None
-    ids: list[int] = field(
-        default_factory=list
-    )  # chosen so far; all but the last have gone through the model
+    # chosen so far; all but the last have gone through the model
+    ids: list[int] = field(default_factory=list)
     length: int = 0  # how many of them are its answer
     ended: bool = False
     counted: float = 0.0  # share of its work that was told
@@ -149,8 +149,7 @@ def answers(
     """Answer every prompt; the answers come as they are ready, each with its request's key.
 
     A row that ends makes room at once; new prompts join when a quarter of the batch is free.
-    Prompts are taken in
-    the given order: neighbours of like length waste the least.
+    Prompts are taken in the given order: neighbors of like length waste the least.
 
     Args:
         model: the model, adapter on or off.
@@ -159,8 +158,7 @@ def answers(
         stop_ids: tokens that end an answer.
         pad_id: filler; masked by position.
         size: rows in flight at most. Fewer where their keys and values would take more than
-            `memory.for_answers`; halved where
-            the GPU's memory does not suffice all the same.
+            `memory.for_answers`; halved where the GPU's memory does not suffice all the same.
         advance: told after each pass how much was done, a whole answer being 1.
         own: by our decoder; else by transformers' generate (see `whole.can_decode`).
 
@@ -233,9 +231,8 @@ def _row(request: Request, sampling: Sampling) -> _Row:
 def _room_of(batch: Batch, size: int) -> _Room:
     """Return the room that a model has before anything is in flight."""
     if not batch.flexible:
-        return _Room(
-            min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL
-        )  # who is not read now waits for the end of all
+        # who is not read now waits for the end of all
+        return _Room(min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL)
     prefill = _GPU_PREFILL if batch.device.type == "cuda" else _CPU_PREFILL
     try:
         return _Room(size, for_answers(batch.device) // batch.position_bytes(), prefill)

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from sftplay.model.forward.collate import IGNORED, Collator
+from sftplay.model.forward.collate import Collator
 from sftplay.model.forward.loss import target_loss
-
-ROWS: list[dict[str, Any]] = [
-    {"input_ids": [5, 6, 7, 8, 2], "labels": [IGNORED, IGNORED, 7, 8, 2]},
-    {
-        "input_ids": [9, 2, 2, 10, 11, 12, 13, 2],
-        "labels": [IGNORED, IGNORED, 2, IGNORED, IGNORED, 12, 13, 2],
-    },
-    {"input_ids": [3, 4], "labels": [IGNORED, 4]},
-]
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).train()
+from tests.model.forward.rows import ROWS
 
 
 @pytest.mark.parametrize("trained_head", [False, True])

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 from tests.box import Box, wait_for
-
-
-def _weights(folder: Path, run: str = "demo") -> str:
-    (path,) = [
-        p
-        for name in ("adapter", "model")
-        for p in (folder / "outputs" / run / name).glob("*.safetensors")
-    ]
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
-    ]
 
 
 def test_a_closed_terminal_does_not_end_a_run(project: Path, box: Box) -> None:

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.box import Box
-
-
-def _set(variant: str) -> list[str]:
-    method, precision = variant.split("-")
-    return ["--set", f"train.method={method}", "--set", f"train.precision={precision}"]
-
-
-def _weights(folder: Path, run: str = "demo") -> str:
-    (path,) = [
-        p
-        for name in ("adapter", "model")
-        for p in (folder / "outputs" / run / name).glob("*.safetensors")
-    ]
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
-    ]
+from tests.model.run_files import read_events
 
 
 def test_accumulation_weighs_tokens_and_not_batches(project: Path, box: Box) -> None:
@@ -72,7 +50,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     )
     assert ran.code == 80, ran.err
     assert "step" in ran.err and "learning_rate" in ran.err
-    assert _events(project)[-1]["event"] == "failed"
+    assert read_events(project)[-1]["event"] == "failed"
 
 
 def test_weights_that_are_not_finite_are_not_saved(project: Path, box: Box) -> None:
