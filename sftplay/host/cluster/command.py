@@ -46,9 +46,9 @@ def write_slurm(job: ClusterJob, *, pyxis: str | None, second: str | None, out: 
         console.warning(
             "Unsloth may hand over (79), and no image of BitsAndBytes is named: --second PATH"
         )
-    path = Path(out or f"{job.name}.slurm")
-    _write(path, text)
-    console.info(f"next: sbatch {path}")
+    target = Path(out or f"{job.name}.slurm")
+    _write(target, text)
+    console.info(f"next: sbatch {target}")
 
 
 def write_kubernetes(
