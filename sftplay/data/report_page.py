@@ -14,11 +14,12 @@ from typing import Any
 from sftplay import console
 from sftplay.data.report_sections import Report, figures, files, findings, lengths, rows, template
 from sftplay.errors import PermissionDeniedError, SftplayError
-from sftplay.files import read_json, write_text
+from sftplay.files import write_text
 from sftplay.freshness import DataStamp, read_stamp
 from sftplay.page import html
 from sftplay.places import DATA_FOLDERS, data_folder
 from sftplay.stages import Job
+from sftplay.untrusted import read_json
 
 PAGE = "report.html"
 

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.errors import MachineError, NotFoundError
-from sftplay.files import TMP_PREFIX, hash_file, hash_json, read_json, write_json
+from sftplay.files import TMP_PREFIX, hash_file, hash_json, write_json
 from sftplay.host.system.checkout import CHECKOUT, PROJECT
 from sftplay.host.system.machine import read_machine
 from sftplay.host.system.uv import find_uv, uv_environ
+from sftplay.untrusted import read_json
 
 PYTHON = (3, 11)  # the locks hold wheels for exactly this one
 HOST_TESTS = "images/host-test.lock"  # of host<Python>-<lock hash>, which `inv test --python` makes

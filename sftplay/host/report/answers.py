@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 
+from sftplay.errors import SftplayError
 from sftplay.host.runs.samples import user_words
 from sftplay.host.runs.view import RunView
 from sftplay.page import html
+from sftplay.untrusted import parse_json, read_lines
 
 ANSWERS = 10
 
@@ -31,13 +32,13 @@ def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
         return
     torn = 0
     samples: list[dict[str, str]] = []
-    with open(
-        view.run.eval(split) / "samples.jsonl", encoding="utf-8", errors="replace", newline="\n"
-    ) as lines:
-        for line in islice(lines, 4 * ANSWERS):
+    try:
+        for line in islice(read_lines(view.run.eval(split) / "samples.jsonl"), 4 * ANSWERS):
             sample = _sample(line)
             torn += sample is None
             samples += [sample] if sample and len(samples) < ANSWERS else []
+    except SftplayError as error:
+        yield html.notice("bad", f"samples.jsonl: {error.what}.")
     asked = user_words(view.run, split, {str(sample["id"]) for sample in samples})
     for number, sample in enumerate(samples, 1):
         prompt = asked.get(str(sample["id"]), sample["prompt"])
@@ -58,9 +59,9 @@ def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
         yield html.paragraph(f"{torn} torn lines in samples.jsonl are left out.", soft=True)
 
 
-def _sample(line: str) -> dict[str, str] | None:
+def _sample(line: bytes) -> dict[str, str] | None:
     try:
-        value = json.loads(line)
+        value = parse_json(line)
         return {key: str(value[key]) for key in ("id", "prompt", "reference", "base", "tuned")}
     except (ValueError, KeyError, TypeError):
         return None

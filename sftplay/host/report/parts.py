@@ -5,12 +5,14 @@ Each takes the run as it was found, and says so where something is missing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
 from sftplay import __version__
+from sftplay.errors import SftplayError
 from sftplay.files import human_size
 from sftplay.host.report.data import data_page
 from sftplay.host.runs import curves
@@ -21,6 +23,7 @@ from sftplay.host.ui.format import show_duration
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
 from sftplay.significance import MARKS
+from sftplay.untrusted import read_bytes
 
 _TITLES: Mapping[str, str] = {
     "loss": "loss (nats per token)", "perplexity": "perplexity", "exact_match": "exact match (0 to 100)",
@@ -191,14 +194,20 @@ def provenance(view: RunView) -> Iterator[html.Markup]:
                 html.facts(shown),
                 opened=heading == "what trained it",
             )
-    if view.run.config.is_file():
-        config = view.run.config.read_bytes().decode("utf-8", "replace")
-        yield html.details("Config, as it was resolved", html.preformatted(config))
+    if os.path.lexists(view.run.config):
+        yield html.details("Config, as it was resolved", _config(view))
     if view.events:
         lines = [event_line(event) for event in view.events[-200:]]
         yield html.details(
             f"History ({len(view.events)} events)", html.preformatted("\n".join(lines))
         )
+
+
+def _config(view: RunView) -> html.Markup:
+    try:
+        return html.preformatted(read_bytes(view.run.config).decode("utf-8", "replace"))
+    except SftplayError as error:
+        return html.notice("bad", f"config.yaml: {error.what}.")
 
 
 def made_by() -> str:

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.text import Text
 
 from sftplay import console
-from sftplay.errors import UsageError
+from sftplay.errors import SftplayError, UsageError
 from sftplay.files import write_text
 from sftplay.host.runs import curves
 from sftplay.host.runs.comparable import other_rows
@@ -26,6 +25,7 @@ from sftplay.host.ui.tables import print_table
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
 from sftplay.places import OUTPUTS
+from sftplay.yamlfile import read_yaml
 
 _NOT_COMPARED = ("created", "hash", "precision_reason", "schema_version")
 _HASH = re.compile(r"^(sha256:[0-9a-f]{12})[0-9a-f]{52}$")
@@ -123,10 +123,9 @@ def read_config(view: RunView) -> dict[str, Any]:
     says so).
     """
     try:
-        value = yaml.safe_load(view.run.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_yaml(view.run.config)[0]
+    except SftplayError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

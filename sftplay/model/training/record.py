@@ -9,7 +9,6 @@ import torch
 
 from sftplay.content import code_hash
 from sftplay.data.pipeline import FOLDERS
-from sftplay.files import read_json
 from sftplay.freshness import STAMP
 from sftplay.model.backends.targets import record_of
 from sftplay.model.forward.collate import Packer
@@ -19,6 +18,7 @@ from sftplay.model.training.plan import Plan
 from sftplay.places import data_folder
 from sftplay.processor import processor_name
 from sftplay.stamp import Stamp, surroundings
+from sftplay.untrusted import read_json
 
 _DATA = (
     "rows",
