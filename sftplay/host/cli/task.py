@@ -26,6 +26,7 @@ _PATHS = (
     "init_adapter",
     "file",
     "batch",
+    "out",
 )  # parameters that name a file where the person stands
 
 
