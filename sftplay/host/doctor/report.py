@@ -77,7 +77,8 @@ def lines(findings: Sequence[MachineFinding], plans: Sequence[StackChoice]) -> l
     out = []
     for finding in findings:
         mark, colour = _MARKS[finding.level]
-        out.append(_coloured(f"{mark} {finding.topic:<{_WIDTH}} {finding.said}", colour))
+        # the mark alone: text in the terminal's own color reads on any background
+        out.append(f"{_coloured(mark, colour)} {finding.topic:<{_WIDTH}} {finding.said}")
         if finding.todo:
             out.append(f"  {'':<{_WIDTH}} next: {finding.todo}")
     out.append("")
@@ -92,4 +93,4 @@ def _coloured(text: str, colour: str) -> str:
     plain = (
         not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     )
-    return text if plain else f"\x1b[{colour}m{text}\x1b[0m"
+    return text if plain else f"\x1b[1;{colour}m{text}\x1b[0m"
