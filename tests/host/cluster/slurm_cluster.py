@@ -53,7 +53,7 @@ class SlurmCluster:
         self._wait(munge_socket.exists, "munged")
         self._daemon("slurmctld", "-D", "-f", str(self.conf), "-i")
         for node in self.nodes:
-            self._daemon("slurmd", "-D", "-N", node, "-f", str(self.conf), name=node)
+            self.start_node(node)
         self._wait(
             lambda: self.run("sinfo", "-h", "-t", "idle", "-o", "%D").strip() == "2", "nodes"
         )
@@ -83,11 +83,16 @@ class SlurmCluster:
             time.sleep(0.2)
         return found
 
+    def start_node(self, node: str) -> None:
+        """Start a node's daemon."""
+        self._daemon("slurmd", "-D", "-N", node, "-f", str(self.conf), name=node)
+
     def kill_node(self, node: str) -> None:
         """End a node's daemon and everything that ran under it, as a power cut does."""
         for child in _descendants(self._daemons[node].pid):
             _kill(child)
         self._daemons[node].kill()
+        self._daemons[node].wait()
 
     def stop(self) -> None:
         for job in self.run("squeue", "-h", "-o", "%i").split():
