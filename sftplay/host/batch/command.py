@@ -182,7 +182,8 @@ def _run(batch: BatchRun, runner: str, cluster: SlurmEngine | None, *, stop_on_e
     summary.show(
         batch.folder, batch.parsed, batch.experiments, {one.name: one.said for one in outcomes}
     )
-    return _end(batch, outcomes, stopped, time.monotonic() - began)
+    engine = () if cluster is None else ("--engine", "slurm")
+    return _end(batch, outcomes, stopped, time.monotonic() - began, engine)
 
 
 def _workers(batch: BatchRun, runner: str) -> Workers:
@@ -210,15 +211,18 @@ def _outcomes(
 
 
 def _end(
-    batch: BatchRun, outcomes: Sequence[ExperimentOutcome], stopped: int, seconds: float
+    batch: BatchRun,
+    outcomes: Sequence[ExperimentOutcome],
+    stopped: int,
+    seconds: float,
+    engine: Sequence[str],
 ) -> int:
     failed = [one for one in outcomes if one.code and one.code not in STOPPED]
     for one in failed:
         console.error(f"{one.name}: {one.said}")
     done = len([one for one in outcomes if not one.code])
-    again = shlex.join(
-        ["inv", "batch", *(["--file", str(batch.file)] if str(batch.file) != DEFAULT_FILE else [])]
-    )
+    file = ["--file", str(batch.file)] if str(batch.file) != DEFAULT_FILE else []
+    again = shlex.join(["inv", "batch", *file, *engine])
     line = f"{done} of {len(batch.experiments)} experiments are done, {len(failed)} failed, in {show_duration(seconds)}"
     if stopped:
         console.warning(f"stopped: {line}")
