@@ -118,7 +118,7 @@ def run_on_cluster(
 def _outcome(
     batch: BatchRun, experiment: Experiment, end: JobEnd, seconds: float
 ) -> ExperimentOutcome:
-    """What the run folder says counts; the job's code explains why it is not done."""
+    """Return the outcome that the run folder shows; the job's code explains why it is not done."""
     if decide(experiment, batch.splits).action == "skip":
         console.success(f"{end.name}: done ({end.where})")
         return ExperimentOutcome(end.name, 0, "done", seconds)
