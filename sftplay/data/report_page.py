@@ -26,11 +26,12 @@ PAGE = "report.html"
 
 def write_page(job: Job) -> None:
     """Write the page of a dataset; where data/processed can't be written, the work continues without
-    it.
+    it. The stage that makes the page prints where it is; those that add to it do not.
     """
     folder = data_folder("processed", job.settings)
     if read_stamp(folder) is None:
         return  # rows made by hand: nobody counted them
+    is_new = not (folder / PAGE).is_file()
     try:
         write_text(folder / PAGE, page_of(folder, reports_of(job)))
     except PermissionDeniedError:
@@ -38,7 +39,8 @@ def write_page(job: Job) -> None:
             f"{folder / PAGE} can't be written; the numbers are in report.json of each folder"
         )
         return
-    console.info(f"the whole report: {folder / PAGE}")
+    if is_new:
+        console.info(f"the whole report: {folder / PAGE}")
 
 
 def reports_of(job: Job) -> dict[str, Report]:

@@ -12,8 +12,6 @@ from sftplay.page import html
 from sftplay.untrusted import parse_json, read_lines
 
 ANSWERS = 10
-
-
 LONGEST = 4000  # characters of a prompt or an answer
 
 
@@ -39,11 +37,12 @@ def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
             samples += [sample] if sample and len(samples) < ANSWERS else []
     except SftplayError as error:
         yield html.notice("bad", f"samples.jsonl: {error.what}.")
-    asked = user_words(view.run, split, {str(sample["id"]) for sample in samples})
+    asked = user_words(view.run, split, {sample["id"] for sample in samples})
     for number, sample in enumerate(samples, 1):
-        prompt = asked.get(str(sample["id"]), sample["prompt"])
-        yield html.heading(f"{number}. {_shortened(' '.join(prompt.split()), 90)}")
-        yield html.details("Prompt and wanted answer", html.preformatted(_shortened(prompt, LONGEST)),
+        question = sample["question"] or asked.get(sample["id"], "")
+        heading = " ".join(question.split()) or f"Row {sample['id']}"
+        yield html.heading(f"{number}. {_shortened(heading, 90)}")
+        yield html.details("Prompt and wanted answer", html.preformatted(_shortened(question or sample["prompt"], LONGEST)),
                            html.preformatted(_shortened(sample["reference"], LONGEST)))  # fmt: skip
         yield html.side_by_side(
             *(
@@ -62,7 +61,8 @@ def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
 def _sample(line: bytes) -> dict[str, str] | None:
     try:
         value = parse_json(line)
-        return {key: str(value[key]) for key in ("id", "prompt", "reference", "base", "tuned")}
+        found = {key: str(value[key]) for key in ("id", "prompt", "reference", "base", "tuned")}
+        return {**found, "question": str(value.get("question") or "")}
     except (ValueError, KeyError, TypeError):
         return None
 

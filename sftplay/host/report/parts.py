@@ -22,14 +22,9 @@ from sftplay.host.runs.view import RunView
 from sftplay.host.ui.format import show_duration
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
-from sftplay.significance import MARKS
+from sftplay.significance import MARKS, METRIC_TITLES
 from sftplay.untrusted import read_bytes
 
-_TITLES: Mapping[str, str] = {
-    "loss": "loss (nats per token)", "perplexity": "perplexity", "exact_match": "exact match (0 to 100)",
-    "token_f1": "token F1 (0 to 100)", "rouge_l": "ROUGE-L (0 to 100)", "chrf": "chrF (0 to 100)",
-    "ended": "ended by itself (%)",
-}  # fmt: skip
 _SMOOTHED_FROM = 60  # points
 
 __all__ = [
@@ -130,6 +125,7 @@ def training_curves(view: RunView) -> html.Markup:
     )
     for name, title, unit, scale in (
         ("learning_rate", "Learning rate", "", 1.0),
+        ("mean_token_accuracy", "Trained tokens that the model found likeliest", "%", 100.0),
         ("grad_norm", "Norm of the gradient before clipping", "", 1.0),
         ("tokens_per_second", "Speed", "tokens per second", 1.0),
         ("memory_bytes", "Memory in use", "GB", 1e-9),
@@ -158,7 +154,7 @@ def evaluation(view: RunView) -> Iterator[html.Markup]:
         names = record.get("metrics")
         found = [
             MeasuredMetric.read(name, split, record)
-            for name in (*_TITLES, *(names if isinstance(names, Mapping) else ()))
+            for name in (*METRIC_TITLES, *(names if isinstance(names, Mapping) else ()))
         ]
         measured = list({one.name: one for one in found if one is not None}.values())
         caption = f"{split} split" + (f", {measured[0].rows:,} rows" if measured else "")
@@ -180,7 +176,7 @@ def _measured(one: MeasuredMetric) -> list[str | html.Markup]:
         if verdict in ("noise", "unknown")
         else html.mark("good" if verdict == "better" else "bad", difference)
     )
-    title = _TITLES.get(one.name, one.name)
+    title = METRIC_TITLES.get(one.name, one.name)
     return [title, f"{one.base:.3f}", f"{one.tuned:.3f}", judged, ends, MARKS[verdict]]
 
 

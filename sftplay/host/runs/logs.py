@@ -89,15 +89,19 @@ def _newest_start(run: Run) -> Start | None:
 
 
 def last_line(path: Path) -> str:
-    """Return the last thing that a log says, without its time or mark, and of a progress bar what
-    came before it.
+    """Return the last thing that a log says, without its time or mark: as one line if it was broken
+    for a terminal; of a progress bar what came before it.
     """
     try:
         text = settled(read_tail(path, 4096))
     except SftplayError:
         return ""
-    line = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-    return _STAMPED.sub("", line)
+    parts: list[str] = []
+    for line in reversed([line for line in text.splitlines() if line.strip()]):
+        parts.insert(0, line.strip())
+        if not line.startswith("  "):
+            break
+    return _STAMPED.sub("", " ".join(parts))
 
 
 def follow_run(run: Run) -> Iterator[str]:

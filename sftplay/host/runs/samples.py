@@ -49,7 +49,10 @@ def read(run: Run, settings: Settings, split: str = "val") -> list[SampleAnswers
     )
     return [
         SampleAnswers(
-            asked.get(row["id"], row["prompt"]), row["base"], row["tuned"], row["reference"]
+            row.get("question") or asked.get(row["id"], row["prompt"]),
+            row["base"],
+            row["tuned"],
+            row["reference"],
         )
         for row in rows
     ]

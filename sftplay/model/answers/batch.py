@@ -196,8 +196,9 @@ def _answer(answerer: Any, source: Path, out: IO[bytes], done: int, total: int, 
             size,
             bar.advance,
             own=answerer.own_decoder,
+            watch=answerer.watch() if answerer.sampling.stop else None,
         ):
-            text = answerer.prompter.text(answer.ids)
+            text = answerer.text(answer.ids)
             row = {
                 **_question(asked.pop(key)),
                 "answer": text,

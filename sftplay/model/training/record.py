@@ -76,7 +76,7 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
         "gradient_checkpointing_reason": plan.checkpointing.reason,
         "steps": trainer.planned_steps,
         "max_length": plan.settings.model.max_length,
-        "lean": str(assembly.lean),
+        "lean": f"{', '.join(assembly.lean.value) or 'none'}: {assembly.lean.reason}",
         "packing": isinstance(trainer.data_collator, Packer),
         "first_batch": first_batch,
         "linear_weights": record_of(trainer.model),
