@@ -9,7 +9,7 @@ from pathlib import Path
 from sftplay import console
 from sftplay.base_model import tensor_list
 from sftplay.errors import DataError
-from sftplay.untrusted import read_model_json
+from sftplay.untrusted import read_model_json, read_template
 from sftplay.weights import read_tensors
 
 _POSITIONS = re.compile(r"(?:^|\.)(?:wpe|embed_positions|position_embeddings)\.weight$")
@@ -87,7 +87,7 @@ def check_template(folder: Path) -> None:
     if rows is None or not tokenizer.is_file():
         return
     if template.is_file():
-        text = template.read_text(encoding="utf-8")
+        text = read_template(template)
     elif (folder / "tokenizer_config.json").is_file():
         text = str(read_model_json(folder / "tokenizer_config.json").get("chat_template") or "")
     else:
