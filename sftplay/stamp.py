@@ -16,7 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sftplay.errors import NotFoundError, RefusedError, SftplayError
-from sftplay.files import hash_file, read_json, write_json
+from sftplay.files import hash_file, write_json
+from sftplay.untrusted import read_json
 
 SCHEMA = 1
 NEVER_REPAIRED = "a stamp is never repaired: start a new run with --run NAME, with --init-adapter to continue from its weights"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from sftplay import console
 from sftplay.call import StageCall
 from sftplay.cli import resolve as resolve_job
 from sftplay.decision import Decision
 from sftplay.errors import SftplayError
+from sftplay.files import write_json
 from sftplay.host.containers import available, engine
 from sftplay.host.containers import runner as container_runner
 from sftplay.host.containers.available import AvailableImages
@@ -24,10 +27,14 @@ from sftplay.host.select import choose
 from sftplay.host.select.choose import DeviceName, RunnerName, StackName
 from sftplay.host.system import machine
 from sftplay.host.system.machine import Machine
+from sftplay.places import OUTPUTS
 from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
 from sftplay.stamp import read_stamp
+from sftplay.untrusted import read_json
+
+_LAST = OUTPUTS / ".last-start.json"  # where the last stage ran, as it was printed
 
 
 @dataclass(frozen=True)
@@ -173,11 +180,25 @@ def resolve(request: LaunchRequest) -> ResolvedLaunch:
 
 
 def announce(call: StageCall, runner: Decision[RunnerName], stack: Decision[StackName]) -> None:
-    """Print where a stage runs, and why there."""
+    """Print where a stage runs, and why there, unless the last one of this project ran there too."""
+    chosen = {"runner": runner.value, "reason": runner.reason, "stack": stack.value}
+    if _last_choice() == chosen:
+        return
+    if OUTPUTS.is_dir():
+        with contextlib.suppress(SftplayError):  # then it is printed once more
+            write_json(_LAST, chosen)
     where = f"{call.stage.name}: {runner.value} runner ({runner.reason})"
     if runner.value != active.NAME:  # a Python of the user's is no stack; its own line follows
         where += f", {stack.value} stack ({stack.reason})"
     console.info(where)
+
+
+def _last_choice() -> Any:
+    """Return where the last stage of this project ran; None if nothing says so."""
+    try:
+        return read_json(_LAST)
+    except SftplayError:
+        return None
 
 
 def _choose_stack(

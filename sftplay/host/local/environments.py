@@ -16,10 +16,12 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.errors import MachineError, NotFoundError
-from sftplay.files import TMP_PREFIX, hash_file, hash_json, read_json, write_json
+from sftplay.files import TMP_PREFIX, hash_file, hash_json, write_json
+from sftplay.host.local import installing
 from sftplay.host.system.checkout import CHECKOUT, PROJECT
 from sftplay.host.system.machine import read_machine
 from sftplay.host.system.uv import find_uv, uv_environ
+from sftplay.untrusted import read_json
 
 PYTHON = (3, 11)  # the locks hold wheels for exactly this one
 HOST_TESTS = "images/host-test.lock"  # of host<Python>-<lock hash>, which `inv test --python` makes
@@ -176,7 +178,7 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     tmp.parent.mkdir(parents=True, exist_ok=True)
     python = str(tmp / "bin" / "python")
     _run(
-        [uv, "venv", "--quiet", "--relocatable", "--python", _base_python(), str(tmp)],
+        [uv, "venv", "--quiet", "--clear", "--relocatable", "--python", _base_python(), str(tmp)],
         env,
         _NO_PYTHON,
     )
@@ -189,16 +191,15 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
         "--python",
         python,
         "--require-hashes",
-        *_without_progress(),
         *backend,
     ]
     sources = ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY]
     sources += ["--build-constraints", str(CHECKOUT / "images" / "build.lock")]
-    _run(
-        [*install, *sources, str(lock)],
-        env,
-        "uv's reason is printed above; then run the same command again",
-    )
+    if installing.install([*install, *sources, str(lock)], env):
+        raise MachineError(
+            "the environment could not be made",
+            todo="uv's reason is printed above; then run the same command again",
+        )
     version = subprocess.run(
         [python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True
     )
@@ -210,11 +211,6 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     made = _read(stack, folder)
     assert made is not None
     return made
-
-
-def _without_progress() -> list[str]:
-    """Progress bars are for a terminal; a log gets the lines before and after."""
-    return [] if sys.stderr.isatty() else ["--quiet"]
 
 
 _NO_PYTHON = "the stacks run on Python 3.11: sudo apt install python3.11 python3.11-venv, or let uv fetch it (it needs the network)"

@@ -4,7 +4,6 @@ log.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from sftplay.host.protocol.records import Exit, Start
 from sftplay.host.protocol.signals import GRACE, StopSignals, announce_stop
 from sftplay.host.system.checkout import CHECKOUT
 from sftplay.host.ui.terminal import copy, settled
-from sftplay.locks import is_held
+from sftplay.locks import is_held, read_note
 from sftplay.runs import Run
 
 TAIL = 4096  # bytes of earlier output shown when a launcher comes back
@@ -178,11 +177,8 @@ def request_stop(run: Run, *, kill: bool, pid: int | None = None) -> None:
 def _holder(lock: Path) -> int | None:
     """Process that signed the lock, once it is the supervisor."""
     for _ in range(50):
-        try:
-            note = json.loads(lock.read_bytes())
-        except (OSError, ValueError):
-            note = {}
-        if note.get("who") == supervisor.WHO:
+        note = read_note(lock)
+        if note.get("who") == supervisor.WHO and isinstance(note.get("pid"), int):
             return int(note["pid"])
         time.sleep(_POLL)
     return None

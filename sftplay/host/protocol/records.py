@@ -19,11 +19,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-from sftplay.errors import ProtocolError
-from sftplay.files import TMP_PREFIX, read_json, write_json, write_text
+from sftplay.errors import ProtocolError, SftplayError
+from sftplay.files import TMP_PREFIX, write_json, write_text
+from sftplay.untrusted import read_json, read_text
 
 PROCESS_RUNNERS = ("local", "active")
-_START = re.compile(r"^start-(\d{3,})\.json$")
+_START = re.compile(r"^start-([0-9]{3,9})\.json$")
 _Record = TypeVar("_Record", "Start", "Exit")
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "int": int, "str": str, "bool": bool, "int | None": (int, type(None)), "tuple[str, ...]": tuple,
@@ -211,8 +212,8 @@ def packages_file(folder: Path, number: int) -> Path:
 def read_asked(folder: Path, number: int) -> str:
     """`stop`, `kill`, or nothing."""
     try:
-        return asked_file(folder, number).read_text().strip()
-    except OSError:
+        return read_text(asked_file(folder, number), limit=100).strip()
+    except SftplayError:
         return ""
 
 

@@ -26,6 +26,7 @@ from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stamp import Stamp
 from sftplay.tuning_method import choose_method
+from sftplay.untrusted import read_bytes
 
 _SPLITS = ("train", "val")  # what a training reads
 _SHOWN = 6  # packages that differ
@@ -74,9 +75,9 @@ def _config(run: Run, stamp: Stamp, settings: Settings) -> Iterator[RecordedDiff
 
 def _template(run: Run, stamp: Stamp) -> Iterator[RecordedDifference]:
     try:
-        now = hash_bytes(run.template.read_bytes())
-    except OSError as error:
-        yield RecordedDifference(str(run.template), error.strerror or "can't be read")
+        now = hash_bytes(read_bytes(run.template))
+    except SftplayError as error:
+        yield RecordedDifference(str(run.template), error.what)
         return
     if now != stamp.template_hash:
         yield RecordedDifference(str(run.template), "its hash is another one")

@@ -16,7 +16,7 @@ from sftplay import console
 from sftplay.cli import make_job
 from sftplay.environment import compose
 from sftplay.errors import MachineError, NotFoundError, SftplayError
-from sftplay.files import read_json, write_json
+from sftplay.files import write_json
 from sftplay.host.containers import available
 from sftplay.host.containers import tensorboard as container_tensorboard
 from sftplay.host.containers.available import AvailableImages
@@ -32,6 +32,7 @@ from sftplay.host.system.processes import (
 )
 from sftplay.locks import hold
 from sftplay.places import OUTPUTS
+from sftplay.untrusted import read_json
 
 RECORD = OUTPUTS / ".tensorboard.json"
 LOG = OUTPUTS / ".tensorboard.log"
