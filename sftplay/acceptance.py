@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sftplay.errors import DataError, SftplayError
-from sftplay.files import read_json, write_json
+from sftplay.files import write_json
 from sftplay.places import OUTPUTS
+from sftplay.untrusted import read_json
 
 SCHEMA = 1
 RESULT = OUTPUTS / ".accept" / "result.json"  # unless --out names another

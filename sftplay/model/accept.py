@@ -19,7 +19,7 @@ from sftplay.acceptance import CONFIG, RESULT, WORK, Acceptance, AcceptanceRow, 
 from sftplay.config import dump_config
 from sftplay.content import code_hash
 from sftplay.errors import MachineError, SftplayError
-from sftplay.files import read_json, write_json, write_text
+from sftplay.files import write_json, write_text
 from sftplay.model.acceptance import children
 from sftplay.model.acceptance.context import AMOUNTS, MODEL
 from sftplay.model.acceptance.inputs import SIZES, write_rows
@@ -29,6 +29,7 @@ from sftplay.processor import processor_flags, processor_name
 from sftplay.settings import Settings
 from sftplay.stages import Job
 from sftplay.stamp import surroundings
+from sftplay.untrusted import read_json
 from sftplay.weights import read_tensors
 
 _LEAST = 5.0  # seconds; a step that would have less is not begun

@@ -6,11 +6,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from sftplay.host.cli.task import task, whole_number
-<<<<<<< HEAD
-from sftplay.host.cli.tasks import developers, gpu, images, runs, stages, start
-=======
-from sftplay.host.cli.tasks import cluster, developers, images, runs, stages, start
->>>>>>> main
+from sftplay.host.cli.tasks import cluster, developers, gpu, images, runs, stages, start
 
 
 @task(name="help", anywhere=True)

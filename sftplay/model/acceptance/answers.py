@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sftplay.acceptance import SPEED
-from sftplay.files import read_json
 from sftplay.model.acceptance.context import MODEL, Context, NotAsExpected
 from sftplay.model.acceptance.inputs import rows
+from sftplay.untrusted import read_json
 
 _STOPS, _PAD = [2], 2
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from sftplay import console
 from sftplay.acceptance import CONFIG, AcceptanceRow
-from sftplay.files import read_json, write_json
+from sftplay.files import write_json
 from sftplay.model.acceptance import children
+from sftplay.untrusted import read_json
 
 MODEL = "model"  # folder of the model, in the work folder
 

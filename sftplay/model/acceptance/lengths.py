@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from sftplay.acceptance import SPEED
-from sftplay.files import read_json
 from sftplay.freshness import STAMP
 from sftplay.model.acceptance.context import Context
 from sftplay.model.acceptance.inputs import write_rows
+from sftplay.untrusted import read_json
 
 _TOKENS_IN_A_WORD, _AROUND = 1.2, 40  # at least; what is around an answer
 _ROWS = 2  # of a pass

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from sftplay.files import read_json
 from sftplay.model.acceptance.context import Context, NotAsExpected
 from sftplay.model.backends import load_backend
 from sftplay.model.forward.collate import Collator, Packer, on_device
@@ -24,6 +23,7 @@ from sftplay.model.lean import slim
 from sftplay.model.numerics.check import offered
 from sftplay.model.runtime.precision import autocast
 from sftplay.settings import Settings
+from sftplay.untrusted import read_json
 
 METHODS = ("qlora", "lora", "full")
 STEPS, RATE, RANK, ROWS = 2, 1e-3, 4, 6

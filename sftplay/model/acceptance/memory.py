@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sftplay.acceptance import FORECAST, SPEED
-from sftplay.files import read_json
 from sftplay.model.acceptance.context import Context, NotAsExpected, Unusable
+from sftplay.untrusted import read_json
 
 ROOM = 1.5  # times the peak of a batch of four: not enough for 64 rows
 _ROWS = 64

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sftplay.acceptance import SPEED
-from sftplay.files import read_json
 from sftplay.freshness import STAMP
 from sftplay.model.acceptance.context import Context, NotAsExpected
 from sftplay.runs import Run
+from sftplay.untrusted import read_json
 
 BATCH, LENGTH = 4, 512
 # 16-bit products, dense, by NVIDIA's data sheets: the GPU's name holds the key
