@@ -23,7 +23,7 @@ from sftplay.files import write_json, write_text
 from sftplay.model.acceptance import children
 from sftplay.model.acceptance.context import AMOUNTS, MODEL
 from sftplay.model.acceptance.inputs import SIZES, write_rows
-from sftplay.model.acceptance.steps import STEPS, Step
+from sftplay.model.acceptance.steps import STEPS, StepPlan
 from sftplay.model.runtime.device import decide_device, nvidia_driver
 from sftplay.processor import processor_flags, processor_name
 from sftplay.settings import Settings
@@ -141,7 +141,7 @@ def _python() -> str:
     return platform.python_version()
 
 
-def _run(step: Step, device: str, folder: Path, seconds: float, until: float) -> AcceptanceStep:
+def _run(step: StepPlan, device: str, folder: Path, seconds: float, until: float) -> AcceptanceStep:
     """Run one step to its end or its limit. Whatever it noted until then is kept."""
     left = until - time.monotonic()
     if left < _LEAST:

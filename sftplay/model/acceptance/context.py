@@ -21,11 +21,11 @@ MODEL = "model"  # folder of the model, in the work folder
 
 
 class Unusable(Exception):  # noqa: N818 - a reason, no error of sftplay
-    """Why something was not looked at here."""
+    """A reason why something was not looked at here."""
 
 
 class NotAsExpected(Exception):  # noqa: N818
-    """What was found instead."""
+    """A finding that is not what was expected."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step.
+class StepPlan:
+    """One step: what runs it, and for how long at most.
 
     Attributes:
         module, function: what its process calls with a Context.
@@ -23,14 +23,14 @@ class Step:
 
 _HERE = "sftplay.model.acceptance"
 STEPS = (
-    Step("machine", "device, kernels, attention", f"{_HERE}.machine", 0.15),
-    Step("numerics", "every way of training next to plain PyTorch", f"{_HERE}.matrix", 0.3),
-    Step("bnb", "QLoRA with BitsAndBytes", f"{_HERE}.backends", 0.3, "run_bnb"),
-    Step("unsloth", "QLoRA with Unsloth", f"{_HERE}.backends", 0.35, "run_unsloth"),
-    Step("memory", "out of memory, auto, forecast", f"{_HERE}.memory", 0.25),
-    Step("lengths", "short and long rows, padded and packed", f"{_HERE}.lengths", 0.3),
-    Step("speed", "next to TRL and Unsloth's script", f"{_HERE}.speed", 0.4),
-    Step("answers", "batch decoding, first token", f"{_HERE}.answers", 0.15),
-    Step("ranks", "several ranks", f"{_HERE}.ranks", 0.1),
+    StepPlan("machine", "device, kernels, attention", f"{_HERE}.machine", 0.15),
+    StepPlan("numerics", "every way of training next to plain PyTorch", f"{_HERE}.matrix", 0.3),
+    StepPlan("bnb", "QLoRA with BitsAndBytes", f"{_HERE}.backends", 0.3, "run_bnb"),
+    StepPlan("unsloth", "QLoRA with Unsloth", f"{_HERE}.backends", 0.35, "run_unsloth"),
+    StepPlan("memory", "out of memory, auto, forecast", f"{_HERE}.memory", 0.25),
+    StepPlan("lengths", "short and long rows, padded and packed", f"{_HERE}.lengths", 0.3),
+    StepPlan("speed", "next to TRL and Unsloth's script", f"{_HERE}.speed", 0.4),
+    StepPlan("answers", "batch decoding, first token", f"{_HERE}.answers", 0.15),
+    StepPlan("ranks", "several ranks", f"{_HERE}.ranks", 0.1),
 )
 BY_NAME = {step.name: step for step in STEPS}

@@ -19,7 +19,7 @@ from transformers import BitsAndBytesConfig, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 
-class Clock(TrainerCallback):
+class _Clock(TrainerCallback):
     """Times at which steps ended, and losses."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ def main(plan_file: str, result_file: str) -> None:
         use_cpu=not torch.cuda.is_available(),
         **options,
     )
-    clock = Clock()
+    clock = _Clock()
     trainer: Any = SFTTrainer(
         model=plan["model"],
         args=config,

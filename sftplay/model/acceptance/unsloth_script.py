@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 
-class Clock(TrainerCallback):
+class _Clock(TrainerCallback):
     """Times at which steps ended."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ def main(plan_file: str, result_file: str) -> None:
         return {"text": tokenizer.apply_chat_template(messages, tokenize=False)}
 
     rows = load_dataset("json", data_files=plan["rows"], split="train")
-    clock = Clock()
+    clock = _Clock()
     trainer: Any = SFTTrainer(
         model=model,
         processing_class=tokenizer,

@@ -19,7 +19,7 @@ from sftplay import acceptance
 from sftplay.model import accept
 from sftplay.model.acceptance import children, inputs
 from sftplay.model.acceptance.context import Context, NotAsExpected, Unusable
-from sftplay.model.acceptance.steps import STEPS, Step
+from sftplay.model.acceptance.steps import STEPS, StepPlan
 
 ROOT = Path(__file__).resolve().parents[3]
 APART = ("reference", "trl_script", "unsloth_script", "plain_answers")
@@ -142,7 +142,7 @@ def test_a_step_past_its_limit_is_ended_with_its_children_and_keeps_its_rows(
         return real((str(script),), log, forked=forked, leader=leader)
 
     monkeypatch.setattr(children, "start", start)
-    step = Step("slow", "never ends", "nowhere", 0.5)
+    step = StepPlan("slow", "never ends", "nowhere", 0.5)
     device = "cpu" if forked else "cuda"
     found = accept._run(step, device, tmp_path, 12.0, time.monotonic() + 60)
     assert found.state == "skipped" and "not finished after 6 s" in found.reason
