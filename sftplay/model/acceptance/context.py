@@ -30,7 +30,7 @@ class NotAsExpected(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much is done on a device: optimizer steps, rows, words of an answer, lengths in tokens,
+    """Amounts of work on a device: optimizer steps, rows, words of an answer, lengths in tokens,
     answers, turns of a comparison.
     """
 
@@ -73,7 +73,7 @@ class Ended:
 
 @dataclass
 class Context:
-    """What a step is given.
+    """Tools of a step: its device, child processes, its rows.
 
     Attributes:
         device: cuda or cpu.
