@@ -33,11 +33,11 @@ def explain_library_error(error: BaseException, path: Path | str) -> SftplayErro
     """
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and (seen is error or seen.errno in _WORDS.values()):
-            return explain_os_error(seen, path)
-        number = _os_error_in(str(seen))
-        if number is not None:
-            return explain_os_error(OSError(number, str(seen)[:300]), path)
+        number = seen.errno if isinstance(seen, OSError) else _os_error_in(str(seen))
+        # What caused another error counts for the disk alone: a missing file may be a bug of ours.
+        if number is not None and (seen is error or number in _WORDS.values()):
+            known = seen if isinstance(seen, OSError) else OSError(number, str(seen)[:300])
+            return explain_os_error(known, path)
         if _TORCH_WRITER.search(str(seen)):
             return StorageError(f"could not be written ({str(seen)[:200]})", where=str(path))
         if type(seen).__name__ == "SafetensorError":
