@@ -1,4 +1,4 @@
-"""What libraries raise when they read or write files, as errors of ours.
+"""Exceptions of libraries that read or write files, turned into errors of ours.
 
 safetensors, tokenizers and torch have exceptions of their own for a full disk, and raise anything
 from KeyError to `Exception` for a file that is cut off or not what its name says.
