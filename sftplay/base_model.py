@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sftplay.errors import ConfigError, NotFoundError, SftplayError
-from sftplay.files import read_json
 from sftplay.places import find_model
 from sftplay.settings import ModelSettings, Settings
-from sftplay.weights import AGAIN, StoredTensor, read_tensors
+from sftplay.untrusted import AGAIN, read_model_json
+from sftplay.weights import StoredTensor, read_tensors
 
 Tensors = Mapping[str, StoredTensor]
 # What saving a wrapped model puts before every name.
@@ -55,9 +55,7 @@ def check_base_model(folder: Path, wanted: ModelSettings) -> Tensors:
     Raises:
         As `require_base_model`.
     """
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise NotFoundError("no model config", where=str(folder / "config.json"), todo=AGAIN)
+    config = read_model_json(folder / "config.json")
     for problem in (_quantized(config, folder), _encoder_decoder(config, folder)):
         if problem:
             raise problem
@@ -65,6 +63,14 @@ def check_base_model(folder: Path, wanted: ModelSettings) -> Tensors:
     for problem in _disagreements(config, tensors, folder, wanted):
         raise problem
     return tensors
+
+
+def language_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config.json with the language model's numbers: models with a picture part keep
+    them apart.
+    """
+    part = config.get("text_config")
+    return part if isinstance(part, dict) and part else config
 
 
 def tensor_list(names: Sequence[str]) -> str:

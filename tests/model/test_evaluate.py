@@ -75,6 +75,7 @@ def test_every_row_is_answered_by_both(evaluated: Path) -> None:
     assert {sample["id"] for sample in samples} == set(raw) and metrics["rows"] == {"val": len(raw)}
     for sample in samples:
         assert sample["reference"] == raw[sample["id"]][-1]["content"]
+        assert sample["question"] == raw[sample["id"]][-2]["content"]
         assert sample["prompt"].endswith(
             f"{raw[sample['id']][0]['content']}<|im_end|>\n<|im_start|>assistant\n"
         )

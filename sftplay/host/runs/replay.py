@@ -27,9 +27,10 @@ from sftplay.host.launch.stage import start
 from sftplay.host.protocol import records
 from sftplay.host.runs import curves
 from sftplay.host.runs.compare import flat, unlike
-from sftplay.host.runs.replay_checks import RecordedDifference, changed, unmatched
+from sftplay.host.runs.replay_checks import RecordedDifference, changed, other_packages, unmatched
 from sftplay.host.runs.replay_comparison import compare, say
 from sftplay.host.runs.view import RunView, require_run
+from sftplay.host.select import choose
 from sftplay.host.system import machine
 from sftplay.runs import Run
 from sftplay.stages import BY_NAME
@@ -91,6 +92,7 @@ def _check(view: RunView, stamp: Stamp) -> None:
         )
     settings = load_config(view.run.config)
     lacking = unmatched(stamp, dict(view.record), machine.read_machine(), settings)
+    lacking += other_packages(view.run, stamp)
     serious = [one for one in lacking if one.what not in ("processor", "code")]
     if serious:
         raise MachineError(
@@ -116,7 +118,7 @@ def _train(view: RunView, target: Run, first: int | None) -> int:
     Returns the exit code.
     """
     starts = list(_starts(view.run))
-    runner = starts[-1].runner if starts and starts[-1].runner in ("docker", "local") else "auto"
+    runner = starts[-1].runner if starts and starts[-1].runner in choose.RUNNERS else "auto"
     adapter = parse_call(starts[0].argv).options.get("init_adapter") if starts else None
     options = {"no_auto": True, "init_adapter": adapter}
     call = StageCall(BY_NAME["train"], str(view.run.config), target.name, options=options)

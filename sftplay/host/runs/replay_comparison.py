@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 from sftplay import console
-from sftplay.files import read_json
 from sftplay.host.runs import curves
 from sftplay.manifest import MANIFEST
 from sftplay.runs import Run
+from sftplay.untrusted import read_json
 
 SHOWN = 10  # losses
 GPU_TOLERANCE = 0.02  # of a loss: kernels that add in any order
@@ -52,7 +52,7 @@ def compare(old: Run, new: Run, *, whole: bool) -> ReplayComparison:
 
 def _files(old: Run, new: Run) -> dict[str, bool]:
     folders = [run.require_tuned() for run in (old, new)]
-    listed = [read_json(folder / MANIFEST)["files"] for folder in folders]
+    listed = [read_json(folder / MANIFEST, files=dict)["files"] for folder in folders]
     names = [
         name for name in listed[0] if name.endswith(".safetensors") or name == "adapter_config.json"
     ]

@@ -22,8 +22,9 @@ import torch
 from sftplay import console
 from sftplay.attempts import checkpoints_in
 from sftplay.errors import RefusedError, SftplayError
-from sftplay.files import TMP_PREFIX, read_json, write_text
+from sftplay.files import TMP_PREFIX, write_text
 from sftplay.manifest import MANIFEST, sealed_folder, sweep
+from sftplay.untrusted import read_json
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from sftplay import console
 from sftplay.attempts import checkpoints_in
 from sftplay.errors import OutOfMemoryError, RefusedError, SftplayError
-from sftplay.files import human_size, read_json, write_json
+from sftplay.files import human_size, write_json
 from sftplay.manifest import problem_with
 from sftplay.model.training.plan import Plan
 from sftplay.places import published_base
 from sftplay.runs import Run
+from sftplay.untrusted import read_json
 
 if TYPE_CHECKING:
     from sftplay.model.training.assemble import Assembly
