@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sftplay import console
-from sftplay.errors import SftplayError, StoppedError
+from sftplay.errors import MachineError, SftplayError, StoppedError
 from sftplay.files import explain_os_error, write_text
 from sftplay.places import OUTPUTS
 
@@ -54,11 +54,18 @@ class Boundary:
     def _report(self, error: BaseException) -> int:
         """Print what a person has to know. Returns the exit code."""
         if isinstance(error, BrokenPipeError):
-            drop_stdout()
+            console.drop_stdout()
             return 141
         if isinstance(error, OSError):
             _write_traceback(self.name, error)
             error = explain_os_error(error, error.filename or "?")
+        if isinstance(error, ImportError) and not (error.name or "sftplay").startswith("sftplay"):
+            _write_traceback(self.name, error)
+            error = MachineError(
+                f"a package of this environment can't be imported ({error})",
+                where=sys.prefix,
+                todo="inv install repairs environments; for an image: inv image.build",
+            )
         if isinstance(error, (SftplayError, StoppedError)):
             console.failure(error)
             return error.code
@@ -73,11 +80,6 @@ class Boundary:
             traceback.print_exception(error)
         console.info(f"next: please report it with {path or 'the traceback above'}")
         return 1
-
-
-def drop_stdout() -> None:
-    """Send further output nowhere: the reader of the pipe is gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_traceback(name: str, error: BaseException) -> Path | None:

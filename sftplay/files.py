@@ -1,14 +1,21 @@
 """Writing files that matter: temporary name, fsync, rename, fsync of the folder.
 
-And hashes of what was written.
+And hashes of what was written. A temporary file or folder is locked while its writer lives, so that
+the next writer can tell what a killed one left behind, also one in a container, whose process
+numbers mean nothing here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +24,7 @@ from typing import IO, Any
 from sftplay.errors import NotFoundError, PermissionDeniedError, SftplayError, StorageError
 
 TMP_PREFIX = ".tmp-"
+_UNLOCKED = 0.05  # seconds in which a new temporary file is not locked yet
 
 
 def fsync_dir(folder: Path) -> None:
@@ -41,10 +49,12 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         StorageError: the disk is full or fails (74). PermissionDeniedError: not writable (77).
     """
-    tmp = path.with_name(f"{TMP_PREFIX}{path.name}.{os.getpid()}")
+    tmp = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(tmp, "wb", opener=_no_link) as out:
+        sweep(path.parent, path.name)
+        with open(tmp, "xb", opener=_no_link) as out:
+            _lock(out.fileno())
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -56,6 +66,67 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
         raise explain_os_error(error, path) from error
     finally:
         tmp.unlink(missing_ok=True)
+
+
+def temporary_name(target: Path) -> Path:
+    """Return a name next to `target` that nobody else uses."""
+    return target.with_name(f"{TMP_PREFIX}{target.name}.{os.getpid()}.{os.urandom(3).hex()}")
+
+
+@contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder next to `target`, to be filled and renamed; it is removed otherwise."""
+    folder = temporary_name(target)
+    folder.mkdir(parents=True)
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock(held)
+        yield folder
+    finally:
+        os.close(held)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove the temporary files and folders in `folder` whose writer is dead.
+
+    Args:
+        name: only those of this target; default: all.
+    """
+    pattern = f"{TMP_PREFIX}{glob.escape(name)}.*" if name else f"{TMP_PREFIX}*"
+    for leftover in folder.glob(pattern):
+        if not _is_in_use(leftover):
+            remove_tree(leftover)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, a link or a folder, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _lock(fd: int) -> None:
+    with contextlib.suppress(OSError):  # a file system without locks: nothing of it is ever swept
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_in_use(path: Path) -> bool:
+    """Return whether a living process writes there, or nobody can tell."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        return error.errno != errno.ELOOP  # nobody writes to a link
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Between its making and its lock nobody holds it.
+        return 0 <= time.time() - os.fstat(fd).st_ctime < _UNLOCKED
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

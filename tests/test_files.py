@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,9 +53,54 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to("precious")
     with pytest.raises(StorageError):
         files.append_line(tmp_path / "events.jsonl", "x")
-    with pytest.raises(StorageError):
-        files.write_json(tmp_path / "a.json", {})
+    files.write_json(tmp_path / "a.json", {})
     assert (tmp_path / "precious").read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "events.jsonl", "precious"]
+
+
+_WRITER = """
+import os, sys, time
+from pathlib import Path
+from sftplay.files import atomic_open, temporary_folder
+with temporary_folder(Path("folder")) as folder, atomic_open(Path("a.json")) as out:
+    out.write(b"half")
+    out.flush()
+    (folder / "x").touch()
+    print("writes", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    def start() -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-c", _WRITER],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[1])},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "writes\n"
+        return child
+
+    dead, alive = start(), start()
+    assert len(list(tmp_path.glob(".tmp-*"))) == 4
+    dead.kill()
+    dead.wait()
+    files.write_json(tmp_path / "a.json", {})
+    assert len(list(tmp_path.glob(".tmp-a.json.*"))) == 1
+    files.sweep(tmp_path)
+    assert sorted(
+        path.name.partition(".")[2].split(".")[0] for path in tmp_path.glob(".tmp-*")
+    ) == [
+        "tmp-a",
+        "tmp-folder",
+    ]
+    alive.kill()
+    alive.wait()
+    files.sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["a.json"]
 
 
 @pytest.mark.parametrize(

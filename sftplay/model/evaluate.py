@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from sftplay import __version__, console
 from sftplay.data.progress import progress
 from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
-from sftplay.files import hash_json
+from sftplay.files import hash_json, sweep
 from sftplay.locks import hold
-from sftplay.manifest import sealed_folder, sweep
+from sftplay.manifest import sealed_folder
 from sftplay.model.evaluation.held_out import SPLIT_FILES, HeldOut, changes_since, read_rows
 from sftplay.model.evaluation.measurement import Measurement
 from sftplay.runs import Run

@@ -21,8 +21,13 @@ _TASKS = f'''"""sftplay's tasks for this folder: `inv NAME`, `sftplay NAME` or `
 import os
 import sys
 
-os.environ["{PROJECT_VARIABLE}"] = os.path.dirname(os.path.abspath(__file__))
+_HERE = os.path.dirname(os.path.abspath(__file__))
+os.environ["{PROJECT_VARIABLE}"] = _HERE
+# This folder is not searched for modules: a json.py of yours must not hide Python's own.
+_REAL = os.path.realpath(_HERE)
+sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != _REAL]
 try:
+    from sftplay.host.cli.bootstrap import start_unchanged
     from sftplay.host.cli.menu import namespace
     from sftplay.host.cli.program import adopt, main
 except ModuleNotFoundError as missing:
@@ -30,6 +35,7 @@ except ModuleNotFoundError as missing:
     sys.exit(69)
 
 if __name__ == "__main__":
+    start_unchanged()
     sys.exit(main(sys.argv, namespace))
 adopt()
 '''

@@ -8,13 +8,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sftplay import console
+from sftplay import console, isolated
 from sftplay.errors import ProtocolError
 from sftplay.host.local import supervisor
 from sftplay.host.local.environments import Environment
@@ -22,7 +22,6 @@ from sftplay.host.protocol import records
 from sftplay.host.protocol.launch_lock import LaunchLock
 from sftplay.host.protocol.records import Exit, Start
 from sftplay.host.protocol.signals import GRACE, StopSignals, announce_stop
-from sftplay.host.system.checkout import CHECKOUT
 from sftplay.host.ui.terminal import copy, settled
 from sftplay.locks import is_held
 from sftplay.runs import Run
@@ -54,11 +53,11 @@ class LocalTrainingRunner:
 
     def start(self, run: Run, start: Start, lock: LaunchLock) -> LocalTraining:
         """Start the supervisor, which takes the lock over without a gap."""
-        command = [str(self.environment.python), "-m", "sftplay", *start.argv]
+        command = [*isolated.command("sftplay", str(self.environment.python)), *start.argv]
         terminal = (
             {"SFTPLAY_TERMINAL": str(os.get_terminal_size(2).columns)} if os.isatty(2) else {}
         )
-        argv = [sys.executable, "-m", "sftplay.host.local.supervisor"]
+        argv = isolated.command("sftplay.host.local.supervisor")
         argv += [str(records.start_file(run.launch, start.number)), str(lock.fd), str(self.grace)]
         # Blocked, which children inherit: no stop is lost before the supervisor can receive it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {supervisor.STOP, supervisor.KILL})
@@ -66,12 +65,7 @@ class LocalTrainingRunner:
             with open(records.output_file(run.launch, start.number), "ab") as output:
                 process = subprocess.Popen(
                     [*argv, *command],
-                    env={
-                        **self.env,
-                        **terminal,
-                        "SFTPLAY_NONCE": start.nonce,
-                        "PYTHONPATH": str(CHECKOUT),
-                    },
+                    env={**self.env, **terminal, "SFTPLAY_NONCE": start.nonce},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -167,13 +161,23 @@ def request_stop(run: Run, *, kill: bool, pid: int | None = None) -> None:
         os.kill(pid, supervisor.KILL if kill else supervisor.STOP)
 
 
+def is_supervised(run: Run) -> bool:
+    """Return whether a supervisor holds the run, and not a launcher that is about to start one."""
+    return is_held(run.launch_lock) and _note(run.launch_lock).get("who") == supervisor.WHO
+
+
+def _note(lock: Path) -> dict[str, Any]:
+    try:
+        note = json.loads(lock.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
 def _holder(lock: Path) -> int | None:
     """Process that signed the lock, once it is the supervisor."""
     for _ in range(50):
-        try:
-            note = json.loads(lock.read_bytes())
-        except (OSError, ValueError):
-            note = {}
+        note = _note(lock)
         if note.get("who") == supervisor.WHO:
             return int(note["pid"])
         time.sleep(_POLL)
