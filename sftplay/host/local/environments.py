@@ -50,6 +50,7 @@ STACKS: Mapping[str, StackSource] = {
         "images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True
     ),
     "dev": StackSource("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
+    "audit": StackSource("images/audit.lock", "about 20 MB: pip-audit, for `inv audit`"),
     "llamafactory": StackSource(
         "bench/llamafactory.lock", "about 480 MB: LLaMA-Factory, for `inv bench train`"
     ),
