@@ -1,30 +1,25 @@
 """Writing files that matter: temporary name, fsync, rename, fsync of the folder.
 
-And hashes of what was written. A temporary file or folder is locked while its writer lives, so that
-the next writer can tell what a killed one left behind, also one in a container, whose process
-numbers mean nothing here.
+And opening what somebody else could have written, and hashes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
-import glob
 import hashlib
 import json
 import os
-import shutil
-import time
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from sftplay.errors import NotFoundError, PermissionDeniedError, SftplayError, StorageError
+from sftplay.temporary import mark_in_use, sweep, temporary_name
 
-TMP_PREFIX = ".tmp-"
-_UNLOCKED = 0.05  # seconds in which a new temporary file is not locked yet
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_MOUNTED = 2  # parts of outputs/<run> and data/<kind>: what is above them is the user's own
 
 
 def fsync_dir(folder: Path) -> None:
@@ -54,7 +49,7 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent, path.name)
         with open(tmp, "xb", opener=_no_link) as out:
-            _lock(out.fileno())
+            mark_in_use(out.fileno())
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -66,67 +61,6 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
         raise explain_os_error(error, path) from error
     finally:
         tmp.unlink(missing_ok=True)
-
-
-def temporary_name(target: Path) -> Path:
-    """Return a name next to `target` that nobody else uses."""
-    return target.with_name(f"{TMP_PREFIX}{target.name}.{os.getpid()}.{os.urandom(3).hex()}")
-
-
-@contextmanager
-def temporary_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder next to `target`, to be filled and renamed; it is removed otherwise."""
-    folder = temporary_name(target)
-    folder.mkdir(parents=True)
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _lock(held)
-        yield folder
-    finally:
-        os.close(held)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove the temporary files and folders in `folder` whose writer is dead.
-
-    Args:
-        name: only those of this target; default: all.
-    """
-    pattern = f"{TMP_PREFIX}{glob.escape(name)}.*" if name else f"{TMP_PREFIX}*"
-    for leftover in folder.glob(pattern):
-        if not _is_in_use(leftover):
-            remove_tree(leftover)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a file, a link or a folder, as far as that is possible."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
-def _lock(fd: int) -> None:
-    with contextlib.suppress(OSError):  # a file system without locks: nothing of it is ever swept
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _is_in_use(path: Path) -> bool:
-    """Return whether a living process writes there, or nobody can tell."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        return error.errno != errno.ELOOP  # nobody writes to a link
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between its making and its lock nobody holds it.
-        return 0 <= time.time() - os.fstat(fd).st_ctime < _UNLOCKED
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -148,36 +82,48 @@ def write_json(path: Path, value: Any) -> None:
     )
 
 
-def refuse_pipe(path: Path) -> None:
-    """Reading a pipe would wait for ever for somebody to write.
+@contextmanager
+def open_regular(path: Path, *, links: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file to read, if it is a regular one; a pipe or a device is not waited for.
+
+    Args:
+        links: follow symbolic links, as in a model's folder. Otherwise the file is no link, and
+            below `outputs/<run>` and `data/<kind>` no folder on the way is one either.
 
     Raises:
-        StorageError: a pipe, a folder or a device stands where a file should be (74).
-    """
-    if path.exists() and not path.is_file():
-        raise StorageError(
-            "not a regular file", where=str(path), todo="restore the file, or remove it"
-        )
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON that sftplay wrote; a torn or missing file is an error that names it. A pipe is not
-    waited for.
-
-    Raises:
-        NotFoundError: no such file. StorageError: not JSON.
+        NotFoundError: no such file (66). StorageError: not a regular file (74).
+        PermissionDeniedError: not readable (77).
     """
     try:
-        refuse_pipe(path)
-        return json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise NotFoundError("no such file", where=str(path)) from error
-    except ValueError as error:
-        raise StorageError(
-            f"not valid JSON ({error})",
-            where=str(path),
-            todo="the file is damaged: restore it, or delete it",
-        ) from error
+        fd = os.open(path, _READ | os.O_NONBLOCK) if links else _open_unlinked(path)
+        with open(fd, "rb") as source:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.ENXIO, "not a regular file", str(path))
+            yield source
+    except OSError as error:
+        error.filename = str(path)
+        raise explain_os_error(error, path) from error
+
+
+def _open_unlinked(path: Path) -> int:
+    """Open a file step by step from the folder that a container has mounted."""
+    parts = path.parts
+    trusted = 1 if path.is_absolute() or len(parts) <= _MOUNTED else len(parts) - _MOUNTED
+    opened = [os.open(Path(*parts[:-trusted]), _READ | os.O_DIRECTORY)]
+    try:
+        for part in parts[-trusted:-1]:
+            opened.append(_open_folder(part, opened[-1]))
+        return os.open(parts[-1], _READ | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=opened[-1])
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _open_folder(name: str, above: int) -> int:
+    try:
+        return os.open(name, _READ | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+    except NotADirectoryError as error:  # how a link is refused here
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
 
 
 def append_line(path: Path, line: str) -> None:
@@ -214,7 +160,7 @@ def explain_os_error(error: OSError, path: Path | str) -> SftplayError:
         )
     if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
         return StorageError(
-            "a link, a pipe or a folder stands where a file should be",
+            "not a regular file: a link, a pipe or a folder stands there",
             where=name,
             todo="look at it, and remove it",
         )
@@ -259,24 +205,12 @@ def hash_json(value: Any) -> str:
     )
 
 
-def hash_file(path: Path) -> str:
-    """`sha256:<hex>` of a file's content, read in 1 MiB pieces."""
-    refuse_pipe(path)
-    try:
-        with open(path, "rb") as source:
-            return (
-                f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}"
-                if hasattr(hashlib, "file_digest")
-                else _hash_stream(source)
-            )
-    except OSError as error:
-        raise explain_os_error(error, path) from error
-
-
-def _hash_stream(source: IO[bytes]) -> str:
+def hash_file(path: Path, *, links: bool = True) -> str:
+    """`sha256:<hex>` of a regular file's content, read in 1 MiB pieces."""
     digest = hashlib.sha256()
-    while piece := source.read(1 << 20):
-        digest.update(piece)
+    with open_regular(path, links=links) as source:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
     return f"sha256:{digest.hexdigest()}"
 
 

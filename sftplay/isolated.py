@@ -15,12 +15,9 @@ def command(module: str, python: str = sys.executable) -> list[str]:
 
 
 def use_own_path(source: str) -> None:
-    """Take the working directory, PYTHONPATH and `source` off the search path; add `source` as its
-    end.
-    """
-    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    unwanted = {os.path.realpath(place) for place in (source, *named) if place}
-    sys.path[:] = [p for p in sys.path if p and os.path.realpath(p) not in unwanted]
+    """Take the working directory and `source` off the search path; add `source` as its end."""
+    unwanted = os.path.realpath(source)
+    sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != unwanted]
     sys.path.append(source)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from sftplay import files
+from sftplay import files, untrusted
 from sftplay.errors import NotFoundError, PermissionDeniedError, StorageError
+from sftplay.temporary import TMP_PREFIX
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -20,7 +19,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     with pytest.raises(RuntimeError), files.atomic_open(path) as out:
         out.write(b"half")
         raise RuntimeError
-    assert files.read_json(path) == {"old": 1}
+    assert untrusted.read_json(path) == {"old": 1}
     assert os.listdir(tmp_path) == ["a.json"]
 
 
@@ -33,7 +32,7 @@ def test_same_value_same_bytes(tmp_path: Path) -> None:
 def test_torn_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"a": ')
     with pytest.raises(StorageError) as caught:
-        files.read_json(tmp_path / "a.json")
+        untrusted.read_json(tmp_path / "a.json")
     assert "a.json" in caught.value.where
 
 
@@ -42,65 +41,20 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.json"
     os.mkfifo(path) if kind == "pipe" else path.mkdir()
     with pytest.raises(StorageError):
-        files.read_json(path)
+        untrusted.read_json(path)
     with pytest.raises(StorageError):
         files.append_line(path, "x")
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
-    for name in ("events.jsonl", f"{files.TMP_PREFIX}a.json.{os.getpid()}"):
+    for name in ("events.jsonl", f"{TMP_PREFIX}a.json.{os.getpid()}"):
         (tmp_path / name).symlink_to("precious")
     with pytest.raises(StorageError):
         files.append_line(tmp_path / "events.jsonl", "x")
     files.write_json(tmp_path / "a.json", {})
     assert (tmp_path / "precious").read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["a.json", "events.jsonl", "precious"]
-
-
-_WRITER = """
-import os, sys, time
-from pathlib import Path
-from sftplay.files import atomic_open, temporary_folder
-with temporary_folder(Path("folder")) as folder, atomic_open(Path("a.json")) as out:
-    out.write(b"half")
-    out.flush()
-    (folder / "x").touch()
-    print("writes", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(tmp_path: Path) -> None:
-    def start() -> subprocess.Popen[str]:
-        child = subprocess.Popen(
-            [sys.executable, "-c", _WRITER],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[1])},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout is not None
-        assert child.stdout.readline() == "writes\n"
-        return child
-
-    dead, alive = start(), start()
-    assert len(list(tmp_path.glob(".tmp-*"))) == 4
-    dead.kill()
-    dead.wait()
-    files.write_json(tmp_path / "a.json", {})
-    assert len(list(tmp_path.glob(".tmp-a.json.*"))) == 1
-    files.sweep(tmp_path)
-    assert sorted(
-        path.name.partition(".")[2].split(".")[0] for path in tmp_path.glob(".tmp-*")
-    ) == [
-        "tmp-a",
-        "tmp-folder",
-    ]
-    alive.kill()
-    alive.wait()
-    files.sweep(tmp_path)
-    assert os.listdir(tmp_path) == ["a.json"]
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from typing import Any
 
 from sftplay.content import Advance, content_hash, ignore
 from sftplay.errors import NotFoundError
-from sftplay.files import explain_os_error, fsync_dir, hash_json, sweep, temporary_folder
+from sftplay.files import explain_os_error, fsync_dir, hash_json
 from sftplay.freshness import STAMP, DataStamp
 from sftplay.locks import hold
+from sftplay.temporary import sweep, temporary_folder
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 Marks = Mapping[str, Mapping[str, Any]]  # file name → {"size", "mtime_ns", "hash"}

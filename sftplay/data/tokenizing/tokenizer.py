@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from sftplay.errors import NotFoundError, StorageError
-from sftplay.files import hash_file, hash_json, read_json
+from sftplay.files import hash_file, hash_json
+from sftplay.untrusted import read_model_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -138,7 +139,7 @@ def _tokenizer_file(folder: Path) -> Path:
 
 
 def _optional_json(path: Path) -> Any:
-    return read_json(path) if path.is_file() else {}
+    return read_model_json(path) if path.is_file() else {}
 
 
 def _added_tokens(path: Path) -> dict[str, dict[str, Any]]:

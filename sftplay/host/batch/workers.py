@@ -58,6 +58,7 @@ class SequentialWorkers:
         A failure before it starts is printed too, and its code returned.
         """
         with Boundary(call.stage.name) as end:
+            end.config = call.config
             end.code = start(LaunchRequest(call, self.runner))
         return end.code
 

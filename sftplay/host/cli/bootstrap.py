@@ -13,30 +13,26 @@ if sys.version_info < (3, 10):  # noqa: UP036 - this file is what an older Pytho
     sys.stderr.write("sftplay needs Python 3.10 or newer; this is %d.%d\n" % sys.version_info[:2])  # noqa: UP031 - and can read
     sys.exit(69)
 
-import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from sftplay import console
 from sftplay.errors import MachineError, SftplayError
-from sftplay.files import explain_os_error, read_json, write_json
-from sftplay.host.system import packages
+from sftplay.files import explain_os_error, write_json
+from sftplay.host.system import interpreter, packages
 from sftplay.host.system.checkout import CHECKOUT, VENV
+from sftplay.host.system.setup_lock import one_at_a_time, run_step
 from sftplay.host.system.uv import uv_environ
+from sftplay.untrusted import read_json
 
 MARKER = VENV / "sftplay-set-up"
 HOST_LOCK = CHECKOUT / "images" / "host.lock"
 UV_LOCK = CHECKOUT / "images" / "uv.lock"
-# They change what this Python does, or how it ends; .venv's own needs none of them.
-_OF_PYTHON = (
-    *("PYTHONHOME", "PYTHONPATH", "PYTHONOPTIMIZE", "PYTHONINSPECT", "PYTHONSTARTUP"),
-    *("PYTHONSAFEPATH", "PYTHONDEBUG", "PYTHONVERBOSE"),
-)
 _HEALED = "SFTPLAY_SET_UP_AGAIN"  # .venv was made again for this very start
+_MODULES = ("invoke", "docker", "yaml", "pydantic", "rich", "psutil", "packaging")  # of host.in
 DOWNLOAD = "about 40 MB from PyPI: uv, Invoke, docker, pydantic, rich"
 
 
@@ -47,11 +43,13 @@ def enter(argv: Sequence[str]) -> int | None:
         None: this is .venv already, the menu can run; else the exit code of a set-up that failed.
     """
     console.open_streams()
+    if _runs_as_it_is(argv):
+        return None
     try:
         if argv[:1] == ["install"] and is_done() and packages.damaged_files(VENV):
             _make_again()
         if Path(sys.prefix) == VENV and is_done():
-            if not is_changed():
+            if not interpreter.is_changed():
                 return None
         else:
             ensure()
@@ -76,7 +74,8 @@ def run_menu(argv: Sequence[str]) -> int:
         from sftplay.host.cli.menu import namespace
         from sftplay.host.cli.program import main
     except ImportError as error:
-        if (error.name or "").startswith("sftplay") or os.environ.pop(_HEALED, ""):
+        ours = (error.name or "").startswith("sftplay") or Path(sys.prefix) != VENV
+        if ours or os.environ.pop(_HEALED, ""):
             raise
         console.warning(f".venv is damaged ({error}): making it again")
         os.environ[_HEALED] = "1"
@@ -88,19 +87,17 @@ def run_menu(argv: Sequence[str]) -> int:
     return main(argv, namespace)
 
 
-def is_changed() -> bool:
-    """Return whether variables changed this Python: no asserts and docstrings, or a prompt instead
-    of an exit code.
+def _runs_as_it_is(argv: Sequence[str]) -> bool:
+    """Return whether the menu can run in this very Python: stages are to use one that the person
+    has, no set-up was made, and the packages of images/host.in are here. Then nothing is fetched.
     """
-    return any(os.environ.get(name) for name in ("PYTHONOPTIMIZE", "PYTHONINSPECT"))
+    import importlib.util
 
-
-def start_unchanged() -> None:
-    """Start this program again without the variables that changed its Python; return where there
-    are none.
-    """
-    if is_changed():
-        os.execve(sys.executable, [sys.executable, *sys.argv], _unchanged())  # noqa: S606 - as above
+    asked = os.environ.get("SFTPLAY_PYTHON") or "active" in argv or "--runner=active" in argv
+    if not asked or is_done() or any(importlib.util.find_spec(name) is None for name in _MODULES):
+        return False
+    console.info(f"no set-up is made: this Python has its packages ({sys.executable})")
+    return True
 
 
 def ensure() -> None:
@@ -112,7 +109,7 @@ def ensure() -> None:
     if is_done():
         return
     _check_machine()
-    with _one_at_a_time() as lock:
+    with one_at_a_time(CHECKOUT / ".venv.lock", "setting up .venv") as lock:
         if not is_done():  # another process may have made it while this one waited
             _make(lock)
 
@@ -138,10 +135,9 @@ def is_done() -> bool:
 
 def _record() -> dict[str, Any]:
     try:
-        made = read_json(MARKER)
+        return read_json(MARKER)
     except (SftplayError, OSError):
         return {}
-    return made if isinstance(made, dict) else {}
 
 
 def _check_machine() -> None:
@@ -173,7 +169,7 @@ def _make(lock: IO[str]) -> None:
     whole = bool(made) and not packages.missing(VENV, made.get("contents", ["bin/uv"]))
     MARKER.unlink(missing_ok=True)
     console.info(f"setting up .venv ({DOWNLOAD}; less if the caches have it)")
-    env, _ = uv_environ(_unchanged())
+    env, _ = uv_environ(interpreter.plain_environ())
     python = str(VENV / "bin" / "python")
     if not whole:
         base = str(getattr(sys, "_base_executable", sys.executable))
@@ -205,12 +201,7 @@ def _make(lock: IO[str]) -> None:
 
 
 def _run(argv: list[str], env: Mapping[str, str], lock: IO[str]) -> None:
-    """Run a step of the set-up. Its stdin is the lock: it and all that it starts keep others out,
-    also when this process is killed.
-    """
-    import subprocess
-
-    if subprocess.run(argv, env=env, stdin=lock, check=False).returncode:
+    if run_step(argv, env, lock):
         raise MachineError(
             "the packages could not be installed",
             todo="the reason is printed above; then run the same command again",
@@ -221,24 +212,8 @@ def _fingerprint() -> str:
     return hashlib.sha256(HOST_LOCK.read_bytes() + UV_LOCK.read_bytes()).hexdigest()
 
 
-@contextmanager
-def _one_at_a_time() -> Iterator[IO[str]]:
-    """Two first starts at once: the second waits for the first."""
-    with open(CHECKOUT / ".venv.lock", "a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.info("another process is setting up .venv: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock
-
-
-def _unchanged() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key not in _OF_PYTHON}
-
-
 def _go_on_in_venv(argv: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     python = str(VENV / "bin" / "python")
-    os.execve(python, [python, str(CHECKOUT / "tasks.py"), *argv], _unchanged())  # noqa: S606 - no shell is wanted
+    os.execve(python, [python, str(CHECKOUT / "tasks.py"), *argv], interpreter.plain_environ())  # noqa: S606 - no shell is wanted

@@ -27,9 +27,9 @@ os.environ["{PROJECT_VARIABLE}"] = _HERE
 _REAL = os.path.realpath(_HERE)
 sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != _REAL]
 try:
-    from sftplay.host.cli.bootstrap import start_unchanged
     from sftplay.host.cli.menu import namespace
     from sftplay.host.cli.program import adopt, main
+    from sftplay.host.system.interpreter import start_unchanged
 except ModuleNotFoundError as missing:
     sys.stderr.write(f"{{missing}} in {{sys.executable}}: activate the environment that sftplay is in\\n")
     sys.exit(69)

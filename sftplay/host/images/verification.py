@@ -18,7 +18,7 @@ from typing import Any
 from sftplay import console
 from sftplay.call import StageCall
 from sftplay.errors import MachineError
-from sftplay.files import sweep, temporary_folder, write_text
+from sftplay.files import write_text
 from sftplay.host.containers import engine as engines
 from sftplay.host.containers import host_identity, image_names
 from sftplay.host.containers.engine import Engine
@@ -32,6 +32,7 @@ from sftplay.host.system import machine
 from sftplay.host.system.requirements import cuda_of
 from sftplay.places import DEFAULT_MODEL, OUTPUTS, model_record
 from sftplay.stages import BY_NAME
+from sftplay.temporary import sweep, temporary_folder
 
 _CONFIG = f"""# Made by `inv image.verify`: a training in small.
 model: {{name: {DEFAULT_MODEL}, max_length: 128}}

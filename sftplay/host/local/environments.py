@@ -4,24 +4,26 @@ stack's image is made from.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from sftplay import console
 from sftplay.errors import MachineError, SftplayError
-from sftplay.files import TMP_PREFIX, hash_file, hash_json, read_json, write_json
+from sftplay.files import hash_file, hash_json, write_json
+from sftplay.host.local import installing
 from sftplay.host.system import packages
 from sftplay.host.system.checkout import CHECKOUT, PROJECT
 from sftplay.host.system.machine import read_machine
+from sftplay.host.system.setup_lock import one_at_a_time, run_step
 from sftplay.host.system.uv import find_uv, uv_environ
+from sftplay.temporary import TMP_PREFIX
+from sftplay.untrusted import read_json
 
 PYTHON = (3, 11)  # the locks hold wheels for exactly this one
 HOST_TESTS = "images/host-test.lock"  # of host<Python>-<lock hash>, which `inv test --python` makes
@@ -59,16 +61,24 @@ STACKS: Mapping[str, StackSource] = {
 
 @dataclass(frozen=True)
 class Environment:
-    """A finished environment."""
+    """A finished environment.
+
+    Attributes:
+        lock_hash: empty where it was made from no lock of ours.
+        runner: `local`, or `active` for a Python that the user already has.
+        freeze: every package with its version; only of a Python that no lock describes.
+    """
 
     stack: str
-    folder: Path
+    python: Path
     lock_hash: str
     environment_hash: str
+    runner: str = "local"
+    freeze: tuple[str, ...] = ()
 
     @property
-    def python(self) -> Path:
-        return self.folder / "bin" / "python"
+    def folder(self) -> Path:
+        return self.python.parent.parent
 
 
 def envs_folder() -> Path:
@@ -100,7 +110,7 @@ def ensure(stack: str, *, every_file: bool = False) -> Environment:
     made = _read(stack, folder, every_file=every_file)
     if made is not None:
         return made
-    with _one_at_a_time(folder) as held:
+    with one_at_a_time(folder.parent / f".{folder.name}.lock", f"making {folder.name}") as held:
         # another process may have made it meanwhile
         made = _read(stack, folder, every_file=every_file)
         return made or _make(stack, folder, lock, lock_hash, held)
@@ -157,9 +167,10 @@ def _short(lock_hash: str) -> str:
 def _read(stack: str, folder: Path, *, every_file: bool = False) -> Environment | None:
     try:
         facts = read_json(folder / _MARKER)
-        made = Environment(stack, folder, facts["lock_hash"], facts["environment_hash"])
+        python = folder / "bin" / "python"
+        made = Environment(stack, python, facts["lock_hash"], facts["environment_hash"])
         gone = packages.missing(folder, facts.get("contents", ()))
-    except (SftplayError, KeyError, TypeError, AttributeError):
+    except (SftplayError, KeyError, TypeError):
         return None
     if not gone and every_file:
         gone = packages.damaged_files(folder)
@@ -180,7 +191,7 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str, held: IO[str]) -
     tmp.parent.mkdir(parents=True, exist_ok=True)
     python = str(tmp / "bin" / "python")
     _run(
-        [uv, "venv", "--quiet", "--relocatable", "--python", _base_python(), str(tmp)],
+        [uv, "venv", "--quiet", "--clear", "--relocatable", "--python", _base_python(), str(tmp)],
         env,
         _NO_PYTHON,
         held,
@@ -194,17 +205,15 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str, held: IO[str]) -
         "--python",
         python,
         "--require-hashes",
-        *_without_progress(),
         *backend,
     ]
     sources = ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY]
     sources += ["--build-constraints", str(CHECKOUT / "images" / "build.lock")]
-    _run(
-        [*install, *sources, str(lock)],
-        env,
-        "uv's reason is printed above; then run the same command again",
-        held,
-    )
+    if installing.install([*install, *sources, str(lock)], env, held):
+        raise MachineError(
+            "the environment could not be made",
+            todo="uv's reason is printed above; then run the same command again",
+        )
     version = subprocess.run(
         [python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True
     )
@@ -230,11 +239,6 @@ def _replace(folder: Path, made: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _without_progress() -> list[str]:
-    """Progress bars are for a terminal; a log gets the lines before and after."""
-    return [] if sys.stderr.isatty() else ["--quiet"]
-
-
 _NO_PYTHON = "the stacks run on Python 3.11: sudo apt install python3.11 python3.11-venv, or let uv fetch it (it needs the network)"
 
 
@@ -248,23 +252,8 @@ def _base_python() -> str:
 
 
 def _run(argv: list[str], env: Mapping[str, str], todo: str, held: IO[str]) -> None:
-    """Run uv. Its stdin is the lock: it and all that it starts keep others out, also when this
-    process is killed.
-    """
-    if subprocess.run(argv, env=env, stdin=held, check=False).returncode:
+    if run_step(argv, env, held):
         raise MachineError("the environment could not be made", todo=todo)
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[IO[str]]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.info(f"another process is making {folder.name}: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock
 
 
 __all__ = ["STACKS", "Environment", "ensure", "envs_folder", "install", "listing", "present"]

@@ -1,4 +1,4 @@
-"""Running stages in both runners, and how to stop them: `inv ps`, `inv stop`. Found by locks and
+"""Running stages in every runner, and how to stop them: `inv ps`, `inv stop`. Found by locks and
 labels, never by a process's name.
 """
 
@@ -20,6 +20,7 @@ from sftplay.host.containers import training as container_training
 from sftplay.host.containers.engine import Engine
 from sftplay.host.local.training import request_stop
 from sftplay.host.protocol import records
+from sftplay.host.protocol.records import PROCESS_RUNNERS
 from sftplay.host.protocol.signals import GRACE
 from sftplay.host.runs import tensorboard
 from sftplay.host.runs.running import BOARD, COMPOSE, UNKNOWN, RunningItem, find_running, is_watched
@@ -103,7 +104,7 @@ def _stop(engine: Engine | None, one: RunningItem) -> None:
     if one.container:
         assert engine is not None
         _stop_container(engine, one)
-    elif one.runner == "local":
+    elif one.runner in PROCESS_RUNNERS:
         request_stop(run, kill=False)
         _wait_until_free(run.launch_lock)
     elif one.pid:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sftplay import console
+from sftplay.errors import SftplayError
 from sftplay.host.containers import of_project
 from sftplay.host.containers.engine import Engine
 from sftplay.host.protocol import records
@@ -70,12 +72,18 @@ def find_running(engine: Engine | None) -> Iterator[RunningItem]:
 def _supervised() -> Iterator[RunningItem]:
     for folder in sorted(path.parent for path in OUTPUTS.glob("*/.launch.lock")):
         run = Run(folder.name)
-        start = records.newest(run.launch)
-        if start is not None and start.runner == "local" and is_held(run.launch_lock):
+        if not is_held(run.launch_lock):
+            continue
+        try:
+            start = records.newest(run.launch)
+        except SftplayError as error:
+            console.warning(f"{run.name}: {error}")
+            continue
+        if start is not None and start.is_process:
             yield RunningItem(
                 "train",
                 run.name,
-                "local",
+                start.runner,
                 start.stack,
                 start.created,
                 "running",

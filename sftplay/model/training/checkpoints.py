@@ -21,8 +21,10 @@ import torch
 from sftplay import console
 from sftplay.attempts import checkpoints_in
 from sftplay.errors import RefusedError, SftplayError
-from sftplay.files import read_json, sweep, temporary_folder, write_text
+from sftplay.files import write_text
 from sftplay.manifest import MANIFEST, sealed_folder
+from sftplay.temporary import sweep, temporary_folder
+from sftplay.untrusted import read_json
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")

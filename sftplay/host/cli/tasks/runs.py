@@ -13,7 +13,7 @@ from sftplay.host.cli.task import only, task, whole_number
         "dry-run": "say what would run, and why",
         "stop-on-error": "stop at the first experiment that fails (otherwise the others continue)",
         "yes": "do not ask, however many experiments there are",
-        "runner": "auto, docker or local",
+        "runner": "auto, docker, local or active",
         "device": "auto, cuda or cpu, for every experiment",
     }
 )
@@ -91,7 +91,7 @@ def logs(c: Context, run: list[str] | None = None, follow: bool = False) -> int:
     help={
         "port": "port on 127.0.0.1 (default: the config's tensorboard.port, 6006)",
         "run": "only this run (default: all of outputs/)",
-        "runner": "auto, docker or local",
+        "runner": "auto, docker, local or active",
     }
 )
 def tensorboard(
