@@ -238,7 +238,7 @@ class TrainSettings(Section):
     gradient_accumulation_steps: Count = 1
     """Forward passes per optimizer step. Each trained token of a step has the same weight, however
     the step is split."""
-    learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 2e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate."""
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     """Learning-rate curve after the warm-up."""

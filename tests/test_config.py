@@ -249,7 +249,8 @@ def test_numbers_out_of_range_end_at_the_config(tmp_path: Path, key: str) -> Non
                 continue
             value = made.model_dump()[section][name]
             assert value is not None
-            assert abs(value) <= 2**32, (key, text)
+            # too high a learning rate is judged by the training itself: its loss is not finite (80)
+            assert abs(value) <= 2**32 or key == "train.learning_rate", (key, text)
             assert float(text) == pytest.approx(value), (key, text)
 
 
