@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from sftplay import temporary
@@ -41,6 +42,7 @@ def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(tmp_path:
     assert len(list(tmp_path.glob(".tmp-*"))) == 4
     dead.kill()
     dead.wait()
+    time.sleep(0.1)  # a file that is younger could be without its lock yet
     write_json(tmp_path / "a.json", {})
     assert len(list(tmp_path.glob(".tmp-a.json.*"))) == 1
     temporary.sweep(tmp_path)

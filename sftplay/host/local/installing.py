@@ -75,7 +75,7 @@ class Installing:
         return f"installing: {doing} ({time.monotonic() - self._began:.0f} s)"
 
 
-def install(argv: Sequence[str], env: Mapping[str, str], held: IO[str]) -> int:
+def install(argv: Sequence[str], env: Mapping[str, str], held: IO[str] | None = None) -> int:
     """Run uv and return its exit code; where it fails, the end of its output is printed.
 
     Args:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sftplay.host.cli import bootstrap
 from tests.host.conftest import CHECKOUT
 
 # `python3 tasks.py` in an interpreter of which something is changed first.
@@ -73,7 +74,7 @@ DAMAGES = {
 @pytest.fixture
 def set_up(checkout: Path) -> Path:
     """The checkout with a copy of the real one's .venv; its files are links to those."""
-    if not (CHECKOUT / ".venv/sftplay-set-up").is_file():
+    if not bootstrap.is_done():
         pytest.skip("needs .venv: python3 tasks.py")
     subprocess.run(["cp", "-al", CHECKOUT / ".venv", checkout / ".venv"], check=True)
     marker = checkout / ".venv/sftplay-set-up"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sftplay.host.cli import bootstrap
 from tests.host.cli.test_project import Person, installed, person  # noqa: F401 - fixtures
 from tests.host.conftest import CHECKOUT
 
@@ -51,7 +52,7 @@ class Door:
 def door(request: pytest.FixtureRequest, person: Person, tmp_path: Path) -> Door:  # noqa: F811
     home = tmp_path / "home"
     if request.param == "checkout":
-        if not (CHECKOUT / ".venv/sftplay-set-up").is_file():
+        if not bootstrap.is_done():
             pytest.skip("needs .venv: python3 tasks.py")
         folder = tmp_path / "checkout"
         folder.mkdir()
