@@ -15,7 +15,8 @@ from types import TracebackType
 
 from sftplay import console
 from sftplay.errors import MachineError, SftplayError, StoppedError
-from sftplay.files import explain_os_error, write_text
+from sftplay.files import write_text
+from sftplay.library_errors import explain_library_error
 from sftplay.places import OUTPUTS
 from sftplay.stages import STAGES
 
@@ -69,9 +70,11 @@ class Boundary:
         if isinstance(error, BrokenPipeError):
             console.drop_stdout()
             return 141
-        if isinstance(error, OSError):
-            _write_traceback(self.name, error)
-            error = explain_os_error(error, error.filename or "?")
+        if isinstance(error, Exception) and not isinstance(error, SftplayError):
+            known = explain_library_error(error, getattr(error, "filename", None) or OUTPUTS)
+            if known is not None:
+                _write_traceback(self.name, error)
+                error = known
         if isinstance(error, ImportError) and not (error.name or "sftplay").startswith("sftplay"):
             _write_traceback(self.name, error)
             error = MachineError(

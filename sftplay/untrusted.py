@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sftplay.errors import StorageError
+from sftplay.errors import DataError, StorageError
 from sftplay.files import human_size, open_regular
 
 RECORD = 16_000_000  # bytes of a JSON record
 LINES = 64_000_000  # bytes of a file of JSON lines
 MODEL = 256_000_000  # bytes of a JSON file of a model; the largest tokenizer.json known has 35 MB
+TEMPLATE = 1_000_000  # bytes of a chat template; the largest that is known has 30,000
 MAX_DEPTH = 100
 MAX_DIGITS = 40  # transformers writes "no limit" as an integer of 31 digits
 DAMAGED = "the file is damaged: restore it, or delete it"
@@ -59,6 +60,24 @@ def read_text(path: Path, limit: int = RECORD, *, links: bool = False) -> str:
     except UnicodeDecodeError as error:
         raise StorageError(
             f"not UTF-8 (byte {error.start})", where=str(path), todo=DAMAGED
+        ) from error
+
+
+def read_template(path: Path) -> str:
+    """Read a chat template; it is checked where it is used.
+
+    Raises:
+        DataError: not UTF-8, or too large for one (65). Others as `open_regular`.
+    """
+    try:
+        with open_regular(path, links=True) as source:
+            content = source.read(TEMPLATE + 1)
+        if len(content) > TEMPLATE:
+            raise DataError("too large for a chat template", where=str(path), todo=AGAIN)
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the chat template is not UTF-8 (byte {error.start})", where=str(path), todo=AGAIN
         ) from error
 
 

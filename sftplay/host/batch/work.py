@@ -132,15 +132,15 @@ def run_experiments(
     """Outcomes as they come; ends early where a person stops it, or at a failure with
     `stop_on_error`.
     """
-    jobs = {one.name: (lambda where, one=one: _one(batch, one, where)) for one in experiments}
+    jobs = {one.name: (lambda where, one=one: run_one(batch, one, where)) for one in experiments}
     for outcome in workers.run_jobs(jobs):
         yield outcome
         if outcome.code and (stop_on_error or outcome.code in STOPPED):
             workers.stop()
 
 
-def _one(batch: BatchRun, experiment: Experiment, workers: Workers) -> ExperimentOutcome:
-    """One experiment to its end."""
+def run_one(batch: BatchRun, experiment: Experiment, workers: Workers) -> ExperimentOutcome:
+    """Run one experiment to its end: train or resume, evaluate."""
     began = time.monotonic()
     step = decide(experiment, batch.splits)
     console.info(f"── {experiment.name}: {step.action} ({step.reason})")

@@ -28,6 +28,9 @@ _HEAD = """\
 #SBATCH --signal=TERM@300
 set -u
 
+# For inv ps, inv status and inv stop, on any machine that sees this folder.
+export SFTPLAY_JOB="slurm $SLURM_JOB_ID" SFTPLAY_NODE="$SLURMD_NODENAME"
+
 # A job that was requeued, or a run that has begun, continues from its newest checkpoint.
 more=()
 if [ -e %{stamp} ]%{again}; then more=(--resume); fi

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from sftplay import console
-from sftplay.errors import MachineError, SftplayError
+from sftplay.errors import MachineError, NotFoundError, StorageError
 from sftplay.files import hash_file, hash_json, write_json
 from sftplay.host.local import installing
 from sftplay.host.system import packages
@@ -166,12 +166,12 @@ def _short(lock_hash: str) -> str:
 
 def _read(stack: str, folder: Path, *, every_file: bool = False) -> Environment | None:
     try:
-        facts = read_json(folder / _MARKER)
-        python = folder / "bin" / "python"
-        made = Environment(stack, python, facts["lock_hash"], facts["environment_hash"])
-        gone = packages.missing(folder, facts.get("contents", ()))
-    except (SftplayError, KeyError, TypeError):
+        facts = read_json(folder / _MARKER, lock_hash=str, environment_hash=str)
+    except (NotFoundError, StorageError):  # a torn one: the environment is made again
         return None
+    python = folder / "bin" / "python"
+    made = Environment(stack, python, facts["lock_hash"], facts["environment_hash"])
+    gone = packages.missing(folder, facts.get("contents") or ())
     if not gone and every_file:
         gone = packages.damaged_files(folder)
     return made if made.python.exists() and not gone else None

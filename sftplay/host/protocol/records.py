@@ -45,6 +45,8 @@ class Start:
             image.
         attempt: name of the Unsloth attempt that may ask to be handed over; empty for other
             backends.
+        job: scheduler and number of the job that it was started in, for example `slurm 12_3`, and
+            node: of that cluster. Empty on a machine of one's own.
     """
 
     number: int
@@ -56,6 +58,8 @@ class Start:
     created: str
     image: str = ""
     attempt: str = ""
+    job: str = ""
+    node: str = ""
 
     @property
     def is_process(self) -> bool:
@@ -109,6 +113,8 @@ def new_start(
         created=now(),
         image=image,
         attempt=attempt,
+        job=os.environ.get("SFTPLAY_JOB", ""),
+        node=os.environ.get("SFTPLAY_NODE", ""),
     )
     write_json(start_file(folder, start.number), asdict(start))
     return start

@@ -31,6 +31,7 @@ class RunningItem:
         watched: a launcher shows it on some terminal; None where nobody needs to.
         container: its id, empty in the local runner.
         pid: of a training that was started without a task.
+        job: of a cluster's scheduler, which reaches the training on any node.
     """
 
     stage: str
@@ -43,6 +44,7 @@ class RunningItem:
     watched: bool | None = None
     container: str = ""
     pid: int | None = None
+    job: str = ""
 
     @property
     def name(self) -> str:
@@ -87,8 +89,9 @@ def _supervised() -> Iterator[RunningItem]:
                 start.stack,
                 start.created,
                 "running",
-                "a supervised process",
+                f"{start.job} on {start.node}" if start.job else "a supervised process",
                 is_watched(run),
+                job=start.job,
             )
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
 
 
@@ -53,7 +55,7 @@ class SlurmCluster:
         self._wait(munge_socket.exists, "munged")
         self._daemon("slurmctld", "-D", "-f", str(self.conf), "-i")
         for node in self.nodes:
-            self._daemon("slurmd", "-D", "-N", node, "-f", str(self.conf), name=node)
+            self.start_node(node)
         self._wait(
             lambda: self.run("sinfo", "-h", "-t", "idle", "-o", "%D").strip() == "2", "nodes"
         )
@@ -83,11 +85,16 @@ class SlurmCluster:
             time.sleep(0.2)
         return found
 
+    def start_node(self, node: str) -> None:
+        """Start a node's daemon."""
+        self._daemon("slurmd", "-D", "-N", node, "-f", str(self.conf), name=node)
+
     def kill_node(self, node: str) -> None:
-        """End a node's daemon and everything that ran under it, as a power cut does."""
-        for child in _descendants(self._daemons[node].pid):
-            _kill(child)
+        """End a node's daemon and everything that runs on it at once, as a power cut does."""
         self._daemons[node].kill()
+        self._daemons[node].wait()
+        for one in _on_node(self.conf, node):
+            _kill(one)
 
     def stop(self) -> None:
         for job in self.run("squeue", "-h", "-o", "%i").split():
@@ -140,12 +147,24 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _descendants(pid: int) -> list[int]:
-    import psutil
-
     try:
         return [one.pid for one in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def _on_node(conf: Path, node: str) -> list[int]:
+    """Processes of the jobs on a node, Slurm's own step daemons first: they would restart none."""
+    daemons, jobs = set(), set()
+    for one in psutil.process_iter():
+        try:
+            environ = one.environ()
+            if environ.get("SLURMD_NODENAME") == node and environ.get("SLURM_CONF") == str(conf):
+                jobs.add(one.pid)
+                daemons |= {up.pid for up in one.parents() if up.name().startswith("slurmstepd")}
+        except psutil.Error:
+            continue
+    return [*daemons, *jobs]
 
 
 def _kill(pid: int) -> None:
