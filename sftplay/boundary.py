@@ -57,7 +57,7 @@ class Boundary:
             drop_stdout()
             return 141
         if isinstance(error, OSError):
-            _write_traceback(self.name, error)
+            write_traceback(self.name, error)
             error = explain_os_error(error, error.filename or "?")
         if isinstance(error, (SftplayError, StoppedError)):
             console.failure(error)
@@ -65,7 +65,7 @@ class Boundary:
         if isinstance(error, KeyboardInterrupt):
             console.error("stopped")
             return 130
-        path = _write_traceback(self.name, error)
+        path = write_traceback(self.name, error)
         console.error(
             f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}"
         )
@@ -80,14 +80,15 @@ def drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _write_traceback(name: str, error: BaseException) -> Path | None:
-    """Write an exception into a file next to the log, else in outputs/.
+def write_traceback(name: str, error: BaseException, folder: Path | None = None) -> Path | None:
+    """Write an exception into a file in `folder`, else next to the log, else in outputs/.
 
     Returns its path, None where it can't be written.
     """
     moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     log = os.environ.get(console.LOG_VARIABLE)
-    path = (Path(log).parent if log else OUTPUTS) / f"error-{name or 'start'}-{moment}.txt"
+    place = folder or (Path(log).parent if log else OUTPUTS)
+    path = place / f"error-{name or 'start'}-{moment}.txt"
     try:
         write_text(path, "".join(traceback.format_exception(error)))
     except SftplayError:

@@ -142,3 +142,21 @@ def variables_reach_the_stage() -> None:
     from sftplay import cli
 
     cli.drop_training_settings = lambda environ: None
+
+
+def ranks_are_forked() -> None:
+    """The agent forks the ranks instead of starting them: no second import of torch and TRL."""
+    from sftplay.model.ranks import agent
+
+    agent._start_method = lambda: {"start_method": "fork"}
+    agent._entrypoint = lambda command: (_run_rank, list(command[3:]))
+
+
+def _run_rank(*argv: str) -> None:
+    import os
+
+    from sftplay.cli import main
+
+    code = main(argv)
+    if code:
+        os._exit(code)

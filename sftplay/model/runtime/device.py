@@ -55,28 +55,5 @@ def nvidia_driver() -> str:
         return os.environ.get("NVIDIA_DRIVER_VERSION", "")
 
 
-def use_one_gpu() -> None:
-    """Training uses one GPU: of several, the first one that this process may see. Before torch
-    looks at them.
-
-    Raises:
-        MachineError: started as one of several processes (69).
-    """
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        raise MachineError(
-            f"started as one of {os.environ['WORLD_SIZE']} processes, and sftplay trains with one on one GPU",
-            todo="start it without torchrun or accelerate launch",
-        )
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if seen is None:
-        seen = ",".join(
-            str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))
-        )
-    first, *others = seen.split(",")
-    if others:
-        console.info(f"{len(others) + 1} GPUs are visible; sftplay trains on one: GPU {first}")
-        os.environ["CUDA_VISIBLE_DEVICES"] = first
-
-
 def _device_files() -> bool:
     return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/dxg"))

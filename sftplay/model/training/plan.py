@@ -19,6 +19,7 @@ from sftplay.fingerprint import fingerprint
 from sftplay.freshness import read_stamp
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision
+from sftplay.ranks import World
 from sftplay.places import SPLITS, find_model, model_revision
 from sftplay.runs import Run
 from sftplay.settings import Settings
@@ -62,6 +63,8 @@ class Plan:
             known once it is loaded.
         attention: the kernel that ran; known then, too. batch: rows of a pass that were found to
             fit.
+        world: the processes that train; rank: number of this one. Rank 0 alone writes the run.
+        nonce: of the start that made these ranks.
     """
 
     job: Job
@@ -76,6 +79,9 @@ class Plan:
     lean: Decision[list[str]] | None = None
     attention: str | None = None
     batch: Decision[BatchSize] | None = None
+    world: World = World()
+    rank: int = 0
+    nonce: str = ""
 
     @property
     def settings(self) -> Settings:
@@ -88,6 +94,18 @@ class Plan:
         if asked != "auto":
             return Decision(asked, "asked for")
         return Decision(self.device.value == "cuda", "a GPU is short of memory, a CPU of time")
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of an optimizer step on this rank."""
+        return self.settings.train.rows_per_step // self.world.size
+
+    def _engine(self) -> dict[str, str] | None:
+        """What starts and connects the ranks; None for a single one."""
+        if self.world.size == 1:
+            return None
+        backend = "nccl" if self.device.value == "cuda" else "gloo"
+        return {"torch-elastic": importlib.metadata.version("torch"), "backend": backend}
 
     def stamp(self) -> Stamp:
         """The stamp that this start writes, or is compared by."""
@@ -113,7 +131,11 @@ class Plan:
                 **{key: getattr(train, key) for key in OPTIMIZATION},
                 "max_length": settings.model.max_length,
             },
-            world_size=1,
+            world_size=self.world.size,
+            processes=self.world.processes,
+            nodes=self.world.nodes,
+            sharding=self.world.sharding,
+            engine=self._engine(),
             versions=stamped_versions() | {"sftplay": __version__},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             fallback=self.fallback,
