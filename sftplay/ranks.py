@@ -7,7 +7,7 @@ they train. Host and stage read the same files, so that a status shows what a ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +48,9 @@ class World:
         machines = f" on {self.nodes} machines" if self.nodes > 1 else ""
         shards = ", weights sharded" if self.sharding == "full" else ""
         return f"{self.size} rank{'s' if self.size > 1 else ''}{machines}{shards}"
+
+
+ALONE = World()
 
 
 @dataclass(frozen=True)
@@ -130,71 +133,108 @@ class JobEnd:
     record: RankRecord | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True)
+class _Left:
+    """What the ranks of a start left: records in order of time, ends as the system saw them."""
+
+    world_size: int
+    records: Sequence[RankRecord]
+    ends: Mapping[int, RankEnd]
+    asked: int
+
+    @property
+    def silent(self) -> list[int]:
+        """Ranks without a record."""
+        written = {record.rank for record in self.records}
+        return [rank for rank in range(self.world_size) if rank not in written]
+
+    def of(self, cause: Cause) -> list[RankRecord]:
+        return [record for record in self.records if record.cause == cause]
+
+
 def job_end(
     world_size: int, records: Iterable[RankRecord], ends: Iterable[RankEnd], asked: int = 0
 ) -> JobEnd:
     """Return the exit code of a training from what its ranks left. Pure.
 
-    The order: a rank's own failure, a crash, a stop, a lost connection, a missing record, done.
-
     Args:
         records: of this start. ends: of the ranks that ended with another code than 0.
         asked: the signal that the front received; 0: none.
     """
-    by_rank = {record.rank: record for record in records}
-    seen = {end.rank: end for end in ends}
-    ordered = sorted(by_rank.values(), key=lambda record: (record.time, record.rank))
-    own = [one for one in ordered if one.cause == "own" and one.code not in (0, *STOPPED)]
-    if own:
-        return JobEnd(own[0].code, own[0].message or own[0].error, own[0].rank, own[0])
-    crashed = _crashed(seen.values(), by_rank, asked)
-    if crashed is not None:
-        return crashed
-    peers = [one for one in ordered if one.cause == "peer"]
-    stops = [
-        one for one in ordered if one.cause == "signal" and (not peers or one.time <= peers[0].time)
-    ]
-    if asked and not stops:
-        stops = [one for one in ordered if one.cause == "signal"]
-    if stops:
-        saved = next((one for one in stops if one.code == 85), stops[0])
-        return JobEnd(saved.code, saved.message or "stopped by a signal", saved.rank, saved)
-    silent = [rank for rank in range(world_size) if rank not in by_rank and rank in seen]
-    stopped = [rank for rank in silent if seen[rank].code in STOPPED and not seen[rank].killed]
-    if asked or (stopped and not peers):
-        return JobEnd(128 + (asked or seen[stopped[0]].code - 128), "stopped by a signal")
-    if peers:
-        return _lost(world_size, peers, by_rank)
-    missing = [rank for rank in range(world_size) if rank not in by_rank]
-    if missing:
-        code = seen[missing[0]].code if missing[0] in seen else 0
-        return JobEnd(70, f"rank {missing[0]} ended with {code} and left no record", missing[0])
-    return JobEnd(0, "done")
+    ordered = sorted(records, key=lambda record: (record.time, record.rank))
+    left = _Left(world_size, ordered, {end.rank: end for end in ends}, asked)
+    found = (rule(left) for rule in _RULES)
+    return next((end for end in found if end is not None), JobEnd(0, "done"))
 
 
-def _crashed(ends: Iterable[RankEnd], by_rank: dict[int, RankRecord], asked: int) -> JobEnd | None:
-    """Return the end of a job whose rank was killed or crashed. An abort counts last: a library
-    aborts when the connection to a crashed rank is lost.
+def _failed(left: _Left) -> JobEnd | None:
+    """The earliest failure of a rank's own."""
+    own = [one for one in left.of("own") if one.code not in (0, *STOPPED)]
+    return JobEnd(own[0].code, own[0].message or own[0].error, own[0].rank, own[0]) if own else None
+
+
+def _crashed(left: _Left) -> JobEnd | None:
+    """A rank that was killed or crashed. An abort counts last: a library aborts when the connection
+    to a crashed rank is lost.
     """
     native = [
-        end
-        for end in ends
-        if end.code in NATIVE and (asked or not end.killed) and end.rank not in by_rank
+        left.ends[rank]
+        for rank in left.silent
+        if rank in left.ends
+        and left.ends[rank].code in NATIVE
+        and (left.asked or not left.ends[rank].killed)
     ]
     if not native:
         return None
     first = min(native, key=lambda end: (end.code == 134, end.rank))
-    return JobEnd(first.code, f"rank {first.rank} ended by signal {first.code - 128}", first.rank)
+    return JobEnd(first.code, f"ended by signal {first.code - 128}", first.rank)
 
 
-def _lost(world_size: int, peers: Sequence[RankRecord], by_rank: dict[int, RankRecord]) -> JobEnd:
-    """Return the end of a job in which a collective failed, and no rank says why."""
+def _stopped(left: _Left) -> JobEnd | None:
+    """A stop: of the front, or of a rank before any connection was lost. The agent stops the ranks
+    that a lost one leaves behind.
+    """
+    peers = left.of("peer")
+    stops = [
+        one for one in left.of("signal") if left.asked or not peers or one.time <= peers[0].time
+    ]
+    if stops:
+        saved = next((one for one in stops if one.code == 85), stops[0])
+        return JobEnd(saved.code, saved.message or "stopped by a signal", saved.rank, saved)
+    codes = [
+        left.ends[rank].code
+        for rank in left.silent
+        if rank in left.ends and left.ends[rank].code in STOPPED and not left.ends[rank].killed
+    ]
+    if left.asked or (codes and not peers):
+        return JobEnd(128 + left.asked if left.asked else codes[0], "stopped by a signal")
+    return None
+
+
+def _lost(left: _Left) -> JobEnd | None:
+    """A collective that failed, where no rank says why. Who did not wait is the one that was slow."""
+    peers = left.of("peer")
+    if not peers:
+        return None
     waiting = {record.rank for record in peers if record.waited}
     if not waiting:
         return JobEnd(69, peers[0].message, peers[0].rank, peers[0])
-    slow = [rank for rank in range(world_size) if rank not in waiting]
+    slow = [rank for rank in range(left.world_size) if rank not in waiting]
     named = ", ".join(f"rank {rank}" for rank in slow) or "one of the ranks"
     return JobEnd(69, f"{named} did not answer: {peers[0].message}", slow[0] if slow else None)
+
+
+def _missing(left: _Left) -> JobEnd | None:
+    """A rank that neither wrote a record nor was ended by a signal."""
+    if not left.silent:
+        return None
+    rank = left.silent[0]
+    code = left.ends[rank].code if rank in left.ends else 0
+    return JobEnd(70, f"ended with {code} and left no record", rank)
+
+
+# the first that applies decides
+_RULES = (_failed, _crashed, _stopped, _lost, _missing)
 
 
 def plan_file(folder: Path) -> Path:

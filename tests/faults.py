@@ -160,3 +160,36 @@ def _run_rank(*argv: str) -> None:
     code = main(argv)
     if code:
         os._exit(code)
+
+
+def rank_one_runs_out_of_memory() -> None:
+    """Rank 1 has no memory left in the third step."""
+    import torch
+
+    def break_down() -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    _in_step_three_of_rank_one(break_down)
+
+
+def rank_one_hangs() -> None:
+    """Rank 1 does not come back from the third step for a while."""
+    import time
+
+    _in_step_three_of_rank_one(lambda: time.sleep(40))
+
+
+def _in_step_three_of_rank_one(act: Any) -> None:
+    import os
+
+    from sftplay.model.training.trainer import Trainer
+
+    ranks_are_forked()
+    right = Trainer.compute_loss
+
+    def wrong(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if os.environ.get("RANK") == "1" and self.state.global_step == 2:
+            act()
+        return right(self, *args, **kwargs)
+
+    Trainer.compute_loss = wrong  # type: ignore[method-assign]

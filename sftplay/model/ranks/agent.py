@@ -187,8 +187,9 @@ def _signals_restored() -> Iterator[None]:
 def _quiet_agent() -> None:
     """Silence the agent's own lines: the front says what happened."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):  # each has a level of its own
+        if name.startswith(("torch.distributed.elastic", "torch.distributed.launcher")):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def rank_command(argv: Sequence[str], plan: str) -> list[str]:

@@ -121,11 +121,12 @@ def raise_end(end: JobEnd, folder: Path) -> None:
             signum=end.code - 128,
             todo="run the same command again; nothing half-written was left",
         )
-    who = f"rank {end.rank}: " if end.rank is not None and end.code != 85 else ""
+    quiet = end.rank is None or end.code in (69, 85)
+    who = "" if quiet else f"rank {end.rank}: "
     where = record.where if record else ""
     raise RanksError(
         end.code,
-        f"{who}{end.reason or EXIT_MEANINGS.get(end.code, '')}".replace(f"{who}{who}", who),
+        who + (end.reason or EXIT_MEANINGS.get(end.code, "")),
         where=where,
         todo=_advice(end, folder),
     )

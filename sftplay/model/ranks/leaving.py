@@ -22,7 +22,6 @@ from sftplay.files import explain_os_error
 from sftplay.locks import share
 from sftplay.ranks import Cause, RankRecord, RanksPlan, log_file, read_plan, write_record
 
-
 GRACE = 100  # seconds for a checkpoint after a stop; the launcher kills everything after 120
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sftplay import console
 from sftplay.decision import Decision
 from sftplay.errors import MachineError
 from sftplay.settings import Settings

@@ -19,8 +19,8 @@ from sftplay.fingerprint import fingerprint
 from sftplay.freshness import read_stamp
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision
-from sftplay.ranks import World
 from sftplay.places import SPLITS, find_model, model_revision
+from sftplay.ranks import ALONE, World
 from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
@@ -79,7 +79,7 @@ class Plan:
     lean: Decision[list[str]] | None = None
     attention: str | None = None
     batch: Decision[BatchSize] | None = None
-    world: World = World()
+    world: World = ALONE
     rank: int = 0
     nonce: str = ""
 
