@@ -5,6 +5,8 @@ keeps its traceback.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 import traceback
 from datetime import datetime, timezone
@@ -15,6 +17,14 @@ from sftplay import console
 from sftplay.errors import SftplayError, StoppedError
 from sftplay.files import explain_os_error, write_text
 from sftplay.places import OUTPUTS
+from sftplay.stages import STAGES
+
+# a stage's command in a hint, and what follows it up to the end of the command
+_NAMES = "|".join(sorted((stage.name for stage in STAGES), key=len, reverse=True))
+_COMMAND = re.compile(
+    rf"\b(inv (?:full-pipeline|(?:{_NAMES})(?:-bnb|-unsloth|-quick|-batch|-interactive)?))"
+    r"(?![\w.-])([^\n,;()]*)"
+)
 
 
 class Boundary:
@@ -22,6 +32,8 @@ class Boundary:
 
     Attributes:
         code: exit code of the block; 0 unless it failed or the block set another.
+        config: the config file that was named on the command line; commands that a message names
+            get it too.
     """
 
     def __init__(self, name: str, *, passes: tuple[type[BaseException], ...] = ()) -> None:
@@ -32,6 +44,7 @@ class Boundary:
             passes: exceptions that are the caller's own.
         """
         self.name, self.code, self._passes = name, 0, passes
+        self.config: str | None = None
 
     def __enter__(self) -> Boundary:
         return self
@@ -60,6 +73,7 @@ class Boundary:
             write_traceback(self.name, error)
             error = explain_os_error(error, error.filename or "?")
         if isinstance(error, (SftplayError, StoppedError)):
+            error.todo = with_config(error.todo, self.config)
             console.failure(error)
             return error.code
         if isinstance(error, KeyboardInterrupt):
@@ -73,6 +87,19 @@ class Boundary:
             traceback.print_exception(error)
         console.info(f"next: please report it with {path or 'the traceback above'}")
         return 1
+
+
+def with_config(todo: str, config: str | None) -> str:
+    """The commands of a hint with the person's `--config FILE`, unless they name a config or run."""
+    if not config:
+        return todo
+
+    def insert(found: re.Match[str]) -> str:
+        task, rest = found.groups()
+        named = re.search(r"--(config|run)\b", rest)
+        return found[0] if named else f"{task} --config {shlex.quote(config)}{rest}"
+
+    return _COMMAND.sub(insert, todo)
 
 
 def drop_stdout() -> None:

@@ -166,7 +166,7 @@ def main(argv: Sequence[str]) -> int:
     with Boundary("") as end:
         drop_training_settings(os.environ)
         call = parse_call(argv)
-        end.name = call.stage.name
+        end.name, end.config = call.stage.name, call.config
         job = resolve(call)
         with loading():
             importlib.import_module(call.stage.module).run(job)

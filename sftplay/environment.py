@@ -13,6 +13,9 @@ from collections.abc import Mapping, MutableMapping
 from sftplay import console
 from sftplay.ranks import PLAN_VARIABLE
 
+# Never in a stage's environment; sftplay/host/protocol/hub.py says how a token travels.
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
+
 _PASSED = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "LANGUAGE"),
@@ -43,7 +46,10 @@ _NAMED_FAMILIES = (
     *("HF_", "TRANSFORMERS_", "DATASETS_", "TRL_", "PEFT_", "UNSLOTH_", "PYTHON", "LD_PRELOAD"),
 )
 _UNIMPORTANT = frozenset(
-    {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8"}
+    {
+        *("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8"),
+        "HF_TOKEN_PATH",
+    }
 )
 
 

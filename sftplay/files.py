@@ -1,6 +1,6 @@
 """Writing files that matter: temporary name, fsync, rename, fsync of the folder.
 
-And hashes of what was written.
+And opening what somebody else could have written, and hashes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import IO, Any
 from sftplay.errors import NotFoundError, PermissionDeniedError, SftplayError, StorageError
 
 TMP_PREFIX = ".tmp-"
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_MOUNTED = 2  # parts of outputs/<run> and data/<kind>: what is above them is the user's own
 
 
 def fsync_dir(folder: Path) -> None:
@@ -77,36 +80,48 @@ def write_json(path: Path, value: Any) -> None:
     )
 
 
-def refuse_pipe(path: Path) -> None:
-    """Reading a pipe would wait for ever for somebody to write.
+@contextmanager
+def open_regular(path: Path, *, links: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file to read, if it is a regular one; a pipe or a device is not waited for.
+
+    Args:
+        links: follow symbolic links, as in a model's folder. Otherwise the file is no link, and
+            below `outputs/<run>` and `data/<kind>` no folder on the way is one either.
 
     Raises:
-        StorageError: a pipe, a folder or a device stands where a file should be (74).
-    """
-    if path.exists() and not path.is_file():
-        raise StorageError(
-            "not a regular file", where=str(path), todo="restore the file, or remove it"
-        )
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON that sftplay wrote; a torn or missing file is an error that names it. A pipe is not
-    waited for.
-
-    Raises:
-        NotFoundError: no such file. StorageError: not JSON.
+        NotFoundError: no such file (66). StorageError: not a regular file (74).
+        PermissionDeniedError: not readable (77).
     """
     try:
-        refuse_pipe(path)
-        return json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise NotFoundError("no such file", where=str(path)) from error
-    except ValueError as error:
-        raise StorageError(
-            f"not valid JSON ({error})",
-            where=str(path),
-            todo="the file is damaged: restore it, or delete it",
-        ) from error
+        fd = os.open(path, _READ | os.O_NONBLOCK) if links else _open_unlinked(path)
+        with open(fd, "rb") as source:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.ENXIO, "not a regular file", str(path))
+            yield source
+    except OSError as error:
+        error.filename = str(path)
+        raise explain_os_error(error, path) from error
+
+
+def _open_unlinked(path: Path) -> int:
+    """Open a file step by step from the folder that a container has mounted."""
+    parts = path.parts
+    trusted = 1 if path.is_absolute() or len(parts) <= _MOUNTED else len(parts) - _MOUNTED
+    opened = [os.open(Path(*parts[:-trusted]), _READ | os.O_DIRECTORY)]
+    try:
+        for part in parts[-trusted:-1]:
+            opened.append(_open_folder(part, opened[-1]))
+        return os.open(parts[-1], _READ | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=opened[-1])
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _open_folder(name: str, above: int) -> int:
+    try:
+        return os.open(name, _READ | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+    except NotADirectoryError as error:  # how a link is refused here
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
 
 
 def append_line(path: Path, line: str) -> None:
@@ -143,7 +158,7 @@ def explain_os_error(error: OSError, path: Path | str) -> SftplayError:
         )
     if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
         return StorageError(
-            "a link, a pipe or a folder stands where a file should be",
+            "not a regular file: a link, a pipe or a folder stands there",
             where=name,
             todo="look at it, and remove it",
         )
@@ -188,24 +203,12 @@ def hash_json(value: Any) -> str:
     )
 
 
-def hash_file(path: Path) -> str:
-    """`sha256:<hex>` of a file's content, read in 1 MiB pieces."""
-    refuse_pipe(path)
-    try:
-        with open(path, "rb") as source:
-            return (
-                f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}"
-                if hasattr(hashlib, "file_digest")
-                else _hash_stream(source)
-            )
-    except OSError as error:
-        raise explain_os_error(error, path) from error
-
-
-def _hash_stream(source: IO[bytes]) -> str:
+def hash_file(path: Path, *, links: bool = True) -> str:
+    """`sha256:<hex>` of a regular file's content, read in 1 MiB pieces."""
     digest = hashlib.sha256()
-    while piece := source.read(1 << 20):
-        digest.update(piece)
+    with open_regular(path, links=links) as source:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sftplay.errors import SftplayError
-from sftplay.files import TMP_PREFIX, explain_os_error, fsync_dir, hash_file, read_json, write_json
+from sftplay.files import TMP_PREFIX, explain_os_error, fsync_dir, hash_file, write_json
+from sftplay.untrusted import read_json
 
 MANIFEST = "manifest.json"
 
@@ -70,20 +71,24 @@ def problem_with(folder: Path) -> str | None:
     size and hash.
     """
     try:
-        listed = read_json(folder / MANIFEST)["files"]
+        listed = read_json(folder / MANIFEST, files=dict)["files"]
         if not listed:
             return "its manifest lists no files"
-        for name, entry in listed.items():
-            path = folder / name
-            if not path.is_file() or path.is_symlink():
-                return f"{name} is missing"
-            if path.stat().st_size != entry["size"]:
-                return f"{name} has {path.stat().st_size} bytes, not {entry['size']}"
-            if hash_file(path) != entry["hash"]:
-                return f"{name} was changed"
+        found = (_problem_with_file(folder, name, entry) for name, entry in listed.items())
+        return next((problem for problem in found if problem), None)
     except (SftplayError, KeyError, TypeError, AttributeError) as error:
         return f"no usable manifest ({error})"
-    return None
+
+
+def _problem_with_file(folder: Path, name: str, entry: Mapping[str, Any]) -> str | None:
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        return f"{name} is outside of the folder"
+    if not path.is_file() or path.is_symlink():
+        return f"{name} is missing"
+    if path.stat().st_size != entry["size"]:
+        return f"{name} has {path.stat().st_size} bytes, not {entry['size']}"
+    return f"{name} was changed" if hash_file(path, links=False) != entry["hash"] else None
 
 
 def sweep(folder: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sftplay.errors import ProtocolError, SftplayError
-from sftplay.files import read_json, write_json
+from sftplay.files import write_json
+from sftplay.untrusted import read_json
 
 SCHEMA = 1
 PLAN_VARIABLE = "SFTPLAY_PLAN"  # set by a front for its ranks: path of plan.json

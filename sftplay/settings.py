@@ -334,7 +334,7 @@ class TrainSettings(Section):
 
 
 class EvalSettings(Section):
-    """Evaluation."""
+    """Evaluation. Answers are greedy, whatever `infer` says: numbers of two runs stay comparable."""
 
     samples: Annotated[int, Field(ge=1)] | None = None
     """Number of rows to answer; the loss is computed on the same rows. None: all."""
@@ -360,6 +360,16 @@ class InferSettings(Section):
     """0: greedy, the same answer every time; else 1e-6 or more."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling, used if temperature is above 0."""
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Sample among this many likeliest tokens only, if temperature is above 0. 0: all."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Leave out tokens less likely than this share of the likeliest one (min-p sampling), if
+    temperature is above 0. 0: none."""
+    repetition_penalty: Annotated[float, Field(ge=1, le=10)] = 1.0
+    """Lower the scores of tokens that prompt and answer have already, greedy answers included.
+    1: off; 1.1 to 1.3 ends most loops."""
+    stop: list[Annotated[str, Field(min_length=1, max_length=1000)]] = []
+    """Texts that end an answer, such as `["\\nUser:"]`. The answer ends before the first of them."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Prompts that infer-batch answers at once; fewer if they would not fit into memory."""
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+METRIC_TITLES: Mapping[str, str] = {
+    "loss": "loss (nats per token)",
+    "perplexity": "perplexity",
+    "exact_match": "exact match (0 to 100)",
+    "token_f1": "token F1 (0 to 100)",
+    "rouge_l": "ROUGE-L (0 to 100)",
+    "chrf": "chrF (0 to 100)",
+    "ended": "ended by itself (%)",
+}  # metric → what tables call it, in their order
 LOWER_IS_BETTER = ("loss", "perplexity", "val_loss", "train_loss")
 FEWEST_ROWS = 10  # with fewer, a bootstrap interval means nothing
 Verdict = Literal["better", "worse", "noise", "unknown"]

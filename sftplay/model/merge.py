@@ -71,7 +71,7 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     from sftplay.model.answers.prompts import make_prompter
     from sftplay.model.merging.card import metrics_of, model_card
     from sftplay.model.merging.proof import PROMPTS, differ, digests, logits_of, require_same
-    from sftplay.model.weights.generation_config import end_ids, joined, make_savable, pad_id
+    from sftplay.model.weights.generation_config import end_ids, make_savable, pad_id
 
     tokenizer = facts.tokenizer
     prompter = make_prompter(facts.tuned, facts.template, tokenizer, job.settings.data, facts.eot)
@@ -79,7 +79,7 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     model, merged_logits, arithmetic, effect = _merged(job, facts, base, prompts)
     make_savable(model)
     generation = model.generation_config
-    ends = joined(facts.eot_ids, end_ids(model))
+    ends = end_ids(model, facts.eot_ids)
     generation.eos_token_id, generation.pad_token_id = ends, pad_id(tokenizer)
     _save(model, folder, dtype)
     written = digests(model)

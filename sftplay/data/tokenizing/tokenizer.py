@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from sftplay.errors import NotFoundError, StorageError
-from sftplay.files import hash_file, hash_json, read_json
+from sftplay.files import hash_file, hash_json
+from sftplay.untrusted import AGAIN, read_model_json, read_template
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -138,7 +139,7 @@ def _tokenizer_file(folder: Path) -> Path:
 
 
 def _optional_json(path: Path) -> Any:
-    return read_json(path) if path.is_file() else {}
+    return read_model_json(path) if path.is_file() else {}
 
 
 def _added_tokens(path: Path) -> dict[str, dict[str, Any]]:
@@ -200,10 +201,17 @@ def _through_transformers(folder: Path) -> tuple[dict[str, str], dict[str, int],
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     """Return chat_template.jinja, else the config's template; of several named ones the default."""
     if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        return read_template(folder / "chat_template.jinja")
     template = config.get("chat_template")
     if template is None:
         template = _optional_json(folder / "chat_template.json").get("chat_template")
     if isinstance(template, list):
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        named = [one for one in template if isinstance(one, Mapping)]
+        template = next(
+            (one.get("template") for one in named if one.get("name") == "default"), None
+        )
+    if template is not None and not isinstance(template, str):
+        raise StorageError(
+            "its chat_template is no text", where=str(folder / "tokenizer_config.json"), todo=AGAIN
+        )
     return template

@@ -22,6 +22,7 @@ from sftplay.call import StageCall
 from sftplay.host.launch.request import LaunchRequest
 from sftplay.host.launch.stage import start
 from sftplay.host.protocol.ends import exit_code
+from sftplay.host.protocol.hub import inherited
 from sftplay.host.protocol.signals import handle_signals
 from sftplay.host.system.checkout import CHECKOUT
 
@@ -59,6 +60,7 @@ class SequentialWorkers:
         A failure before it starts is printed too, and its code returned.
         """
         with Boundary(call.stage.name) as end:
+            end.config = call.config
             end.code = start(LaunchRequest(call, self.runner))
         return end.code
 
@@ -140,6 +142,7 @@ class ParallelWorkers:
             child = subprocess.Popen(
                 [sys.executable, "-m", "sftplay.host.cli", *argv],
                 env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                pass_fds=inherited(env),
             )  # fmt: skip
         self._children[child.pid] = child
         try:

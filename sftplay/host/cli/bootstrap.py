@@ -24,12 +24,13 @@ from typing import NoReturn
 from sftplay import console
 from sftplay.errors import MachineError, SftplayError
 from sftplay.files import write_text
-from sftplay.host.system.checkout import CHECKOUT, VENV
+from sftplay.host.system.checkout import CHECKOUT, HIDDEN_PATH, VENV
 from sftplay.host.system.uv import uv_environ
 
 MARKER = VENV / "sftplay-set-up"
 HOST_LOCK = CHECKOUT / "images" / "host.lock"
 UV_LOCK = CHECKOUT / "images" / "uv.lock"
+_MODULES = ("invoke", "docker", "yaml", "pydantic", "rich", "psutil", "packaging")  # of host.in
 DOWNLOAD = "about 40 MB from PyPI: uv, Invoke, docker, pydantic, rich"
 
 
@@ -41,6 +42,8 @@ def enter(argv: Sequence[str]) -> int | None:
     """
     if Path(sys.prefix) == VENV and is_done():
         return None
+    if _runs_as_it_is(argv):
+        return None
     try:
         ensure()
     except SftplayError as problem:
@@ -50,6 +53,19 @@ def enter(argv: Sequence[str]) -> int | None:
         console.error("stopped; the next start makes the set-up again")
         return 130
     return _go_on_in_venv(argv)
+
+
+def _runs_as_it_is(argv: Sequence[str]) -> bool:
+    """Return whether the menu can run in this very Python: stages are to use one that the person
+    has, no set-up was made, and the packages of images/host.in are here. Then nothing is fetched.
+    """
+    import importlib.util
+
+    asked = os.environ.get("SFTPLAY_PYTHON") or "active" in argv or "--runner=active" in argv
+    if not asked or is_done() or any(importlib.util.find_spec(name) is None for name in _MODULES):
+        return False
+    console.info(f"no set-up is made: this Python has its packages ({sys.executable})")
+    return True
 
 
 def ensure() -> None:
@@ -168,4 +184,6 @@ def _go_on_in_venv(argv: Sequence[str]) -> NoReturn:
     env = {
         key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")
     }
+    if os.environ.get("PYTHONPATH"):
+        env[HIDDEN_PATH] = os.environ["PYTHONPATH"]  # the runner `active` hands it to its stages
     os.execve(python, [python, str(CHECKOUT / "tasks.py"), *argv], env)  # noqa: S606 - no shell is wanted

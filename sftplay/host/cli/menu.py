@@ -6,7 +6,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from sftplay.host.cli.task import task, whole_number
-from sftplay.host.cli.tasks import developers, images, runs, stages, start
+from sftplay.host.cli.tasks import cluster, developers, images, runs, stages, start
 
 
 @task(name="help", anywhere=True)
@@ -68,6 +68,7 @@ def build() -> Collection:
     )
     more = (images.image_ls, images.image_prune, images.image_sbom, images.lock)
     namespace.add_collection(Collection("image", *image, *more))
+    namespace.add_collection(Collection("launch", cluster.slurm, cluster.k8s, cluster.sky))
     of_runs = Collection("runs", runs.runs_show, runs.runs_compare, runs.runs_rm)
     of_runs.add_task(runs.runs_list, default=True)  # `inv runs`
     namespace.add_collection(of_runs)

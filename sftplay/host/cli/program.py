@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from sftplay import __version__, console
 from sftplay.boundary import drop_stdout
 from sftplay.host.cli import usage
 from sftplay.host.cli.words import asks_help_for, spell_out
+from sftplay.host.protocol.hub import hide_token
 
 
 class Menu(Program):
@@ -47,8 +49,9 @@ class Menu(Program):
 
 def adopt() -> None:
     """Make Invoke's own program a Menu, where that is what reads tasks.py (`inv`): the same
-    messages and exit codes.
+    messages and exit codes, and no token in what it starts.
     """
+    hide_token(os.environ)
     invoke_main = sys.modules.get("invoke.main")
     if invoke_main is not None:
         invoke_main.program.__class__ = Menu
@@ -56,6 +59,7 @@ def adopt() -> None:
 
 def main(argv: Sequence[str], namespace: Collection) -> int:
     """Run the task that `argv` names (its first word is the program). Returns the exit code."""
+    hide_token(os.environ)
     try:
         name = Path(argv[0]).name
         binary = name if name in ("sftplay", "inv") else "tasks.py"

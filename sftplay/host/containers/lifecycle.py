@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -39,9 +39,14 @@ class ContainerEnd:
     vanished: bool = False
 
 
-def run_foreground(engine: Engine, spec: ContainerSpec) -> int:
+def run_foreground(
+    engine: Engine, spec: ContainerSpec, started: Callable[[], None] = lambda: None
+) -> int:
     """Run a stage's container with this terminal: stdout to stdout, stderr to stderr. Returns its
     exit code.
+
+    Args:
+        started: called once the container runs.
 
     Raises:
         SftplayError: the engine refused, or went away.
@@ -51,6 +56,7 @@ def run_foreground(engine: Engine, spec: ContainerSpec) -> int:
             engine.api.attach(container, stream=True, logs=True, demux=True), to_stdout=True
         )
         start(engine, container)
+        started()
         while not output.over:
             wait_a_moment(engine, container, output)
         end = read_end(engine, container, spec.command[0], again="inv ps shows it")

@@ -18,7 +18,7 @@ from sftplay.host.containers.ownership import hand_to_user, make_folders
 from sftplay.host.containers.spec import project_of, stage_spec
 from sftplay.host.containers.training import ContainerTrainingRunner
 from sftplay.host.containers.variables import CA_VARIABLES
-from sftplay.host.protocol.hub import token_file
+from sftplay.host.protocol.hub import VARIABLE, TokenFile, private_file
 from sftplay.host.system.machine import Machine
 from sftplay.places import cache_folder
 from sftplay.stages import Job
@@ -34,7 +34,7 @@ def run_stage(
     make_folders(identity)
     lifecycle.sweep(engine, project_of(identity.root))
     terminal = needs_terminal(call)
-    with token_file(os.environ if call.stage.network else {}) as token:
+    with private_file(os.environ if call.stage.network else {}) as token:
         spec = stage_spec(
             call,
             image,
@@ -43,10 +43,14 @@ def run_stage(
             named=named,
             run=job.run_name if call.stage.run else "",
             device=device,
-            token=_token(token, identity),
+            token=_token(token, identity) if call.stage.network else None,
             terminal=terminal,
         )
-        return run_interactive(engine, spec) if terminal else lifecycle.run_foreground(engine, spec)
+        if terminal:
+            return run_interactive(engine, spec)
+        return lifecycle.run_foreground(
+            engine, spec, started=token.discard if token else lambda: None
+        )
 
 
 def training_runner(
@@ -85,13 +89,12 @@ def _named_mounts(call: StageCall, job: Job, identity: HostIdentity) -> tuple[Mo
     )
 
 
-def _token(token: dict[str, str], identity: HostIdentity) -> str | None:
+def _token(token: TokenFile | None, identity: HostIdentity) -> str | None:
     """Return the file with the hub's token, readable for the user that the container runs as."""
-    given = token.get("HF_TOKEN_PATH")
-    if given is not None:
-        hand_to_user(identity, Path(given))
-        return given
-    for path in (os.environ.get("HF_TOKEN_PATH"), _hub_home() / "token"):
+    if token is not None:
+        hand_to_user(identity, token.path)
+        return str(token.path)
+    for path in (os.environ.get(VARIABLE), _hub_home() / "token"):
         if path and Path(path).is_file():
             return str(Path(path).absolute())
     return None

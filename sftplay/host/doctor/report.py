@@ -15,7 +15,8 @@ from sftplay.host.doctor.facts import MachineFacts
 from sftplay.host.doctor.findings import MachineFinding
 from sftplay.host.doctor.gather import gather
 from sftplay.host.doctor.stack_choices import StackChoice, choose_stacks
-from sftplay.host.select.choose import RUNNERS
+from sftplay.host.local import active
+from sftplay.host.select.choose import RUNNERS, needs_no_engine
 
 _MARKS = {"ok": ("✓", "32"), "note": ("·", "34"), "warning": ("!", "33"), "error": ("✗", "31")}
 _WIDTH = 9  # of the column of topics
@@ -36,7 +37,7 @@ def run(*, runner: str = "auto", as_json: bool = False) -> int:
             f"--runner requires one of {', '.join(RUNNERS)}, got {runner!r}",
             todo="leave it out: auto",
         )
-    facts = gather(engine=runner != "local")
+    facts = gather(engine=not needs_no_engine(runner, active.named()))
     findings, plans = judge(facts, runner), choose_stacks(facts, runner)
     code = MachineError.code if any(finding.level == "error" for finding in findings) else 0
     if as_json:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sftplay.files import read_json
+from sftplay.untrusted import read_model_json
 from sftplay.weights import read_tensors
 
 _NOT_LINEAR = re.compile(r"embed|lm_head|wte|wpe|norm|rotary", re.IGNORECASE)
@@ -72,7 +72,7 @@ def read_shape(folder: Path, targets: str | Sequence[str]) -> ModelShape:
     adapted = [
         s for n, s in linear.items() if targets == "all-linear" or n.split(".")[-2] in targets
     ]
-    config = read_json(folder / "config.json")
+    config = read_model_json(folder / "config.json")
     config = (
         config.get("text_config") or config
     )  # models with a picture part keep the language model's numbers there

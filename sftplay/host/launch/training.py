@@ -211,7 +211,7 @@ class TrainingLaunch:
             call.argv,
             stack=runner.stack,
             runner=runner.name,
-            environment_hash=runner.digest if runner.name == "local" else "",
+            environment_hash=runner.digest if runner.name in records.PROCESS_RUNNERS else "",
             image=runner.digest if runner.name == "docker" else "",
             attempt=attempt.name if attempt is not None else "",
         )

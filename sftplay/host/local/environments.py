@@ -16,10 +16,12 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.errors import MachineError, NotFoundError
-from sftplay.files import TMP_PREFIX, hash_file, hash_json, read_json, write_json
+from sftplay.files import TMP_PREFIX, hash_file, hash_json, write_json
+from sftplay.host.local import installing
 from sftplay.host.system.checkout import CHECKOUT, PROJECT
 from sftplay.host.system.machine import read_machine
 from sftplay.host.system.uv import find_uv, uv_environ
+from sftplay.untrusted import read_json
 
 PYTHON = (3, 11)  # the locks hold wheels for exactly this one
 HOST_TESTS = "images/host-test.lock"  # of host<Python>-<lock hash>, which `inv test --python` makes
@@ -56,16 +58,24 @@ STACKS: Mapping[str, StackSource] = {
 
 @dataclass(frozen=True)
 class Environment:
-    """A finished environment."""
+    """A finished environment.
+
+    Attributes:
+        lock_hash: empty where it was made from no lock of ours.
+        runner: `local`, or `active` for a Python that the user already has.
+        freeze: every package with its version; only of a Python that no lock describes.
+    """
 
     stack: str
-    folder: Path
+    python: Path
     lock_hash: str
     environment_hash: str
+    runner: str = "local"
+    freeze: tuple[str, ...] = ()
 
     @property
-    def python(self) -> Path:
-        return self.folder / "bin" / "python"
+    def folder(self) -> Path:
+        return self.python.parent.parent
 
 
 def envs_folder() -> Path:
@@ -149,7 +159,8 @@ def _short(lock_hash: str) -> str:
 def _read(stack: str, folder: Path) -> Environment | None:
     try:
         facts = read_json(folder / _MARKER)
-        made = Environment(stack, folder, facts["lock_hash"], facts["environment_hash"])
+        python = folder / "bin" / "python"
+        made = Environment(stack, python, facts["lock_hash"], facts["environment_hash"])
     except (NotFoundError, KeyError, TypeError):
         return None
     return made if made.python.exists() else None
@@ -167,7 +178,7 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     tmp.parent.mkdir(parents=True, exist_ok=True)
     python = str(tmp / "bin" / "python")
     _run(
-        [uv, "venv", "--quiet", "--relocatable", "--python", _base_python(), str(tmp)],
+        [uv, "venv", "--quiet", "--clear", "--relocatable", "--python", _base_python(), str(tmp)],
         env,
         _NO_PYTHON,
     )
@@ -180,16 +191,15 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
         "--python",
         python,
         "--require-hashes",
-        *_without_progress(),
         *backend,
     ]
     sources = ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY]
     sources += ["--build-constraints", str(CHECKOUT / "images" / "build.lock")]
-    _run(
-        [*install, *sources, str(lock)],
-        env,
-        "uv's reason is printed above; then run the same command again",
-    )
+    if installing.install([*install, *sources, str(lock)], env):
+        raise MachineError(
+            "the environment could not be made",
+            todo="uv's reason is printed above; then run the same command again",
+        )
     version = subprocess.run(
         [python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True
     )
@@ -201,11 +211,6 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     made = _read(stack, folder)
     assert made is not None
     return made
-
-
-def _without_progress() -> list[str]:
-    """Progress bars are for a terminal; a log gets the lines before and after."""
-    return [] if sys.stderr.isatty() else ["--quiet"]
 
 
 _NO_PYTHON = "the stacks run on Python 3.11: sudo apt install python3.11 python3.11-venv, or let uv fetch it (it needs the network)"

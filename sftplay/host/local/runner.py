@@ -14,12 +14,13 @@ from pathlib import Path
 
 from sftplay.call import StageCall
 from sftplay.environment import announce, compose, left_out
-from sftplay.host.local import environments
+from sftplay.host.local import active
 from sftplay.host.local.environments import Environment
 from sftplay.host.protocol.ends import exit_code, explain_end
-from sftplay.host.protocol.hub import OFFLINE, token_file
+from sftplay.host.protocol.hub import OFFLINE, inherited
 from sftplay.host.protocol.signals import STOPS, handle_signals
 from sftplay.host.system.checkout import CHECKOUT
+from sftplay.host.system.parent import follow_parent
 from sftplay.stages import Stage
 
 
@@ -37,11 +38,14 @@ def stage_environ(
         # train tokenizes too, after its workers have been forked and have ended
         "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "SFTPLAY_RUNNER": "local",
+        "SFTPLAY_RUNNER": environment.runner,
         "SFTPLAY_STACK": environment.stack,
         "SFTPLAY_ENVIRONMENT_HASH": environment.environment_hash,
         "SFTPLAY_LOCK_HASH": environment.lock_hash,
     }
+    if environment.runner == active.NAME:
+        del env["PYTHONNOUSERSITE"]
+        env |= active.package_variables(base)
     env.setdefault("OMP_NUM_THREADS", str(cores))
     env.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
@@ -59,9 +63,8 @@ def _announce_once(names: tuple[str, ...]) -> None:
     announce(list(names))
 
 
-def run_stage(call: StageCall, stack: str, *, cores: int, device: str = "") -> int:
-    """Run a stage that is no training to its end, with this terminal. Makes the environment where
-    it is missing.
+def run_stage(call: StageCall, environment: Environment, *, cores: int, device: str = "") -> int:
+    """Run a stage that is no training to its end, with this terminal.
 
     Args:
         device: what the stage is to assert; empty for one that needs none.
@@ -69,18 +72,16 @@ def run_stage(call: StageCall, stack: str, *, cores: int, device: str = "") -> i
     Returns:
         Its exit code.
     """
-    environment = environments.ensure(stack)
     env = stage_environ(call.stage, environment, os.environ, cores=cores, device=device)
-    with token_file(os.environ if call.stage.network else {}) as token:
-        code = run_foreground(
-            [str(environment.python), "-m", "sftplay", *call.argv], {**env, **token}
-        )
+    code = run_foreground([str(environment.python), "-m", "sftplay", *call.argv], env)
     explain_end(call.stage.name, code)
     return code
 
 
 def run_foreground(argv: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> int:
     """Run a child with this terminal and return its exit code, 128 + signal where one ended it.
+
+    If this process is killed, the child stops too: it would go on without anybody to see it.
 
     Ctrl-C reaches the child through the terminal, so it is not sent a second time; signals that
     somebody sends to this process alone (SIGTERM, SIGHUP) are passed on.
@@ -93,5 +94,11 @@ def run_foreground(argv: Sequence[str], env: Mapping[str, str], cwd: Path | None
 
     with handle_signals(pass_on, *STOPS):
         sys.stdout.flush()
-        child = subprocess.Popen(list(argv), env=dict(env), cwd=cwd)
+        child = subprocess.Popen(
+            list(argv),
+            env=dict(env),
+            cwd=cwd,
+            pass_fds=inherited(env),
+            preexec_fn=follow_parent(signal.SIGTERM),  # noqa: PLW1509 - this process has no threads
+        )
         return exit_code(child.wait())

@@ -9,7 +9,6 @@ lock and record alone.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -22,10 +21,10 @@ from types import FrameType
 from sftplay import locks
 from sftplay.errors import SftplayError
 from sftplay.host.protocol import records
+from sftplay.host.system.parent import follow_parent
 
 WHO = "the supervisor of a training"
 STOP, KILL = signal.SIGTERM, signal.SIGINT  # what the launcher sends: stop in good order; end now
-_PR_SET_PDEATHSIG = 1
 _WRITE_TRIES = 60
 
 
@@ -50,13 +49,9 @@ class Supervisor:
         # The launcher started this process with both held back, so that none was lost before these
         # handlers stood.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {STOP, KILL})
-        libc = ctypes.CDLL(None)
 
         def in_child() -> None:
             os.setpgid(0, 0)
-            libc.prctl(
-                _PR_SET_PDEATHSIG, signal.SIGTERM
-            )  # a killed supervisor: the stage saves and leaves
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
         with open(self.output, "ab") as out:
@@ -65,7 +60,8 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                preexec_fn=in_child,  # noqa: PLW1509 - this process has no threads
+                # a killed supervisor: the stage saves and leaves
+                preexec_fn=follow_parent(signal.SIGTERM, in_child),  # noqa: PLW1509 - no threads
             )
         if self.asked:  # a request that came before there was a stage
             self._child.send_signal(signal.SIGKILL if self.asked == "kill" else signal.SIGTERM)
@@ -84,10 +80,10 @@ class Supervisor:
         return 128 - returncode if returncode < 0 else returncode
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if signum == KILL or self.asked:
+        if signum == KILL:
             self.asked = "kill"
             self._kill()
-        else:
+        elif not self.asked:  # a scheduler signals this process too, not only the launcher
             self.asked = "stop"
             self._deadline = time.monotonic() + self.grace
             if self._child is not None:

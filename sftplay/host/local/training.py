@@ -4,7 +4,6 @@ log.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from sftplay.host.protocol.records import Exit, Start
 from sftplay.host.protocol.signals import GRACE, StopSignals, announce_stop
 from sftplay.host.system.checkout import CHECKOUT
 from sftplay.host.ui.terminal import copy, settled
-from sftplay.locks import is_held
+from sftplay.locks import is_held, read_note
 from sftplay.runs import Run
 
 TAIL = 4096  # bytes of earlier output shown when a launcher comes back
@@ -42,7 +41,10 @@ class LocalTrainingRunner:
     environment: Environment
     env: Mapping[str, str]
     grace: float = GRACE
-    name: str = "local"
+
+    @property
+    def name(self) -> str:
+        return self.environment.runner
 
     @property
     def stack(self) -> str:
@@ -55,6 +57,11 @@ class LocalTrainingRunner:
     def start(self, run: Run, start: Start, lock: LaunchLock) -> LocalTraining:
         """Start the supervisor, which takes the lock over without a gap."""
         command = [str(self.environment.python), "-m", "sftplay", *start.argv]
+        paths = self.env.get("PYTHONPATH", str(CHECKOUT))
+        if paths != str(CHECKOUT):  # packages of another Python are not for the supervisor
+            command = ["env", f"PYTHONPATH={paths}", *command]
+        if self.environment.freeze:
+            records.write_packages(run.launch, start.number, self.environment.freeze)
         terminal = (
             {"SFTPLAY_TERMINAL": str(os.get_terminal_size(2).columns)} if os.isatty(2) else {}
         )
@@ -170,11 +177,8 @@ def request_stop(run: Run, *, kill: bool, pid: int | None = None) -> None:
 def _holder(lock: Path) -> int | None:
     """Process that signed the lock, once it is the supervisor."""
     for _ in range(50):
-        try:
-            note = json.loads(lock.read_bytes())
-        except (OSError, ValueError):
-            note = {}
-        if note.get("who") == supervisor.WHO:
+        note = read_note(lock)
+        if note.get("who") == supervisor.WHO and isinstance(note.get("pid"), int):
             return int(note["pid"])
         time.sleep(_POLL)
     return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftplay import console
-from sftplay.errors import BusyError, UsageError
+from sftplay.errors import SftplayError, UsageError
 from sftplay.files import TMP_PREFIX, explain_os_error, human_size
 from sftplay.host.local import environments
 from sftplay.host.system.disk import disk_size
@@ -136,9 +136,13 @@ def _removable(
     path: Path, *locks: Path, parts: Sequence[Path] = (), readers: tuple[Run, ...] = ()
 ) -> Removal:
     """A lock file that is not there was never held, and one behind a link is not ours to touch."""
-    usable = tuple(lock for lock in locks if lock.is_file() and not path.is_symlink())
+    usable = tuple(lock for lock in locks if _is_lock(lock) and not path.is_symlink())
     what = tuple(parts) or (path,)
     return Removal(path, sum(disk_size(part) for part in what), what, usable, readers=readers)
+
+
+def _is_lock(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def remove(item: Removal) -> int:
@@ -155,7 +159,7 @@ def remove(item: Removal) -> int:
         try:
             for lock in item.locks:
                 stack.enter_context(hold(lock, who="clean"))
-        except BusyError as busy:
+        except SftplayError as busy:
             console.warning(f"left: {busy}")
             return 0
         for part in item.parts:

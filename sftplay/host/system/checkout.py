@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 PROJECT_VARIABLE = "SFTPLAY_PROJECT"  # the project's tasks.py sets it to its folder
+HIDDEN_PATH = "SFTPLAY_PYTHONPATH"  # the person's PYTHONPATH, which .venv must not see
 _PACKAGE = Path(__file__).resolve().parents[2]
 _BUNDLE = _PACKAGE / "_bundle"  # made by the build backend (pyproject.toml), not in a checkout
 

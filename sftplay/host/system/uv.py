@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from sftplay.environment import TOKENS
 from sftplay.errors import MachineError
 from sftplay.host.system.checkout import VENV
 
@@ -37,7 +38,7 @@ def uv_environ(base: Mapping[str, str], *, cuda: bool = False) -> tuple[dict[str
     Returns:
         (environment variables, options that commands about the torch stacks need).
     """
-    env = dict(base)
+    env = {key: value for key, value in base.items() if key not in TOKENS}
     folders = (
         base.get("UV_FIND_LINKS", "").replace(",", " ").split()
         or base.get("PIP_FIND_LINKS", "").split()

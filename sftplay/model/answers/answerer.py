@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tokenizers.decoders import DecodeStream
-
 from sftplay import console
 from sftplay.data.styling.prompt import StylePrompt
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
-from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, plain_text, window_of
+from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, window_of
 from sftplay.model.answers.sampling import Sampling
+from sftplay.model.answers.stop_strings import StopWatch, before_stop
 from sftplay.model.answers.stream import Stream
 from sftplay.model.answers.whole import can_decode
 from sftplay.model.runtime.quiet import quiet_libraries
@@ -24,6 +23,8 @@ from sftplay.model.weights.trained_run import RunFacts, open_run
 from sftplay.places import find_model
 from sftplay.runs import Run
 from sftplay.stages import Job
+
+_REPORTED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "stop")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,14 @@ class Answerer:
             )
         return ids
 
+    def watch(self) -> StopWatch:
+        """A reader that sees the texts that end an answer."""
+        return StopWatch(self.sampling.stop, self.prompter.tokenizer)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """An answer's text, up to the first of the texts that end it."""
+        return before_stop(self.prompter.text(ids), self.sampling.stop)
+
     def stream(self) -> Stream:
         """A new conversation."""
         return Stream(self.model, self.stop_ids, self.pad_id, own=self.own_decoder)
@@ -87,21 +96,14 @@ class Answerer:
         """The answer to a prompt, in pieces of text as they are written; joined they are the
         answer.
         """
-        decoder = DecodeStream(skip_special_tokens=True)
-        backend = self.prompter.tokenizer.backend_tokenizer
-        written, said = [], ""
-        sampling = Sampling(
-            self.prompter.room(ids, self.sampling.max_new_tokens),
-            self.sampling.temperature,
-            self.sampling.top_p,
-            self.sampling.seed,
-        )
-        for token in stream.tokens(ids, sampling):
+        watch, written, said = self.watch(), [], ""
+        room = self.prompter.room(ids, self.sampling.max_new_tokens)
+        for token in stream.tokens(ids, replace(self.sampling, max_new_tokens=room), watch):
             written.append(token)
-            if piece := decoder.step(backend, token):
+            if piece := watch.safe[len(said) :]:
                 said += piece
                 yield piece
-        whole = plain_text(self.prompter.tokenizer, written)
+        whole = self.text(written)
         if whole.startswith(said) and len(whole) > len(said):
             yield whole[
                 len(said) :
@@ -133,8 +135,16 @@ def open_answerer(job: Job) -> Answerer:
     stop_ids = list(dict.fromkeys([prompter.eot_id, *loaded.stop_ids]))
     wanted = settings.infer
     sampling = Sampling(
-        wanted.max_new_tokens, wanted.temperature, wanted.top_p, settings.train.seed
+        wanted.max_new_tokens,
+        wanted.temperature,
+        wanted.top_p,
+        wanted.top_k,
+        wanted.min_p,
+        wanted.repetition_penalty,
+        tuple(wanted.stop),
+        settings.train.seed,
     )
+    _report(sampling)
     system, style = _system(job, facts)
     identity = {
         "model": settings.model.name,
@@ -145,9 +155,7 @@ def open_answerer(job: Job) -> Answerer:
         **({"quantized": True} if loaded.quantized else {}),
         "system": system,
         **({"style": style.section} if style else {}),
-        "sampling": sampling.__dict__
-        if sampling.temperature
-        else {"max_new_tokens": sampling.max_new_tokens},
+        "sampling": sampling.identity,
         "data": settings.data.model_dump(include={"special_tokens_in_text", "system_unsupported"}),
     }
     model = fused(loaded.model)
@@ -167,6 +175,18 @@ def open_answerer(job: Job) -> Answerer:
         identity=identity,
         style=style,
     )
+
+
+def _report(sampling: Sampling) -> None:
+    """Print the settings that are not the defaults, and those without effect."""
+    used = {key: value for key, value in sampling.identity.items() if key in _REPORTED}
+    if used:
+        console.info("answers: " + ", ".join(f"infer.{key} {value}" for key, value in used.items()))
+    if sampling.unused:
+        names = ", ".join(f"infer.{name}" for name in sampling.unused)
+        console.warning(
+            f"without effect: {names}. infer.temperature is 0: the likeliest token is taken every time"
+        )
 
 
 def _system(job: Job, facts: RunFacts | None) -> tuple[str | None, StylePrompt | None]:

@@ -1,4 +1,7 @@
-"""Answers to many prompts, through one batch that is refilled as rows end."""
+"""Answers to many prompts, through one batch that is refilled as rows end.
+
+One module although it is long: the loop, its rows and the room for them change together.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,12 @@ from sftplay import console
 from sftplay.errors import OutOfMemoryError
 from sftplay.model.answers.decoding import Batch
 from sftplay.model.answers.sampling import Sampling, choose, stream_of
+from sftplay.model.answers.stop_strings import StopWatch
 from sftplay.model.answers.whole import whole_answer
 from sftplay.model.runtime.memory import for_answers
 
-_GPU_PREFILL, _CPU_PREFILL = (
-    8192,
-    2048,
-)  # tokens of new prompts that go through the model at once, padding included
+# tokens of new prompts that go through the model at once, padding included
+_GPU_PREFILL, _CPU_PREFILL = 8192, 2048
 # rows at most of a model whose rows start and end together: what their states take is not known
 _TOGETHER = 32
 
@@ -58,9 +60,9 @@ class _Row:
     request: Request
     limit: int
     generator: torch.Generator | None
-    ids: list[int] = field(
-        default_factory=list
-    )  # chosen so far; all but the last have gone through the model
+    watch: StopWatch | None = None
+    # chosen so far; all but the last have gone through the model
+    ids: list[int] = field(default_factory=list)
     length: int = 0  # how many of them are its answer
     ended: bool = False
     counted: float = 0.0  # share of its work that was told
@@ -92,7 +94,14 @@ class _Row:
             return False
         self.ended = token in stop_ids
         self.length += not self.ended
+        if self.watch is not None and not self.ended:
+            self.ended = self.watch.read(token)
         return self.done
+
+    @property
+    def seen(self) -> list[int]:
+        """Its tokens so far, prompt included."""
+        return [*self.request.ids, *self.ids]
 
 
 @dataclass
@@ -145,12 +154,12 @@ def answers(
     advance: Callable[[float], None] = lambda share: None,
     *,
     own: bool = True,
+    watch: StopWatch | None = None,
 ) -> Iterator[tuple[int, Answer]]:
     """Answer every prompt; the answers come as they are ready, each with its request's key.
 
     A row that ends makes room at once; new prompts join when a quarter of the batch is free.
-    Prompts are taken in
-    the given order: neighbours of like length waste the least.
+    Prompts are taken in the given order: neighbors of like length waste the least.
 
     Args:
         model: the model, adapter on or off.
@@ -159,16 +168,16 @@ def answers(
         stop_ids: tokens that end an answer.
         pad_id: filler; masked by position.
         size: rows in flight at most. Fewer where their keys and values would take more than
-            `memory.for_answers`; halved where
-            the GPU's memory does not suffice all the same.
+            `memory.for_answers`; halved where the GPU's memory does not suffice all the same.
         advance: told after each pass how much was done, a whole answer being 1.
         own: by our decoder; else by transformers' generate (see `whole.can_decode`).
+        watch: sees the texts that end an answer; each answer gets a fresh one.
 
     Raises:
         OutOfMemoryError: not even one row fits (81). NonFiniteError: the model computes nonsense
             (80).
     """
-    source = (_row(request, sampling) for request in requests)
+    source = (_row(request, sampling, watch) for request in requests)
     if not own:
         yield from _one_by_one(model, source, sampling, stop_ids, pad_id, advance)
         return
@@ -185,7 +194,7 @@ def answers(
             if new:
                 ended = _add(
                     new,
-                    batch.join([[*row.request.ids, *row.ids] for row in new]),
+                    batch.join([row.seen for row in new]),
                     sampling,
                     stop_ids,
                 )
@@ -219,23 +228,26 @@ def _one_by_one(
     """Answers by transformers' generate, in the order of the prompts."""
     for row in rows:
         how = replace(sampling, max_new_tokens=row.limit)
-        for token in whole_answer(model, row.request.ids, how, stop_ids, pad_id, row.generator):
+        watch = row.watch.fresh() if row.watch else None
+        for token in whole_answer(
+            model, row.request.ids, how, stop_ids, pad_id, row.generator, watch
+        ):
             row.ends_with(token, stop_ids)
         advance(1)
         yield row.request.key, Answer(row.ids[: row.length], row.ended)
 
 
-def _row(request: Request, sampling: Sampling) -> _Row:
+def _row(request: Request, sampling: Sampling, watch: StopWatch | None) -> _Row:
     limit = min(sampling.max_new_tokens, request.limit or sampling.max_new_tokens)
-    return _Row(request, limit, stream_of(sampling, request.key))
+    own = watch.fresh() if watch else None
+    return _Row(request, limit, stream_of(sampling, request.key), own)
 
 
 def _room_of(batch: Batch, size: int) -> _Room:
     """Return the room that a model has before anything is in flight."""
     if not batch.flexible:
-        return _Room(
-            min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL
-        )  # who is not read now waits for the end of all
+        # who is not read now waits for the end of all
+        return _Room(min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL)
     prefill = _GPU_PREFILL if batch.device.type == "cuda" else _CPU_PREFILL
     try:
         return _Room(size, for_answers(batch.device) // batch.position_bytes(), prefill)
@@ -247,7 +259,8 @@ def _add(
     rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_ids: Sequence[int]
 ) -> list[_Row]:
     """Choose each row's next token; return the rows that end with it."""
-    tokens = choose(logits, sampling, [row.generator for row in rows])
+    seen = [row.seen for row in rows] if sampling.repetition_penalty != 1 else []
+    tokens = choose(logits, sampling, [row.generator for row in rows], seen)
     return [row for row, token in zip(rows, tokens, strict=True) if row.ends_with(token, stop_ids)]
 
 

@@ -4,9 +4,11 @@ are those of the run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from sftplay.data.tokenizing.artifact import IGNORED, read_split
 from sftplay.errors import DataError, NotFoundError
@@ -103,6 +105,23 @@ def _held_out(row: Mapping[str, Any]) -> HeldOut:
     end = next(place for place in range(len(labels), 0, -1) if labels[place - 1] != IGNORED)
     start = next((place for place in range(end, 0, -1) if labels[place - 1] == IGNORED), 0)
     return HeldOut(row["id"], row["input_ids"], labels, start, end)
+
+
+def user_words(settings: Settings, split: str, ids: Collection[str]) -> dict[str, str]:
+    """Row id → the user's last words, for these rows; without the rows that data/processed does not
+    have.
+    """
+    found: dict[str, str] = {}
+    for name in SPLIT_FILES[split]:
+        path = data_folder("processed", settings) / f"{name}.jsonl"
+        if not path.is_file():
+            continue
+        with open(path, "rb") as lines:
+            for row in map(orjson.loads, lines):
+                if row["id"] in ids:
+                    words = (m["content"] for m in reversed(row["messages"]) if m["role"] == "user")
+                    found[row["id"]] = next(words, "")
+    return found
 
 
 def changes_since(

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sftplay.errors import SftplayError
-from sftplay.files import read_json
 from sftplay.model.evaluation.metrics import METRICS
 from sftplay.model.weights.card import card
 from sftplay.places import PublishedBase
+from sftplay.untrusted import read_json
 
 
 def model_card(

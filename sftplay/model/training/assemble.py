@@ -28,6 +28,7 @@ from sftplay.model.training.trainer import Trainer, make_trainer
 from sftplay.model.training.trainer_config import trainer_config
 from sftplay.model.weights.generation_config import pad_id
 from sftplay.places import find_model
+from sftplay.untrusted import read_text
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
             where=str(plan.tokenized),
             todo="raise data.val_share, or leave eval_steps out",
         )
-    tokenizer = load_tokenizer(find_model(settings), plan.run.template.read_text(encoding="utf-8"))
+    tokenizer = load_tokenizer(find_model(settings), read_text(plan.run.template))
     interrupt = Interrupt()
     telemetry = Telemetry(
         plan.attempt.progress, plan.attempt.steps, interrupt, writes=plan.rank == 0

@@ -22,9 +22,10 @@ import torch
 from sftplay import console
 from sftplay.attempts import checkpoints_in
 from sftplay.errors import RefusedError, SftplayError
-from sftplay.files import TMP_PREFIX, read_json, write_text
+from sftplay.files import TMP_PREFIX, write_text
 from sftplay.manifest import MANIFEST, sealed_folder, sweep
 from sftplay.model.ranks.collectives import bytes_of_all, rank_count, this_rank
+from sftplay.untrusted import read_json
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json")

@@ -11,12 +11,12 @@ from typing import Any
 
 from sftplay import __version__
 from sftplay.attempts import Attempt
-from sftplay.base_model import input_limits
 from sftplay.data.tokenizing.artifact import batches_of, read_split
 from sftplay.decision import Decision
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
 from sftplay.freshness import read_stamp
+from sftplay.input_limits import input_limits
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision
 from sftplay.places import SPLITS, find_model, model_revision

@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 from sftplay.errors import NonFiniteError
 from sftplay.model.forward.collate import collate_for
 from sftplay.model.forward.head import has_plain_head
-from sftplay.model.forward.loss import summed_target_loss, target_loss
+from sftplay.model.forward.loss import loss_and_hits, summed_target_loss
 from sftplay.model.ranks.collectives import (
     gathered,
     rank_count,
@@ -78,6 +78,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self.settings, self.lengths, self.facts = settings, lengths, facts
         self.before_save = before_save
         self.trained_tokens = 0  # since the last logged point, of all ranks
+        self.hits: Any = 0  # of them on this rank, predicted as the likeliest token
         self.tokens_seen = 0  # real tokens that went through the model, padding not counted
         self._own = StepShare()
         # our loss divides by the step's trained tokens, whatever the accumulation
@@ -127,10 +128,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         as many times as there are ranks.
         """
         began = time.perf_counter()
-        total, count = target_loss(model, inputs, plain_head=self.plain_head)
+        total, count, hits = loss_and_hits(model, inputs, plain_head=self.plain_head)
         alone = self.args.world_size == 1
         self._own.seen += int(inputs["attention_mask"].sum()) if alone else real_tokens(inputs)
         self._own.trained += count
+        self.hits = self.hits + hits  # on its device: nobody waits for it
         loss = total / (count if num_items_in_batch is None else num_items_in_batch)
         if not alone:
             loss = loss * self.args.world_size
@@ -212,14 +214,20 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as transformers does, without TRL's entropy and accuracy, which cost a pass over the
-        vocabulary.
+        """Log as transformers does. TRL's entropy and accuracy, which cost a pass over the vocabulary,
+        are left out; the accuracy comes from the loss, under TRL's name.
         """
         self._metrics["train"].clear()
         self._metrics["eval"].clear()
         if "loss" in logs:
-            logs = {**logs, "trained_tokens": self.trained_tokens}
-            self.trained_tokens = 0
+            (hits,) = summed([float(self.hits)])
+            accuracy = hits / max(self.trained_tokens, 1)
+            logs = {
+                **logs,
+                "mean_token_accuracy": accuracy,
+                "trained_tokens": self.trained_tokens,
+            }
+            self.trained_tokens = self.hits = 0
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -19,12 +19,13 @@ from typing import Any
 
 from sftplay import __version__, console
 from sftplay.errors import MachineError, SftplayError
-from sftplay.files import hash_json, read_json, write_json
+from sftplay.files import hash_json, write_json
 from sftplay.handover import Reason
 from sftplay.model.runtime.device import nvidia_driver
 from sftplay.model.unsloth.failures import Failure, classify
 from sftplay.places import cache_folder
 from sftplay.stamp import surroundings
+from sftplay.untrusted import read_json
 
 LIMIT = 600.0  # seconds; Triton compiles its kernels at the first pass
 PROBED_VERSIONS = (

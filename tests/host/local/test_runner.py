@@ -13,7 +13,7 @@ from sftplay.host.system.checkout import CHECKOUT
 from sftplay.stages import BY_NAME
 from sftplay.stamp import surroundings
 
-ENV = Environment("cpu", Path("/nowhere"), "sha256:lock", "sha256:environment")
+ENV = Environment("cpu", Path("/nowhere/bin/python"), "sha256:lock", "sha256:environment")
 
 
 def environ(stage: str, **base: str) -> dict[str, str]:
