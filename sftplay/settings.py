@@ -322,6 +322,15 @@ class TrainSettings(Section):
         rows = AUTO_ROWS if self.batch_size == "auto" else self.batch_size
         return rows * self.gradient_accumulation_steps
 
+    def ranks_on(self, gpus: int, nodes: int = 1) -> int:
+        """Processes of one machine with so many GPUs: as asked for, else the largest number that
+        divides the rows of a step.
+        """
+        if self.processes != "auto":
+            return self.processes
+        fits = [count * nodes for count in range(1, max(gpus, 1) + 1)]
+        return max((one // nodes for one in fits if self.rows_per_step % one == 0), default=1)
+
     @property
     def guessed_rows(self) -> int:
         """Rows per forward pass, where nobody has measured yet what `auto` will be."""

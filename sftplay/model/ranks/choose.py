@@ -121,9 +121,7 @@ def _processes(settings: Settings, device: str, gpus: int, nodes: int) -> tuple[
         return 1, "auto: Unsloth trains with one process"
     if device == "cpu":
         return 1, "auto: one process uses all cores of a CPU"
-    rows = settings.train.rows_per_step
-    fits = [count for count in range(1, max(gpus, 1) + 1) if rows % (count * nodes) == 0]
-    count = max(fits, default=1)
+    rows, count = settings.train.rows_per_step, settings.train.ranks_on(gpus, nodes)
     left = f", {gpus - count} of them unused: {rows} rows of a step" if count < gpus else ""
     return count, f"auto: {gpus} GPU{'s' if gpus != 1 else ''}{left}"
 
