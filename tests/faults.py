@@ -33,7 +33,7 @@ def unsloth_breaks_in_step_three() -> None:
 
     from sftplay.model.training import trainer
 
-    right = trainer.target_loss
+    right = trainer.loss_and_hits
     fake = types.ModuleType("unsloth.kernels.fast_lora")
     exec("def work():\n    raise NotImplementedError('no kernel for this shape')", fake.__dict__)
     passes = 0
@@ -45,7 +45,7 @@ def unsloth_breaks_in_step_three() -> None:
             fake.__dict__["work"]()
         return right(model, inputs, **more)
 
-    trainer.target_loss = wrong
+    trainer.loss_and_hits = wrong
     pretend_unsloth()
 
 
@@ -53,18 +53,18 @@ def gradient_overflows_in_step_three() -> None:
     """A finite loss whose gradient is not, in the third step."""
     from sftplay.model.training import trainer
 
-    right = trainer.target_loss
+    right = trainer.loss_and_hits
     passes = 0
 
     def wrong(model: Any, inputs: Any, **more: Any) -> Any:
         nonlocal passes
         passes += 1
-        total, count = right(model, inputs, **more)
+        total, count, hits = right(model, inputs, **more)
         if passes == 3:
             total.register_hook(lambda gradient: gradient * float("inf"))
-        return total, count
+        return total, count, hits
 
-    trainer.target_loss = wrong
+    trainer.loss_and_hits = wrong
 
 
 def pretend_unsloth() -> None:
