@@ -65,6 +65,14 @@ def check_base_model(folder: Path, wanted: ModelSettings) -> Tensors:
     return tensors
 
 
+def language_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config.json with the language model's numbers: models with a picture part keep
+    them apart.
+    """
+    part = config.get("text_config")
+    return part if isinstance(part, dict) and part else config
+
+
 def tensor_list(names: Sequence[str]) -> str:
     """The first names of a list, in a line."""
     shown = ", ".join(names[:3])

@@ -15,7 +15,8 @@ from types import TracebackType
 
 from sftplay import console
 from sftplay.errors import SftplayError, StoppedError
-from sftplay.files import explain_os_error, write_text
+from sftplay.files import write_text
+from sftplay.library_errors import explain_library_error
 from sftplay.places import OUTPUTS
 from sftplay.stages import STAGES
 
@@ -69,9 +70,11 @@ class Boundary:
         if isinstance(error, BrokenPipeError):
             drop_stdout()
             return 141
-        if isinstance(error, OSError):
-            write_traceback(self.name, error)
-            error = explain_os_error(error, error.filename or "?")
+        if isinstance(error, Exception) and not isinstance(error, SftplayError):
+            known = explain_library_error(error, getattr(error, "filename", None) or OUTPUTS)
+            if known is not None:
+                write_traceback(self.name, error)
+                error = known
         if isinstance(error, (SftplayError, StoppedError)):
             error.todo = with_config(error.todo, self.config)
             console.failure(error)

@@ -144,18 +144,9 @@ def explain_os_error(error: OSError, path: Path | str) -> SftplayError:
     """Turn an operating-system error into the class that owns its exit code."""
     name = str(error.filename or path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(
-            "the disk is full",
-            where=name,
-            todo=f"free some space ({free_space(path)} left), then run the same command again",
-        )
+        return _full_disk(path, name, is_quota=error.errno == errno.EDQUOT)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        uid = f"{os.getuid()}:{os.getgid()}"
-        return PermissionDeniedError(
-            f"no permission ({error.strerror})",
-            where=name,
-            todo=f"check the owner: sudo chown -R {uid} {name}",
-        )
+        return _not_writable(error, name)
     if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
         return StorageError(
             "not a regular file: a link, a pipe or a folder stands there",
@@ -173,13 +164,41 @@ def explain_os_error(error: OSError, path: Path | str) -> SftplayError:
     return StorageError(f"input/output error ({error.strerror or error})", where=name)
 
 
+def _not_writable(error: OSError, name: str) -> PermissionDeniedError:
+    if error.errno == errno.EROFS:
+        what = "the disk is read-only"
+        todo = "mount it for writing; after an error the system makes a disk read-only: see dmesg"
+        return PermissionDeniedError(what, where=name, todo=todo)
+    return PermissionDeniedError(
+        f"no permission ({error.strerror})",
+        where=name,
+        todo=f"check the owner: sudo chown -R {os.getuid()}:{os.getgid()} {name}",
+    )
+
+
+def _full_disk(path: Path | str, name: str, *, is_quota: bool) -> StorageError:
+    disk = _disk_of(path)
+    if is_quota:
+        what, todo = "your quota of this disk is used up", "remove files of yours there"
+    elif disk.f_files and not disk.f_favail:
+        what = "the disk has no room for another file: its inodes are used up"
+        todo = "remove files there, however small (df -i shows their number)"
+    else:
+        what, todo = "the disk is full", f"free some space ({free_space(path)} left)"
+    return StorageError(what, where=name, todo=f"{todo}, then run the same command again")
+
+
 def free_space(path: Path | str) -> str:
     """Free bytes on the disk that holds `path` (or its nearest existing parent), for people."""
+    disk = _disk_of(path)
+    return human_size(disk.f_bavail * disk.f_frsize)
+
+
+def _disk_of(path: Path | str) -> os.statvfs_result:
     place = Path(path).absolute()
     while not place.exists():
         place = place.parent
-    stat = os.statvfs(place)
-    return human_size(stat.f_bavail * stat.f_frsize)
+    return os.statvfs(place)
 
 
 def human_size(size: float) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftplay import console
-from sftplay.base_model import tensor_list
+from sftplay.base_model import language_part, tensor_list
 from sftplay.errors import DataError
+from sftplay.library_errors import reading
 from sftplay.untrusted import read_model_json, read_template
 from sftplay.weights import read_tensors
 
@@ -64,8 +65,7 @@ class InputLimits:
 
 def input_limits(folder: Path) -> InputLimits:
     """Read from config.json and the tensors' names what rows a model can take."""
-    config = read_model_json(folder / "config.json")
-    config = config.get("text_config") or config
+    config = language_part(read_model_json(folder / "config.json"))
     rows = config.get("vocab_size")
     positions = config.get("n_positions") or config.get("max_position_embeddings")
     learned = any(_POSITIONS.search(name) for name in read_tensors(folder))
@@ -93,7 +93,8 @@ def check_template(folder: Path) -> None:
     else:
         return
     added = read_model_json(tokenizer).get("added_tokens") or []
-    beyond = [t["content"] for t in added if t["id"] >= rows and t["content"] in text]
+    with reading(tokenizer, "its added_tokens"):
+        beyond = [t["content"] for t in added if t["id"] >= rows and t["content"] in text]
     if beyond:
         raise DataError(
             f"the chat template writes {tensor_list(beyond)}, and the model's embedding has no row "

@@ -178,6 +178,20 @@ def _logged(folder: Path) -> dict[int, list[str]]:
     return found
 
 
+def test_a_style_that_the_answers_do_not_follow_is_said_before_training(
+    project: Path, box: Box
+) -> None:
+    """Also where train runs the style stage itself: with the answers of three rows."""
+    style = ["--set", "style.prompt=Answer like a pirate.", "--set", "train.max_steps=1"]
+    ran = box.run("train", "--config", "demo.yaml", *style, cwd=project)
+    assert ran.code == 0, ran.err
+    before = ran.err[: ran.err.index("attempt 01-bnb")]
+    warning = before[before.index("training teaches the model to ignore it") :]
+    rows = (project / "data/processed/train.jsonl").read_text().splitlines()
+    answers = [json.loads(row)["messages"][-1]["content"] for row in rows[:3]]
+    assert all(repr(answer[:40])[:-1] in warning for answer in answers), warning
+
+
 def test_a_resumed_run_logs_what_the_uninterrupted_one_does(project: Path, box: Box) -> None:
     """From a checkpoint inside a logging window: the window goes on, it does not start again."""
     values = ["logging_steps=5", "save_total_limit=9", "gradient_accumulation_steps=2"]

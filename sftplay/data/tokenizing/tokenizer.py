@@ -17,7 +17,8 @@ import orjson
 
 from sftplay.errors import NotFoundError, StorageError
 from sftplay.files import hash_file, hash_json
-from sftplay.untrusted import AGAIN, read_model_json, read_template
+from sftplay.library_errors import reading
+from sftplay.untrusted import AGAIN, MODEL, read_bytes, read_model_json, read_template
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -61,7 +62,13 @@ def read_tokenizer(folder: Path) -> TokenizerFacts:
     Raises:
         NotFoundError: the folder holds no tokenizer.json (66).
     """
-    added = _added_tokens(_tokenizer_file(folder))
+    path = _tokenizer_file(folder)
+    with reading(folder, "the tokenizer"):
+        return _read_tokenizer(folder, path)
+
+
+def _read_tokenizer(folder: Path, path: Path) -> TokenizerFacts:
+    added = _added_tokens(path)
     config = _optional_json(folder / "tokenizer_config.json")
     named = _named_tokens(folder, config)
     if set(named.values()) <= set(added) and _declared(config) <= set(added):
@@ -91,18 +98,22 @@ def load_backend(folder: Path) -> Tokenizer:
         NotFoundError: the folder holds no tokenizer.json (66).
     """
     path = _tokenizer_file(folder)
+    with reading(folder, "the tokenizer"):
+        backend = _read_backend(folder, path)
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def _read_backend(folder: Path, path: Path) -> Tokenizer:
     config = _optional_json(folder / "tokenizer_config.json")
     if not {*_named_tokens(folder, config).values(), *_declared(config)} <= set(
         _added_tokens(path)
     ):
-        backend = load_tokenizer(folder, None).backend_tokenizer
-    else:
-        from tokenizers import Tokenizer
+        return load_tokenizer(folder, None).backend_tokenizer
+    from tokenizers import Tokenizer
 
-        backend = Tokenizer.from_file(str(path))
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
+    return Tokenizer.from_file(str(path))
 
 
 def load_tokenizer(folder: Path, chat_template: str | None) -> PreTrainedTokenizerFast:
@@ -118,9 +129,10 @@ def load_tokenizer(folder: Path, chat_template: str | None) -> PreTrainedTokeniz
     _tokenizer_file(folder)
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
-        folder, local_files_only=True
-    )
+    with reading(folder, "the tokenizer"):
+        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+            folder, local_files_only=True
+        )
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     return tokenizer
@@ -146,7 +158,7 @@ def _added_tokens(path: Path) -> dict[str, dict[str, Any]]:
     try:
         return {
             entry["content"]: entry
-            for entry in orjson.loads(path.read_bytes()).get("added_tokens") or []
+            for entry in orjson.loads(read_bytes(path, MODEL, links=True)).get("added_tokens") or []
         }
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise StorageError(

@@ -6,7 +6,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from sftplay.host.cli.task import task, whole_number
-from sftplay.host.cli.tasks import cluster, developers, images, runs, stages, start
+from sftplay.host.cli.tasks import cluster, developers, gpu, images, runs, stages, start
 
 
 @task(name="help", anywhere=True)
@@ -59,6 +59,7 @@ def build() -> Collection:
     namespace.default = "help"
     namespace.add_collection(Collection("config", developers.schema, developers.show))
     namespace.add_collection(Collection("data", stages.data_show, stages.data_preview))
+    namespace.add_collection(Collection("gpu", gpu.gpu_accept, gpu.gpu_compare))
     image = (
         images.image_build,
         images.image_check,

@@ -15,7 +15,7 @@ from sftplay.files import explain_os_error, write_text
 from sftplay.host.containers import folders
 from sftplay.host.system.checkout import CHECKOUT, PROJECT_VARIABLE
 
-_COPIED = ("configs/*.yaml", "compose.yaml", "compose.cpu.yaml")
+_COPIED = ("configs/*.yaml", "compose.yaml", "compose.cpu.yaml", "compose.setup.yaml")
 _TASKS = f'''"""sftplay's tasks for this folder: `inv NAME`, `sftplay NAME` or `python3 tasks.py NAME`."""
 
 import os

@@ -26,6 +26,8 @@ _PATHS = (
     "init_adapter",
     "file",
     "batch",
+    "model",
+    "old",
     "out",
 )  # parameters that name a file where the person stands
 

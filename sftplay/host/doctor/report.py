@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -77,19 +79,34 @@ def lines(findings: Sequence[MachineFinding], plans: Sequence[StackChoice]) -> l
     out = []
     for finding in findings:
         mark, colour = _MARKS[finding.level]
-        out.append(_coloured(f"{mark} {finding.topic:<{_WIDTH}} {finding.said}", colour))
+        # the mark alone: text in the terminal's own color reads on any background
+        line = _fitted(f"{mark} {finding.topic:<{_WIDTH}} {finding.said}", _WIDTH + 3)
+        out.append(_coloured(mark, colour) + line[1:])
         if finding.todo:
-            out.append(f"  {'':<{_WIDTH}} next: {finding.todo}")
+            out.append(_fitted(f"  {'':<{_WIDTH}} next: {finding.todo}", _WIDTH + 9))
     out.append("")
     width = max(len(plan.task) for plan in plans)
     for plan in plans:
         what = plan.trouble or f"{plan.runner} runner, {plan.stack} stack ({plan.reason})"
-        out.append(f"  inv {plan.task:<{width}}  {what}")
+        out.append(_fitted(f"  inv {plan.task:<{width}}  {what}", width + 8))
     return out
+
+
+def _fitted(line: str, indent: int) -> str:
+    """A line broken between words where it goes to a terminal that is narrower."""
+    if not sys.stdout.isatty():
+        return line
+    return textwrap.fill(
+        line,
+        shutil.get_terminal_size().columns,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _coloured(text: str, colour: str) -> str:
     plain = (
         not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     )
-    return text if plain else f"\x1b[{colour}m{text}\x1b[0m"
+    return text if plain else f"\x1b[1;{colour}m{text}\x1b[0m"

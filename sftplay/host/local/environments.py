@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftplay import console
-from sftplay.errors import MachineError, NotFoundError
+from sftplay.errors import MachineError, NotFoundError, StorageError
 from sftplay.files import TMP_PREFIX, hash_file, hash_json, write_json
 from sftplay.host.local import installing
 from sftplay.host.system.checkout import CHECKOUT, PROJECT
@@ -158,11 +158,11 @@ def _short(lock_hash: str) -> str:
 
 def _read(stack: str, folder: Path) -> Environment | None:
     try:
-        facts = read_json(folder / _MARKER)
-        python = folder / "bin" / "python"
-        made = Environment(stack, python, facts["lock_hash"], facts["environment_hash"])
-    except (NotFoundError, KeyError, TypeError):
+        facts = read_json(folder / _MARKER, lock_hash=str, environment_hash=str)
+    except (NotFoundError, StorageError):  # a torn one: the environment is made again
         return None
+    python = folder / "bin" / "python"
+    made = Environment(stack, python, facts["lock_hash"], facts["environment_hash"])
     return made if made.python.exists() else None
 
 

@@ -125,7 +125,7 @@ def training_curves(view: RunView) -> html.Markup:
     )
     for name, title, unit, scale in (
         ("learning_rate", "Learning rate", "", 1.0),
-        ("mean_token_accuracy", "Trained tokens that the model found likeliest", "%", 100.0),
+        ("mean_token_accuracy", "Token accuracy in training", "%", 100.0),
         ("grad_norm", "Norm of the gradient before clipping", "", 1.0),
         ("tokens_per_second", "Speed", "tokens per second", 1.0),
         ("memory_bytes", "Memory in use", "GB", 1e-9),

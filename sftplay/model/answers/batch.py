@@ -147,6 +147,7 @@ def _finished(output: Path, source: Path, out: IO[bytes]) -> int:
         if not line.endswith(b"\n"):
             break
         prompt = next(prompts, None)
+        row = row if isinstance(row, dict) else {}
         if prompt is None or {
             "id": row.get("id"),
             **{key: row.get(key) for key in prompt.given},

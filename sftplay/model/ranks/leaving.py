@@ -18,7 +18,7 @@ from typing import Any
 from sftplay import console
 from sftplay.boundary import write_traceback
 from sftplay.errors import ConfigError, HandOverError, MachineError, SftplayError, StoppedError
-from sftplay.files import explain_os_error
+from sftplay.library_errors import explain_library_error
 from sftplay.locks import share
 from sftplay.ranks import Cause, RankRecord, RanksPlan, log_file, read_plan, write_record
 
@@ -111,8 +111,6 @@ def record_of(error: BaseException, state: RankState) -> RankRecord:
     """Return the record of a rank that failed or was stopped."""
     from sftplay.model.ranks.collectives import has_waited, is_lost_peer, is_unready
 
-    if isinstance(error, OSError):
-        error = explain_os_error(error, error.filename or "?")
     if is_unready(error):
         error = _unready()
     if is_lost_peer(error) and not isinstance(error, SftplayError):
@@ -126,6 +124,8 @@ def record_of(error: BaseException, state: RankState) -> RankRecord:
             message=f"another rank {said}: {str(error)[:300]}",
             waited=waited,
         )
+    if isinstance(error, Exception) and not isinstance(error, SftplayError):
+        error = explain_library_error(error, getattr(error, "filename", None) or "?") or error
     if isinstance(error, (SftplayError, StoppedError)):
         stopped = error.code in (85, 130, 143)
         return _record(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftplay import console
+from sftplay.library_errors import reading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -21,7 +23,8 @@ def end_ids(model: Any, trained: Iterable[int] = ()) -> list[int]:
     if found is None:
         found = getattr(model.config.get_text_config(decoder=True), "eos_token_id", None)
     named = found if isinstance(found, list | tuple) else [found]
-    return list(dict.fromkeys((*trained, *(int(each) for each in named if each is not None))))
+    with reading(Path(model.config.name_or_path), "eos_token_id, of generation_config.json,"):
+        return list(dict.fromkeys((*trained, *(int(each) for each in named if each is not None))))
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerFast, eot_id: int | None) -> list[int]:
