@@ -120,7 +120,7 @@ class RankEnd:
 
 
 @dataclass(frozen=True)
-class JobEnd:
+class RanksEnd:
     """The end of all ranks together.
 
     Attributes:
@@ -153,9 +153,9 @@ class _Left:
         return [record for record in self.records if record.cause == cause]
 
 
-def job_end(
+def ranks_end(
     world_size: int, records: Iterable[RankRecord], ends: Iterable[RankEnd], asked: int = 0
-) -> JobEnd:
+) -> RanksEnd:
     """Return the exit code of a training from what its ranks left. Pure.
 
     Args:
@@ -165,16 +165,18 @@ def job_end(
     ordered = sorted(records, key=lambda record: (record.time, record.rank))
     left = _Left(world_size, ordered, {end.rank: end for end in ends}, asked)
     found = (rule(left) for rule in _RULES)
-    return next((end for end in found if end is not None), JobEnd(0, "done"))
+    return next((end for end in found if end is not None), RanksEnd(0, "done"))
 
 
-def _failed(left: _Left) -> JobEnd | None:
+def _failed(left: _Left) -> RanksEnd | None:
     """The earliest failure of a rank's own."""
     own = [one for one in left.of("own") if one.code not in (0, *STOPPED)]
-    return JobEnd(own[0].code, own[0].message or own[0].error, own[0].rank, own[0]) if own else None
+    return (
+        RanksEnd(own[0].code, own[0].message or own[0].error, own[0].rank, own[0]) if own else None
+    )
 
 
-def _crashed(left: _Left) -> JobEnd | None:
+def _crashed(left: _Left) -> RanksEnd | None:
     """A rank that was killed or crashed. An abort counts last: a library aborts when the connection
     to a crashed rank is lost.
     """
@@ -188,10 +190,10 @@ def _crashed(left: _Left) -> JobEnd | None:
     if not native:
         return None
     first = min(native, key=lambda end: (end.code == 134, end.rank))
-    return JobEnd(first.code, f"ended by signal {first.code - 128}", first.rank)
+    return RanksEnd(first.code, f"ended by signal {first.code - 128}", first.rank)
 
 
-def _stopped(left: _Left) -> JobEnd | None:
+def _stopped(left: _Left) -> RanksEnd | None:
     """A stop: of the front, or of a rank before any connection was lost. The agent stops the ranks
     that a lost one leaves behind.
     """
@@ -201,37 +203,37 @@ def _stopped(left: _Left) -> JobEnd | None:
     ]
     if stops:
         saved = next((one for one in stops if one.code == 85), stops[0])
-        return JobEnd(saved.code, saved.message or "stopped by a signal", saved.rank, saved)
+        return RanksEnd(saved.code, saved.message or "stopped by a signal", saved.rank, saved)
     codes = [
         left.ends[rank].code
         for rank in left.silent
         if rank in left.ends and left.ends[rank].code in STOPPED and not left.ends[rank].killed
     ]
     if left.asked or (codes and not peers):
-        return JobEnd(128 + left.asked if left.asked else codes[0], "stopped by a signal")
+        return RanksEnd(128 + left.asked if left.asked else codes[0], "stopped by a signal")
     return None
 
 
-def _lost(left: _Left) -> JobEnd | None:
+def _lost(left: _Left) -> RanksEnd | None:
     """A collective that failed, where no rank says why. Who did not wait is the one that was slow."""
     peers = left.of("peer")
     if not peers:
         return None
     waiting = {record.rank for record in peers if record.waited}
     if not waiting:
-        return JobEnd(69, peers[0].message, peers[0].rank, peers[0])
+        return RanksEnd(69, peers[0].message, peers[0].rank, peers[0])
     slow = [rank for rank in range(left.world_size) if rank not in waiting]
     named = ", ".join(f"rank {rank}" for rank in slow) or "one of the ranks"
-    return JobEnd(69, f"{named} did not answer: {peers[0].message}", slow[0] if slow else None)
+    return RanksEnd(69, f"{named} did not answer: {peers[0].message}", slow[0] if slow else None)
 
 
-def _missing(left: _Left) -> JobEnd | None:
+def _missing(left: _Left) -> RanksEnd | None:
     """A rank that neither wrote a record nor was ended by a signal."""
     if not left.silent:
         return None
     rank = left.silent[0]
     code = left.ends[rank].code if rank in left.ends else 0
-    return JobEnd(70, f"ended with {code} and left no record", rank)
+    return RanksEnd(70, f"ended with {code} and left no record", rank)
 
 
 # the first that applies decides
@@ -300,7 +302,7 @@ def read_records(folder: Path, nonce: str) -> list[RankRecord]:
     return found
 
 
-def write_result(folder: Path, nonce: str, end: JobEnd) -> None:
+def write_result(folder: Path, nonce: str, end: RanksEnd) -> None:
     """Write the job's exit code, which scripts of a cluster read."""
     write_json(
         folder / RESULT,

@@ -13,7 +13,7 @@ from sftplay.ranks import (
     RankRecord,
     RanksPlan,
     World,
-    job_end,
+    ranks_end,
     read_ends,
     read_plan,
     read_records,
@@ -100,13 +100,13 @@ TABLE: dict[str, tuple[list[RankRecord], list[RankEnd], int, int, int | None]] =
 @pytest.mark.parametrize("name", TABLE)
 def test_the_exit_code_of_a_job(name: str) -> None:
     records, ends, asked, code, rank = TABLE[name]
-    end = job_end(2, records, ends, asked)
+    end = ranks_end(2, records, ends, asked)
     assert (end.code, end.rank) == (code, rank), end
     assert end.code != 1 or any(one.code == 1 for one in records)
 
 
 def test_the_slow_rank_is_named() -> None:
-    end = job_end(3, [record(0, 69, PEER, waited=True), record(2, 69, PEER, waited=True)], [])
+    end = ranks_end(3, [record(0, 69, PEER, waited=True), record(2, 69, PEER, waited=True)], [])
     assert end.rank == 1 and end.reason.startswith("rank 1 did not answer")
 
 

@@ -38,7 +38,7 @@ class Meeting:
 
 
 @dataclass
-class Ended:
+class AgentEnd:
     """What an agent saw: ranks that ended with another code than 0, and the signal it received."""
 
     ends: list[RankEnd] = field(default_factory=list)
@@ -108,7 +108,7 @@ def run_ranks(
     run_id: str,
     *,
     grace: int = GRACE,
-) -> Ended:
+) -> AgentEnd:
     """Start the ranks of this machine, and wait until all of them have ended.
 
     A failure of one ends the others. A signal is passed on to all; the second one ends them at once.
@@ -136,7 +136,7 @@ def run_ranks(
         **_start_method(),
     )
     config.numa_options = None  # by default it starts ranks through numactl, which no image has
-    ended = Ended()
+    ended = AgentEnd()
     try:
         with _signals_restored():
             _launch(config, command, ended)
@@ -158,7 +158,7 @@ def _entrypoint(command: Sequence[str]) -> tuple[Any, list[Any]]:
     return command[0], list(command[1:])
 
 
-def _launch(config: LaunchConfig, command: Sequence[str], ended: Ended) -> None:
+def _launch(config: LaunchConfig, command: Sequence[str], ended: AgentEnd) -> None:
     program, arguments = _entrypoint(command)
     try:
         launch_agent(config, program, arguments)

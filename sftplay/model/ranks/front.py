@@ -12,14 +12,14 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import EXIT_MEANINGS, MachineError, SftplayError, StoppedError
 from sftplay.model.ranks import agent
-from sftplay.model.ranks.agent import Ended, Meeting
+from sftplay.model.ranks.agent import AgentEnd, Meeting
 from sftplay.ranks import (
-    JobEnd,
     RankEnd,
+    RanksEnd,
     RanksPlan,
     World,
-    job_end,
     log_file,
+    ranks_end,
     read_ends,
     read_records,
     write_ends,
@@ -53,7 +53,7 @@ class Front:
     meeting: Meeting
     interface: str | None = None
 
-    def run(self, plan: RanksPlan) -> JobEnd:
+    def run(self, plan: RanksPlan) -> RanksEnd:
         """Start the ranks and wait for their end.
 
         Raises:
@@ -75,7 +75,7 @@ class Front:
             write_result(self.folder, plan.nonce, end)
         return end
 
-    def _judge(self, plan: RanksPlan, ended: Ended) -> JobEnd:
+    def _judge(self, plan: RanksPlan, ended: AgentEnd) -> RanksEnd:
         ends = list(ended.ends)
         if self.world.nodes > 1:
             write_ends(self.folder, plan.nonce, self.world.node, ends)
@@ -86,7 +86,7 @@ class Front:
         size = self.world.size
         if self.world.node > 0:  # what it sees: the records of all, the ends of its own
             records = [one for one in records if one.rank in here or one.cause == "own"]
-        return job_end(size, records, ends, ended.asked)
+        return ranks_end(size, records, ends, ended.asked)
 
     def _of_others(self, plan: RanksPlan) -> list[RankEnd]:
         """Ends of the other machines' ranks, as far as their fronts tell them in time."""
@@ -106,7 +106,7 @@ def new_nonce() -> str:
     return secrets.token_hex(8)
 
 
-def raise_end(end: JobEnd, folder: Path) -> None:
+def raise_end(end: RanksEnd, folder: Path) -> None:
     """Raise what a job's end means for the front; nothing if all ranks are done.
 
     Raises:
@@ -132,7 +132,7 @@ def raise_end(end: JobEnd, folder: Path) -> None:
     )
 
 
-def _advice(end: JobEnd, folder: Path) -> str:
+def _advice(end: RanksEnd, folder: Path) -> str:
     if end.record is not None and end.record.todo:
         return end.record.todo
     log = log_file(folder, end.rank) if end.rank else folder.parent / "train.log"

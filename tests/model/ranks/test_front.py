@@ -15,7 +15,7 @@ import pytest
 from sftplay.errors import SftplayError, StoppedError
 from sftplay.model.ranks import agent
 from sftplay.model.ranks.front import Front, RanksError, raise_end
-from sftplay.ranks import JobEnd, RankRecord, RanksPlan, World
+from sftplay.ranks import RankRecord, RanksEnd, RanksPlan, World
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAN = RanksPlan("n1", "01-bnb", 1, 2, 2, "none", "sha256:d")
@@ -117,12 +117,12 @@ def test_a_signal_to_the_front_stops_all_ranks(tmp_path: Path) -> None:
 def test_the_failure_is_said_with_the_advice_of_its_rank(tmp_path: Path) -> None:
     record = RankRecord("n1", 1, 0, 81, 3, 1.0, "own", message="out of GPU memory", todo="halve it")
     with pytest.raises(RanksError, match="rank 1: out of GPU memory") as caught:
-        raise_end(JobEnd(81, record.message, 1, record), tmp_path)
+        raise_end(RanksEnd(81, record.message, 1, record), tmp_path)
     assert (caught.value.code, caught.value.todo) == (81, "halve it")
     with pytest.raises(StoppedError) as stopped:
-        raise_end(JobEnd(130, "stopped by a signal"), tmp_path)
+        raise_end(RanksEnd(130, "stopped by a signal"), tmp_path)
     assert stopped.value.code == 130
-    raise_end(JobEnd(0, "done"), tmp_path)
+    raise_end(RanksEnd(0, "done"), tmp_path)
 
 
 def test_a_rank_computes_with_its_share_of_the_cores() -> None:
