@@ -107,7 +107,7 @@ class RankRecord:
 
 @dataclass(frozen=True)
 class RankEnd:
-    """How the operating system saw a rank end.
+    """End of a rank as the operating system saw it.
 
     Attributes:
         code: exit code, 128 + signal where one ended it.
@@ -136,7 +136,7 @@ class RanksEnd:
 
 @dataclass(frozen=True)
 class _Left:
-    """What the ranks of a start left: records in order of time, ends as the system saw them."""
+    """Traces of the ranks of a start: records in order of time, ends as the system saw them."""
 
     world_size: int
     records: Sequence[RankRecord]

@@ -26,7 +26,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Meeting:
-    """Where the ranks of all machines find each other.
+    """Address at which the ranks of all machines find each other.
 
     Attributes:
         host, port: of node 0. address: of this machine, as the others reach it.
@@ -39,7 +39,7 @@ class Meeting:
 
 @dataclass
 class AgentEnd:
-    """What an agent saw: ranks that ended with another code than 0, and the signal it received."""
+    """View of an agent: ranks that ended with another code than 0, and the signal it received."""
 
     ends: list[RankEnd] = field(default_factory=list)
     asked: int = 0

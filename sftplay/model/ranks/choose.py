@@ -1,4 +1,4 @@
-"""How many ranks a training has, with the reason; what can't be is refused before any work."""
+"""Choice of the number of ranks, with the reason; what can't be is refused before any work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDRESS = re.compile(r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$")
 
 @dataclass(frozen=True)
 class Placement:
-    """Where this process stands among the machines of a training.
+    """Place of this machine among those of a training.
 
     Attributes:
         rendezvous: HOST:PORT of machine 0; None where there is one machine.

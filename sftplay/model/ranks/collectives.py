@@ -1,4 +1,4 @@
-"""What ranks tell each other while they train: plain numbers and bytes, never pickled objects.
+"""Exchange between ranks while they train: plain numbers and bytes, never pickled objects.
 
 Without a process group each function returns what one rank alone knows.
 """

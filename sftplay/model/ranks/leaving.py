@@ -39,7 +39,7 @@ class RankHandOverError(HandOverError):
 
 @dataclass
 class RankState:
-    """What a record says of a rank while it runs; the training moves the step on.
+    """State of a rank while it runs, for its record; the training moves the step on.
 
     Attributes:
         step: asked for at the end.

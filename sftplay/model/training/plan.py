@@ -102,7 +102,7 @@ class Plan:
         return self.settings.train.rows_per_step // self.world.size
 
     def _engine(self) -> dict[str, str] | None:
-        """What starts and connects the ranks; None for a single one."""
+        """Return what starts and connects the ranks; None for a single one."""
         if self.world.size == 1:
             return None
         backend = "nccl" if self.device.value == "cuda" else "gloo"

@@ -35,7 +35,7 @@ _CALMER = "lower train.learning_rate, or use --set train.precision=fp32; then st
 
 @dataclass
 class StepShare:
-    """What this rank did since the last step: tokens seen and trained, seconds of forward passes."""
+    """Work of this rank since the last step: tokens seen and trained, seconds of forward passes."""
 
     seen: int = 0
     trained: int = 0
