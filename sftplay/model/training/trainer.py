@@ -78,7 +78,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self.settings, self.lengths, self.facts = settings, lengths, facts
         self.before_save = before_save
         self.trained_tokens = 0  # since the last logged point, of all ranks
-        self.hits: Any = 0  # of them on this rank, predicted as the likeliest token
+        self.hits: Any = 0  # of them on this rank, predicted as the likeliest token; None: not known
         self.tokens_seen = 0  # real tokens that went through the model, padding not counted
         self._own = StepShare()
         # our loss divides by the step's trained tokens, whatever the accumulation
@@ -132,7 +132,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         alone = self.args.world_size == 1
         self._own.seen += int(inputs["attention_mask"].sum()) if alone else real_tokens(inputs)
         self._own.trained += count
-        self.hits = self.hits + hits  # on its device: nobody waits for it
+        if self.hits is not None:
+            self.hits = self.hits + hits  # on its device: nobody waits for it
         loss = total / (count if num_items_in_batch is None else num_items_in_batch)
         if not alone:
             loss = loss * self.args.world_size
@@ -220,13 +221,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self._metrics["train"].clear()
         self._metrics["eval"].clear()
         if "loss" in logs:
-            (hits,) = summed([float(self.hits)])
-            accuracy = hits / max(self.trained_tokens, 1)
-            logs = {
-                **logs,
-                "mean_token_accuracy": accuracy,
-                "trained_tokens": self.trained_tokens,
-            }
+            if self.hits is not None:
+                (hits,) = summed([float(self.hits)])
+                accuracy = hits / max(self.trained_tokens, 1)
+                logs = {**logs, "mean_token_accuracy": accuracy}
+            logs = {**logs, "trained_tokens": self.trained_tokens}
             self.trained_tokens = self.hits = 0
         super().log(logs, start_time)
 
