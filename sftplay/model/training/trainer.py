@@ -78,7 +78,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self.settings, self.lengths, self.facts = settings, lengths, facts
         self.before_save = before_save
         self.trained_tokens = 0  # since the last logged point, of all ranks
-        self.hits: Any = 0  # of them on this rank, predicted as the likeliest token; None: not known
+        self.hits: Any = (
+            0  # of them on this rank, predicted as the likeliest token; None: not known
+        )
         self.tokens_seen = 0  # real tokens that went through the model, padding not counted
         self._own = StepShare()
         # our loss divides by the step's trained tokens, whatever the accumulation
