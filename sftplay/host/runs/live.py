@@ -13,7 +13,7 @@ from sftplay import console
 from sftplay.host.runs.logs import last_line, source_of
 from sftplay.host.runs.measured import number_in
 from sftplay.host.runs.table import decimals
-from sftplay.host.runs.view import RunView, moment_of, read_runs
+from sftplay.host.runs.view import RunView, moment_of, read_running
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 from sftplay.locks import is_held, read_note
@@ -24,7 +24,7 @@ COLUMNS = ("what", "stage", "step", "loss", "val loss", "tokens/s", "left", "now
 
 def status() -> None:
     """Print the running stages on stdout."""
-    rows = [*_other_stages(), *(_training(view) for view in read_runs() if view.state == "running")]
+    rows = [*_other_stages(), *(_training(view) for view in read_running())]
     if not rows:
         console.info("nothing runs; inv runs lists what has run")
         return

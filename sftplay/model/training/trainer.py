@@ -56,7 +56,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         self.settings, self.lengths, self.facts = settings, lengths, facts
         self.trained_tokens = 0  # since the last logged point
-        self.hits: Any = 0  # of them, predicted as the likeliest token
+        self.hits: Any = 0  # of them, predicted as the likeliest token; None: not known
         self.tokens_seen = 0  # real tokens that went through the model, padding not counted
         # our loss divides by the step's trained tokens, whatever the accumulation
         self.model_accepts_loss_kwargs = True
@@ -98,7 +98,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         total, count, hits = loss_and_hits(model, inputs, plain_head=self.plain_head)
         self.tokens_seen += int(inputs["attention_mask"].sum())
         self.trained_tokens += count
-        self.hits = self.hits + hits  # on its device: nobody waits for it
+        if self.hits is not None:
+            self.hits = self.hits + hits  # on its device: nobody waits for it
         loss = total / (count if num_items_in_batch is None else num_items_in_batch)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
@@ -153,12 +154,10 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self._metrics["train"].clear()
         self._metrics["eval"].clear()
         if "loss" in logs:
-            accuracy = float(self.hits) / max(self.trained_tokens, 1)
-            logs = {
-                **logs,
-                "mean_token_accuracy": accuracy,
-                "trained_tokens": self.trained_tokens,
-            }
+            if self.hits is not None:
+                accuracy = float(self.hits) / max(self.trained_tokens, 1)
+                logs = {**logs, "mean_token_accuracy": accuracy}
+            logs = {**logs, "trained_tokens": self.trained_tokens}
             self.trained_tokens = self.hits = 0
         super().log(logs, start_time)
 

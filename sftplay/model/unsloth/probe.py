@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sftplay import __version__, console
+from sftplay import __version__, console, isolated
 from sftplay.errors import MachineError, SftplayError
 from sftplay.files import hash_json, write_json
 from sftplay.handover import Reason
@@ -81,7 +81,7 @@ def _run(precision: str, log: Path, limit: float) -> tuple[int | None, dict[str,
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sftplay-probe-") as folder, open(log, "ab") as output:
         report = Path(folder) / "report.json"
-        argv = [sys.executable, "-m", "sftplay.model.unsloth.probe_process", precision, str(report)]
+        argv = [*isolated.command("sftplay.model.unsloth.probe_process"), precision, str(report)]
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
             code: int | None = child.wait(timeout=limit)
