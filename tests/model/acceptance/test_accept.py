@@ -65,7 +65,7 @@ def test_every_step_passes_on_a_cpu_or_says_why_not(
     assert not failed and all(step["state"] != "failed" for step in found.values()), said
     skipped = [row for step in found.values() for row in step["rows"] if row["state"] == "skipped"]
     assert all(row["reason"] for row in skipped)
-    for name in ("machine", "numerics", "bnb", "memory", "lengths", "speed", "answers"):
+    for name in ("machine", "numerics", "bnb", "memory", "lengths", "speed", "answers", "ranks"):
         assert found[name]["state"] == "passed", name
 
 
@@ -151,6 +151,22 @@ def test_a_step_past_its_limit_is_ended_with_its_children_and_keeps_its_rows(
     assert not Path(f"/proc/{(tmp_path / 'child').read_text()}/cmdline").exists() or (
         Path(f"/proc/{(tmp_path / 'child').read_text()}/stat").read_text().split()[2] == "Z"
     )
+
+
+def test_a_fresh_process_finds_sftplay_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where nothing is forked: no PYTHONPATH, another working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    out, log = tmp_path / "out.json", tmp_path / "log"
+    words = ("-m", "sftplay.model.acceptance.process", "machine", "cpu", str(out))
+    assert children.wait(children.start(words, log, forked=False, leader=True)) == 0, (
+        log.read_text()
+    )
+    assert len(accept._noted(out)) == 12
+    stage = children.start(("-m", "sftplay", "--help"), log, forked=False, leader=False)
+    assert children.wait(stage) == 0
 
 
 def test_what_no_time_is_left_for_is_skipped(tmp_path: Path) -> None:
