@@ -65,7 +65,7 @@ def test_every_step_passes_on_a_cpu_or_says_why_not(
     assert not failed and all(step["state"] != "failed" for step in found.values()), said
     skipped = [row for step in found.values() for row in step["rows"] if row["state"] == "skipped"]
     assert all(row["reason"] for row in skipped)
-    for name in ("machine", "numerics", "bnb", "memory", "lengths", "speed", "answers", "ranks"):
+    for name in ("machine", "numerics", "bnb", "memory", "lengths", "speed", "answers"):
         assert found[name]["state"] == "passed", name
 
 
