@@ -24,6 +24,7 @@ from sftplay.attempts import checkpoints_in
 from sftplay.errors import RefusedError, SftplayError
 from sftplay.files import TMP_PREFIX, read_json, write_text
 from sftplay.manifest import MANIFEST, sealed_folder, sweep
+from sftplay.model.weights.hub_files import add_older_keys, save_tokenizer
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
@@ -202,7 +203,8 @@ def publish(
         for path in sorted(checkpoint.iterdir()):
             if path.is_file() and path.name not in (*_TRAINER_FILES, MANIFEST):
                 shutil.copyfile(path, tmp / path.name)
-        tokenizer.save_pretrained(str(tmp))
+        save_tokenizer(tokenizer, tmp)
+        add_older_keys(tmp)
         if generation is not None:
             generation.save_pretrained(str(tmp))
         write_text(tmp / "README.md", card)
