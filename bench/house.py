@@ -60,7 +60,6 @@ TESTED_BY = {
     "host/launch/stage.py": "tests/host/cli/test_stage_task.py",
     "host/quickstart/session.py": "tests/host/quickstart/test_command.py",
     "host/quickstart/steps.py": "tests/host/quickstart/test_command.py",
-    "host/report/answers.py": "tests/host/report/test_command.py",
     "host/report/data.py": "tests/host/report/test_command.py",
     "host/system/checkout.py": "tests/host/cli/test_project.py",
     "host/system/requirements.py": "tests/images/test_stacks.py",

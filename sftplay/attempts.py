@@ -61,6 +61,11 @@ class Attempt:
         return self.folder / "steps.jsonl"
 
     @property
+    def samples(self) -> Path:
+        """Sample answers in training, one JSON line for each look at the val loss."""
+        return self.folder / "samples.jsonl"
+
+    @property
     def handover(self) -> Path:
         return self.folder / "handover.json"
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
-
-from tokenizers.decoders import DecodeStream
 
 from sftplay import console
 from sftplay.data.styling.prompt import StylePrompt
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
-from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, plain_text, window_of
+from sftplay.model.answers.pieces import TextPieces
+from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, window_of
 from sftplay.model.answers.sampling import Sampling
 from sftplay.model.answers.stream import Stream
 from sftplay.model.answers.whole import can_decode
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.weights.fuse import fused
-from sftplay.model.weights.load import load_for_inference
+from sftplay.model.weights.load import Loaded, load_for_inference
 from sftplay.model.weights.same_base import require_same_base
 from sftplay.model.weights.trained_run import RunFacts, open_run
 from sftplay.places import find_model
@@ -87,25 +87,13 @@ class Answerer:
         """The answer to a prompt, in pieces of text as they are written; joined they are the
         answer.
         """
-        decoder = DecodeStream(skip_special_tokens=True)
-        backend = self.prompter.tokenizer.backend_tokenizer
-        written, said = [], ""
-        sampling = Sampling(
-            self.prompter.room(ids, self.sampling.max_new_tokens),
-            self.sampling.temperature,
-            self.sampling.top_p,
-            self.sampling.seed,
-        )
-        for token in stream.tokens(ids, sampling):
-            written.append(token)
-            if piece := decoder.step(backend, token):
-                said += piece
+        pieces = TextPieces(self.prompter.tokenizer)
+        limit = self.prompter.room(ids, self.sampling.max_new_tokens)
+        for token in stream.tokens(ids, replace(self.sampling, max_new_tokens=limit)):
+            if piece := pieces.add(token):
                 yield piece
-        whole = plain_text(self.prompter.tokenizer, written)
-        if whole.startswith(said) and len(whole) > len(said):
-            yield whole[
-                len(said) :
-            ]  # half a character, where the answer was cut off in the middle of it
+        if rest := pieces.rest():
+            yield rest
 
 
 def open_answerer(job: Job) -> Answerer:
@@ -125,12 +113,36 @@ def open_answerer(job: Job) -> Answerer:
     weights = require_same_base(settings, facts) if facts else find_model(settings)
     loaded = load_for_inference(settings, None if base else facts)
     console.info(f"device {loaded.device}; precision {loaded.precision}")
+    model = fused(loaded.model)
+    own = can_decode(model, loaded.pad_id).value
+    return make_answerer(job, facts, loaded, weights, model, base=base, own_decoder=own)
+
+
+def make_answerer(
+    job: Job,
+    facts: RunFacts | None,
+    loaded: Loaded,
+    weights: Path,
+    model: Any,
+    *,
+    base: bool,
+    own_decoder: bool,
+) -> Answerer:
+    """Make an answerer of a model that is loaded already.
+
+    Args:
+        facts: the run whose template and style are used; None: the model's own template.
+        weights: the base's folder.
+        model: what computes, of `loaded`.
+        base: it answers as it did before training.
+        own_decoder: our decoder keeps this model's state (`whole.can_decode`).
+    """
+    settings = job.settings
     template = facts.template if facts else loaded.template
     folder = weights if base or facts is None else facts.tuned
     prompter = make_prompter(
         folder, template, loaded.tokenizer, settings.data, facts.eot if facts else settings.data.eot
     )
-    stop_ids = list(dict.fromkeys([prompter.eot_id, *loaded.stop_ids]))
     wanted = settings.infer
     sampling = Sampling(
         wanted.max_new_tokens, wanted.temperature, wanted.top_p, settings.train.seed
@@ -150,19 +162,18 @@ def open_answerer(job: Job) -> Answerer:
         else {"max_new_tokens": sampling.max_new_tokens},
         "data": settings.data.model_dump(include={"special_tokens_in_text", "system_unsupported"}),
     }
-    model = fused(loaded.model)
     return Answerer(
         model=model,
-        name=f"{settings.model.name} (untuned)" if base else f"run {run.name}",
+        name=f"{settings.model.name} (untuned)" if base else f"run {job.run_name}",
         prompter=replace(
             prompter,
             window=window_of(model),
-            vocabulary=int(loaded.model.get_input_embeddings().weight.shape[0]),
+            vocabulary=int(model.get_input_embeddings().weight.shape[0]),
         ),
         sampling=sampling,
-        stop_ids=stop_ids,
+        stop_ids=list(dict.fromkeys([prompter.eot_id, *loaded.stop_ids])),
         pad_id=loaded.pad_id,
-        own_decoder=can_decode(model, loaded.pad_id).value,
+        own_decoder=own_decoder,
         system=system,
         identity=identity,
         style=style,

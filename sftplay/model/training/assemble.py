@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 
+from sftplay import console
 from sftplay.data.tokenizing.tokenizer import load_tokenizer
 from sftplay.decision import Decision
 from sftplay.errors import DataError, MachineError, RefusedError
@@ -22,10 +23,11 @@ from sftplay.model.training.interrupt import Interrupt
 from sftplay.model.training.logging_window import LoggingWindow
 from sftplay.model.training.order import epoch_order
 from sftplay.model.training.plan import Plan
+from sftplay.model.training.sample_answers import TrainingSamples, read_samples
 from sftplay.model.training.telemetry import Telemetry, event_writer
 from sftplay.model.training.trainer import Trainer, make_trainer
 from sftplay.model.training.trainer_config import trainer_config
-from sftplay.model.weights.generation_config import pad_id
+from sftplay.model.weights.generation_config import end_ids, joined, pad_id, stop_ids
 from sftplay.places import find_model
 
 
@@ -89,7 +91,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
         settings,
         pad_id(tokenizer),
         {"run": plan.run.name, "attempt": plan.attempt.name, "backend": plan.attempt.backend},
-        _callbacks(plan, telemetry, window),
+        _callbacks(plan, telemetry, window, tokenizer, model),
     )
     telemetry.trainer = window.trainer = trainer
     _require_as_asked(trainer, plan, needs_autocast(model))
@@ -120,12 +122,26 @@ def _rows(plan: Plan, split: str) -> Any:
     )
 
 
-def _callbacks(plan: Plan, telemetry: Telemetry, window: LoggingWindow) -> list[Any]:
-    callbacks: list[Any] = [
-        window,
-        telemetry,
-        TensorBoardCallback(event_writer(plan.run.tensorboard(plan.attempt))),
-    ]
+def _callbacks(
+    plan: Plan, telemetry: Telemetry, window: LoggingWindow, tokenizer: Any, model: Any
+) -> list[Any]:
+    writer = event_writer(plan.run.tensorboard(plan.attempt))
+    callbacks: list[Any] = [window, telemetry, TensorBoardCallback(writer)]
+    if plan.settings.eval.show and plan.attempt.backend == "unsloth":
+        console.info("no sample answers (eval.show): Unsloth has an inference mode of its own")
+    elif plan.settings.eval.show:
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        callbacks.append(
+            TrainingSamples(
+                read_samples(plan.tokenized / "val.arrow", plan.settings.eval.show),
+                tokenizer,
+                joined(stop_ids(tokenizer, plan.facts.get("eot_id")), end_ids(base)),
+                pad_id(tokenizer),
+                plan.settings.eval.max_new_tokens,
+                plan.attempt.samples,
+                writer,
+            )
+        )
     if plan.settings.train.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(plan.settings.train.early_stopping_patience))
     return callbacks

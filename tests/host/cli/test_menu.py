@@ -14,7 +14,7 @@ NAMES = [
     *("process", "style", "render", "full-pipeline", "tokenize", "fetch"),
     *("train", "train-bnb", "train-bnb-tb", "train-unsloth", "train-unsloth-tb"),
     *("eval", "eval-test", "eval-quick", "eval-full"),
-    *("infer", "infer-interactive", "infer-batch", "merge"),
+    *("infer", "infer-interactive", "infer-batch", "serve", "stop-serve", "merge", "push"),
     *(
         "tensorboard",
         "stop-tb",
