@@ -15,7 +15,7 @@ from sftplay.places import published_base
 from sftplay.runs import Run
 from sftplay.stages import Job
 
-_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def run(job: Job) -> None:
