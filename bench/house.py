@@ -28,7 +28,6 @@ NO_TEST = ("__init__", "__main__")  # hold no code that a test of their name cou
 # Modules that are tested best through another one: a part of a stage, of a backend, or of the menu.
 TESTED_BY = {
     "attempts.py": "tests/test_runs.py",
-    "boundary.py": "tests/model/test_bad_input.py",
     "cli.py": "tests/test_call.py",
     "data/blocks.py": "tests/data/tokenizing/test_joint.py",
     "data/formats/measure.py": "tests/data/test_process.py",

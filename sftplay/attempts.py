@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sftplay.manifest import problem_with
 
-ATTEMPT = re.compile(r"^(\d{2,})-([a-z]+)$")
+ATTEMPT = re.compile(r"^([0-9]{2,6})-([a-z]+)$")
 
 
-_CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
+_CHECKPOINT = re.compile(r"^checkpoint-([0-9]{1,15})$")
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sftplay import console
-from sftplay.errors import ConfigError, DataError, NotFoundError, SftplayError
-from sftplay.files import read_json
+from sftplay.errors import ConfigError, NotFoundError, SftplayError
 from sftplay.places import find_model
 from sftplay.settings import ModelSettings, Settings
-from sftplay.weights import AGAIN, StoredTensor, read_tensors
+from sftplay.untrusted import AGAIN, read_model_json
+from sftplay.weights import StoredTensor, read_tensors
 
 Tensors = Mapping[str, StoredTensor]
 # What saving a wrapped model puts before every name.
@@ -33,7 +31,6 @@ _LAYER = re.compile(r"((?:.*?\.)?(?:layers|h|blocks|block|layer))\.(\d+)\.")
 _EMBEDDING = re.compile(
     r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|embeddings)\.weight$"
 )
-_POSITIONS = re.compile(r"(?:^|\.)(?:wpe|embed_positions|position_embeddings)\.weight$")
 _OTHER_PARTS = ("text_config", "vision_config", "audio_config")
 
 
@@ -58,9 +55,7 @@ def check_base_model(folder: Path, wanted: ModelSettings) -> Tensors:
     Raises:
         As `require_base_model`.
     """
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise NotFoundError("no model config", where=str(folder / "config.json"), todo=AGAIN)
+    config = read_model_json(folder / "config.json")
     for problem in (_quantized(config, folder), _encoder_decoder(config, folder)):
         if problem:
             raise problem
@@ -70,90 +65,12 @@ def check_base_model(folder: Path, wanted: ModelSettings) -> Tensors:
     return tensors
 
 
-@dataclass(frozen=True)
-class InputLimits:
-    """The rows that a model can read.
-
-    Attributes:
-        ids: rows of its embedding: a token's id is below it.
-        positions: the longest row that the config knows; None: not said.
-        learned: whether positions are learned, so that there is none beyond the last one.
+def language_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config.json with the language model's numbers: models with a picture part keep
+    them apart.
     """
-
-    ids: int | None
-    positions: int | None
-    learned: bool
-
-    def check(self, largest_id: int | None, longest: int, where: str) -> None:
-        """Judge rows by their largest id and their length.
-
-        Raises:
-            DataError: the model has no weights for them (65).
-        """
-        if self.ids is not None and largest_id is not None and largest_id >= self.ids:
-            raise DataError(
-                f"token {largest_id} is in the rows, and the model's embedding has {self.ids:,} "
-                f"rows (ids 0 to {self.ids - 1:,}): the tokenizer has tokens that the model lacks",
-                where=where,
-                todo="use the model's own tokenizer and chat template; or add the rows to the "
-                "model first: model.resize_token_embeddings(len(tokenizer)), then save_pretrained",
-            )
-        if self.positions is None or longest <= self.positions:
-            return
-        if self.learned:
-            raise DataError(
-                f"the longest row has {longest:,} tokens, and the model has learned "
-                f"{self.positions:,} positions",
-                where=where,
-                todo=f"--set model.max_length={self.positions} with data.on_too_long: drop or "
-                "truncate; or choose another model",
-            )
-        console.warning(
-            f"the longest row has {longest:,} tokens; the model was made for {self.positions:,} "
-            "(max_position_embeddings): it is trained on positions that it has never seen"
-        )
-
-
-def input_limits(folder: Path) -> InputLimits:
-    """Read from config.json and the tensors' names what rows a model can take."""
-    config = read_json(folder / "config.json")
-    config = config.get("text_config") or config
-    rows = config.get("vocab_size")
-    positions = config.get("n_positions") or config.get("max_position_embeddings")
-    learned = any(_POSITIONS.search(name) for name in read_tensors(folder))
-    return InputLimits(
-        rows if isinstance(rows, int) else None,
-        positions if isinstance(positions, int) else None,
-        learned,
-    )
-
-
-def check_template(folder: Path) -> None:
-    """Judge the tokens that the model's own chat template spells.
-
-    Raises:
-        DataError: its embedding has no row for one of them (65).
-    """
-    rows = input_limits(folder).ids
-    tokenizer, template = folder / "tokenizer.json", folder / "chat_template.jinja"
-    if rows is None or not tokenizer.is_file():
-        return
-    if template.is_file():
-        text = template.read_text(encoding="utf-8")
-    elif (folder / "tokenizer_config.json").is_file():
-        text = str(read_json(folder / "tokenizer_config.json").get("chat_template") or "")
-    else:
-        return
-    added = read_json(tokenizer).get("added_tokens") or []
-    beyond = [t["content"] for t in added if t["id"] >= rows and t["content"] in text]
-    if beyond:
-        raise DataError(
-            f"the chat template writes {tensor_list(beyond)}, and the model's embedding has no row "
-            f"for it ({rows:,} rows)",
-            where=str(folder),
-            todo="use the model's own tokenizer and chat template; or add the rows to the "
-            "model first: model.resize_token_embeddings(len(tokenizer)), then save_pretrained",
-        )
+    part = config.get("text_config")
+    return part if isinstance(part, dict) and part else config
 
 
 def tensor_list(names: Sequence[str]) -> str:

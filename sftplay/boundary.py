@@ -5,6 +5,8 @@ keeps its traceback.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 import traceback
 from datetime import datetime, timezone
@@ -12,9 +14,18 @@ from pathlib import Path
 from types import TracebackType
 
 from sftplay import console
-from sftplay.errors import SftplayError, StoppedError
-from sftplay.files import explain_os_error, write_text
+from sftplay.errors import MachineError, SftplayError, StoppedError
+from sftplay.files import write_text
+from sftplay.library_errors import explain_library_error
 from sftplay.places import OUTPUTS
+from sftplay.stages import STAGES
+
+# a stage's command in a hint, and what follows it up to the end of the command
+_NAMES = "|".join(sorted((stage.name for stage in STAGES), key=len, reverse=True))
+_COMMAND = re.compile(
+    rf"\b(inv (?:full-pipeline|(?:{_NAMES})(?:-bnb|-unsloth|-quick|-batch|-interactive)?))"
+    r"(?![\w.-])([^\n,;()]*)"
+)
 
 
 class Boundary:
@@ -22,6 +33,8 @@ class Boundary:
 
     Attributes:
         code: exit code of the block; 0 unless it failed or the block set another.
+        config: the config file that was named on the command line; commands that a message names
+            get it too.
     """
 
     def __init__(self, name: str, *, passes: tuple[type[BaseException], ...] = ()) -> None:
@@ -32,6 +45,7 @@ class Boundary:
             passes: exceptions that are the caller's own.
         """
         self.name, self.code, self._passes = name, 0, passes
+        self.config: str | None = None
 
     def __enter__(self) -> Boundary:
         return self
@@ -54,12 +68,22 @@ class Boundary:
     def _report(self, error: BaseException) -> int:
         """Print what a person has to know. Returns the exit code."""
         if isinstance(error, BrokenPipeError):
-            drop_stdout()
+            console.drop_stdout()
             return 141
-        if isinstance(error, OSError):
+        if isinstance(error, Exception) and not isinstance(error, SftplayError):
+            known = explain_library_error(error, getattr(error, "filename", None) or OUTPUTS)
+            if known is not None:
+                _write_traceback(self.name, error)
+                error = known
+        if isinstance(error, ImportError) and not (error.name or "sftplay").startswith("sftplay"):
             _write_traceback(self.name, error)
-            error = explain_os_error(error, error.filename or "?")
+            error = MachineError(
+                f"a package of this environment can't be imported ({error})",
+                where=sys.prefix,
+                todo="inv install repairs environments; for an image: inv image.build",
+            )
         if isinstance(error, (SftplayError, StoppedError)):
+            error.todo = with_config(error.todo, self.config)
             console.failure(error)
             return error.code
         if isinstance(error, KeyboardInterrupt):
@@ -75,9 +99,17 @@ class Boundary:
         return 1
 
 
-def drop_stdout() -> None:
-    """Send further output nowhere: the reader of the pipe is gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def with_config(todo: str, config: str | None) -> str:
+    """The commands of a hint with the person's `--config FILE`, unless they name a config or run."""
+    if not config:
+        return todo
+
+    def insert(found: re.Match[str]) -> str:
+        task, rest = found.groups()
+        named = re.search(r"--(config|run)\b", rest)
+        return found[0] if named else f"{task} --config {shlex.quote(config)}{rest}"
+
+    return _COMMAND.sub(insert, todo)
 
 
 def _write_traceback(name: str, error: BaseException) -> Path | None:

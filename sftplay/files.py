@@ -1,6 +1,6 @@
 """Writing files that matter: temporary name, fsync, rename, fsync of the folder.
 
-And hashes of what was written.
+And opening what somebody else could have written, and hashes.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from sftplay.errors import NotFoundError, PermissionDeniedError, SftplayError, StorageError
+from sftplay.temporary import mark_in_use, sweep, temporary_name
 
-TMP_PREFIX = ".tmp-"
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_MOUNTED = 2  # parts of outputs/<run> and data/<kind>: what is above them is the user's own
 
 
 def fsync_dir(folder: Path) -> None:
@@ -41,10 +44,12 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         StorageError: the disk is full or fails (74). PermissionDeniedError: not writable (77).
     """
-    tmp = path.with_name(f"{TMP_PREFIX}{path.name}.{os.getpid()}")
+    tmp = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(tmp, "wb", opener=_no_link) as out:
+        sweep(path.parent, path.name)
+        with open(tmp, "xb", opener=_no_link) as out:
+            mark_in_use(out.fileno())
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -77,36 +82,48 @@ def write_json(path: Path, value: Any) -> None:
     )
 
 
-def refuse_pipe(path: Path) -> None:
-    """Reading a pipe would wait for ever for somebody to write.
+@contextmanager
+def open_regular(path: Path, *, links: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file to read, if it is a regular one; a pipe or a device is not waited for.
+
+    Args:
+        links: follow symbolic links, as in a model's folder. Otherwise the file is no link, and
+            below `outputs/<run>` and `data/<kind>` no folder on the way is one either.
 
     Raises:
-        StorageError: a pipe, a folder or a device stands where a file should be (74).
-    """
-    if path.exists() and not path.is_file():
-        raise StorageError(
-            "not a regular file", where=str(path), todo="restore the file, or remove it"
-        )
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON that sftplay wrote; a torn or missing file is an error that names it. A pipe is not
-    waited for.
-
-    Raises:
-        NotFoundError: no such file. StorageError: not JSON.
+        NotFoundError: no such file (66). StorageError: not a regular file (74).
+        PermissionDeniedError: not readable (77).
     """
     try:
-        refuse_pipe(path)
-        return json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise NotFoundError("no such file", where=str(path)) from error
-    except ValueError as error:
-        raise StorageError(
-            f"not valid JSON ({error})",
-            where=str(path),
-            todo="the file is damaged: restore it, or delete it",
-        ) from error
+        fd = os.open(path, _READ | os.O_NONBLOCK) if links else _open_unlinked(path)
+        with open(fd, "rb") as source:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.ENXIO, "not a regular file", str(path))
+            yield source
+    except OSError as error:
+        error.filename = str(path)
+        raise explain_os_error(error, path) from error
+
+
+def _open_unlinked(path: Path) -> int:
+    """Open a file step by step from the folder that a container has mounted."""
+    parts = path.parts
+    trusted = 1 if path.is_absolute() or len(parts) <= _MOUNTED else len(parts) - _MOUNTED
+    opened = [os.open(Path(*parts[:-trusted]), _READ | os.O_DIRECTORY)]
+    try:
+        for part in parts[-trusted:-1]:
+            opened.append(_open_folder(part, opened[-1]))
+        return os.open(parts[-1], _READ | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=opened[-1])
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _open_folder(name: str, above: int) -> int:
+    try:
+        return os.open(name, _READ | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+    except NotADirectoryError as error:  # how a link is refused here
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
 
 
 def append_line(path: Path, line: str) -> None:
@@ -129,21 +146,12 @@ def explain_os_error(error: OSError, path: Path | str) -> SftplayError:
     """Turn an operating-system error into the class that owns its exit code."""
     name = str(error.filename or path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(
-            "the disk is full",
-            where=name,
-            todo=f"free some space ({free_space(path)} left), then run the same command again",
-        )
+        return _full_disk(path, name, is_quota=error.errno == errno.EDQUOT)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        uid = f"{os.getuid()}:{os.getgid()}"
-        return PermissionDeniedError(
-            f"no permission ({error.strerror})",
-            where=name,
-            todo=f"check the owner: sudo chown -R {uid} {name}",
-        )
+        return _not_writable(error, name)
     if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
         return StorageError(
-            "a link, a pipe or a folder stands where a file should be",
+            "not a regular file: a link, a pipe or a folder stands there",
             where=name,
             todo="look at it, and remove it",
         )
@@ -158,13 +166,41 @@ def explain_os_error(error: OSError, path: Path | str) -> SftplayError:
     return StorageError(f"input/output error ({error.strerror or error})", where=name)
 
 
+def _not_writable(error: OSError, name: str) -> PermissionDeniedError:
+    if error.errno == errno.EROFS:
+        what = "the disk is read-only"
+        todo = "mount it for writing; after an error the system makes a disk read-only: see dmesg"
+        return PermissionDeniedError(what, where=name, todo=todo)
+    return PermissionDeniedError(
+        f"no permission ({error.strerror})",
+        where=name,
+        todo=f"check the owner: sudo chown -R {os.getuid()}:{os.getgid()} {name}",
+    )
+
+
+def _full_disk(path: Path | str, name: str, *, is_quota: bool) -> StorageError:
+    disk = _disk_of(path)
+    if is_quota:
+        what, todo = "your quota of this disk is used up", "remove files of yours there"
+    elif disk.f_files and not disk.f_favail:
+        what = "the disk has no room for another file: its inodes are used up"
+        todo = "remove files there, however small (df -i shows their number)"
+    else:
+        what, todo = "the disk is full", f"free some space ({free_space(path)} left)"
+    return StorageError(what, where=name, todo=f"{todo}, then run the same command again")
+
+
 def free_space(path: Path | str) -> str:
     """Free bytes on the disk that holds `path` (or its nearest existing parent), for people."""
+    disk = _disk_of(path)
+    return human_size(disk.f_bavail * disk.f_frsize)
+
+
+def _disk_of(path: Path | str) -> os.statvfs_result:
     place = Path(path).absolute()
     while not place.exists():
         place = place.parent
-    stat = os.statvfs(place)
-    return human_size(stat.f_bavail * stat.f_frsize)
+    return os.statvfs(place)
 
 
 def human_size(size: float) -> str:
@@ -188,24 +224,12 @@ def hash_json(value: Any) -> str:
     )
 
 
-def hash_file(path: Path) -> str:
-    """`sha256:<hex>` of a file's content, read in 1 MiB pieces."""
-    refuse_pipe(path)
-    try:
-        with open(path, "rb") as source:
-            return (
-                f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}"
-                if hasattr(hashlib, "file_digest")
-                else _hash_stream(source)
-            )
-    except OSError as error:
-        raise explain_os_error(error, path) from error
-
-
-def _hash_stream(source: IO[bytes]) -> str:
+def hash_file(path: Path, *, links: bool = True) -> str:
+    """`sha256:<hex>` of a regular file's content, read in 1 MiB pieces."""
     digest = hashlib.sha256()
-    while piece := source.read(1 << 20):
-        digest.update(piece)
+    with open_regular(path, links=links) as source:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -5,9 +5,10 @@ gigabytes.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
-from sftplay.files import explain_os_error, refuse_pipe
+from sftplay.files import explain_os_error, open_regular
 
 _SAMPLES, _PIECE = 64, 65_536
 
@@ -25,10 +26,9 @@ def fingerprint(folder: Path) -> str:
                 *(folder / name for name in names if (folder / name).is_file()),
             ]
         ):
-            refuse_pipe(path)
-            size = path.stat().st_size
-            digest.update(f"{path.name}\0{size}\0".encode())
-            with open(path, "rb") as source:
+            with open_regular(path, links=True) as source:
+                size = os.fstat(source.fileno()).st_size
+                digest.update(f"{path.name}\0{size}\0".encode())
                 if size <= _SAMPLES * _PIECE:
                     digest.update(source.read())
                     continue

@@ -8,6 +8,7 @@ version.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from sftplay import console
-from sftplay.files import hash_json, read_json, write_json
+from sftplay.errors import StorageError
+from sftplay.files import hash_json, write_json
 from sftplay.places import data_folder
 from sftplay.settings import Settings
+from sftplay.untrusted import read_json
 
 STAMP = "stamp.json"
 _LONGEST = 80  # characters of a value in a line
@@ -70,11 +73,32 @@ class DataStamp:
 
 def read_stamp(folder: Path) -> DataStamp | None:
     """The stamp in `folder`; None where there is none. A damaged one raises StorageError (74)."""
-    if not (folder / STAMP).is_file():
+    path = folder / STAMP
+    if not os.path.lexists(path):
         return None
-    value = read_json(folder / STAMP)
+    value = read_json(path, stage=str, source=str, section=dict)
     value.pop("hash", None)
-    return DataStamp(**{**value, "overrides": tuple(value.get("overrides", ()))})
+    try:
+        stamp = DataStamp(**{**value, "overrides": tuple(value.get("overrides", ()))})
+    except TypeError as error:
+        raise _not_a_stamp(path) from error
+    if (
+        not all(isinstance(one, str) for one in stamp.overrides)
+        or not isinstance(stamp.options, dict)
+        or not isinstance(stamp.facts, dict)
+        or not isinstance(stamp.output, str)
+        or type(stamp.format) is not int
+    ):
+        raise _not_a_stamp(path)
+    return stamp
+
+
+def _not_a_stamp(path: Path) -> StorageError:
+    return StorageError(
+        "not the stamp of a data stage",
+        where=str(path),
+        todo="delete the file: the stage is then run again",
+    )
 
 
 def why_stale(

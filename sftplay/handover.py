@@ -9,17 +9,16 @@ nonce that the launcher gave to this very start.
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from sftplay.errors import ProtocolError
+from sftplay.errors import NotFoundError, ProtocolError, SftplayError
 from sftplay.files import write_json
+from sftplay.untrusted import read_bytes
 
 SCHEMA = 1
 FILE = "handover.json"
@@ -139,40 +138,13 @@ def read_untrusted(path: Path, *, run: str, attempt: str, nonce: str | None) -> 
 
 
 def _read_capped(path: Path) -> bytes | None:
-    """At most MAX_BYTES of a regular file.
-
-    The two folders above it are no links either: the container could have made them.
-    """
-    opened: list[int] = []
+    """At most MAX_BYTES of a regular file; no link is followed on the way from the run's folder."""
     try:
-        for part in (path.parent.parent, path.parent.name):
-            above = opened[-1] if opened else None
-            opened.append(
-                os.open(
-                    part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above
-                )
-            )
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        opened.append(os.open(path.name, flags, dir_fd=opened[-1]))
-        if not stat.S_ISREG(os.fstat(opened[-1]).st_mode):
-            raise _bad(path, "it is not a regular file")
-        return _bytes(opened[-1], path)
-    except FileNotFoundError:
+        return read_bytes(path, MAX_BYTES)
+    except NotFoundError:
         return None
-    except OSError as error:
-        raise _bad(path, error.strerror or str(error)) from error
-    finally:
-        for fd in opened:
-            os.close(fd)
-
-
-def _bytes(fd: int, path: Path) -> bytes:
-    content = b""
-    while piece := os.read(fd, MAX_BYTES + 1 - len(content)):
-        content += piece
-    if len(content) > MAX_BYTES:
-        raise _bad(path, f"it is larger than {MAX_BYTES // 1024} KiB")
-    return content
+    except SftplayError as error:
+        raise _bad(path, error.what) from error
 
 
 def _parse(content: bytes, path: Path) -> HandOver:

@@ -16,10 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-from sftplay.errors import BusyError
+from sftplay.errors import BusyError, SftplayError
 from sftplay.files import explain_os_error
+from sftplay.untrusted import parse_json, read_bytes
 
+_NOTE = 4096  # bytes
 _PAUSES = (0.001, 0.004, 0.02, 0.05, 0.1, 0.15)  # seconds
 
 
@@ -110,8 +113,23 @@ def is_held(path: Path) -> bool:
 
 
 def _holder(fd: int) -> str:
-    try:
-        note = json.loads(os.pread(fd, 4096, 0))
-        return f"{note['who']}, process {note['pid']} on this machine, since {note['since']}"
-    except (ValueError, KeyError, TypeError):
+    note = _note_in(os.pread(fd, _NOTE, 0))
+    if not {"who", "pid", "since"} <= set(note):
         return "it left no note"
+    return f"{note['who']}, process {note['pid']} on this machine, since {note['since']}"
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """Read what the holder wrote into a lock file; {} where that can't be read."""
+    try:
+        return _note_in(read_bytes(path, _NOTE))
+    except SftplayError:
+        return {}
+
+
+def _note_in(content: bytes) -> dict[str, Any]:
+    try:
+        note = parse_json(content)
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sftplay.errors import SftplayError
-from sftplay.files import read_json, write_json
+from sftplay.files import write_json
 from sftplay.places import cache_folder
 from sftplay.processor import processor_flags, processor_name
+from sftplay.untrusted import read_json
 
 METHODS = ("qlora", "lora", "dora", "full")
 SCHEMA = 1

@@ -12,8 +12,9 @@ from typing import Any
 
 from sftplay.attempts import newest_whole_checkpoint
 from sftplay.errors import NotFoundError, RefusedError
-from sftplay.files import read_json, write_json
+from sftplay.files import write_json
 from sftplay.runs import Run
+from sftplay.untrusted import read_json, read_model_json
 
 FILE = "parity.json"
 # Relative differences that rounding explains: other kernels, other order of sums, 16-bit numbers. A
@@ -47,7 +48,7 @@ def history(run: Run) -> list[Step]:
         raise NotFoundError(f"the run {run.name} has no whole checkpoint", where=str(run.folder))
     logged = [
         entry
-        for entry in read_json(checkpoint / "trainer_state.json")["log_history"]
+        for entry in read_model_json(checkpoint / "trainer_state.json")["log_history"]
         if "loss" in entry
     ]
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftplay.errors import NotFoundError
-from sftplay.files import read_json
+from sftplay.untrusted import read_json
 
 if TYPE_CHECKING:  # pydantic takes 0.2 s, and the command line needs only names from here
     from sftplay.settings import Settings
@@ -80,7 +80,7 @@ def find_model(settings: Settings) -> Path:
             where=str(cache_folder()),
             todo="fetch it first: inv fetch (or python -m sftplay fetch), with the same --config",
         )
-    folder = cache_folder() / str(read_json(record)["folder"])
+    folder = cache_folder() / str(read_json(record, folder=str)["folder"])
     if not (folder / "config.json").is_file():
         raise NotFoundError(
             f"the cache's copy of {name} is gone",

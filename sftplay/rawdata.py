@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftplay.errors import NotFoundError
-from sftplay.files import hash_bytes, read_json
+from sftplay.files import hash_bytes
 from sftplay.places import cache_folder
 from sftplay.settings import DataSettings
+from sftplay.untrusted import read_json
 
 KINDS = {
     ".jsonl": "lines",
@@ -77,9 +78,9 @@ class HubDataset:
                 where=str(self.record.parent),
                 todo=f"fetch it first: {again}",
             )
-        found = read_json(self.record)
-        folder = cache_folder() / str(found["folder"])
-        files = [(folder / name, f"{self.name}/{name}") for name in found["files"]]
+        found = read_json(self.record, folder=str, files=list)
+        folder = cache_folder() / found["folder"]
+        files = [(folder / str(name), f"{self.name}/{name}") for name in found["files"]]
         if gone := [path for path, _ in files if not path.is_file()]:
             todo = f"fetch it again: {again}"
             raise NotFoundError(

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from sftplay.attempts import ATTEMPT, Attempt, newest_whole_checkpoint
-from sftplay.errors import NotFoundError, RefusedError
+from sftplay.errors import NotFoundError, RefusedError, SftplayError
 from sftplay.files import append_line
 from sftplay.manifest import MANIFEST, problem_with
 from sftplay.places import OUTPUTS
+from sftplay.untrusted import RECORD, parse_json, read_lines
 
 
 @dataclass(frozen=True)
@@ -123,19 +124,13 @@ class Run:
 
     def history(self) -> Iterator[dict[str, Any]]:
         """The run's events in order; a line that is not JSON is shown as the event `unreadable`."""
-        if not self.events.is_file():
+        try:
+            for line in read_lines(self.events, limit=RECORD):
+                yield _event_in(line)
+        except NotFoundError:
             return
-        with open(self.events, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    event = None
-                yield (
-                    event
-                    if isinstance(event, dict)
-                    else {"event": "unreadable", "line": line.rstrip()[:200]}
-                )
+        except SftplayError as error:
+            yield {"event": "unreadable", "line": error.what}
 
     def has_begun(self) -> bool:
         """True if something was trained here, or is being trained."""
@@ -234,3 +229,14 @@ class Run:
         while (OUTPUTS / f"{self.name}-{number}").exists():
             number += 1
         return f"{self.name}-{number}"
+
+
+def _event_in(line: bytes) -> dict[str, Any]:
+    """A line of the history; the event `unreadable` where it is none."""
+    try:
+        event = parse_json(line)
+    except ValueError:
+        event = None
+    if isinstance(event, dict):
+        return event
+    return {"event": "unreadable", "line": line.decode("utf-8", "replace").rstrip()[:200]}

@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+LARGEST = 2**31 - 1  # of any count: what every library and file format can hold
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
@@ -185,7 +187,7 @@ class LoraSettings(Section):
 
     r: Annotated[int, Field(ge=1, le=1024)] = 16
     """Rank."""
-    alpha: Annotated[float, Field(gt=0)] = 32
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = 32
     """Scale: the update is multiplied by alpha / r (alpha / sqrt(r) with rslora)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on the adapter's input."""
@@ -226,25 +228,25 @@ class TrainSettings(Section):
     """Hugging Face's own key for `precision: bf16`."""
     fp16: bool | None = None
     """Hugging Face's own key for `precision: fp16`."""
-    epochs: Annotated[float, Field(gt=0)] = 1.0
+    epochs: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Passes over the train split (ignored if max_steps is set)."""
-    max_steps: Annotated[int, Field(ge=1)] | None = None
+    max_steps: Count | None = None
     """Optimizer steps, instead of epochs."""
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 4
+    batch_size: Count | Literal["auto"] = 4
     """Rows per forward pass. auto: 16 rows per optimizer step (times gradient_accumulation_steps),
     in passes as large as free memory allows."""
-    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    gradient_accumulation_steps: Count = 1
     """Forward passes per optimizer step. Each trained token of a step has the same weight, however
     the step is split."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate."""
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     """Learning-rate curve after the warm-up."""
-    warmup_steps: Annotated[float, Field(ge=0)] = 0.03
+    warmup_steps: Annotated[float, Field(ge=0, le=LARGEST)] = 0.03
     """Warm-up: a number of steps; below 1, a share of all steps."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """Decoupled weight decay (AdamW)."""
-    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    max_grad_norm: Annotated[float, Field(ge=0, le=1e12)] = 1.0
     """Gradients are clipped to this norm; 0 disables clipping."""
     optimizer: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = (
         "adamw_torch_fused"
@@ -257,19 +259,19 @@ class TrainSettings(Section):
     Refused for models that would mix them."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Save memory by computing activations twice. auto: on for a GPU, off on the CPU."""
-    logging_steps: Annotated[int, Field(ge=1)] = 5
+    logging_steps: Count = 5
     """Steps between two logged points in TensorBoard and train.log; the first and the last step are
     always logged."""
-    save_steps: Annotated[int, Field(ge=1)] = 100
+    save_steps: Count = 100
     """Steps between two checkpoints; the last step is always saved."""
-    save_total_limit: Annotated[int, Field(ge=1)] = 2
+    save_total_limit: Count = 2
     """Number of newest checkpoints to keep; the best one is kept in addition."""
-    eval_steps: Annotated[int, Field(ge=1)] | None = None
+    eval_steps: Count | None = None
     """Steps between two evaluations on val; each saves a checkpoint, and the best adapter is kept.
     None: once, after the last step."""
-    eval_samples: Annotated[int, Field(ge=1)] | None = 200
+    eval_samples: Count | None = 200
     """Rows of the val split per evaluation. None: all."""
-    early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
+    early_stopping_patience: Count | None = None
     """Stop after this many evaluations in a row without a better val loss (requires eval_steps)."""
 
     @model_validator(mode="after")
@@ -305,13 +307,13 @@ class TrainSettings(Section):
 
 
 class EvalSettings(Section):
-    """Evaluation."""
+    """Evaluation. Answers are greedy, whatever `infer` says: numbers of two runs stay comparable."""
 
-    samples: Annotated[int, Field(ge=1)] | None = None
+    samples: Count | None = None
     """Number of rows to answer; the loss is computed on the same rows. None: all."""
-    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+    max_new_tokens: Count = 256
     """Longest answer in tokens."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Count = 128
     """Rows answered at once; fewer if they would not fit into memory."""
     show: Annotated[int, Field(ge=0, le=20)] = 0
     """Rows of the val split that are answered at each look at the val loss in training, the same
@@ -329,13 +331,23 @@ class InferSettings(Section):
 
     system: str | None = None
     """System prompt of a chat. None: the template's default, if it has one."""
-    max_new_tokens: Annotated[int, Field(ge=1)] = 512
+    max_new_tokens: Count = 512
     """Longest answer in tokens."""
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    temperature: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """0: greedy, the same answer every time; else 1e-6 or more."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling, used if temperature is above 0."""
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Sample among this many likeliest tokens only, if temperature is above 0. 0: all."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Leave out tokens less likely than this share of the likeliest one (min-p sampling), if
+    temperature is above 0. 0: none."""
+    repetition_penalty: Annotated[float, Field(ge=1, le=10)] = 1.0
+    """Lower the scores of tokens that prompt and answer have already, greedy answers included.
+    1: off; 1.1 to 1.3 ends most loops."""
+    stop: list[Annotated[str, Field(min_length=1, max_length=1000)]] = []
+    """Texts that end an answer, such as `["\\nUser:"]`. The answer ends before the first of them."""
+    batch_size: Count = 64
     """Prompts that infer-batch answers at once; fewer if they would not fit into memory."""
 
     @field_validator("temperature")
@@ -359,7 +371,7 @@ class FallbackSettings(Section):
 
     enabled: bool = True
     """Continue with BitsAndBytes if Unsloth cannot run. False: exit code 79 is final."""
-    max_lost_steps: Annotated[int, Field(ge=0)] = 50
+    max_lost_steps: Annotated[int, Field(ge=0, le=LARGEST)] = 50
     """After more steps than this, a failure does not hand over."""
 
 

@@ -85,7 +85,7 @@ def write_env(wanted: Mapping[str, str]) -> bool:
         )
     except OSError as error:
         raise explain_os_error(error, ENV_FILE) from error
-    kept = [line for line in old if not _is_ours(line)]
+    kept = [line for line in old if not _is_ours(line, wanted)]
     theirs = {line.partition("=")[0].strip() for line in kept}
     wanted = {name: value for name, value in wanted.items() if name not in theirs}
     new = [*kept, *(f"{name}={value}" for name, value in wanted.items())]
@@ -97,9 +97,13 @@ def write_env(wanted: Mapping[str, str]) -> bool:
     return True
 
 
-def _is_ours(line: str) -> bool:
-    """A line that is written again each time: of COMPOSE_FILE only our own value."""
+def _is_ours(line: str, wanted: Mapping[str, str]) -> bool:
+    """A line that is written again each time: of COMPOSE_FILE only our own value. Where the source
+    lies is known on the host alone: in a container that line stays.
+    """
     name, _, value = line.partition("=")
+    if name.strip() == "SFTPLAY_SOURCE":
+        return "SFTPLAY_SOURCE" in wanted
     return name.strip() in ("SFTPLAY_UID", "SFTPLAY_GID", "SFTPLAY_CACHE") or (
         (name.strip(), value.strip()) == ("COMPOSE_FILE", WITHOUT_GPU)
     )

@@ -1,16 +1,19 @@
-"""Names of the metrics, and significance of a difference: what stages and host share."""
+"""Significance of a difference: the rule that stages and host share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-METRICS: Mapping[str, str] = {
-    "exact_match": "exact match",
-    "token_f1": "token F1",
-    "rouge_l": "ROUGE-L",
-    "chrf": "chrF",
-}  # of texts, in the order in which they are shown
+METRIC_TITLES: Mapping[str, str] = {
+    "loss": "loss (nats per token)",
+    "perplexity": "perplexity",
+    "exact_match": "exact match (0 to 100)",
+    "token_f1": "token F1 (0 to 100)",
+    "rouge_l": "ROUGE-L (0 to 100)",
+    "chrf": "chrF (0 to 100)",
+    "ended": "ended by itself (%)",
+}  # metric → what tables call it, in their order
 LOWER_IS_BETTER = ("loss", "perplexity", "val_loss", "train_loss")
 FEWEST_ROWS = 10  # with fewer, a bootstrap interval means nothing
 Verdict = Literal["better", "worse", "noise", "unknown"]

@@ -304,6 +304,25 @@ STAGES: tuple[Stage, ...] = (
         writes_cache=True,
     ),
     Stage(
+        "accept",
+        "sftplay.model.accept",
+        "prove a machine: numerics, both backends, memory, speed; no network, no download",
+        "outputs/.accept",
+        gpu=True,
+        options=(
+            Option(
+                "--minutes", "stop after so many minutes, least important last", int, default=10
+            ),
+            Option(
+                "--out",
+                "file for the result (default: outputs/.accept/result.json)",
+                str,
+                path="write",
+            ),
+            Option("--model", "folder of a real model instead of random weights", str, path="read"),
+        ),
+    ),
+    Stage(
         "push",
         "sftplay.model.push",
         "publish the adapter, or the merged model, on the hub",

@@ -16,7 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sftplay.errors import NotFoundError, RefusedError, SftplayError
-from sftplay.files import hash_file, read_json, write_json
+from sftplay.files import hash_file, write_json
+from sftplay.untrusted import read_json
 
 SCHEMA = 1
 NEVER_REPAIRED = "a stamp is never repaired: start a new run with --run NAME, with --init-adapter to continue from its weights"
@@ -180,7 +181,7 @@ def surroundings() -> dict[str, str | None]:
         "stack": os.environ.get("SFTPLAY_STACK", "unknown"),
         "image_digest": os.environ.get("SFTPLAY_IMAGE_DIGEST") or None,
         "environment_hash": os.environ.get("SFTPLAY_ENVIRONMENT_HASH") or None,
-        "lock_hash": os.environ.get("SFTPLAY_LOCK_HASH") or _lock_of_the_image(),
+        "lock_hash": os.environ.get("SFTPLAY_LOCK_HASH", _lock_of_the_image()) or None,
     }
 
 

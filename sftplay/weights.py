@@ -9,17 +9,17 @@ to transformers only: `model.weights.loading_report` compares those when the mod
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sftplay.errors import NotFoundError, StorageError
-from sftplay.files import explain_os_error, read_json, refuse_pipe
+from sftplay.files import open_regular
+from sftplay.untrusted import AGAIN, parse_json, read_model_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-AGAIN = "fetch or copy the model again (inv fetch, for a model of the hub)"
 _MAX_HEADER = 100_000_000  # the format's own limit, bytes
 _LFS = b"version https://git-lfs"  # how a Git LFS pointer begins
 _PICKLE = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -58,7 +58,7 @@ def _weight_files(folder: Path) -> tuple[list[Path], Mapping[str, str]]:
         return [folder / SINGLE], {}
     if not (folder / INDEX).is_file():
         raise _no_weights(folder)
-    index = read_json(folder / INDEX)
+    index = read_model_json(folder / INDEX)
     indexed = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(indexed, dict) or not all(isinstance(v, str) for v in indexed.values()):
         raise StorageError("no index of weights", where=str(folder / INDEX), todo=AGAIN)
@@ -108,9 +108,8 @@ def _no_weights(folder: Path) -> NotFoundError:
 def _header(file: Path) -> Iterator[tuple[str, StoredTensor]]:
     """Yield the tensors of one file: its header is whole, and the file as long as it says."""
     try:
-        refuse_pipe(file)
-        size = file.stat().st_size
-        with open(file, "rb") as source:
+        with open_regular(file, links=True) as source:
+            size = os.fstat(source.fileno()).st_size
             start = source.read(8)
             if start == _LFS[:8]:
                 raise NotFoundError(
@@ -121,10 +120,7 @@ def _header(file: Path) -> Iterator[tuple[str, StoredTensor]]:
             length = int.from_bytes(start, "little")
             if not 2 <= length <= _MAX_HEADER:
                 raise StorageError("not a safetensors file", where=str(file), todo=AGAIN)
-            value = json.loads(source.read(length))
-            tensors = _tensors(value)
-    except OSError as error:
-        raise explain_os_error(error, file) from error
+            tensors = _tensors(parse_json(source.read(length), exact=False))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError("damaged header", where=str(file), todo=AGAIN) from error
     whole = 8 + length + max((end for _, _, end in tensors), default=0)

@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 from sftplay.errors import ConfigError
-from sftplay.files import explain_os_error
+from sftplay.files import open_regular
+from sftplay.places import OUTPUTS
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
@@ -89,18 +90,23 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
         ConfigError: not such a file, with line and column (78). NotFoundError: no such file (66).
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with open_regular(path, links=not _is_of_run(path)) as source:
+            content = source.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise ConfigError(
                 f"larger than {MAX_BYTES} bytes: this is not a config", where=str(path)
             )
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"not UTF-8 (byte {error.start})", where=str(path), todo="save the file as UTF-8"
         ) from error
-    except OSError as error:
-        raise explain_os_error(error, path) from error
     return parse_yaml(text, str(path))
+
+
+def _is_of_run(path: Path) -> bool:
+    """Return whether it lies in a run's folder, where a container could have made it a link."""
+    return path.absolute().is_relative_to(OUTPUTS.absolute())
 
 
 def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:

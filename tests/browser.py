@@ -48,8 +48,9 @@ for (const width of widths) {{
     const page = frame.contentDocument, root = page.documentElement;
     const wide = [...page.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > width + 1
       && !e.closest(".wide") && !e.closest("svg")).map(e => e.tagName + "." + e.className);
+    const scrolled = [...page.querySelectorAll(".wide")].filter(e => e.scrollWidth > e.clientWidth + 1).length;
     const small = [...page.querySelectorAll("svg.chart")].filter(e => e.getBoundingClientRect().width < 200).length;
-    found.push({{width, scroll: root.scrollWidth, wide: wide.slice(0, 5), small, text: page.body.innerText.length,
+    found.push({{width, scroll: root.scrollWidth, wide: wide.slice(0, 5), scrolled, small, text: page.body.innerText.length,
       paper: frame.contentWindow.getComputedStyle(page.body).backgroundColor, pictures: page.querySelectorAll("svg.chart").length,
       scripts: page.querySelectorAll("script").length}});
     if (--open === 0) {{ const out = document.createElement("pre"); out.id = "found"; out.textContent = JSON.stringify(found); document.body.append(out); }}
@@ -62,11 +63,16 @@ for (const width of widths) {{
 
 @dataclass(frozen=True)
 class Look:
-    """The page at one width."""
+    """The page at one width.
+
+    Attributes:
+        wide: what is wider than the screen; scrolled: tables that scroll by themselves.
+    """
 
     width: int
     scroll: int
     wide: list[str]
+    scrolled: int
     small: int
     text: int
     paper: str

@@ -11,11 +11,9 @@ import pytest
 
 from sftplay.base_model import (
     check_base_model,
-    check_template,
-    input_limits,
     require_base_model,
 )
-from sftplay.errors import ConfigError, DataError, NotFoundError, SftplayError, StorageError
+from sftplay.errors import ConfigError, NotFoundError, SftplayError, StorageError
 from sftplay.settings import ModelSettings, Settings
 from tests import broken
 
@@ -143,19 +141,3 @@ def test_an_adapter_instead_of_a_model(tiny_model: Path, tmp_path: Path) -> None
         (folder / "adapter_config.json").write_text("{}")
 
     assert "--init-adapter" in spoiled(tiny_model, tmp_path, spoil).todo
-
-
-def test_a_template_with_tokens_that_the_embedding_lacks(tiny_model: Path, tmp_path: Path) -> None:
-    check_template(tiny_model)
-    folder = broken.broken(tiny_model, tmp_path / "model", broken.tokens_beyond)
-    with pytest.raises(DataError, match=r"writes <\|new_turn\|>, <\|new_end\|>"):
-        check_template(folder)
-
-
-def test_what_a_model_can_read(tiny_model: Path) -> None:
-    limits = input_limits(tiny_model)
-    assert (limits.positions, limits.learned) == (512, False)
-    assert limits.ids is not None
-    limits.check(limits.ids - 1, 512, "rows")
-    with pytest.raises(DataError, match="the tokenizer has tokens that the model lacks"):
-        limits.check(limits.ids, 512, "rows")

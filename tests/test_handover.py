@@ -159,13 +159,16 @@ def test_a_link_is_not_followed(attempt: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["attempts", "attempts/01-unsloth"])
-def test_a_linked_folder_is_not_followed(tmp_path: Path, level: str) -> None:
+def test_a_linked_folder_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     write(tmp_path / "elsewhere" / "attempts" / "01-unsloth", ASKED)
-    link = tmp_path / "run" / level
+    link = Path("outputs/run") / level
     link.parent.mkdir(parents=True)
     link.symlink_to(tmp_path / "elsewhere" / level)
     with pytest.raises(ProtocolError):
-        read(tmp_path / "run" / "attempts" / "01-unsloth")
+        read(Path("outputs/run/attempts/01-unsloth"))
 
 
 def test_a_pipe_keeps_nobody_waiting(attempt: Path) -> None:

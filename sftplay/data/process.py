@@ -130,6 +130,7 @@ def run(job: Job) -> None:
             counts.splits = fill_val(
                 tmp, counts.splits, alike.grouped_in("train"), alike.moved_to("train")
             )
+        alike.name_lines(tmp, str(folder), counts.findings)
         _note_empty(counts, settings)
         if job.options.get("strict"):
             _refuse_warnings(counts, tmp, folder)

@@ -20,6 +20,7 @@ from sftplay.files import human_size
 
 TERMINAL_VARIABLE = "SFTPLAY_TERMINAL"
 SHOW_AFTER = 2.0  # seconds: shorter work needs no progress
+_SHORTEST_BAR = 4  # characters
 PLAIN_EVERY = 30.0  # seconds between two plain lines
 
 
@@ -62,6 +63,12 @@ class ProgressBar:
             self._next_look = math.inf
             self._open_bar(columns, now)
             self._draw(shown)
+
+    def expect(self, total: int) -> None:
+        """Take over a total that is known now, or grew."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.total = total
 
     def line(self, now: float, shown: dict[str, Any]) -> str:
         """Return what a plain line says: share, rate, time left."""
@@ -132,8 +139,22 @@ class ProgressBar:
         with self._survive_closed_terminal():
             if self._bar is not None:
                 if shown:
-                    self._bar.set_postfix(shown, refresh=False)
+                    self._bar.set_postfix(self._fitting(shown), refresh=False)
                 self._bar.update(self._whole() - self._bar.n)
+
+    def _fitting(self, shown: dict[str, Any]) -> dict[str, Any]:
+        """The first values, as many as leave room for a short bar."""
+        facts = {**self._bar.format_dict, "postfix": None, "bar_format": "{l_bar}{r_bar}"}
+        if not facts["ncols"]:
+            return shown
+        room = facts["ncols"] - len(self._bar.format_meter(**facts)) - _SHORTEST_BAR
+        kept = {}
+        for name, value in shown.items():
+            room -= len(f", {name}={value}")
+            if room < 0:
+                break
+            kept[name] = value
+        return kept
 
     @contextmanager
     def _survive_closed_terminal(self) -> Iterator[None]:

@@ -14,22 +14,24 @@ from typing import Any
 from sftplay import console
 from sftplay.data.report_sections import Report, figures, files, findings, lengths, rows, template
 from sftplay.errors import PermissionDeniedError, SftplayError
-from sftplay.files import read_json, write_text
+from sftplay.files import write_text
 from sftplay.freshness import DataStamp, read_stamp
 from sftplay.page import html
 from sftplay.places import DATA_FOLDERS, data_folder
 from sftplay.stages import Job
+from sftplay.untrusted import read_json
 
 PAGE = "report.html"
 
 
 def write_page(job: Job) -> None:
     """Write the page of a dataset; where data/processed can't be written, the work continues without
-    it.
+    it. The stage that makes the page prints where it is; those that add to it do not.
     """
     folder = data_folder("processed", job.settings)
     if read_stamp(folder) is None:
         return  # rows made by hand: nobody counted them
+    is_new = not (folder / PAGE).is_file()
     try:
         write_text(folder / PAGE, page_of(folder, reports_of(job)))
     except PermissionDeniedError:
@@ -37,7 +39,8 @@ def write_page(job: Job) -> None:
             f"{folder / PAGE} can't be written; the numbers are in report.json of each folder"
         )
         return
-    console.info(f"the whole report: {folder / PAGE}")
+    if is_new:
+        console.info(f"the whole report: {folder / PAGE}")
 
 
 def reports_of(job: Job) -> dict[str, Report]:

@@ -127,7 +127,7 @@ class SeenRows:
         return fresh
 
     def _add(self, run: NDArray[uint64]) -> None:
-        """Keep few runs: a run is merged with its neighbour while it is not much smaller."""
+        """Keep few runs: a run is merged with its neighbor while it is not much smaller."""
         import numpy
 
         while self._runs and len(self._runs[-1]) <= 2 * len(run):

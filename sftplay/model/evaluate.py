@@ -15,12 +15,18 @@ from sftplay.data.progress import progress
 from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
 from sftplay.files import hash_json
 from sftplay.locks import hold
-from sftplay.manifest import sealed_folder, sweep
+from sftplay.manifest import sealed_folder
 from sftplay.model.answers.last_answer import HeldOut
-from sftplay.model.evaluation.held_out import SPLIT_FILES, changes_since, read_rows
+from sftplay.model.evaluation.held_out import (
+    SPLIT_FILES,
+    changes_since,
+    read_rows,
+    user_words,
+)
 from sftplay.model.evaluation.measurement import Measurement
 from sftplay.runs import Run
 from sftplay.stages import Job
+from sftplay.temporary import sweep
 
 if TYPE_CHECKING:
     from sftplay.model.answers.generate import Answer
@@ -159,7 +165,8 @@ def _write(
     from sftplay.model.evaluation import report
     from sftplay.model.evaluation.metrics import signature
 
-    samples = report.samples(loaded.tokenizer, rows, *measured)
+    questions = user_words(job.settings, split, {row.row_id for row in rows})
+    samples = report.samples(loaded.tokenizer, rows, *measured, questions)
     metrics = report.compare(samples, *measured)
     record = {
         "schema": 1,

@@ -12,10 +12,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from sftplay import console
+from sftplay.data.progress import progress
 from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
 from sftplay.files import human_size, write_json
 from sftplay.model import smollm2
 from sftplay.model.hub.access import first_line, read_token
+from sftplay.model.runtime.hub_progress import counting_into
 from sftplay.places import DEFAULT_MODEL, cache_folder, find_model, is_local_model, model_record
 from sftplay.rawdata import KINDS, METADATA, HubDataset, hub_datasets, kind_of
 from sftplay.stages import Job
@@ -169,8 +171,8 @@ def _download(wanted: _Repository) -> Path:
     name, revision = wanted.name, wanted.revision
     console.info(f"fetching {name} from the Hugging Face hub")
     try:
-        return Path(
-            snapshot_download(
+        with progress(None, "B", "fetch") as bar:
+            folder = snapshot_download(
                 name,
                 repo_type=wanted.kind,
                 revision=revision,
@@ -178,8 +180,9 @@ def _download(wanted: _Repository) -> Path:
                 allow_patterns=[*wanted.patterns],
                 ignore_patterns=[*wanted.ignored] or None,
                 token=read_token() or False,
+                tqdm_class=counting_into(bar),
             )
-        )
+        return Path(folder)
     except errors.GatedRepoError as error:
         raise PermissionDeniedError(
             f"the {wanted.kind} {name} is gated",

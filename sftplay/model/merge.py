@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import gc
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from sftplay import console
 from sftplay.errors import RefusedError
-from sftplay.files import TMP_PREFIX, free_space, human_size, write_json, write_text
+from sftplay.files import free_space, human_size, write_json, write_text
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder
 from sftplay.runs import Run
 from sftplay.stages import Job
+from sftplay.temporary import sweep
 
 _SHARD = "5GB"
 
@@ -43,7 +43,7 @@ def run(job: Job) -> None:
     facts = open_run(target)
     base = require_same_base(job.settings, facts)
     with hold(target.folder / ".merge.lock", who="a merge", todo="wait for it to end"):
-        _sweep(target)
+        sweep(target.folder, target.merged.name)
         with sealed_folder(target.merged, {"run": target.name, "dtype": dtype}) as folder:
             proof = _merge(job, facts, base, folder, dtype)
     target.record_event(
@@ -56,14 +56,6 @@ def run(job: Job) -> None:
     console.result(str(target.merged))
 
 
-def _sweep(target: Run) -> None:
-    """Remove what a killed merge left behind, and nothing of anybody else's: a trainer may be at
-    work here.
-    """
-    for leftover in target.folder.glob(f"{TMP_PREFIX}*{target.merged.name}.*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[str, Any]:
     """Fill `folder` with the merged model, tokenizer, proof and card; return the proof."""
     from sftplay.fingerprint import fingerprint
@@ -71,7 +63,7 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     from sftplay.model.merging.card import merged_card
     from sftplay.model.merging.proof import PROMPTS, differ, digests, logits_of, require_same
     from sftplay.model.weights.card import evaluations_of
-    from sftplay.model.weights.generation_config import end_ids, joined, make_savable, pad_id
+    from sftplay.model.weights.generation_config import end_ids, make_savable, pad_id
     from sftplay.model.weights.hub_files import add_older_keys, save_tokenizer
 
     tokenizer = facts.tokenizer
@@ -80,7 +72,7 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     model, merged_logits, arithmetic, effect = _merged(job, facts, base, prompts)
     make_savable(model)
     generation = model.generation_config
-    ends = joined(facts.eot_ids, end_ids(model))
+    ends = end_ids(model, facts.eot_ids)
     generation.eos_token_id, generation.pad_token_id = ends, pad_id(tokenizer)
     _save(model, folder, dtype)
     written = digests(model)

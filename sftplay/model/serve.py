@@ -9,11 +9,11 @@ from socket import socket
 
 from sftplay import console
 from sftplay.errors import UsageError
-from sftplay.files import read_json
 from sftplay.locks import hold
 from sftplay.places import OUTPUTS, published_base
 from sftplay.runs import Run
 from sftplay.stages import SERVE_PORT, Job
+from sftplay.untrusted import read_json
 
 _LOOPBACK = "127.0.0.1"
 

@@ -98,10 +98,14 @@ def bullets(items: Iterable[object]) -> Markup:
 
 
 def table(
-    header: Sequence[object], rows: Iterable[Sequence[object]], *, caption: str = ""
+    header: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    *,
+    caption: str = "",
+    wraps: bool = False,
 ) -> Markup:
     """A table that scrolls by itself where it is wider than the screen. Columns of numbers stand
-    right.
+    right. With `wraps`, long words are broken before that: paths, hashes, names of runs.
 
     A row's first cell heads it. Cells are text, or Markup; a number is shown as `str` gives it:
     format it before.
@@ -122,7 +126,7 @@ def table(
             cells[0] = element("th", row[0], scope="row")
         lines.append(element("tr", *cells))
     parts = [element("caption", caption) if caption else "", element("thead", element("tr", *head))]
-    whole = element("table", *parts, element("tbody", *lines))
+    whole = element("table", *parts, element("tbody", *lines), class_="wraps" if wraps else None)
     return element(
         "div", whole, class_="wide", tabindex=0, role="region", aria_label=caption or "table"
     )

@@ -38,6 +38,7 @@ table {{ border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabu
 caption {{ text-align: left; color: var(--soft); padding-bottom: .3rem; }}
 th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); }}
 th {{ font-weight: 600; }} thead th {{ white-space: nowrap; }}
+.wraps th, .wraps td {{ overflow-wrap: anywhere; min-width: 5.5rem; }} .wraps thead th {{ white-space: normal; }}
 .number {{ text-align: right; white-space: nowrap; }}
 dl.facts {{ display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .2rem 1rem; margin: .6rem 0; font-size: .9rem; }}
 dl.facts dt {{ color: var(--soft); }} dl.facts dd {{ margin: 0; min-width: 0; }}

@@ -109,3 +109,16 @@ def test_bytes_are_shown_in_units(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65, "1:05"), (3725, "1:02:05")])
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+@pytest.mark.parametrize(("columns", "last"), [("64", "loss"), ("80", "acc"), ("120", "norm")])
+def test_a_narrow_bar_shows_the_first_values_and_none_cut_off(columns: str, last: str) -> None:
+    shown = {"loss": "2.335", "acc": "0.55", "tok/s": "103", "norm": "1.20"}
+    code = SLOW.replace("bad=3", f"**{shown}").replace('"row", "process"', '"step", "train"')
+    _, err = child(code, SFTPLAY_TERMINAL=columns)
+    drawn = [piece for piece in err.split("\r") if "train:" in piece]
+    names = list(shown)
+    kept, hidden = names[: names.index(last) + 1], names[names.index(last) + 1 :]
+    assert all(len(piece) <= int(columns) for piece in drawn)
+    assert all(f"{name}={shown[name]}" in drawn[-1] for name in kept), drawn[-1]
+    assert not any(f"{name}=" in drawn[-1] for name in hidden), drawn[-1]

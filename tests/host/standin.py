@@ -126,7 +126,7 @@ class StandIn(ResolvedLaunch):
     def training_runner(self, backend):
         stack = "unsloth" if backend == "unsloth" else "cpu"
         if asked["runner"] == "local":
-            environment = Environment(stack, Path("env").absolute(), "sha256:0", "sha256:1")
+            environment = Environment(stack, Path("env/bin/python").absolute(), "sha256:0", "sha256:1")
             return LocalTrainingRunner(environment, os.environ, grace=asked["grace"])
         image = available.ContainerImage(stack, asked["image"], "sha256:2", "sha256:3")
         os.environ["SFTPLAY_CACHE"] = identity.cache

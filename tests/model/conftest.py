@@ -4,28 +4,24 @@ once for the whole session.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.box import Box
+from tests.model.projects import run_stages, write_project
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # models of two layers: more threads only wait for each other
 
 
-def _write_project(folder: Path, count: int, config: dict[str, Any]) -> Path:
-    """A project folder with raw rows and demo.yaml."""
-    (folder / "data" / "raw").mkdir(parents=True)
+def _rows(count: int) -> list[dict[str, str]]:
     chance = random.Random(5)
-    rows = [
+    return [
         {
             "user": f"How many clips are {i} and {i * 7}?"
             + " Please tell me." * chance.randint(0, 3),
@@ -33,17 +29,6 @@ def _write_project(folder: Path, count: int, config: dict[str, Any]) -> Path:
         }
         for i in range(count)
     ]
-    (folder / "data" / "raw" / "rows.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in rows)
-    )
-    (folder / "demo.yaml").write_text(yaml.safe_dump(config))
-    return folder
-
-
-def _run_stages(box: Box, folder: Path, *stages: str) -> None:
-    for stage in stages:
-        ran = box.run(stage, "--config", "demo.yaml", cwd=folder)
-        assert ran.code == 0, ran.err
 
 
 @pytest.fixture(scope="session")
@@ -66,8 +51,9 @@ def tokenized_project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
         },
         "lora": {"r": 4, "alpha": 8, "dropout": 0.1},
     }
-    folder = _write_project(tmp_path_factory.mktemp("tokenized") / "project", 60, config)
-    _run_stages(box, folder, "process", "render", "tokenize")
+    folder = tmp_path_factory.mktemp("tokenized") / "project"
+    write_project(folder, _rows(60), config)
+    run_stages(box, folder, "process", "render", "tokenize")
     return folder
 
 
@@ -98,8 +84,9 @@ def trained_project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, 
         "eval": {"max_new_tokens": 24},
         "infer": {"max_new_tokens": 24},
     }
-    folder = _write_project(tmp_path_factory.mktemp("trained") / "project", 80, config)
-    _run_stages(box, folder, "process", "train")
+    folder = tmp_path_factory.mktemp("trained") / "project"
+    write_project(folder, _rows(80), config)
+    run_stages(box, folder, "process", "train")
     return folder
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -23,9 +22,11 @@ from sftplay.data.tokenizing.artifact import read_split
 from tests.box import Box
 from tests.model import plain_training
 from tests.model.oracle import one_by_one
+from tests.model.projects import RATE, STEPS, make_plain_project
 from tests.model.random_models import FAMILIES, write_model
+from tests.model.run_files import read_metrics
 
-STEPS, RATE, NEW = 3, 2e-3, 12
+NEW = 12
 EVERYDAY = ["GptOss", "Mamba"]
 # What these families' kernels read directly: no gradient reaches an adapter there.
 WITHOUT_ADAPTER = {
@@ -46,38 +47,16 @@ PROMPTS = [
 def home(tmp_path_factory: pytest.TempPathFactory, box: Box) -> Path:
     """A project with tokenized rows; every family has the same tokenizer."""
     folder = tmp_path_factory.mktemp("architectures") / "project"
-    (folder / "data/raw").mkdir(parents=True)
-    rows = [
-        {"user": f"How many clips are {i} and {i * 7}?" + " Please." * (i % 4), "assistant": f"She sold {i * 8} clips" + " in May" * (i % 5) + "."}
-        for i in range(18)
-    ]  # fmt: skip
-    (folder / "data/raw/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    make_plain_project(
+        box,
+        folder,
+        write_model("Llama", folder / "first"),
+        count=18,
+        train={"method": "lora", "precision": "fp32"},
+        eval={"max_new_tokens": 4},
+        infer={"max_new_tokens": NEW},
+    )
     (folder / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
-    train = {
-        "method": "lora",
-        "precision": "fp32",
-        "max_steps": STEPS,
-        "learning_rate": RATE,
-        "lr_scheduler": "constant",
-        "warmup_steps": 0,
-        "max_grad_norm": 1e6,
-        "save_steps": 1,
-        "save_total_limit": 9,
-        "logging_steps": 1,
-        "optimizer": "adamw_torch",
-    }
-    config = {
-        "model": {"name": str(write_model("Llama", folder / "first")), "max_length": 128},
-        "data": {"val_share": 0.2, "test_share": 0.1},
-        "train": train,
-        "lora": {"r": 4, "alpha": 8},
-        "eval": {"max_new_tokens": 4},
-        "infer": {"max_new_tokens": NEW},
-    }
-    (folder / "demo.yaml").write_text(yaml.safe_dump(config))
-    for stage in ("process", "render", "tokenize"):
-        ran = box.run(stage, "--config", "demo.yaml", cwd=folder)
-        assert ran.code == 0, ran.err
     return folder
 
 
@@ -142,7 +121,7 @@ def _check(family: str, home: Path, box: Box, tmp_path: Path, chdir: Any) -> Non
         AutoModelForCausalLM.from_pretrained(model), whole / "adapter"
     ).eval()
     _run(box, folder, "eval", "--run", "whole")
-    loss = json.loads((whole / "eval/val/metrics.json").read_text())["metrics"]["loss"]
+    loss = read_metrics(folder, run="whole")["metrics"]["loss"]
     assert loss["tuned"] == pytest.approx(_val_loss(tuned, val), rel=1e-5)
     assert loss["tuned"] != pytest.approx(loss["base"], rel=1e-3)
 

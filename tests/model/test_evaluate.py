@@ -20,19 +20,7 @@ from sftplay.data.tokenizing.artifact import read_split
 from sftplay.manifest import problem_with
 from sftplay.stages import BY_NAME
 from tests.box import Box
-
-
-def _metrics(project: Path, split: str = "val") -> Any:
-    return json.loads((project / "outputs/demo/eval" / split / "metrics.json").read_text())
-
-
-def _samples(project: Path, split: str = "val") -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for line in (project / "outputs/demo/eval" / split / "samples.jsonl")
-        .read_text()
-        .splitlines()
-    ]
+from tests.model.run_files import read_metrics, read_samples
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +42,7 @@ def test_the_losses_are_those_of_plain_transformers(evaluated: Path, tiny_model:
     expected["tuned"] = _plain_loss(
         PeftModel.from_pretrained(base, evaluated / "outputs/demo/adapter").eval(), evaluated
     )
-    found = _metrics(evaluated)["metrics"]
+    found = read_metrics(evaluated)["metrics"]
     for name, loss in expected.items():
         assert found["loss"][name] == pytest.approx(loss, rel=1e-4)
         assert found["perplexity"][name] == pytest.approx(math.exp(loss), rel=1e-3)
@@ -79,7 +67,7 @@ def _plain_loss(model: Any, project: Path) -> float:
 
 
 def test_every_row_is_answered_by_both(evaluated: Path) -> None:
-    samples, metrics = _samples(evaluated), _metrics(evaluated)
+    samples, metrics = read_samples(evaluated), read_metrics(evaluated)
     raw = {}
     for line in (evaluated / "data/processed/val.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -87,6 +75,7 @@ def test_every_row_is_answered_by_both(evaluated: Path) -> None:
     assert {sample["id"] for sample in samples} == set(raw) and metrics["rows"] == {"val": len(raw)}
     for sample in samples:
         assert sample["reference"] == raw[sample["id"]][-1]["content"]
+        assert sample["question"] == raw[sample["id"]][-2]["content"]
         assert sample["prompt"].endswith(
             f"{raw[sample['id']][0]['content']}<|im_end|>\n<|im_start|>assistant\n"
         )
@@ -105,14 +94,14 @@ def test_table_and_report(evaluated: Path) -> None:
         (evaluated / "out.txt").read_text(),
         (evaluated / "outputs/demo/eval/val/report.md").read_text(),
     )
-    loss = _metrics(evaluated)["metrics"]["loss"]
+    loss = read_metrics(evaluated)["metrics"]["loss"]
     for text in (table, report):
         assert (
             f"{loss['base']:.3f}" in text
             and f"{loss['difference']:+.3f}" in text
             and "chrF" in text
         )
-    assert "\x1b" not in table and _samples(evaluated)[0]["tuned"] in report
+    assert "\x1b" not in table and read_samples(evaluated)[0]["tuned"] in report
     assert problem_with(evaluated / "outputs/demo/eval/val") is None
     events = (evaluated / "outputs/demo/events.jsonl").read_text().splitlines()
     assert json.loads(events[-1])["event"] == "evaluated"
@@ -167,10 +156,7 @@ def test_a_full_run_is_measured_against_its_base(trained: Path, box: Box) -> Non
         )
         assert ran.code == 0, ran.err
     of_adapter, of_full = (
-        json.loads((trained / "outputs" / run / "eval/val/metrics.json").read_text())["metrics"][
-            "loss"
-        ]
-        for run in ("demo", "whole")
+        read_metrics(trained, run=run)["metrics"]["loss"] for run in ("demo", "whole")
     )
     assert of_full["base"] == pytest.approx(of_adapter["base"], rel=1e-6)
     assert of_full["tuned"] < of_full["base"]
@@ -199,10 +185,12 @@ def test_samples_are_the_same_few_rows_every_time(
 ) -> None:
     project = tmp_path / "project"
     shutil.copytree(evaluated, project)
-    everything = [sample["id"] for sample in _samples(project)]
+    everything = [sample["id"] for sample in read_samples(project)]
     ran = box.run("eval", "--run", "demo", "--samples", "3", cwd=project)
     assert ran.code == 0, ran.err
     assert (
-        [sample["id"] for sample in _samples(project)] == everything[:3] == sorted(everything)[:3]
+        [sample["id"] for sample in read_samples(project)]
+        == everything[:3]
+        == sorted(everything)[:3]
     )
-    assert _metrics(project)["rows"] == {"val": 3}
+    assert read_metrics(project)["rows"] == {"val": 3}

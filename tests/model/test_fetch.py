@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -102,7 +103,7 @@ class Place:
     folder: Path
 
     def run(
-        self, stage: str, raw: str, endpoint: str, *args: str
+        self, stage: str, raw: str, endpoint: str, *args: str, terminal: str = ""
     ) -> subprocess.CompletedProcess[str]:
         words = [stage, "--config", "c.yaml", "--set", f"data.raw={raw}", *args]
         environment = {
@@ -116,6 +117,7 @@ class Place:
             "HF_ENDPOINT": endpoint,
             "HF_HUB_DISABLE_XET": "1",
             "NO_PROXY": "127.0.0.1",
+            "SFTPLAY_TERMINAL": terminal,
         }
         argv = [sys.executable, "-m", "sftplay", *words]
         return subprocess.run(
@@ -143,6 +145,31 @@ def test_a_dataset_goes_from_the_hub_to_rows_and_later_ones_need_no_hub(
     done = place.run("process", "owner/rows", "http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
     assert "60 rows in data/processed" in done.stderr
+
+
+def test_the_hubs_own_bars_are_not_drawn(place: Place, hub: str) -> None:
+    """On a terminal too: bytes on disk are counted into ours, from any number of threads."""
+    done = place.run("fetch", "owner/rows", hub, "--only", "data", terminal="80")
+    assert done.returncode == 0, done.stderr
+    assert not re.search("Fetching|Reconstructing|Downloading", done.stderr)
+
+
+def test_bytes_on_disk_are_counted_into_our_bar() -> None:
+    from sftplay.data.progress import ProgressBar
+    from sftplay.model.runtime.hub_progress import counting_into
+
+    ours = ProgressBar(None, "B", "fetch")
+    bars = counting_into(ours)
+    disk = bars(desc="Reconstructing (incomplete total...)", total=0, initial=0, unit="B")
+    network = bars(desc="Downloading bytes", total=0, unit="B", unit_scale=True)
+    with bars(desc="Fetching 2 files", total=2) as files:
+        for size in (300, 700):
+            disk.total += size
+            network.update(size // 2)
+            disk.update(size)
+            files.update(1)
+    disk.close()
+    assert (ours.done, ours.total) == (1000, 1000)
 
 
 def test_some_of_its_files(place: Place, hub: str) -> None:

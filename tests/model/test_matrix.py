@@ -9,7 +9,6 @@ by processor is forced on.
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import json
 import shutil
@@ -19,13 +18,14 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-import yaml
 
 from sftplay.processor import cpu_has_bf16, processor_name
 from tests.box import Box
 from tests.model import plain_training
+from tests.model.projects import RATE, STEPS, make_plain_project
+from tests.model.run_files import weights_hash
 
-ROWS, STEPS, RATE = 8, 3, 2e-3
+ROWS = 8
 SHAPES: dict[str, dict[str, bool]] = {
     "qlora": {},
     "lora": {},
@@ -98,32 +98,7 @@ def home(tiny_model: Path, box: Box, tmp_path_factory: pytest.TempPathFactory) -
     """A project whose train split has eight rows."""
     for count in range(12, 30):
         folder = tmp_path_factory.mktemp("matrix") / "project"
-        (folder / "data/raw").mkdir(parents=True)
-        rows = [
-            {"user": f"How many clips are {i} and {i * 7}?" + " Please." * (i % 4), "assistant": f"She sold {i * 8} clips" + " in May" * (i % 5) + "."}
-            for i in range(count)
-        ]  # fmt: skip
-        (folder / "data/raw/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        train = {
-            "max_steps": STEPS,
-            "learning_rate": RATE,
-            "lr_scheduler": "constant",
-            "warmup_steps": 0,
-            "max_grad_norm": 1e6,
-            "save_steps": 1,
-            "save_total_limit": 9,
-            "logging_steps": 1,
-            "optimizer": "adamw_torch",
-        }
-        config = {
-            "model": {"name": str(tiny_model), "max_length": 128},
-            "data": {"val_share": 0.2, "test_share": 0.1},
-            "train": train,
-            "lora": {"r": 4, "alpha": 8},
-        }
-        (folder / "demo.yaml").write_text(yaml.safe_dump(config))
-        for stage in ("process", "render", "tokenize"):
-            assert box.run(stage, "--config", "demo.yaml", cwd=folder).code == 0
+        make_plain_project(box, folder, tiny_model, count)
         if len(_rows(folder)) == ROWS and len(_rows(folder, "val")):
             return folder
     raise AssertionError("no number of rows gives a train split of eight")
@@ -240,11 +215,6 @@ def _compare(run: Path, oracle: plain_training.Trained, limits: Limits) -> None:
     assert (apart / moved) ** 0.5 <= limits.added
 
 
-def _hash(run: Path) -> str:
-    (path,) = [p for name in ("adapter", "model") for p in (run / name).glob("*model.safetensors")]
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _run_row(way: Way, home: Path, tiny_model: Path, box: Box, tmp_path: Path, **env: str) -> None:
     folder = tmp_path / "project"
     shutil.copytree(home, folder)
@@ -260,7 +230,7 @@ def _run_row(way: Way, home: Path, tiny_model: Path, box: Box, tmp_path: Path, *
     if (
         not way.evaluations
     ):  # with them, the best step is published, and the last one is not always it
-        assert _hash(folder / "outputs/parts") == _hash(folder / "outputs/whole")
+        assert weights_hash(folder, "parts") == weights_hash(folder, "whole")
 
 
 @pytest.mark.parametrize("way", EVERYDAY, ids=str)

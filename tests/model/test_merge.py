@@ -21,9 +21,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from sftplay.cli import make_job
 from sftplay.errors import RefusedError
-from sftplay.files import read_json
 from sftplay.manifest import MANIFEST, problem_with, seal
 from sftplay.model.merge import run
+from sftplay.untrusted import read_json
 from tests.box import Box
 
 LORA = "adapter_model.safetensors"

@@ -11,6 +11,8 @@ from sftplay.errors import RefusedError
 from sftplay.parity import history, report
 from sftplay.runs import Run
 from tests.box import Box
+from tests.model.handed_over import continue_in_bnb
+from tests.model.run_files import read_events
 
 
 def _train(box: Box, project: Path, name: str, rows: int, passes: int, **env: str) -> Run:
@@ -50,18 +52,9 @@ def test_unsloth_that_breaks_while_training_hands_over_with_its_step(
     found = json.loads((run / "attempts" / "01-unsloth" / "handover.json").read_text())
     assert (found["phase"], found["reason"], found["nonce"]) == ("train", "kernel", "n" * 32)
     assert found["step"] == 3 and found["message"] == "no kernel for this shape"
-    events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
+    events = [event["event"] for event in read_events(project)]
     assert events == ["started", "failed", "handed over"]
-    on = box.run(
-        "train",
-        "--config",
-        "demo.yaml",
-        "--set",
-        "backend=unsloth",
-        "--handed-over-from",
-        "01-unsloth",
-        cwd=project,
-    )
+    on = continue_in_bnb(box, project, "--set", "backend=unsloth")
     assert on.code == 0 and "resuming" not in on.err, on.err
     assert json.loads((run / "backend.json").read_text())["fallback"]["reason"] == "kernel"
 

@@ -4,7 +4,6 @@ another training.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import re
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.box import Box, wait_for
+from tests.model.run_files import read_events, weights_hash
 
 STEPS = 8  # of the project's demo.yaml
 
@@ -34,7 +34,7 @@ def reference(
             shutil.copytree(tokenized_project, folder)
             ran = box.run("train", "--config", "demo.yaml", *_set(key), cwd=folder)
             assert ran.code == 0, ran.err
-            known[key] = self[key] = _weights(folder)
+            known[key] = self[key] = weights_hash(folder)
             return known[key]
 
     return Lazy()
@@ -45,22 +45,6 @@ def _set(variant: str) -> list[str]:
     return ["--set", f"train.method={method}", "--set", f"train.precision={precision}"]
 
 
-def _weights(folder: Path, run: str = "demo") -> str:
-    (path,) = [
-        p
-        for name in ("adapter", "model")
-        for p in (folder / "outputs" / run / name).glob("*.safetensors")
-    ]
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
-    ]
-
-
 def test_the_resolved_config_runs_again_to_the_same_bytes(
     project: Path, box: Box, reference: dict[str, str]
 ) -> None:
@@ -68,7 +52,7 @@ def test_the_resolved_config_runs_again_to_the_same_bytes(
     shutil.copy(project / "outputs" / "demo" / "config.yaml", project / "again.yaml")
     ran = box.run("train", "--config", "again.yaml", "--run", "again", cwd=project)
     assert ran.code == 0, ran.err
-    assert _weights(project, "again") == _weights(project) == reference["lora-fp32"]
+    assert weights_hash(project, "again") == weights_hash(project) == reference["lora-fp32"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -83,10 +67,10 @@ def test_a_signal_saves_and_resume_gives_the_same_bytes(
         pytest.fail("the run was over before the signal: raise STEPS")
     assert ran.code == 85, ran.err
     assert "--resume" in ran.err
-    assert "interrupted" in [event["event"] for event in _events(project)]
+    assert "interrupted" in [event["event"] for event in read_events(project)]
     ran = box.run("train", "--run", "demo", "--resume", cwd=project)
     assert ran.code == 0, ran.err
-    assert _weights(project) == reference["lora-fp32"]
+    assert weights_hash(project) == reference["lora-fp32"]
 
 
 def test_a_second_trainer_on_the_same_run_is_refused(project: Path, box: Box) -> None:
@@ -116,14 +100,14 @@ def test_resume_after_the_last_step_trains_nothing_more(
     assert refused.code == 76 and "inv train --run demo --resume" in refused.err, refused.err
     ran = box.run("train", "--run", "demo", "--resume", cwd=project)
     assert ran.code == 0 and "publishing them again" in ran.err and "bytes, not" in ran.err, ran.err
-    assert _weights(project) == reference["lora-fp32"]
+    assert weights_hash(project) == reference["lora-fp32"]
     assert json.loads((project / "outputs/demo/run.json").read_bytes()) == record
     # Killed between its last checkpoint and the end: what was trained is published, and no more.
     (project / "outputs/demo/run.json").write_text(json.dumps({**record, "state": "running"}))
     shutil.rmtree(project / "outputs/demo/adapter")
     ran = box.run("train", "--run", "demo", "--resume", cwd=project)
     assert ran.code == 0 and "publishing" in ran.err, ran.err
-    assert _weights(project) == reference["lora-fp32"]
+    assert weights_hash(project) == reference["lora-fp32"]
     again = json.loads((project / "outputs/demo/run.json").read_bytes())
     assert [again[key] for key in ("state", "steps", "last_loss")] == [
         "finished",
@@ -168,7 +152,7 @@ def test_killed_and_resumed_equals_uninterrupted(
 ) -> None:
     expected = reference[variant]
     assert _kill_until_done(box, project, variant, random.Random(variant), 3.0) > 0
-    assert _weights(project) == expected
+    assert weights_hash(project) == expected
 
 
 @pytest.mark.long
@@ -182,7 +166,7 @@ def test_fifty_kills(
         folder = tmp_path / str(number)
         shutil.copytree(tokenized_project, folder)
         kills += _kill_until_done(box, folder, variant, rounds, 4.0)
-        assert _weights(folder) == expected, f"after {kills} kills"
+        assert weights_hash(folder) == expected, f"after {kills} kills"
 
 
 def _logged(folder: Path) -> dict[int, list[str]]:
@@ -192,6 +176,20 @@ def _logged(folder: Path) -> dict[int, list[str]]:
     for step, text in re.findall(rf"step (\d+)/{STEPS} (.*)", log):
         found.setdefault(int(step), []).append(text.partition(" tok/s")[0])
     return found
+
+
+def test_a_style_that_the_answers_do_not_follow_is_said_before_training(
+    project: Path, box: Box
+) -> None:
+    """Also where train runs the style stage itself: with the answers of three rows."""
+    style = ["--set", "style.prompt=Answer like a pirate.", "--set", "train.max_steps=1"]
+    ran = box.run("train", "--config", "demo.yaml", *style, cwd=project)
+    assert ran.code == 0, ran.err
+    before = ran.err[: ran.err.index("attempt 01-bnb")]
+    warning = before[before.index("training teaches the model to ignore it") :]
+    rows = (project / "data/processed/train.jsonl").read_text().splitlines()
+    answers = [json.loads(row)["messages"][-1]["content"] for row in rows[:3]]
+    assert all(repr(answer[:40])[:-1] in warning for answer in answers), warning
 
 
 def test_a_resumed_run_logs_what_the_uninterrupted_one_does(project: Path, box: Box) -> None:
@@ -347,4 +345,4 @@ def test_a_torn_checkpoint_is_passed_over_for_the_newest_whole_one(
     assert (
         torn.parent.parent / "damaged-checkpoint-8" / "adapter_model.safetensors"
     ).is_file()  # nothing is thrown away
-    assert _weights(project) == reference["lora-fp32"]
+    assert weights_hash(project) == reference["lora-fp32"]

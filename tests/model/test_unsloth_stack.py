@@ -16,6 +16,7 @@ from sftplay.handover import read_untrusted
 from sftplay.parity import report
 from sftplay.runs import Run
 from tests.box import ROOT, Box
+from tests.model.handed_over import continue_in_bnb
 
 pytestmark = pytest.mark.long
 
@@ -106,16 +107,7 @@ def test_without_a_gpu_the_real_unsloth_hands_over(python: Path, project: Path, 
     assert found is not None and (found.reason, found.phase) == ("no_gpu", "probe")
     assert found.exception == "builtins.NotImplementedError" and "You need a GPU" in found.message
     assert "unsloth" in found.versions and "Traceback" in (folder / "probe.log").read_text()
-    on = box.run(
-        "train",
-        "--config",
-        "demo.yaml",
-        "--set",
-        "backend=unsloth",
-        "--handed-over-from",
-        "01-unsloth",
-        cwd=project,
-    )
+    on = continue_in_bnb(box, project, "--set", "backend=unsloth")
     assert on.code == 0, on.err
 
 

@@ -15,6 +15,7 @@ import orjson
 from sftplay.data.findings import EXAMPLES, Finding, Findings
 from sftplay.data.formats.measure import measure
 from sftplay.data.near_duplicates.groups import Line, move_lines, plan_moves
+from sftplay.data.near_duplicates.lines import lines_of
 from sftplay.data.near_duplicates.sample import Sample
 from sftplay.data.near_duplicates.search import LIKE, NearDuplicate, NearDuplicates, find_near
 from sftplay.data.split import Borders
@@ -36,6 +37,7 @@ class NearDuplicateCount:
         across: near duplicates of a row in another split, where they stay.
         moved: lines that went to another file, by file and place before.
         dropped: rows left out, by split; asked, answered: their lengths in characters.
+        examples: ids of the first pairs of each finding.
     """
 
     found: NearDuplicates
@@ -43,6 +45,23 @@ class NearDuplicateCount:
     dropped: dict[str, int]
     asked: list[int]
     answered: list[int]
+    examples: dict[Finding, list[tuple[str, str]]]
+
+    def name_lines(self, folder: Path, shown: str, findings: Findings) -> None:
+        """Name the examples of the findings by file and line, once all rows lie where they stay.
+
+        Args:
+            folder: where the rows lie now; shown: where they are going to lie.
+        """
+        ids = {row_id for pairs in self.examples.values() for pair in pairs for row_id in pair}
+        files = {f"{shown}/{split}.jsonl": folder / f"{split}.jsonl" for split in PRECEDENCE}
+        places = lines_of(files, ids) if ids else {}
+
+        def named(row_id: str) -> str:
+            return f"{places[row_id]} ({row_id})" if row_id in places else row_id
+
+        for finding, pairs in self.examples.items():
+            findings.places[finding] = [f"{named(one)} like {named(other)}" for one, other in pairs]
 
     @property
     def across(self) -> int:
@@ -120,12 +139,15 @@ def near_duplicates(
     if borders and settings.near_duplicates == "group":
         sizes = [rows[split] for split in PRECEDENCE]
         moved = plan_moves(found.pairs, sizes, borders, lambda line: _id(files[line[0]], line[1]))
+    alike = NearDuplicateCount(found, moved, {}, [], [], {})
     for pair in found.pairs:
         finding = _finding(pair, moved, drop=drop)
-        wants_example = len(findings.places.get(finding, ())) < EXAMPLES
-        findings.add(finding, _example(files, pair) if wants_example else "")
+        findings.add(finding)
+        pairs_of = alike.examples.setdefault(finding, [])
+        if len(pairs_of) < EXAMPLES:
+            one, other = (pair.file, pair.at), (pair.like_file, pair.like_at)
+            pairs_of.append((_id(files[one[0]], one[1]), _id(files[other[0]], other[1])))
     move_lines(files, moved)
-    alike = NearDuplicateCount(found, moved, {}, [], [])
     for number, pairs in groupby(found.pairs if drop else (), key=lambda pair: pair.file):
         starts = {pair.at for pair in pairs}
         alike.dropped[PRECEDENCE[number]] = len(starts)
@@ -150,10 +172,6 @@ def _finding(pair: NearDuplicate, moved: Mapping[Line, int], *, drop: bool) -> F
         f"like a row of another split (at least {LIKE:.0%} of the wording), so evaluation sees what training saw",
         _DROP,
     )
-
-
-def _example(files: list[Path], pair: NearDuplicate) -> str:
-    return f"{_id(files[pair.file], pair.at)} like {_id(files[pair.like_file], pair.like_at)}"
 
 
 def _id(path: Path, at: int) -> str:

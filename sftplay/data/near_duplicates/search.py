@@ -6,13 +6,11 @@ makes a sketch of each set (R-MinHash); rows whose sketches agree in a whole ban
 (locality-sensitive hashing: Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3),
 and of candidates the Jaccard similarity of the sets is computed. So what is called a near duplicate
 is one; of pairs right at the limit one in 5,000 is missed, of more similar ones fewer.
-One module although it is long: the steps of the method follow each other.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,9 +20,8 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import orjson
-
-from sftplay.data.near_duplicates.sample import Lines, Sample, looked_at, share_of
+from sftplay.data.near_duplicates.sample import Sample, looked_at, share_of
+from sftplay.data.near_duplicates.sketches import SLOTS, sketch
 from sftplay.data.parallel import ordered_map, worker_count
 
 if TYPE_CHECKING:
@@ -32,14 +29,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LIKE = 0.8  # Jaccard similarity from which on two rows are near duplicates
-_SLOTS, _BANDS, _SEED = 64, 16, 1
-_WIDTH = _SLOTS // _BANDS
+_BANDS = 16
+_WIDTH = SLOTS // _BANDS
 # sketches that agree in a smaller share of their slots are no candidates: 4 standard errors below
 # LIKE
 _SURE = 0.6
-_PLAIN = str.maketrans(dict.fromkeys("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", " "))
-# Scripts without blanks: each character is a word.
-_WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
 
 
 @dataclass(frozen=True)
@@ -61,25 +55,6 @@ class NearDuplicates:
     rows: int
     looked_at: int
     pairs: tuple[NearDuplicate, ...]
-
-
-@dataclass(frozen=True)
-class _Sketched:
-    """Rows of a block that are looked at.
-
-    Attributes:
-        at: where their lines begin in the file.
-        sketches: uint32 (rows, _SLOTS).
-        triples: hashes of their word triples one row after the other, uint32; counts: how many each
-            has.
-    """
-
-    file: int
-    size: int
-    at: array[int]
-    sketches: NDArray[uint32]
-    triples: NDArray[uint32]
-    counts: NDArray[Any]
 
 
 def find_near(
@@ -113,7 +88,7 @@ def find_near(
         chosen = chain.from_iterable(
             looked_at(number, path, share, sample) for number, path in enumerate(files)
         )
-        for done in ordered_map(_sketch, chosen, processes, apart=True):
+        for done in ordered_map(sketch, chosen, processes, apart=True):
             places += [(done.file, at) for at in done.at]
             sketches.append(done.sketches)
             counts.append(done.counts)
@@ -130,63 +105,6 @@ def find_near(
         return NearDuplicates(rows, len(places), pairs)
 
 
-def _sketch(some: Lines) -> _Sketched:
-    return _Sketched(
-        some.file, some.size, some.at, *_sketches([words_of(text_of(line)) for line in some.lines])
-    )
-
-
-def _sketches(rows: list[list[str]]) -> tuple[NDArray[uint32], NDArray[uint32], NDArray[Any]]:
-    """Return sketches of the word triples of some rows, and the triples themselves, hashed from the
-    hashes of their words.
-    """
-    import numpy
-
-    os.environ["RAYON_NUM_THREADS"] = (
-        "1"  # of this worker: rensa would start a thread for each core in every one
-    )
-    from rensa import RMinHash
-
-    if not rows:
-        return (
-            numpy.zeros((0, _SLOTS), numpy.uint32),
-            numpy.zeros(0, numpy.uint32),
-            numpy.zeros(0, numpy.int64),
-        )
-    hashes = RMinHash.hash_token_sets(rows)
-    lengths = numpy.fromiter(map(len, hashes), numpy.int64, len(hashes))
-    flat = numpy.fromiter(chain.from_iterable(hashes), numpy.uint64, int(lengths.sum()))
-    triples = (
-        flat[:-2] * numpy.uint64(0x9E3779B97F4A7C15)
-        + flat[1:-1] * numpy.uint64(0xC2B2AE3D27D4EB4F)
-        + flat[2:]
-    )
-    triples ^= triples >> numpy.uint64(29)
-    inside = numpy.ones(len(flat), bool)
-    ends = numpy.cumsum(lengths)
-    inside[ends - 1] = inside[ends - 2] = (
-        False  # a triple that begins there would reach into the next row
-    )
-    triples = triples[inside[:-2]]
-    borders = numpy.concatenate(([0], numpy.cumsum(lengths - 2))).astype(numpy.uint64)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(triples, borders, _SLOTS, _SEED)
-    small = (triples >> numpy.uint64(32)).astype(numpy.uint32)
-    return numpy.array(matrix.to_rows(), numpy.uint32), small, lengths - 2
-
-
-def text_of(line: bytes) -> str:
-    """Return what rows are compared by: the texts of all turns but the system's, in lower case."""
-    return "\n".join(
-        turn["content"] for turn in orjson.loads(line)["messages"] if turn["role"] != "system"
-    ).lower()
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text, three at least."""
-    words = text.translate(_PLAIN).split() if text.isascii() else _WORD.findall(text)
-    return words if len(words) > 2 else [*words, "", "", ""][:3]
-
-
 def _candidates(sketches: NDArray[uint32]) -> Iterator[tuple[int, list[int]]]:
     """Yield (row, earlier rows that may be like it), by row: those with which it agrees in a band,
     of each band two at most.
@@ -194,7 +112,7 @@ def _candidates(sketches: NDArray[uint32]) -> Iterator[tuple[int, list[int]]]:
     import numpy
 
     found = []
-    for start in range(0, _SLOTS, _WIDTH):
+    for start in range(0, SLOTS, _WIDTH):
         band = (
             numpy.ascontiguousarray(sketches[:, start : start + _WIDTH])
             .view(f"V{4 * _WIDTH}")

@@ -1,33 +1,22 @@
 """One JSON document: an array of rows, an object that holds such arrays (`{"data": [...]}`), or a
 single row.
 
-The document is cut into the texts of its rows without being parsed as a whole, so memory does not
-grow with it; each text is then parsed as a JSON Lines row would be. Brackets and strings out of
-balance are a fault of the file (65); whatever is wrong inside a row is the row's.
+The document is cut into the texts of its rows without being parsed as a whole; each text is then
+parsed as a JSON Lines row would be. Brackets and strings out of balance are a fault of the file
+(65); whatever is wrong inside a row is the row's.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from sftplay.data.formats.detect import MESSAGE_KEYS, TOOLS_KEYS, plans_for
+from sftplay.data.formats.known_formats import MESSAGE_KEYS, TOOLS_KEYS, plans_for
 from sftplay.data.readers.json_tables import columns_of, header_of, named, table_rows
+from sftplay.data.readers.json_window import JsonWindow
 from sftplay.data.readers.piece import MAX_ROW_BYTES, PIECE_BYTES, PIECE_ROWS, Piece
 from sftplay.data.readers.splits import split_named
 from sftplay.data.readers.stream import Source
-from sftplay.errors import DataError
 
-_CHUNK = 1 << 20
-_BLANKS = re.compile(rb"[ \t\r\n]*+")
-_STRING, _PLAIN = rb'"(?:[^"\\]++|\\.)*+"', rb'[^"{}\[\]]++'
-_FLAT = rb"\{(?:%b|%b)*+\}" % (_PLAIN, _STRING)
-_LIST = rb"\[(?:%b|%b|%b)*+\]" % (_PLAIN, _STRING, _FLAT)
-_USUAL_ROW = re.compile(
-    rb"\{(?:%b|%b|%b)*+\}" % (_PLAIN, _STRING, _LIST), re.DOTALL
-)  # most rows in one match
-# a whole string, a bracket, a number or word, or the quote of a string that does not end here
-_TOKEN = re.compile(rb'%b|[{}\[\]]|[^\s,:"{}\[\]]++|"' % _STRING, re.DOTALL)
 _MEDIA = ("images", "audios", "videos", "documents")
 # Arrays under these keys belong to a row.
 _OF_ONE_ROW = frozenset(
@@ -45,7 +34,7 @@ def read(source: Source, *, several: bool = False) -> Iterator[Piece]:
     Raises:
         DataError: not one whole JSON document, with line and column (65).
     """
-    text = _Text(source)
+    text = JsonWindow(source)
     rows: list[tuple[int, bytes]] = []
     size, split = 0, ""
     for line, row, key in _several(text) if several else _rows(text):
@@ -68,16 +57,16 @@ def split_keys(source: Source) -> set[str]:
     Raises:
         DataError: not one whole JSON document, with line and column (65).
     """
-    return {split for _, _, key in _rows(_Text(source)) if (split := split_named(key))}
+    return {split for _, _, key in _rows(JsonWindow(source)) if (split := split_named(key))}
 
 
-def _several(text: _Text) -> Iterator[Row]:
+def _several(text: JsonWindow) -> Iterator[Row]:
     while text.peek() == b"{":
         yield (*text.value(), "")
     text.note = "objects one after the other, over several lines"
 
 
-def _rows(text: _Text) -> Iterator[Row]:
+def _rows(text: JsonWindow) -> Iterator[Row]:
     first = text.peek()
     if first == b"[":
         yield from _with_header(text, _array(text))
@@ -87,7 +76,7 @@ def _rows(text: _Text) -> Iterator[Row]:
         raise text.problem("an array or an object is required")
 
 
-def _with_header(text: _Text, rows: Iterator[tuple[int, bytes]]) -> Iterator[Row]:
+def _with_header(text: JsonWindow, rows: Iterator[tuple[int, bytes]]) -> Iterator[Row]:
     """Yield rows; those of a table whose first row names its columns become objects."""
     columns: list[str] | None = None
     for number, (line, row) in enumerate(rows):
@@ -97,7 +86,7 @@ def _with_header(text: _Text, rows: Iterator[tuple[int, bytes]]) -> Iterator[Row
         yield line, named(row, columns) if columns else row, ""
 
 
-def _array(text: _Text) -> Iterator[tuple[int, bytes]]:
+def _array(text: JsonWindow) -> Iterator[tuple[int, bytes]]:
     text.take(b"[", "this")
     if text.peek() == b"]":
         text.at += 1
@@ -108,7 +97,7 @@ def _array(text: _Text) -> Iterator[tuple[int, bytes]]:
             return
 
 
-def _object(text: _Text) -> Iterator[Row]:
+def _object(text: JsonWindow) -> Iterator[Row]:
     """Yield the rows of every array of objects or lists in it; where there is none, the object is a
     row itself, or a table.
     """
@@ -142,7 +131,7 @@ def _object(text: _Text) -> Iterator[Row]:
         yield line, each, ""
 
 
-def _keys(text: _Text) -> Iterator[bytes]:
+def _keys(text: JsonWindow) -> Iterator[bytes]:
     """Yield the keys of an object, in quotes; the caller reads each one's value."""
     text.take(b"{", "this")
     closed = text.peek() == b"}"
@@ -157,7 +146,7 @@ def _keys(text: _Text) -> Iterator[bytes]:
 
 
 def _note(
-    text: _Text, members: dict[bytes, bytes], arrays: list[str], columns: list[str] | None
+    text: JsonWindow, members: dict[bytes, bytes], arrays: list[str], columns: list[str] | None
 ) -> str:
     """Describe an object that holds arrays of rows; refuse one that may mean something else."""
     names = [key[1:-1].decode("utf-8", "replace") for key in members]
@@ -174,104 +163,3 @@ def _note(
     rest = [name for name in names if (arrays, name) != (["data"], "schema")]
     unused = f"; not used: {', '.join(f'`{name[:40]}`' for name in rest[:8])}" if rest else ""
     return f"rows under {listed}{unused}"
-
-
-class _Text:
-    """A window on the document.
-
-    `at` is where reading continues in it; what lies before may be forgotten.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self.source, self.text, self.at, self.note = source, source.read(_CHUNK), 0, ""
-        self._line, self._counted = 1, 0  # line number at `_counted`
-        self._before = 0  # bytes of the window's first line that are forgotten
-
-    def more(self) -> bool:
-        """Forget what lies before `at` and read on; False at the end of the document."""
-        self.here()
-        feed = self.text.rfind(b"\n", 0, self.at)
-        self._before = self.at - feed - 1 + (self._before if feed < 0 else 0)
-        new = self.source.read(max(_CHUNK, len(self.text) - self.at))
-        self.text, self.at, self._counted = self.text[self.at :] + new, 0, 0
-        return bool(new)
-
-    def here(self) -> tuple[int, int]:
-        """Line and column of `at`, from 1; the column counts bytes."""
-        self._line += self.text.count(b"\n", self._counted, self.at)
-        self._counted = self.at
-        feed = self.text.rfind(b"\n", 0, self.at)
-        return self._line, self.at - feed + (self._before if feed < 0 else 0)
-
-    def peek(self) -> bytes:
-        """Return the next byte that is no blank, empty at the end; `at` moves up to it."""
-        while True:
-            blanks = _BLANKS.match(self.text, self.at)
-            assert blanks is not None
-            self.at = blanks.end()
-            if self.at < len(self.text):
-                return self.text[self.at : self.at + 1]
-            if not self.more():
-                return b""
-
-    def take(self, wanted: bytes, after: str) -> bytes:
-        """Step over the next byte, which must be one of `wanted`."""
-        found = self.peek()
-        if not found:
-            raise self.problem(f"the file ends after {after}")
-        if found not in wanted:
-            names = " or ".join(f"`{chr(byte)}`" for byte in wanted)
-            raise self.problem(f"{names} is missing after {after}")
-        self.at += 1
-        return found
-
-    def holds_rows(self) -> bool:
-        """Tell whether the next value is an array whose first item is an object or an array."""
-        if self.peek() != b"[":
-            return False
-        while True:
-            blanks = _BLANKS.match(self.text, self.at + 1)
-            assert blanks is not None
-            if blanks.end() < len(self.text):
-                return self.text[blanks.end()] in b"{["
-            if not self.more():
-                return False
-
-    def value(self) -> tuple[int, bytes]:
-        """Return (line, text) of the next value; `at` moves behind it."""
-        self.peek()
-        while True:
-            end = self._end_of_value()
-            if end:
-                line, _ = self.here()
-                text, self.at = self.text[self.at : end], end
-                return line, text
-            if len(self.text) - self.at > MAX_ROW_BYTES:
-                raise self.problem(
-                    "a row of over 16 MiB begins here, or a quote or bracket is never closed"
-                )
-            if not self.more():
-                raise self.problem("the file ends in the middle of the value that begins here")
-
-    def _end_of_value(self) -> int:
-        """Find where the value at `at` ends; 0 where more of the document is needed to tell."""
-        usual = _USUAL_ROW.match(self.text, self.at)
-        if usual:
-            return usual.end()
-        depth = 0
-        for token in _TOKEN.finditer(self.text, self.at):
-            first = token[0][:1]
-            if token[0] == b'"':
-                return 0
-            depth += (first in b"{[") - (first in b"}]")
-            if depth < 0:
-                raise self.problem("a value is missing")
-            if depth == 0:
-                whole = first in b'"}]' or token.end() < len(self.text)
-                return token.end() if whole else 0
-        return 0
-
-    def problem(self, what: str) -> DataError:
-        """Return a DataError at `at`."""
-        line, column = self.here()
-        return DataError(f"not valid JSON: {what}", where=f"{self.source.name}:{line}:{column}")

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from sftplay.data import exact_json
-from sftplay.data.formats.detect import names_columns, plans_for
+from sftplay.data.formats.known_formats import names_columns, plans_for
 
 
 def header_of(row: bytes) -> list[str] | None:

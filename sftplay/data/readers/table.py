@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from sftplay.console import count_of
-from sftplay.data.formats.detect import names_columns
+from sftplay.data.formats.known_formats import names_columns
 from sftplay.data.readers.piece import MAX_ROW_BYTES, PIECE_BYTES, PIECE_ROWS, Piece, not_utf8
 from sftplay.data.readers.stream import Source, refuse_cr_only
 from sftplay.data.rejects import BadRowError, Reject, reject

@@ -8,6 +8,7 @@ renders the same conversations with both. Importing transformers for it would ta
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,10 +22,12 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import CallBlock, Node
 from jinja2.parser import Parser
 from jinja2.runtime import Macro
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from sftplay.data import exact_json
+from sftplay.data.rendering import bounded
+from sftplay.data.rendering.bounded import BoundedEnvironment, too_large
+from sftplay.data.rendering.trial import try_out
 from sftplay.errors import DataError
 from sftplay.files import hash_bytes
 
@@ -41,6 +44,15 @@ _TEMPLATE_FAILURES = (
     AttributeError,
     ArithmeticError,
     RecursionError,
+)
+
+
+_TURNS = [{"role": role, "content": f"try the {role}"} for role in ("user", "assistant") * 3]
+_CONVERSATIONS = (
+    _TURNS[:1],
+    _TURNS[:2],
+    [{"role": "system", "content": "try the system turn"}, *_TURNS[:3]],
+    _TURNS,
 )
 
 
@@ -104,6 +116,8 @@ class ChatTemplate:
             raise RefusedConversationError(
                 f"the chat template does something unsafe: {error}"
             ) from error
+        except MemoryError as error:
+            raise too_large() from error
         except _TEMPLATE_FAILURES as error:
             raise RefusedConversationError(
                 f"the chat template refuses the conversation: {error}"
@@ -120,11 +134,12 @@ class ChatTemplate:
 def checked_template(
     source: str, named: Mapping[str, str], date: str | None, where: str
 ) -> ChatTemplate:
-    """Return a template that is known to compile.
+    """Return a template that is known to compile, and to end.
 
     Raises:
-        DataError: not valid Jinja, with the line (65).
+        DataError: not valid Jinja, with the line; or it needs too much time or memory (65).
     """
+    _try_once(source, tuple(named.items()), where)
     try:
         _compiled(source)
     except TemplateSyntaxError as error:
@@ -132,7 +147,29 @@ def checked_template(
             f"the chat template is not valid Jinja: {error.message}",
             where=f"{where}:{error.lineno}",
         ) from error
+    except (SyntaxError, ValueError, OverflowError) as error:  # {% break %} outside of a loop
+        raise DataError(
+            f"the chat template is not valid Jinja: {error.args[0] if error.args else error}",
+            where=where,
+        ) from error
     return ChatTemplate(source, dict(named), date)
+
+
+@lru_cache(maxsize=64)
+def _try_once(source: str, named: tuple[tuple[str, str], ...], where: str) -> None:
+    template = ChatTemplate(source, dict(named))
+    try_out(source, lambda: _rehearse(template), where)
+
+
+def _rehearse(template: ChatTemplate) -> None:
+    """Compile and render some conversations; what is wrong with them is said elsewhere."""
+    bounded.SECONDS = 2.0  # in the process of the trial
+    with contextlib.suppress(SyntaxError, TemplateSyntaxError, ValueError, OverflowError):
+        _compiled(template.source)
+        for messages in _CONVERSATIONS:
+            for prompt in (False, True):
+                with contextlib.suppress(RefusedConversationError):
+                    template.render(messages, prompt)
 
 
 class GenerationTag(Extension):
@@ -200,7 +237,7 @@ def _tojson(
     )
 
 
-def make_environment(kind: type[ImmutableSandboxedEnvironment]) -> ImmutableSandboxedEnvironment:
+def make_environment(kind: type[BoundedEnvironment]) -> BoundedEnvironment:
     """Return a Jinja environment for chat templates."""
     environment = kind(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
@@ -213,8 +250,8 @@ def make_environment(kind: type[ImmutableSandboxedEnvironment]) -> ImmutableSand
 
 
 @lru_cache(maxsize=1)
-def _compiler() -> ImmutableSandboxedEnvironment:
-    return make_environment(ImmutableSandboxedEnvironment)
+def _compiler() -> BoundedEnvironment:
+    return make_environment(BoundedEnvironment)
 
 
 @lru_cache(maxsize=8)

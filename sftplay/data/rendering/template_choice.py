@@ -15,6 +15,7 @@ from sftplay.data.rendering.template import ChatTemplate, checked_template
 from sftplay.data.tokenizing.tokenizer import TokenizerFacts
 from sftplay.errors import DataError, NotFoundError
 from sftplay.settings import DataSettings
+from sftplay.untrusted import read_template
 
 TRL = "trl:"  # in front of the name of a template that the installed TRL ships
 _QUESTION, _ANSWER, _REASONING = "probe the question", "probe the answer", "probe the reasoning"
@@ -42,7 +43,7 @@ def _named(chosen: str | None, tokenizer: TokenizerFacts, date: str | None) -> C
         if chosen.startswith(TRL):
             source = read_shipped(chosen)
         elif Path(chosen).is_file():
-            source = Path(chosen).read_text(encoding="utf-8")
+            source = read_template(Path(chosen))
         else:
             raise NotFoundError("no such chat template", where=chosen, todo=_TODO)
         return checked_template(source, tokenizer.named, date, chosen)

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 from jinja2 import nodes
 from jinja2.environment import Template
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from sftplay.data.rendering.bounded import BoundedEnvironment
 from sftplay.data.rendering.template import (
     NO_MORE,
     ChatTemplate,
@@ -261,7 +261,7 @@ def _is_open(operand: nodes.Operand) -> bool:
     return operand.op not in ("in", "notin") or isinstance(operand.expr, nodes.List | nodes.Tuple)
 
 
-class _TracingEnvironment(ImmutableSandboxedEnvironment):
+class _TracingEnvironment(BoundedEnvironment):
     """Stops the attempt where a text is handed to a function."""
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
@@ -280,7 +280,7 @@ def _holds_traced(value: Any) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
+def _environment() -> BoundedEnvironment:
     environment = make_environment(_TracingEnvironment)
     tojson = environment.filters["tojson"]
     environment.filters["tojson"] = lambda value, *args, **kwargs: (

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from sftplay.errors import NotFoundError, StorageError
-from sftplay.files import hash_file, hash_json, read_json
+from sftplay.files import hash_file, hash_json
+from sftplay.library_errors import reading
+from sftplay.untrusted import AGAIN, MODEL, read_bytes, read_model_json, read_template
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -60,7 +62,13 @@ def read_tokenizer(folder: Path) -> TokenizerFacts:
     Raises:
         NotFoundError: the folder holds no tokenizer.json (66).
     """
-    added = _added_tokens(_tokenizer_file(folder))
+    path = _tokenizer_file(folder)
+    with reading(folder, "the tokenizer"):
+        return _read_tokenizer(folder, path)
+
+
+def _read_tokenizer(folder: Path, path: Path) -> TokenizerFacts:
+    added = _added_tokens(path)
     config = _optional_json(folder / "tokenizer_config.json")
     named = _named_tokens(folder, config)
     if set(named.values()) <= set(added) and _declared(config) <= set(added):
@@ -90,18 +98,22 @@ def load_backend(folder: Path) -> Tokenizer:
         NotFoundError: the folder holds no tokenizer.json (66).
     """
     path = _tokenizer_file(folder)
+    with reading(folder, "the tokenizer"):
+        backend = _read_backend(folder, path)
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def _read_backend(folder: Path, path: Path) -> Tokenizer:
     config = _optional_json(folder / "tokenizer_config.json")
     if not {*_named_tokens(folder, config).values(), *_declared(config)} <= set(
         _added_tokens(path)
     ):
-        backend = load_tokenizer(folder, None).backend_tokenizer
-    else:
-        from tokenizers import Tokenizer
+        return load_tokenizer(folder, None).backend_tokenizer
+    from tokenizers import Tokenizer
 
-        backend = Tokenizer.from_file(str(path))
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
+    return Tokenizer.from_file(str(path))
 
 
 def load_tokenizer(folder: Path, chat_template: str | None) -> PreTrainedTokenizerFast:
@@ -117,9 +129,10 @@ def load_tokenizer(folder: Path, chat_template: str | None) -> PreTrainedTokeniz
     _tokenizer_file(folder)
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
-        folder, local_files_only=True
-    )
+    with reading(folder, "the tokenizer"):
+        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+            folder, local_files_only=True
+        )
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     return tokenizer
@@ -138,14 +151,14 @@ def _tokenizer_file(folder: Path) -> Path:
 
 
 def _optional_json(path: Path) -> Any:
-    return read_json(path) if path.is_file() else {}
+    return read_model_json(path) if path.is_file() else {}
 
 
 def _added_tokens(path: Path) -> dict[str, dict[str, Any]]:
     try:
         return {
             entry["content"]: entry
-            for entry in orjson.loads(path.read_bytes()).get("added_tokens") or []
+            for entry in orjson.loads(read_bytes(path, MODEL, links=True)).get("added_tokens") or []
         }
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise StorageError(
@@ -200,10 +213,17 @@ def _through_transformers(folder: Path) -> tuple[dict[str, str], dict[str, int],
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     """Return chat_template.jinja, else the config's template; of several named ones the default."""
     if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        return read_template(folder / "chat_template.jinja")
     template = config.get("chat_template")
     if template is None:
         template = _optional_json(folder / "chat_template.json").get("chat_template")
     if isinstance(template, list):
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        named = [one for one in template if isinstance(one, Mapping)]
+        template = next(
+            (one.get("template") for one in named if one.get("name") == "default"), None
+        )
+    if template is not None and not isinstance(template, str):
+        raise StorageError(
+            "its chat_template is no text", where=str(folder / "tokenizer_config.json"), todo=AGAIN
+        )
     return template

@@ -10,27 +10,32 @@ runners and the hand-over work.
 from __future__ import annotations
 
 import shlex
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sftplay import console
-from sftplay.errors import UsageError
+from sftplay.errors import NotFoundError, UsageError
 from sftplay.host.batch import summary
-from sftplay.host.batch.expand import expand
+from sftplay.host.batch.engines import check_engine, run_on_cluster
+from sftplay.host.batch.expand import Experiment, expand
 from sftplay.host.batch.file import BatchFile, read, write_template
 from sftplay.host.batch.plan import data_steps, decide, read_known
 from sftplay.host.batch.slots import choose_slots
+from sftplay.host.batch.slurm import SlurmEngine
 from sftplay.host.batch.work import (
     STOPPED,
     BatchRun,
     ExperimentOutcome,
     prepare_data,
     run_experiments,
+    run_one,
     write_state,
 )
-from sftplay.host.batch.workers import make_workers
+from sftplay.host.batch.workers import SequentialWorkers, Workers, make_workers
 from sftplay.host.containers import folders
+from sftplay.host.protocol.signals import handle_signals
 from sftplay.host.ui import prompt
 from sftplay.host.ui.format import show_duration
 from sftplay.locks import hold
@@ -47,6 +52,9 @@ def run(
     yes: bool = False,
     runner: str = "auto",
     device: str | None = None,
+    only: str | None = None,
+    engine: str = "local",
+    submit: str = "",
 ) -> int:
     """Run the batch, or continue it.
 
@@ -55,6 +63,8 @@ def run(
         stop_on_error: end at the first experiment that fails.
         yes: do not ask, however many experiments there are.
         device: auto, cuda or cpu, for every experiment.
+        only: this experiment and no other, its data as it is.
+        engine: local or slurm; submit: more words for sbatch.
 
     Returns:
         0 where everything is done; the code of the first failure otherwise, or of the stop.
@@ -63,6 +73,7 @@ def run(
         ConfigError: the file is wrong: every problem at once, nothing started (78). BusyError: it
             runs already (75).
     """
+    check_engine(engine)
     path = Path(file or DEFAULT_FILE)
     if not path.exists():
         write_template(path)
@@ -72,7 +83,8 @@ def run(
         )
         return 0
     parsed = read(path)
-    if parsed.size > MANY and not dry_run and not yes and not _agreed(parsed.size):
+    many = parsed.size > MANY and not only
+    if many and not dry_run and not yes and not _agreed(parsed.size):
         console.info("nothing was started")
         return 0
     if device:
@@ -82,12 +94,41 @@ def run(
         _print_plan(batch)
         return 0
     folders.setup()
+    if only:
+        return _run_only(batch, only, runner)
     with hold(
         batch.folder / ".lock",
         who="a batch",
         todo="wait for it, or stop it; inv status shows what trains",
     ):
-        return _run(batch, runner, stop_on_error=stop_on_error)
+        cluster = _cluster(batch, engine, runner, device, submit)
+        return _run(batch, runner, cluster, stop_on_error=stop_on_error)
+
+
+def _run_only(batch: BatchRun, name: str, runner: str) -> int:
+    """Run one experiment, as a job of a cluster does: beside others, so nothing of the batch is
+    locked or written.
+    """
+    found = [one for one in batch.experiments if one.name == name]
+    if not found:
+        raise NotFoundError(
+            f"the batch has no experiment {name}",
+            where=str(batch.file),
+            todo="--dry-run lists its experiments",
+        )
+    return run_one(batch, found[0], SequentialWorkers(runner)).code
+
+
+def _cluster(
+    batch: BatchRun, engine: str, runner: str, device: str | None, submit: str
+) -> SlurmEngine | None:
+    """Return the engine of a cluster; None for this machine."""
+    if engine == "local":
+        return None
+    argv = ["batch", "--file", str(batch.file), "--runner", runner]
+    argv += ["--device", device] if device else []
+    on_cpu = all(one.settings.train.device == "cpu" for one in batch.experiments)
+    return SlurmEngine(batch.folder, argv, gpus=0 if on_cpu else 1, options=shlex.split(submit))
 
 
 def _agreed(count: int) -> bool:
@@ -123,38 +164,65 @@ def _print_plan(batch: BatchRun) -> None:
     console.info(f"{len(batch.experiments)} experiments; nothing was started")
 
 
-def _run(batch: BatchRun, runner: str, *, stop_on_error: bool) -> int:
+def _run(batch: BatchRun, runner: str, cluster: SlurmEngine | None, *, stop_on_error: bool) -> int:
     began = time.monotonic()
-    slots = choose_slots([one.settings for one in batch.experiments])
-    if len(slots.value) > 1:
-        console.info(f"{len(slots.value)} experiments at a time ({slots.reason})")
-    workers = make_workers(slots.value, runner, batch.folder / "logs")
+    workers = _workers(batch, runner) if cluster is None else SequentialWorkers(runner)
     write_state(batch, [])
     ready, stopped = prepare_data(batch, workers)
     outcomes = list(ready.values())
     if not stopped and not (stop_on_error and outcomes):
         left = [one for one in batch.experiments if one.name not in ready]
-        for outcome in run_experiments(batch, left, workers, stop_on_error=stop_on_error):
+        stops: list[int] = []
+        for outcome in _outcomes(batch, left, workers, cluster, stops, stop_on_error=stop_on_error):
             outcomes.append(outcome)
             write_state(batch, outcomes)
-            if outcome.code in STOPPED:
+            if outcome.code in STOPPED and cluster is None:
                 stopped = outcome.code
+        stopped = stopped or (128 + stops[0] if stops else 0)
     summary.show(
         batch.folder, batch.parsed, batch.experiments, {one.name: one.said for one in outcomes}
     )
-    return _end(batch, outcomes, stopped, time.monotonic() - began)
+    engine = () if cluster is None else ("--engine", "slurm")
+    return _end(batch, outcomes, stopped, time.monotonic() - began, engine)
+
+
+def _workers(batch: BatchRun, runner: str) -> Workers:
+    slots = choose_slots([one.settings for one in batch.experiments])
+    if len(slots.value) > 1:
+        console.info(f"{len(slots.value)} experiments at a time ({slots.reason})")
+    return make_workers(slots.value, runner, batch.folder / "logs")
+
+
+def _outcomes(
+    batch: BatchRun,
+    experiments: Sequence[Experiment],
+    workers: Workers,
+    cluster: SlurmEngine | None,
+    stops: list[int],
+    *,
+    stop_on_error: bool,
+) -> Iterator[ExperimentOutcome]:
+    """Outcomes of this machine's workers, or of a cluster; its driver's signals go into `stops`."""
+    if cluster is None:
+        yield from run_experiments(batch, experiments, workers, stop_on_error=stop_on_error)
+        return
+    with handle_signals(stops.append, signal.SIGINT, signal.SIGTERM):
+        yield from run_on_cluster(batch, experiments, cluster, stops, stop_on_error=stop_on_error)
 
 
 def _end(
-    batch: BatchRun, outcomes: Sequence[ExperimentOutcome], stopped: int, seconds: float
+    batch: BatchRun,
+    outcomes: Sequence[ExperimentOutcome],
+    stopped: int,
+    seconds: float,
+    engine: Sequence[str],
 ) -> int:
     failed = [one for one in outcomes if one.code and one.code not in STOPPED]
     for one in failed:
         console.error(f"{one.name}: {one.said}")
     done = len([one for one in outcomes if not one.code])
-    again = shlex.join(
-        ["inv", "batch", *(["--file", str(batch.file)] if str(batch.file) != DEFAULT_FILE else [])]
-    )
+    file = ["--file", str(batch.file)] if str(batch.file) != DEFAULT_FILE else []
+    again = shlex.join(["inv", "batch", *file, *engine])
     line = f"{done} of {len(batch.experiments)} experiments are done, {len(failed)} failed, in {show_duration(seconds)}"
     if stopped:
         console.warning(f"stopped: {line}")

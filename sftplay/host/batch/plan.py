@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sftplay.config import load_config
 from sftplay.errors import SftplayError
-from sftplay.files import hash_json, read_json
+from sftplay.files import hash_json
 from sftplay.freshness import read_stamp
 from sftplay.host.batch.expand import Experiment
 from sftplay.host.runs.view import RunView, read_run
@@ -17,6 +17,7 @@ from sftplay.places import data_folder
 from sftplay.rawdata import hub_datasets
 from sftplay.runs import Run
 from sftplay.settings import Settings
+from sftplay.untrusted import read_json
 
 Action = Literal["train", "resume", "watch", "evaluate", "skip", "refuse"]
 

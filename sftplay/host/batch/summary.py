@@ -19,7 +19,7 @@ from sftplay.host.runs.view import RunView, read_run
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 from sftplay.runs import Run
-from sftplay.significance import FEWEST_ROWS
+from sftplay.significance import FEWEST_ROWS, METRIC_TITLES
 
 METRICS = ("loss", "perplexity", "exact_match", "token_f1", "rouge_l", "chrf", "ended")
 _PARTS = ("base", "tuned", "difference_low", "difference_high")  # the last two: 95 % interval
@@ -76,6 +76,11 @@ def rows_of(
     return sorted(rows, key=place)
 
 
+def in_words(metric: str) -> str:
+    """A metric's name for people, without its unit."""
+    return METRIC_TITLES.get(metric, metric).partition(" (")[0]
+
+
 def how_sorted(sort_by: str) -> str:
     """Return in words how the table is sorted and what its marks mean."""
     key = (
@@ -83,7 +88,7 @@ def how_sorted(sort_by: str) -> str:
         if sort_by == "name"
         else f"by {sort_by.replace('_', ' ')}"
         if sort_by in ("val_loss", "train_loss")
-        else f"by the gain in {sort_by} over the base"
+        else f"by the gain in {in_words(sort_by)} over the base"
     )
     return (
         f"sorted {key} within each dataset; n: rows of the evaluation; within noise: the 95 % interval "

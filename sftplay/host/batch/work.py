@@ -13,7 +13,7 @@ from sftplay import console
 from sftplay.call import StageCall
 from sftplay.config import dump_config
 from sftplay.errors import EXIT_MEANINGS, ProtocolError, SftplayError
-from sftplay.files import read_json, write_json, write_text
+from sftplay.files import write_json, write_text
 from sftplay.host.batch.expand import Experiment
 from sftplay.host.batch.file import BatchFile
 from sftplay.host.batch.plan import DataStep, ExperimentStep, data_steps, decide, read_known
@@ -22,6 +22,7 @@ from sftplay.host.runs.clean import delete
 from sftplay.places import OUTPUTS, data_folder
 from sftplay.runs import Run
 from sftplay.stages import BY_NAME
+from sftplay.untrusted import read_json
 
 STOPPED = (85, 129, 130, 143)  # codes by which a person, or a signal, ends the whole batch
 
@@ -131,15 +132,15 @@ def run_experiments(
     """Outcomes as they come; ends early where a person stops it, or at a failure with
     `stop_on_error`.
     """
-    jobs = {one.name: (lambda where, one=one: _one(batch, one, where)) for one in experiments}
+    jobs = {one.name: (lambda where, one=one: run_one(batch, one, where)) for one in experiments}
     for outcome in workers.run_jobs(jobs):
         yield outcome
         if outcome.code and (stop_on_error or outcome.code in STOPPED):
             workers.stop()
 
 
-def _one(batch: BatchRun, experiment: Experiment, workers: Workers) -> ExperimentOutcome:
-    """One experiment to its end."""
+def run_one(batch: BatchRun, experiment: Experiment, workers: Workers) -> ExperimentOutcome:
+    """Run one experiment to its end: train or resume, evaluate."""
     began = time.monotonic()
     step = decide(experiment, batch.splits)
     console.info(f"── {experiment.name}: {step.action} ({step.reason})")

@@ -6,7 +6,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from sftplay.host.cli.task import task, whole_number
-from sftplay.host.cli.tasks import developers, images, runs, stages, start
+from sftplay.host.cli.tasks import cluster, developers, gpu, images, runs, stages, start
 
 
 @task(name="help", anywhere=True)
@@ -50,7 +50,10 @@ MENU = {
     ),
     "Many runs": (runs.batch, runs.report, runs.replay, runs.status, runs.logs),
     "Around it": (runs.tensorboard, runs.stop_tb, runs.ps, runs.stop, start.clean),
-    "Developers": (developers.test, developers.lint, docs, developers.bench, developers.parity),
+    "Developers": (
+        *(developers.test, developers.lint, developers.audit, docs, developers.bench),
+        developers.parity,
+    ),
 }
 
 
@@ -60,6 +63,7 @@ def build() -> Collection:
     namespace.default = "help"
     namespace.add_collection(Collection("config", developers.schema, developers.show))
     namespace.add_collection(Collection("data", stages.data_show, stages.data_preview))
+    namespace.add_collection(Collection("gpu", gpu.gpu_accept, gpu.gpu_compare))
     image = (
         images.image_build,
         images.image_check,
@@ -69,6 +73,7 @@ def build() -> Collection:
     )
     more = (images.image_ls, images.image_prune, images.image_sbom, images.lock)
     namespace.add_collection(Collection("image", *image, *more))
+    namespace.add_collection(Collection("launch", cluster.slurm, cluster.k8s, cluster.sky))
     of_runs = Collection("runs", runs.runs_show, runs.runs_compare, runs.runs_rm)
     of_runs.add_task(runs.runs_list, default=True)  # `inv runs`
     namespace.add_collection(of_runs)

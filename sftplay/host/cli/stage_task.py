@@ -21,7 +21,7 @@ _COMMON = {
     "trained": "name of the run in outputs/ (default: with --config that config's, else the newest)",
     "set_": "change one config value, as in --set train.learning_rate=1e-4; may be repeated",
     "device": "auto, cuda or cpu; the same as --set train.device=…",
-    "runner": "auto, docker or local: a container, or an environment on this machine",
+    "runner": "auto, docker, local or active: a container, an environment on this machine, or your own Python",
     "pull": "pull the image first if it is missing (otherwise nothing is ever pulled)",
     "file": "a file, a folder or a hub dataset; more may follow (default: data.raw)",
     "no_preflight": "start the Unsloth stack even without a GPU (it fails there, and BnB takes over)",

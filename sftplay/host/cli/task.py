@@ -26,6 +26,9 @@ _PATHS = (
     "init_adapter",
     "file",
     "batch",
+    "model",
+    "old",
+    "out",
 )  # parameters that name a file where the person stands
 
 
@@ -59,6 +62,7 @@ def task(
                 }
                 if words in _PATHS:
                     given[words] = [_from_root(value) for value in given[words]]
+                end.config = given.get("config")
                 if not anywhere:
                     _enter_project(developer=developer)
                 end.code = body(context, **given) or 0

@@ -10,7 +10,9 @@ from pathlib import Path
 from sftplay import console
 from sftplay.files import explain_os_error
 from sftplay.host.containers.host_identity import choose_user, memory_limit
+from sftplay.host.containers.image_names import DOCKERFILE
 from sftplay.host.system import machine
+from sftplay.host.system.checkout import CHECKOUT
 from sftplay.places import cache_folder
 from sftplay.setup_files import ENV_FILE, WITHOUT_GPU, make_folders, write_env
 
@@ -36,8 +38,8 @@ def setup() -> list[Path]:
 
 
 def compose_variables(dev: Path = Path("/dev")) -> dict[str, str]:
-    """Return what compose.yaml reads from .env: user, model cache, memory limit, the override
-    without a GPU.
+    """Return what the compose files read from .env: user, model cache, memory limit, the override
+    without a GPU, and where the Dockerfile is if this folder has none.
 
     Args:
         dev: where device files lie.
@@ -54,6 +56,8 @@ def compose_variables(dev: Path = Path("/dev")) -> dict[str, str]:
         "SFTPLAY_CACHE": str(cache_folder().absolute()),
     }
     found["SFTPLAY_MEMORY"] = str(memory_limit(os.environ.get("SFTPLAY_MEMORY"), here.memory))
+    if not DOCKERFILE.is_file():  # a project that `sftplay init` made
+        found["SFTPLAY_SOURCE"] = str(CHECKOUT)
     return found if here.has_gpu else {**found, "COMPOSE_FILE": WITHOUT_GPU}
 
 

@@ -45,6 +45,7 @@ LOCKS: Mapping[str, LockSpec] = {
     "build": LockSpec("images/build.in", "images/build.lock", _ANYWHERE),
     "host": LockSpec("images/host.in", "images/host.lock", _ANYWHERE),
     "host-test": LockSpec("images/host-test.in", "images/host-test.lock", _ANYWHERE),
+    "cluster-test": LockSpec("images/cluster-test.in", "images/cluster-test.lock", _STACK),
     "cpu": LockSpec(
         "images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"
     ),
@@ -56,6 +57,7 @@ LOCKS: Mapping[str, LockSpec] = {
         "cuda",
     ),
     "dev": LockSpec("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "audit": LockSpec("images/audit.in", "images/audit.lock", _STACK),
     "llamafactory": LockSpec(
         "bench/llamafactory.in", "bench/llamafactory.lock", (*_STACK, *_NO_VISION), "cpu"
     ),

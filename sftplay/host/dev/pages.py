@@ -16,15 +16,17 @@ from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
 from invoke.tasks import Task
 
+from sftplay import acceptance, console
 from sftplay.errors import EXIT_MEANINGS
 from sftplay.files import write_text
+from sftplay.host.acceptance.command import RESULTS
 from sftplay.host.dev.scenarios import as_markdown
 from sftplay.host.dev.schema import ConfigKey, every_key
 from sftplay.host.system.checkout import CHECKOUT
 
 Menu = Mapping[str, Sequence[Task[Any]]]
 _SHARED = 8  # an option with the same help in so many tasks is explained once, at the top
-_GROUPS = {"data": "Data", "config": "Config", "image": "Images", "runs": "Runs"}
+_GROUPS = {"data": "Data", "config": "Config", "gpu": "GPU", "image": "Images", "runs": "Runs"}
 
 
 def parts(menu: Menu, collection: Collection) -> dict[str, dict[str, Callable[[], str]]]:
@@ -35,6 +37,8 @@ def parts(menu: Menu, collection: Collection) -> dict[str, dict[str, Callable[[]
             "tasks": lambda: task_reference(menu, collection),
         },
         "docs/config.md": {"config": config_reference},
+        "docs/gpu.md": {"record": gpu_record, "results": gpu_results},
+        "README.md": {"gpu": gpu_record},
         "docs/troubleshooting.md": {"codes": exit_codes},
     }
 
@@ -101,6 +105,29 @@ def exit_codes() -> str:
     """Return the table of exit codes."""
     rows = (f"| {code} | {meaning} |" for code, meaning in EXIT_MEANINGS.items())
     return _table(("code", "meaning"), rows)
+
+
+def gpu_record() -> str:
+    """Return one sentence: on which GPUs `inv gpu.accept` was run, or that it never was."""
+    found = [one for _, one in acceptance.read_all(RESULTS) if one.device == "cuda"]
+    if not found:
+        return "**No GPU run is on record**: `docs/gpu/` holds no result of `inv gpu.accept`.\n"
+    newest = found[-1]
+    names = ", ".join(sorted({one.machine for one in found}))
+    failed = (
+        f", {console.count_of(len(newest.failures()), 'row')} failed" if newest.failures() else ""
+    )
+    return f"Run on {names}; last on {newest.date[:10]}{failed} (`inv gpu.accept`).\n"
+
+
+def gpu_results() -> str:
+    """Return the newest result of each GPU and stack, as tables."""
+    newest = {
+        (one.machine, one.stack): one
+        for _, one in acceptance.read_all(RESULTS)
+        if one.device == "cuda"
+    }
+    return "\n".join(map(acceptance.markdown, newest.values())) or "None yet.\n"
 
 
 def _groups(menu: Menu, collection: Collection) -> dict[str, list[str]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -15,7 +17,8 @@ from sftplay.host.doctor.facts import MachineFacts
 from sftplay.host.doctor.findings import MachineFinding
 from sftplay.host.doctor.gather import gather
 from sftplay.host.doctor.stack_choices import StackChoice, choose_stacks
-from sftplay.host.select.choose import RUNNERS
+from sftplay.host.local import active
+from sftplay.host.select.choose import RUNNERS, needs_no_engine
 
 _MARKS = {"ok": ("✓", "32"), "note": ("·", "34"), "warning": ("!", "33"), "error": ("✗", "31")}
 _WIDTH = 9  # of the column of topics
@@ -36,7 +39,7 @@ def run(*, runner: str = "auto", as_json: bool = False) -> int:
             f"--runner requires one of {', '.join(RUNNERS)}, got {runner!r}",
             todo="leave it out: auto",
         )
-    facts = gather(engine=runner != "local")
+    facts = gather(engine=not needs_no_engine(runner, active.named()))
     findings, plans = judge(facts, runner), choose_stacks(facts, runner)
     code = MachineError.code if any(finding.level == "error" for finding in findings) else 0
     if as_json:
@@ -76,19 +79,34 @@ def lines(findings: Sequence[MachineFinding], plans: Sequence[StackChoice]) -> l
     out = []
     for finding in findings:
         mark, colour = _MARKS[finding.level]
-        out.append(_coloured(f"{mark} {finding.topic:<{_WIDTH}} {finding.said}", colour))
+        # the mark alone: text in the terminal's own color reads on any background
+        line = _fitted(f"{mark} {finding.topic:<{_WIDTH}} {finding.said}", _WIDTH + 3)
+        out.append(_coloured(mark, colour) + line[1:])
         if finding.todo:
-            out.append(f"  {'':<{_WIDTH}} next: {finding.todo}")
+            out.append(_fitted(f"  {'':<{_WIDTH}} next: {finding.todo}", _WIDTH + 9))
     out.append("")
     width = max(len(plan.task) for plan in plans)
     for plan in plans:
         what = plan.trouble or f"{plan.runner} runner, {plan.stack} stack ({plan.reason})"
-        out.append(f"  inv {plan.task:<{width}}  {what}")
+        out.append(_fitted(f"  inv {plan.task:<{width}}  {what}", width + 8))
     return out
+
+
+def _fitted(line: str, indent: int) -> str:
+    """A line broken between words where it goes to a terminal that is narrower."""
+    if not sys.stdout.isatty():
+        return line
+    return textwrap.fill(
+        line,
+        shutil.get_terminal_size().columns,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _coloured(text: str, colour: str) -> str:
     plain = (
         not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     )
-    return text if plain else f"\x1b[{colour}m{text}\x1b[0m"
+    return text if plain else f"\x1b[1;{colour}m{text}\x1b[0m"

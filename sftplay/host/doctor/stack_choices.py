@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sftplay.errors import MachineError, SftplayError
 from sftplay.host.containers.available import AvailableImages
 from sftplay.host.doctor.facts import MachineFacts
+from sftplay.host.local import active
 from sftplay.host.select import choose
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
@@ -44,12 +45,26 @@ def _plan(facts: MachineFacts, asked: str, task: str, stage: str, backend: str) 
         stack = choose.choose_stack(
             BY_NAME[stage], settings, facts.machine, made if asked == "local" else images.present
         )
-        runner = choose.choose_runner(asked, stack.value, images)
+        runner = choose.choose_runner(asked, stack.value, images, active.named())
+        if runner.value == active.NAME:
+            return _active_plan(task, backend, runner.reason)
         if runner.value == "local":
             stack = choose.choose_stack(BY_NAME[stage], settings, facts.machine, made)
     except SftplayError as problem:
         return StackChoice(task, trouble=str(problem))
     return StackChoice(task, runner.value, stack.value, f"{runner.reason}; {stack.reason}")
+
+
+def _active_plan(task: str, backend: str, reason: str) -> StackChoice:
+    """The user's own Python, with what is missing or outside its range there."""
+    made, check = active.look(active.find(), backend)
+    lacking = [one.name for one in check.missing]
+    others = [f"{one.name} {found} (range {one.specifier})" for one, found in check.outside]
+    said = [f"missing: {', '.join(lacking)}"] if lacking else []
+    said += [f"outside: {', '.join(others)}"] if others else []
+    said += [] if check.fits else [f"next: {check.pip_line(made.python)}"]
+    why = f"{reason}; {made.python}: {'; '.join(said) or 'all ranges hold'}"
+    return StackChoice(task, active.NAME, active.NAME, why, trouble="" if not lacking else why)
 
 
 def _available_images(facts: MachineFacts) -> AvailableImages:

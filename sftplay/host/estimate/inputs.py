@@ -8,9 +8,8 @@ from typing import TypeVar
 
 import psutil
 
-from sftplay.base_model import check_base_model, check_template
+from sftplay.base_model import check_base_model
 from sftplay.errors import NotFoundError, SftplayError
-from sftplay.files import read_json
 from sftplay.host.estimate import forecast
 from sftplay.host.estimate.forecast import Estimate, TrainingDevice, TrainingRows
 from sftplay.host.estimate.model_shape import ModelShape, guess_shape, read_shape
@@ -18,10 +17,12 @@ from sftplay.host.estimate.workload import find_rows
 from sftplay.host.select import choose
 from sftplay.host.system.machine import Machine
 from sftplay.host.system.nvidia import Gpu
+from sftplay.input_limits import check_template
 from sftplay.places import OUTPUTS, find_model, is_local_model
 from sftplay.processor import cpu_has_bf16
 from sftplay.settings import Settings
 from sftplay.tuning_method import with_method
+from sftplay.untrusted import read_json
 
 T = TypeVar("T")
 

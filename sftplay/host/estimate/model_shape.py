@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sftplay.files import read_json
+from sftplay.base_model import language_part
+from sftplay.untrusted import read_model_json
 from sftplay.weights import read_tensors
 
 _NOT_LINEAR = re.compile(r"embed|lm_head|wte|wpe|norm|rotary", re.IGNORECASE)
@@ -72,29 +73,32 @@ def read_shape(folder: Path, targets: str | Sequence[str]) -> ModelShape:
     adapted = [
         s for n, s in linear.items() if targets == "all-linear" or n.split(".")[-2] in targets
     ]
-    config = read_json(folder / "config.json")
-    config = (
-        config.get("text_config") or config
-    )  # models with a picture part keep the language model's numbers there
+    config = language_part(read_model_json(folder / "config.json"))
     return ModelShape(
         weights=sum(math.prod(shape) for shape in tensors.values()),
         linear=sum(math.prod(shape) for shape in linear.values()),
         linear_ends=sum(sum(shape) for shape in linear.values()),
         adapted_ends=sum(sum(shape) for shape in adapted),
-        layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 1),
-        hidden=int(config.get("hidden_size") or config.get("n_embd") or 1),
-        vocab=int(config.get("vocab_size") or 1),
+        layers=_number(config, "num_hidden_layers", "n_layer"),
+        hidden=_number(config, "hidden_size", "n_embd"),
+        vocab=_number(config, "vocab_size"),
         experts=sum(math.prod(shape) for shape in experts.values()),
         active=_active(config),
     )
 
 
+def _number(config: Mapping[str, Any], *names: str) -> int:
+    """The first of these that the config has; 1 where none is a number of something."""
+    found = (config.get(name) for name in names)
+    return next((value for value in found if isinstance(value, int) and value > 0), 1)
+
+
 def _active(config: Mapping[str, Any]) -> float:
     """Share of the experts that a token goes through."""
     keys = ("num_local_experts", "num_experts", "n_routed_experts")
-    count = next((config[key] for key in keys if config.get(key)), 0)
-    chosen = config.get("num_experts_per_tok") or 0
-    return min(chosen / count, 1.0) if count and chosen else 1.0
+    count = _number(config, *keys)
+    chosen = _number(config, "num_experts_per_tok") if config.get("num_experts_per_tok") else count
+    return min(chosen / count, 1.0)
 
 
 def guess_shape(name: str) -> ModelShape | None:

@@ -4,12 +4,11 @@ tag.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sftplay import console
@@ -20,10 +19,11 @@ from sftplay.host.containers import image_names
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.image_names import DOCKERFILE, ImageName
 from sftplay.host.images import client, recipe, state, trial
-from sftplay.host.images.progress import BuildProgress, on_a_terminal, stage_titles
+from sftplay.host.images.progress import BuildProgress, stage_titles
 from sftplay.host.images.recipe import BaseImage
 from sftplay.host.system.checkout import CHECKOUT
 from sftplay.host.system.requirements import IMAGE_SIZE
+from sftplay.host.ui.status import status_line
 from sftplay.places import OUTPUTS
 
 # (words in the build's output, class, what, what to do next); the first that fits.
@@ -133,7 +133,7 @@ def make(engine: Engine, tool: client.BuildClient, name: ImageName, base: BaseIm
 def _stream(argv: list[str], name: ImageName) -> None:
     """Run a build and tell its progress; its whole output is kept where it fails."""
     lines: list[str] = []
-    with _status() as show:
+    with status_line() as show:
         progress = BuildProgress(stage_titles(CHECKOUT / DOCKERFILE), show)
         code = _follow(argv, progress, lines)
     if code:
@@ -176,18 +176,6 @@ def _follow(argv: list[str], progress: BuildProgress, lines: list[str]) -> int:
 def _tick(progress: BuildProgress, done: threading.Event) -> None:
     while not done.wait(0.5):
         progress.tick()
-
-
-@contextlib.contextmanager
-def _status() -> Iterator[Callable[[str], None] | None]:
-    """A line at the bottom of a terminal that can be written over."""
-    if not on_a_terminal():
-        yield None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("starting") as status:
-        yield status.update
 
 
 def explain(output: str, log: Path) -> SftplayError:

@@ -5,7 +5,6 @@ now.
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -95,8 +94,3 @@ class BuildProgress:
     def _say(self, text: str) -> None:
         self._said = time.monotonic()
         console.info(text)
-
-
-def on_a_terminal() -> bool:
-    """Return whether a line on stderr can be overwritten."""
-    return sys.stderr.isatty() and console.use_colour()

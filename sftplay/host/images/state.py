@@ -21,6 +21,7 @@ from sftplay.host.containers.image_names import (
     ImageName,
 )
 from sftplay.host.images import recipe
+from sftplay.host.system.machine import Machine, read_machine
 from sftplay.host.ui import prompt
 
 _CANDIDATE = "unverified-"
@@ -126,12 +127,13 @@ def judge(found: EngineImage) -> str:
 
 
 def check(stacks: Sequence[str]) -> int:
-    """`inv image.check`: is today's image of each stack here, and if not, why. 0 where all asked
-    for are fresh, else 76.
+    """`inv image.check`: is today's image of each stack here, and if not, why. Without names: of the
+    stacks that this machine uses. 0 where all of them are fresh, else 76.
     """
+    wanted = image_names.chosen(stacks) if stacks else of_machine(read_machine())
     engine = engines.connect()
     stale = 0
-    for one in image_names.chosen(stacks):
+    for one in wanted:
         name = image_names.current(one)
         fresh = find(engine, name)
         if fresh is not None:
@@ -142,7 +144,17 @@ def check(stacks: Sequence[str]) -> int:
         what = judge(others[0]) if others else "not here"
         console.warning(f"{one}: {what}")
         console.info(f"next: inv image.build {one}, or inv image.pull {one}")
+    if not stacks:
+        unused = ", ".join(stack for stack in image_names.STACKS if stack not in wanted)
+        console.info(
+            f"not looked at, since this machine does not use them: {unused}; all: inv image.check all"
+        )
     return 76 if stale else 0
+
+
+def of_machine(machine: Machine) -> tuple[str, ...]:
+    """The stacks whose images a machine uses."""
+    return ("bnb", "unsloth") if machine.has_gpu else ("cpu",)
 
 
 def show() -> None:

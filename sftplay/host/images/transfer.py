@@ -20,7 +20,7 @@ from sftplay.errors import (
 )
 from sftplay.files import human_size
 from sftplay.host.containers.errors import explain_engine_error
-from sftplay.host.images.progress import on_a_terminal
+from sftplay.host.ui.status import on_a_terminal
 
 _EVERY = 30.0  # seconds between two lines where no terminal shows a bar
 _MOVING = ("Downloading", "Pushing")

@@ -11,7 +11,7 @@ def execute(launch: ResolvedLaunch, runner: str, stack: str) -> int:
     """Run the stage to its end, with this terminal. Returns its exit code.
 
     Args:
-        runner: `docker` or `local`.
+        runner: `docker`, `local` or `active`.
 
     Raises:
         SftplayError: no engine, no image, no environment (69).
@@ -21,4 +21,7 @@ def execute(launch: ResolvedLaunch, runner: str, stack: str) -> int:
         return container_runner.run_stage(
             launch.engine(), launch.call, launch.job, launch.machine, stack, device
         )
-    return local_runner.run_stage(launch.call, stack, cores=launch.machine.cores, device=device)
+    environment = launch.environment(runner, stack, launch.backend())
+    return local_runner.run_stage(
+        launch.call, environment, cores=launch.machine.cores, device=device
+    )

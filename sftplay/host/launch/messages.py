@@ -16,6 +16,7 @@ from sftplay.host.protocol.ends import explain_end
 from sftplay.host.protocol.records import Exit, Start
 from sftplay.host.protocol.signals import StopSignals
 from sftplay.host.ui.terminal import copy, settled
+from sftplay.untrusted import read_tail
 
 
 def finish(launch: ResolvedLaunch, state: LaunchState, move: Finish, signals: StopSignals) -> int:
@@ -57,7 +58,7 @@ def finish(launch: ResolvedLaunch, state: LaunchState, move: Finish, signals: St
         console.info(
             "next: free some space; the same command with --resume continues, without it if nothing was trained yet"
         )
-    elif start.runner == "local":
+    elif start.is_process:
         explain_end("train", move.code)
     return move.code
 
@@ -108,4 +109,4 @@ def report_earlier_end(launch: ResolvedLaunch, start: Start, end: Exit, *, hande
 def _show_tail(launch: ResolvedLaunch, start: Start) -> None:
     path = records.output_file(launch.run.launch, start.number)
     if path.is_file():
-        copy(settled(path.read_bytes()[-TAIL:]).encode())
+        copy(settled(read_tail(path, TAIL)).encode())

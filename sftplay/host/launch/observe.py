@@ -46,7 +46,7 @@ def _end_of(launch: ResolvedLaunch, start: Start) -> Exit:
     end = records.read_exit(launch.run.launch, start)
     if end is not None:
         return end
-    if start.runner == "local":
+    if start.is_process:
         local_training.wait_for_trainer(launch.run)
     return records.write_exit(
         launch.run.launch,

@@ -12,7 +12,7 @@ from sftplay.errors import NotFoundError
 from sftplay.freshness import read_stamp
 from sftplay.host.launch.execute import execute
 from sftplay.host.launch.request import ResolvedLaunch, announce
-from sftplay.host.local import environments
+from sftplay.host.local import active, environments
 from sftplay.host.select import choose
 from sftplay.places import data_folder, find_model, is_local_model
 from sftplay.rawdata import hub_datasets
@@ -43,7 +43,7 @@ def _fetch(launch: ResolvedLaunch) -> int:
     """
     stack = launch.stack(launch.images.present)
     wanted = launch.runner.value if launch.request.runner == "docker" else launch.request.runner
-    runner = choose.choose_runner(wanted, stack.value, launch.images)
+    runner = choose.choose_runner(wanted, stack.value, launch.images, active.named())
     if runner.value == "local":
         stack = launch.stack(environments.present())
     announce(launch.call, runner, stack)

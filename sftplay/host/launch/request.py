@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from sftplay import console
 from sftplay.call import StageCall
 from sftplay.cli import resolve as resolve_job
 from sftplay.decision import Decision
 from sftplay.errors import SftplayError
+from sftplay.files import write_json
 from sftplay.host.containers import available, engine
 from sftplay.host.containers import runner as container_runner
 from sftplay.host.containers.available import AvailableImages
 from sftplay.host.containers.engine import Engine
 from sftplay.host.images import registry
 from sftplay.host.launch.runner import TrainingRunner
-from sftplay.host.local import environments
+from sftplay.host.local import active, environments
+from sftplay.host.local.environments import Environment
 from sftplay.host.local.runner import stage_environ
 from sftplay.host.local.training import LocalTrainingRunner
 from sftplay.host.select import choose
 from sftplay.host.select.choose import DeviceName, RunnerName, StackName
 from sftplay.host.system import machine
 from sftplay.host.system.machine import Machine
+from sftplay.places import OUTPUTS
 from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
 from sftplay.stamp import read_stamp
+from sftplay.untrusted import read_json
+
+_LAST = OUTPUTS / ".last-start.json"  # where the last stage ran, as it was printed
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class LaunchRequest:
     """A stage call, and how it is to be started.
 
     Attributes:
-        runner: auto, docker or local.
+        runner: auto, docker, local or active.
         preflight: Unsloth is not even started where there is no GPU.
         pull: bring the image first where it is missing; otherwise nothing is ever pulled.
     """
@@ -116,18 +124,34 @@ class ResolvedLaunch:
         stack = choose.choose_training_stack(
             self.settings, self.machine, backend, preflight=self.request.preflight
         )
-        runner = choose.choose_runner(self.request.runner, stack.value, self.images)
+        runner = choose.choose_runner(self.request.runner, stack.value, self.images, active.named())
         announce(self.call, runner, stack)
         device = choose.choose_device(self.settings, self.machine).value
         if runner.value == "docker":
             return container_runner.training_runner(
                 self.engine(), self.call, self.job, self.machine, stack.value, device
             )
-        environment = environments.ensure(stack.value)
+        environment = self.environment(runner.value, stack.value, backend)
         env = stage_environ(
             self.call.stage, environment, os.environ, cores=self.machine.cores, device=device
         )
         return LocalTrainingRunner(environment, env)
+
+    def backend(self) -> str:
+        """Return the backend that the stage's run ended in; without one, the config's."""
+        ended_in = _backend_of(self.run) if self.call.stage.run else ""
+        return ended_in or self.settings.backend
+
+    def environment(self, runner: str, stack: str, backend: str) -> Environment:
+        """Return what a stage runs in without a container: a locked environment, made where it is
+        missing, or the user's own Python.
+
+        Raises:
+            SftplayError: it can't be made, or packages are missing (66, 69).
+        """
+        if runner == active.NAME:
+            return active.environment(backend, self.settings.backend, stack)
+        return environments.ensure(stack)
 
 
 def resolve(request: LaunchRequest) -> ResolvedLaunch:
@@ -140,21 +164,41 @@ def resolve(request: LaunchRequest) -> ResolvedLaunch:
     here = machine.read_machine()
     machine.require_supported(here)
     job = resolve_job(request.call)
-    images = AvailableImages() if request.runner == "local" else available.find()
+    alone = choose.needs_no_engine(request.runner, active.named())
+    images = AvailableImages() if alone else available.find()
     stack = _choose_stack(request, job, here, images.present)
     if request.pull and images.engine is not None and stack.value not in images.present:
         registry.pull([stack.value])
         images = available.find()
     return ResolvedLaunch(
-        request, job, here, images, choose.choose_runner(request.runner, stack.value, images)
+        request,
+        job,
+        here,
+        images,
+        choose.choose_runner(request.runner, stack.value, images, active.named()),
     )
 
 
 def announce(call: StageCall, runner: Decision[RunnerName], stack: Decision[StackName]) -> None:
-    """Print where a stage runs, and why there."""
-    console.info(
-        f"{call.stage.name}: {runner.value} runner ({runner.reason}), {stack.value} stack ({stack.reason})"
-    )
+    """Print where a stage runs, and why there, unless the last one of this project ran there too."""
+    chosen = {"runner": runner.value, "reason": runner.reason, "stack": stack.value}
+    if _last_choice() == chosen:
+        return
+    if OUTPUTS.is_dir():
+        with contextlib.suppress(SftplayError):  # then it is printed once more
+            write_json(_LAST, chosen)
+    where = f"{call.stage.name}: {runner.value} runner ({runner.reason})"
+    if runner.value != active.NAME:  # a Python of the user's is no stack; its own line follows
+        where += f", {stack.value} stack ({stack.reason})"
+    console.info(where)
+
+
+def _last_choice() -> Any:
+    """Return where the last stage of this project ran; None if nothing says so."""
+    try:
+        return read_json(_LAST)
+    except SftplayError:
+        return None
 
 
 def _choose_stack(

@@ -12,14 +12,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sftplay import isolated
 from sftplay.call import StageCall
 from sftplay.environment import announce, compose, left_out
-from sftplay.host.local import environments
+from sftplay.host.local import active
 from sftplay.host.local.environments import Environment
 from sftplay.host.protocol.ends import exit_code, explain_end
 from sftplay.host.protocol.hub import OFFLINE, inherited
 from sftplay.host.protocol.signals import STOPS, handle_signals
-from sftplay.host.system.checkout import CHECKOUT
 from sftplay.host.system.parent import follow_parent
 from sftplay.stages import Stage
 
@@ -32,17 +32,19 @@ def stage_environ(
     """
     env = compose(base, network=stage.network)
     env |= {
-        "PYTHONPATH": str(CHECKOUT),
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",
         # train tokenizes too, after its workers have been forked and have ended
         "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "SFTPLAY_RUNNER": "local",
+        "SFTPLAY_RUNNER": environment.runner,
         "SFTPLAY_STACK": environment.stack,
         "SFTPLAY_ENVIRONMENT_HASH": environment.environment_hash,
         "SFTPLAY_LOCK_HASH": environment.lock_hash,
     }
+    if environment.runner == active.NAME:
+        del env["PYTHONNOUSERSITE"]
+        env |= active.package_variables(base)
     env.setdefault("OMP_NUM_THREADS", str(cores))
     env.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
@@ -60,9 +62,8 @@ def _announce_once(names: tuple[str, ...]) -> None:
     announce(list(names))
 
 
-def run_stage(call: StageCall, stack: str, *, cores: int, device: str = "") -> int:
-    """Run a stage that is no training to its end, with this terminal. Makes the environment where
-    it is missing.
+def run_stage(call: StageCall, environment: Environment, *, cores: int, device: str = "") -> int:
+    """Run a stage that is no training to its end, with this terminal.
 
     Args:
         device: what the stage is to assert; empty for one that needs none.
@@ -70,9 +71,8 @@ def run_stage(call: StageCall, stack: str, *, cores: int, device: str = "") -> i
     Returns:
         Its exit code.
     """
-    environment = environments.ensure(stack)
     env = stage_environ(call.stage, environment, os.environ, cores=cores, device=device)
-    code = run_foreground([str(environment.python), "-m", "sftplay", *call.argv], env)
+    code = run_foreground([*isolated.command("sftplay", str(environment.python)), *call.argv], env)
     explain_end(call.stage.name, code)
     return code
 

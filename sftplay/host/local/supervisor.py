@@ -80,10 +80,10 @@ class Supervisor:
         return 128 - returncode if returncode < 0 else returncode
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if signum == KILL or self.asked:
+        if signum == KILL:
             self.asked = "kill"
             self._kill()
-        else:
+        elif not self.asked:  # a scheduler signals this process too, not only the launcher
             self.asked = "stop"
             self._deadline = time.monotonic() + self.grace
             if self._child is not None:

@@ -4,6 +4,7 @@ start.
 start-NNN.json is written before the start, exit-NNN.json once and last; output-NNN.log holds what
 the stage printed; seen-NNN says that a person has been told the end; asked-NNN that one asked for
 it, written before the stop is sent, so that a launcher which comes later knows it too.
+packages-NNN.txt lists what the Python of the runner `active` had.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-from sftplay.errors import ProtocolError
-from sftplay.files import TMP_PREFIX, read_json, write_json
+from sftplay.errors import ProtocolError, SftplayError
+from sftplay.files import write_json, write_text
+from sftplay.temporary import TMP_PREFIX
+from sftplay.untrusted import read_json, read_text
 
-_START = re.compile(r"^start-(\d{3,})\.json$")
+PROCESS_RUNNERS = ("local", "active")
+_START = re.compile(r"^start-([0-9]{3,9})\.json$")
 _Record = TypeVar("_Record", "Start", "Exit")
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "int": int, "str": str, "bool": bool, "int | None": (int, type(None)), "tuple[str, ...]": tuple,
@@ -35,12 +39,14 @@ class Start:
     Attributes:
         nonce: known to the launcher and this start's stage only; a hand-over file has to name it.
         argv: what stood after `python -m sftplay`.
-        runner: docker, local, or preflight: nothing was started, the launcher itself saw that it
+        runner: docker, local, active, or preflight: nothing was started, the launcher itself saw that it
             can't run.
-        environment_hash: of the local runner's environment; image: digest of the docker runner's
+        environment_hash: of the environment, or of the active Python's packages; image: digest of the docker runner's
             image.
         attempt: name of the Unsloth attempt that may ask to be handed over; empty for other
             backends.
+        job: scheduler and number of the job that it was started in, for example `slurm 12_3`, and
+            node: of that cluster. Empty on a machine of one's own.
     """
 
     number: int
@@ -52,6 +58,13 @@ class Start:
     created: str
     image: str = ""
     attempt: str = ""
+    job: str = ""
+    node: str = ""
+
+    @property
+    def is_process(self) -> bool:
+        """Return whether it runs under a supervisor on this machine, and not in a container."""
+        return self.runner in PROCESS_RUNNERS
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,8 @@ def new_start(
         created=now(),
         image=image,
         attempt=attempt,
+        job=os.environ.get("SFTPLAY_JOB", ""),
+        node=os.environ.get("SFTPLAY_NODE", ""),
     )
     write_json(start_file(folder, start.number), asdict(start))
     return start
@@ -191,11 +206,21 @@ def asked_file(folder: Path, number: int) -> Path:
     return folder / f"asked-{number:03d}"
 
 
+def write_packages(folder: Path, number: int, freeze: Sequence[str]) -> None:
+    """Write what the active Python has, one package a line."""
+    write_text(packages_file(folder, number), "\n".join(freeze) + "\n")
+
+
+def packages_file(folder: Path, number: int) -> Path:
+    """Return the list of the active Python's packages; no other start has one."""
+    return folder / f"packages-{number:03d}.txt"
+
+
 def read_asked(folder: Path, number: int) -> str:
     """`stop`, `kill`, or nothing."""
     try:
-        return asked_file(folder, number).read_text().strip()
-    except OSError:
+        return read_text(asked_file(folder, number), limit=100).strip()
+    except SftplayError:
         return ""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sftplay.files import read_json
 from sftplay.runs import Run
+from sftplay.untrusted import read_json
 
 BETTER_BY = 0.1  # of the base's val loss: less is no clear gain, even for a few steps
 # nats per token on the sample's val rows, reached by the defaults on processors with and without

@@ -11,7 +11,8 @@ from sftplay.errors import NotFoundError
 from sftplay.files import human_size
 from sftplay.freshness import read_stamp
 from sftplay.host.containers import available
-from sftplay.host.local import environments
+from sftplay.host.containers.available import AvailableImages
+from sftplay.host.local import active, environments
 from sftplay.host.quickstart import sample_data
 from sftplay.host.quickstart.session import (
     GuidedSession,
@@ -44,9 +45,15 @@ class StyleChoice:
 def environment(session: GuidedSession) -> None:
     """Step 2: the packages that the stages run with."""
     print_heading(2, "the packages that the stages run with", "inv install")
-    shelf = available.find()
+    alone = choose.needs_no_engine("auto", active.named())
+    shelf = AvailableImages() if alone else available.find()
     wanted = choose.choose_stack(BY_NAME["train"], session.settings, session.machine, shelf.present)
-    runner = choose.choose_runner("auto", wanted.value, shelf)
+    runner = choose.choose_runner("auto", wanted.value, shelf, active.named())
+    if runner.value == active.NAME:
+        backend = session.settings.backend
+        made = active.environment(backend, backend, wanted.value)
+        console.success(f"stages run in your own Python: {made.python}")
+        return
     if runner.value != "local":
         console.success(f"stages run in containers: {runner.reason}")
         return

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 
+from sftplay.errors import SftplayError
 from sftplay.host.runs.samples import user_words
 from sftplay.host.runs.view import RunView
 from sftplay.page import html
+from sftplay.untrusted import parse_json, read_lines
 
 ANSWERS = 10
-
-
 LONGEST = 4000  # characters of a prompt or an answer
 
 
@@ -31,18 +30,19 @@ def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
         return
     torn = 0
     samples: list[dict[str, str]] = []
-    with open(
-        view.run.eval(split) / "samples.jsonl", encoding="utf-8", errors="replace", newline="\n"
-    ) as lines:
-        for line in islice(lines, 4 * ANSWERS):
+    try:
+        for line in islice(read_lines(view.run.eval(split) / "samples.jsonl"), 4 * ANSWERS):
             sample = _sample(line)
             torn += sample is None
             samples += [sample] if sample and len(samples) < ANSWERS else []
-    asked = user_words(view.run, split, {str(sample["id"]) for sample in samples})
+    except SftplayError as error:
+        yield html.notice("bad", f"samples.jsonl: {error.what}.")
+    asked = user_words(view.run, split, {sample["id"] for sample in samples})
     for number, sample in enumerate(samples, 1):
-        prompt = asked.get(str(sample["id"]), sample["prompt"])
-        yield html.heading(f"{number}. {_shortened(' '.join(prompt.split()), 90)}")
-        yield html.details("Prompt and wanted answer", html.preformatted(_shortened(prompt, LONGEST)),
+        question = sample["question"] or asked.get(sample["id"], "")
+        heading = " ".join(question.split()) or f"Row {sample['id']}"
+        yield html.heading(f"{number}. {_shortened(heading, 90)}")
+        yield html.details("Prompt and wanted answer", html.preformatted(_shortened(question or sample["prompt"], LONGEST)),
                            html.preformatted(_shortened(sample["reference"], LONGEST)))  # fmt: skip
         yield html.side_by_side(
             *(
@@ -66,35 +66,32 @@ def sample_answers(view: RunView) -> Iterator[html.Markup]:
     if not attempts:
         return
     looks: dict[int, list[dict[str, str]]] = {}
-    with open(attempts[-1].samples, encoding="utf-8", errors="replace", newline="\n") as lines:
-        for line in lines:
+    try:
+        for line in read_lines(attempts[-1].samples):
             found = _look(line)
             if found is not None:
                 looks[found[0]] = found[1]  # a resumed run repeats steps: the last one counts
+    except SftplayError as error:
+        yield html.notice("bad", f"{attempts[-1].samples}: {error.what}.")
     parts: list[html.Markup] = []
     steps = sorted(looks)
     for number, sample in enumerate(looks[steps[-1]] if steps else [], 1):
-        parts.append(
-            html.heading(f"{number}. {_shortened(' '.join(sample['prompt'].split()), 90)}")
-        )
-        parts.append(
-            html.details(
-                "Wanted answer", html.preformatted(_shortened(sample["reference"], LONGEST))
-            )
-        )
+        heading = _shortened(" ".join(sample["prompt"].split()), 90)
+        wanted = html.preformatted(_shortened(sample["reference"], LONGEST))
         rows = [
             [str(step), html.preformatted(_shortened(looks[step][number - 1]["answer"], LONGEST))]
             for step in steps
             if len(looks[step]) >= number
         ]
+        parts += [html.heading(f"{number}. {heading}"), html.details("Wanted answer", wanted)]
         parts.append(html.table(["step", "answer"], rows))
     if parts:
         yield html.section("Answers during training", *parts)
 
 
-def _look(line: str) -> tuple[int, list[dict[str, str]]] | None:
+def _look(line: bytes) -> tuple[int, list[dict[str, str]]] | None:
     try:
-        value = json.loads(line)
+        value = parse_json(line)
         keys = ("prompt", "reference", "answer")
         return int(value["step"]), [
             {key: str(one[key]) for key in keys} for one in value["samples"]
@@ -103,10 +100,11 @@ def _look(line: str) -> tuple[int, list[dict[str, str]]] | None:
         return None
 
 
-def _sample(line: str) -> dict[str, str] | None:
+def _sample(line: bytes) -> dict[str, str] | None:
     try:
-        value = json.loads(line)
-        return {key: str(value[key]) for key in ("id", "prompt", "reference", "base", "tuned")}
+        value = parse_json(line)
+        found = {key: str(value[key]) for key in ("id", "prompt", "reference", "base", "tuned")}
+        return {**found, "question": str(value.get("question") or "")}
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -10,7 +10,14 @@ from sftplay.errors import NotFoundError
 from sftplay.host.batch import work
 from sftplay.host.batch.expand import expand
 from sftplay.host.batch.file import read
-from sftplay.host.batch.summary import SummaryRow, how_sorted, rows_of, screen_table, varied_keys
+from sftplay.host.batch.summary import (
+    SummaryRow,
+    how_sorted,
+    in_words,
+    rows_of,
+    screen_table,
+    varied_keys,
+)
 from sftplay.host.report import answers, parts
 from sftplay.host.runs import compare
 from sftplay.page import html
@@ -57,7 +64,9 @@ def _ranking(metric: str, rows: list[SummaryRow]) -> html.Markup:
         (row.experiment.name, value) for row in rows if (value := row.value(metric)) is not None
     ]
     return (
-        bars(f"{metric} after training", values) if values and metric != "name" else html.Markup("")
+        bars(f"{in_words(metric)} after training", values)
+        if values and metric != "name"
+        else html.Markup("")
     )
 
 
@@ -78,7 +87,7 @@ def _differences(begun: list[SummaryRow]) -> list[html.Markup]:
         return [html.paragraph("Nothing: the same config, the same stamp.")]
     varied = set(varied_keys(begun))
     unlike.sort(key=lambda row: row[0] not in varied)
-    return [html.table(["key", *(row.experiment.name for row in begun)], unlike)]
+    return [html.table(["key", *(row.experiment.name for row in begun)], unlike, wraps=True)]
 
 
 def _one(row: SummaryRow) -> html.Markup:

@@ -5,16 +5,17 @@ From the run's own data.json.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sftplay.errors import NotFoundError, SftplayError
 from sftplay.host.runs.measured import number_in
 from sftplay.host.runs.view import RunView
 from sftplay.page import html
 from sftplay.page.charts import histogram
 from sftplay.page.scales import linear_ticks
 from sftplay.places import SPLITS
+from sftplay.untrusted import read_json
 
 _FILES = 20
 
@@ -22,16 +23,15 @@ _FILES = 20
 def data_page(view: RunView) -> Iterator[html.Markup]:
     """Rows, rejects, duplicates, truncation, lengths, files."""
     try:
-        record = json.loads(view.run.data_record.read_bytes())
-        assert isinstance(record, dict)
-    except FileNotFoundError:
+        record = read_json(view.run.data_record)
+    except NotFoundError:
         yield html.paragraph(
             "This run has no data.json: it began before sftplay kept one, or never began.",
             soft=True,
         )
         return
-    except (OSError, ValueError, AssertionError):
-        yield html.notice("bad", "data.json can't be read.")
+    except SftplayError as error:
+        yield html.notice("bad", f"data.json: {error.what}.")
         return
     report, tokenized = (
         _mapping(record, "report"),

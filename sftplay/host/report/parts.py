@@ -5,12 +5,14 @@ Each takes the run as it was found, and says so where something is missing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
 from sftplay import __version__
+from sftplay.errors import SftplayError
 from sftplay.files import human_size
 from sftplay.host.report.data import data_page
 from sftplay.host.runs import curves
@@ -20,13 +22,9 @@ from sftplay.host.runs.view import RunView
 from sftplay.host.ui.format import show_duration
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
-from sftplay.significance import MARKS
+from sftplay.significance import MARKS, METRIC_TITLES
+from sftplay.untrusted import read_bytes
 
-_TITLES: Mapping[str, str] = {
-    "loss": "loss (nats per token)", "perplexity": "perplexity", "exact_match": "exact match (0 to 100)",
-    "token_f1": "token F1 (0 to 100)", "rouge_l": "ROUGE-L (0 to 100)", "chrf": "chrF (0 to 100)",
-    "ended": "ended by itself (%)",
-}  # fmt: skip
 _SMOOTHED_FROM = 60  # points
 
 __all__ = [
@@ -127,6 +125,7 @@ def training_curves(view: RunView) -> html.Markup:
     )
     for name, title, unit, scale in (
         ("learning_rate", "Learning rate", "", 1.0),
+        ("mean_token_accuracy", "Token accuracy in training", "%", 100.0),
         ("grad_norm", "Norm of the gradient before clipping", "", 1.0),
         ("tokens_per_second", "Speed", "tokens per second", 1.0),
         ("memory_bytes", "Memory in use", "GB", 1e-9),
@@ -155,7 +154,7 @@ def evaluation(view: RunView) -> Iterator[html.Markup]:
         names = record.get("metrics")
         found = [
             MeasuredMetric.read(name, split, record)
-            for name in (*_TITLES, *(names if isinstance(names, Mapping) else ()))
+            for name in (*METRIC_TITLES, *(names if isinstance(names, Mapping) else ()))
         ]
         measured = list({one.name: one for one in found if one is not None}.values())
         caption = f"{split} split" + (f", {measured[0].rows:,} rows" if measured else "")
@@ -177,7 +176,7 @@ def _measured(one: MeasuredMetric) -> list[str | html.Markup]:
         if verdict in ("noise", "unknown")
         else html.mark("good" if verdict == "better" else "bad", difference)
     )
-    title = _TITLES.get(one.name, one.name)
+    title = METRIC_TITLES.get(one.name, one.name)
     return [title, f"{one.base:.3f}", f"{one.tuned:.3f}", judged, ends, MARKS[verdict]]
 
 
@@ -191,14 +190,20 @@ def provenance(view: RunView) -> Iterator[html.Markup]:
                 html.facts(shown),
                 opened=heading == "what trained it",
             )
-    if view.run.config.is_file():
-        config = view.run.config.read_bytes().decode("utf-8", "replace")
-        yield html.details("Config, as it was resolved", html.preformatted(config))
+    if os.path.lexists(view.run.config):
+        yield html.details("Config, as it was resolved", _config(view))
     if view.events:
         lines = [event_line(event) for event in view.events[-200:]]
         yield html.details(
             f"History ({len(view.events)} events)", html.preformatted("\n".join(lines))
         )
+
+
+def _config(view: RunView) -> html.Markup:
+    try:
+        return html.preformatted(read_bytes(view.run.config).decode("utf-8", "replace"))
+    except SftplayError as error:
+        return html.notice("bad", f"config.yaml: {error.what}.")
 
 
 def made_by() -> str:

@@ -5,7 +5,6 @@ Never data/raw.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftplay import console
-from sftplay.errors import BusyError, UsageError
-from sftplay.files import TMP_PREFIX, explain_os_error, human_size
+from sftplay.errors import SftplayError, UsageError
+from sftplay.files import explain_os_error, human_size
 from sftplay.host.local import environments
 from sftplay.host.system.disk import disk_size
 from sftplay.host.system.processes import users_of
@@ -22,6 +21,7 @@ from sftplay.host.ui import prompt
 from sftplay.locks import hold, is_held
 from sftplay.places import DATA_FOLDERS, OUTPUTS
 from sftplay.runs import Run
+from sftplay.temporary import TMP_PREFIX, temporary_name
 
 DATA = Path("data")
 
@@ -136,9 +136,13 @@ def _removable(
     path: Path, *locks: Path, parts: Sequence[Path] = (), readers: tuple[Run, ...] = ()
 ) -> Removal:
     """A lock file that is not there was never held, and one behind a link is not ours to touch."""
-    usable = tuple(lock for lock in locks if lock.is_file() and not path.is_symlink())
+    usable = tuple(lock for lock in locks if _is_lock(lock) and not path.is_symlink())
     what = tuple(parts) or (path,)
     return Removal(path, sum(disk_size(part) for part in what), what, usable, readers=readers)
+
+
+def _is_lock(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def remove(item: Removal) -> int:
@@ -155,7 +159,7 @@ def remove(item: Removal) -> int:
         try:
             for lock in item.locks:
                 stack.enter_context(hold(lock, who="clean"))
-        except BusyError as busy:
+        except SftplayError as busy:
             console.warning(f"left: {busy}")
             return 0
         for part in item.parts:
@@ -174,6 +178,6 @@ def delete(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
-    doomed = path.with_name(f"{TMP_PREFIX}clean-{path.name}.{os.getpid()}")
+    doomed = temporary_name(path)
     path.rename(doomed)
     shutil.rmtree(doomed)

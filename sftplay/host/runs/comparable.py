@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from sftplay.console import count_of
+from sftplay.errors import SftplayError
 from sftplay.host.runs.view import RunView
+from sftplay.untrusted import parse_json, read_lines
 
 Row = tuple[str, str]  # id and reference
 
@@ -28,11 +29,10 @@ def other_rows(views: Sequence[RunView]) -> list[str]:
 def evaluated_rows(view: RunView, split: str) -> Iterator[Row]:
     """Yield id and reference of each row of an evaluation."""
     try:
-        with open(view.run.eval(split) / "samples.jsonl", encoding="utf-8") as lines:
-            for line in lines:
-                value = json.loads(line)
-                yield str(value["id"]), str(value["reference"])
-    except (OSError, ValueError, KeyError, TypeError):  # torn, or gone: what there is, counts
+        for line in read_lines(view.run.eval(split) / "samples.jsonl"):
+            value = parse_json(line)
+            yield str(value["id"]), str(value["reference"])
+    except (SftplayError, ValueError, KeyError, TypeError):  # torn, or gone: what there is, counts
         return
 
 

@@ -4,20 +4,19 @@ side, their curves in one picture.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.text import Text
 
 from sftplay import console
-from sftplay.errors import UsageError
+from sftplay.config import walk_settings
+from sftplay.errors import SftplayError, UsageError
 from sftplay.files import write_text
 from sftplay.host.runs import curves
 from sftplay.host.runs.comparable import other_rows
-from sftplay.host.runs.detail import shown
+from sftplay.host.runs.detail import HASH, shown
 from sftplay.host.runs.table import before_after, decimals
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
@@ -26,9 +25,9 @@ from sftplay.host.ui.tables import print_table
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
 from sftplay.places import OUTPUTS
+from sftplay.yamlfile import read_yaml
 
 _NOT_COMPARED = ("created", "hash", "precision_reason", "schema_version")
-_HASH = re.compile(r"^(sha256:[0-9a-f]{12})[0-9a-f]{52}$")
 METRICS: Mapping[str, str] = {
     "loss": "eval loss", "perplexity": "perplexity", "exact_match": "exact match", "token_f1": "token F1",
     "rouge_l": "ROUGE-L", "chrf": "chrF",
@@ -50,13 +49,17 @@ def compare(names: Sequence[str], output: str | None = None) -> None:
         )
     views = [require_run(name) for name in names]
     out = HarmlessConsole(highlight=False)
-    for heading, rows in (("outcome", outcome(views)), ("different", differences(views))):
-        out.print(Text(f"\n{heading}", style="bold"))
+    unlike, alike = parted(outcome(views))
+    for heading, rows in (("outcome", unlike), ("different", differences(views))):
+        if rows or heading == "different":
+            out.print(Text(f"\n{heading}", style="bold"))
         if rows:
             print_table(("", *names), rows, names if heading == "outcome" else ())
-        else:
+        elif heading == "different":
             out.print("  nothing: the same config and the same stamp")
     out.print()
+    if alike:
+        console.info(f"the same in all: {alike}")
     for line in other_rows(views):
         console.warning(line)
     path = Path(output) if output else OUTPUTS / f"compare-{'-'.join(names)[:100]}.html"
@@ -65,6 +68,13 @@ def compare(names: Sequence[str], output: str | None = None) -> None:
         for problem in view.problems:
             console.warning(f"{view.name}: {problem}")
     console.success(f"the curves in one picture: {path}")
+
+
+def parted(rows: Sequence[Sequence[str]]) -> tuple[list[Sequence[str]], str]:
+    """The lines whose values differ; and the others as one text."""
+    alike = [row for row in rows if len({*row[1:]}) == 1]
+    unlike = [row for row in rows if row not in alike]
+    return unlike, ", ".join(f"{row[0]} {row[1]}" for row in alike)
 
 
 def outcome(views: Sequence[RunView]) -> list[list[str]]:
@@ -92,14 +102,21 @@ def differences(views: Sequence[RunView]) -> list[list[str]]:
     """Every key of config and stamp that is not the same in all runs; what the config says is not
     said again by the stamp.
     """
-    configs = [flat(read_config(view)) | _style(view) for view in views]
+    configs = [_defaults(view) | flat(read_config(view)) | _style(view) for view in views]
     stamps = [flat(view.stamp) for view in views]
-    rows = _unlike([{key: v for key, v in one.items() if key != "run.name"} for one in configs])
+    rows = unlike([{key: v for key, v in one.items() if key != "run.name"} for one in configs])
     reported = {row[0].rpartition(".")[2] for row in rows} | set(_NOT_COMPARED)
-    for row in _unlike(stamps):
+    for row in unlike(stamps):
         if row[0].rpartition(".")[2] not in reported:
             rows.append(row)
     return rows
+
+
+def _defaults(view: RunView) -> dict[str, str]:
+    """Values of keys that did not exist when a run's config was written; {} if it can't be read."""
+    if not read_config(view):
+        return {}
+    return {key: shown(default) for key, _, default, _ in walk_settings()}
 
 
 def _style(view: RunView) -> dict[str, str]:
@@ -112,10 +129,11 @@ def _style(view: RunView) -> dict[str, str]:
     return flat(style, "style.") if isinstance(style, Mapping) else {"style.prompt": ""}
 
 
-def _unlike(sides: Sequence[Mapping[str, str]]) -> list[list[str]]:
+def unlike(sides: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """Return a row for each key that is not the same on all sides: key, then the value of each."""
     keys = list(dict.fromkeys(key for side in sides for key in side))
     unlike = [key for key in keys if len({side.get(key) for side in sides}) > 1]
-    return [[key, *(_HASH.sub(r"\1…", side.get(key, "–")) for side in sides)] for key in unlike]
+    return [[key, *(HASH.sub(r"\1…", side.get(key, "–")) for side in sides)] for key in unlike]
 
 
 def read_config(view: RunView) -> dict[str, Any]:
@@ -123,10 +141,9 @@ def read_config(view: RunView) -> dict[str, Any]:
     says so).
     """
     try:
-        value = yaml.safe_load(view.run.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_yaml(view.run.config)[0]
+    except SftplayError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -160,17 +177,19 @@ def page(views: Sequence[RunView]) -> str:
     """The comparison as one HTML file."""
     names = [view.name for view in views]
     unlike = differences(views)
+    different, alike = parted(outcome(views))
     return html.page(
         f"Comparison of {', '.join(names)}",
         html.section(
             "Outcome",
             *(html.notice("warn", line) for line in other_rows(views)),
-            html.table(["", *names], outcome(views)),
+            html.table(["", *names], different) if different else "",
+            html.paragraph(f"The same in all: {alike}.", soft=True) if alike else "",
         ),
         html.section("Curves", pictures(views)),
         html.section(
             "What differs",
-            html.table(["key", *names], unlike)
+            html.table(["key", *names], unlike, wraps=True)
             if unlike
             else html.paragraph("Nothing: the same config, the same stamp."),
         ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sftplay.attempts import Attempt
+from sftplay.errors import NotFoundError, SftplayError
 from sftplay.runs import Run
+from sftplay.untrusted import parse_json, read_lines
 
 Point = tuple[float, float]
 
@@ -45,11 +47,7 @@ def read_attempt(attempt: Attempt) -> AttemptCurves:
     """
     values: dict[int, dict[str, float]] = {}
     unreadable, last = 0, -1
-    try:
-        lines = attempt.steps.read_bytes().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
+    for line in _lines(attempt.steps):
         point = _point(line)
         if point is None:
             unreadable += 1
@@ -62,9 +60,19 @@ def read_attempt(attempt: Attempt) -> AttemptCurves:
     return AttemptCurves(attempt, values, unreadable)
 
 
+def _lines(path: Path) -> Iterator[bytes]:
+    """The file's lines; one that is no point in place of those that can't be read."""
+    try:
+        yield from read_lines(path)
+    except NotFoundError:
+        return
+    except SftplayError as error:
+        yield error.what.encode()
+
+
 def _point(line: bytes) -> dict[str, float] | None:
     try:
-        value = json.loads(line)
+        value = parse_json(line)
         numbers = {
             key: float(item) for key, item in value.items() if isinstance(item, (int, float))
         }

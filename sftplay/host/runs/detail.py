@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rich.table import Table
 from rich.text import Text
 
 from sftplay import console
@@ -16,14 +19,17 @@ from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.harmless_console import HarmlessConsole
 from sftplay.host.ui.tables import print_table
+from sftplay.significance import METRIC_TITLES
 
 LATEST = 12  # events shown
+HASH = re.compile(r"\b((?:sha256:)?[0-9a-f]{12})[0-9a-f]{28,52}\b")
+_WITH_COMMAS = 100_000
 
 
 def show(name: str) -> None:
     """Print it on stdout; problems on stderr."""
     view = require_run(name)
-    out = HarmlessConsole(highlight=False, soft_wrap=True)
+    out = HarmlessConsole(highlight=False, soft_wrap=not sys.stdout.isatty())
     for heading, everything in sections(view):
         pairs = [(key, value) for key, value in everything if value]
         if not pairs:
@@ -31,7 +37,7 @@ def show(name: str) -> None:
         out.print(Text(f"\n{heading}", style="bold"))
         width = max(len(key) for key, _ in pairs)
         for key, value in pairs:
-            out.print(Text(f"  {key:{width}}  {value}"))
+            _print_pair(out, f"  {key:{width}}  ", value)
     for split, record in sorted(view.metrics.items()):
         out.print(Text(f"\nevaluation on {split}", style="bold"))
         print_table(
@@ -42,12 +48,24 @@ def show(name: str) -> None:
     if view.events:
         out.print(Text("\nhistory", style="bold"))
         for event in view.events[-LATEST:]:
-            out.print(Text(f"  {event_line(event)}"))
+            _print_pair(out, "  ", event_line(event))
     out.print()
     for problem in view.problems:
         console.warning(problem)
     if next_step(view):
         console.info(f"next: {next_step(view)}")
+
+
+def _print_pair(out: HarmlessConsole, name: str, value: str) -> None:
+    """A name and its value: one line, on a terminal as many as it takes, broken between words."""
+    if out.soft_wrap:
+        out.print(Text(f"{name}{value}"))
+        return
+    grid = Table.grid()
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(name), Text(value))
+    out.print(grid)
 
 
 def sections(view: RunView) -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -62,7 +80,7 @@ def sections(view: RunView) -> Iterator[tuple[str, list[tuple[str, str]]]]:
             ("backend", view.backend),
             ("handed over", _fallback(fallback) if isinstance(fallback, Mapping) else ""),
             *(
-                (key, shown(stamp.get(key)))
+                (key, brief(stamp.get(key)))
                 for key in ("base_model", "revision", "tuning_method", "quantization")
             ),
             (
@@ -70,11 +88,11 @@ def sections(view: RunView) -> Iterator[tuple[str, list[tuple[str, str]]]]:
                 f"{stamp.get('precision', '')} {_in_brackets(stamp.get('precision_reason'))}".strip(),
             ),
             *(
-                (key, shown(stamp.get(key)))
+                (key, brief(stamp.get(key)))
                 for key in ("attention", "device", "stack", "image_digest", "lora")
             ),
-            ("init_adapter", shown(stamp.get("init_adapter"))),
-            ("optimization", shown(stamp.get("optimization"))),
+            ("init_adapter", brief(stamp.get("init_adapter"))),
+            ("optimization", brief(stamp.get("optimization"))),
         ],
     )
     yield (
@@ -82,15 +100,15 @@ def sections(view: RunView) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         [
             (
                 key,
-                shown(value).removeprefix("OptimizerNames.").lower()
+                brief(value).removeprefix("OptimizerNames.").lower()
                 if key == "optimizer"
-                else shown(value),
+                else brief(value),
             )
             for key, value in (effective or {}).items()
         ],
     )
     hashes = ("weights_hash", "data_hash", "template_hash", "lock_hash", "environment_hash")
-    yield "what it was made from", [(key, shown(stamp.get(key))) for key in hashes]
+    yield "what it was made from", [(key, brief(stamp.get(key))) for key in hashes]
     versions = stamp.get("versions")
     yield (
         "versions",
@@ -133,17 +151,20 @@ def _last_start(view: RunView) -> str:
 
 def metric_rows(record: Mapping[str, Any]) -> Iterator[list[str]]:
     """The evaluation's metrics as rows of text."""
-    metrics = record.get("metrics")
-    for name, values in metrics.items() if isinstance(metrics, Mapping) else ():
+    found = record.get("metrics")
+    metrics = found if isinstance(found, Mapping) else {}
+    known = [name for name in METRIC_TITLES if name in metrics]
+    for name in [*known, *(name for name in metrics if name not in known)]:
+        values = metrics[name]
         try:
             yield [
-                name,
+                METRIC_TITLES.get(name, name),
                 f"{values['base']:.3f}",
                 f"{values['tuned']:.3f}",
                 f"{values['difference']:+.3f}",
             ]
         except (KeyError, TypeError, ValueError):
-            yield [name, "?", "?", "?"]
+            yield [METRIC_TITLES.get(name, name), "?", "?", "?"]
 
 
 def event_line(event: Mapping[str, Any]) -> str:
@@ -155,7 +176,7 @@ def event_line(event: Mapping[str, Any]) -> str:
         for key, value in event.items()
         if key not in ("time", "event") and value is not None
     }
-    said = "  ".join(f"{key} {value}" for key, value in rest.items())
+    said = "  ".join(f"{key} {brief(value)}" for key, value in rest.items())
     return f"{str(event.get('time', ''))[:19].replace('T', ' ')}  {event.get('event', '?')!s:12}  {said}"
 
 
@@ -168,8 +189,24 @@ def next_step(view: RunView) -> str:
     return f"inv report {view.name}" if view.state == "finished" else ""
 
 
+def brief(value: Any) -> str:
+    """A value of a stamp for people: numbers rounded, hashes shortened, what is empty left out."""
+    if isinstance(value, Mapping):
+        items = ((key, brief(item)) for key, item in value.items())
+        return ", ".join(f"{key} {item}" for key, item in items if item)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(brief(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= _WITH_COMMAS else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return HASH.sub(r"\1…", shown(value))
+
+
 def shown(value: Any) -> str:
-    """A value of a stamp as text."""
+    """A value of a stamp as text, exact."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
     return (

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from sftplay.config import load_config
 from sftplay.errors import SftplayError
-from sftplay.files import read_json
 from sftplay.host.protocol import records
 from sftplay.locks import is_held
 from sftplay.runs import Run
 from sftplay.settings import Settings
+from sftplay.untrusted import read_json
 
 State = Literal["new", "running", "interrupted", "finished"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +13,10 @@ from sftplay import console
 from sftplay.host.runs.logs import last_line, source_of
 from sftplay.host.runs.measured import number_in
 from sftplay.host.runs.table import decimals
-from sftplay.host.runs.view import RunView, moment_of, read_runs
+from sftplay.host.runs.view import RunView, moment_of, read_running
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
-from sftplay.locks import is_held
+from sftplay.locks import is_held, read_note
 from sftplay.places import OUTPUTS
 
 COLUMNS = ("what", "stage", "step", "loss", "val loss", "tokens/s", "left", "now")
@@ -25,7 +24,7 @@ COLUMNS = ("what", "stage", "step", "loss", "val loss", "tokens/s", "left", "now
 
 def status() -> None:
     """Print the running stages on stdout."""
-    rows = [*_other_stages(), *(_training(view) for view in read_runs() if view.state == "running")]
+    rows = [*_other_stages(), *(_training(view) for view in read_running())]
     if not rows:
         console.info("nothing runs; inv runs lists what has run")
         return
@@ -84,8 +83,5 @@ def _is_of_this_start(view: RunView) -> bool:
 def _other_stages() -> Iterator[list[str | Text]]:
     for lock in [*sorted(Path("data").glob("*/.lock")), *sorted(OUTPUTS.glob("*/*/.lock"))]:
         if is_held(lock):
-            try:
-                who = str(json.loads(lock.read_bytes())["who"])
-            except (OSError, ValueError, KeyError, TypeError):
-                who = "a stage"
+            who = str(read_note(lock).get("who", "a stage"))
             yield [str(lock.parent), who, "", "", "", "", "", ""]

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sftplay import console
-from sftplay.errors import NotFoundError
+from sftplay.errors import NotFoundError, SftplayError
+from sftplay.files import human_size, open_regular
 from sftplay.host.protocol import records
 from sftplay.host.protocol.records import Start
 from sftplay.host.runs.newest import running_or_newest
@@ -22,8 +23,10 @@ from sftplay.host.runs.view import require_run
 from sftplay.host.ui.terminal import settled
 from sftplay.locks import is_held
 from sftplay.runs import Run
+from sftplay.untrusted import read_tail
 
 LATEST = 20  # lines shown before following
+LARGEST = 64_000_000  # bytes of a log that are shown
 _POLL = 0.2
 _SETTLED = 1.5  # seconds without a lock: longer than a hand-over takes from one attempt to the next
 _STAMPED = re.compile(
@@ -49,7 +52,9 @@ def show(name: str | None, *, follow: bool = False) -> int:
         )
     if not follow:
         assert source is not None
-        console.result(settled(source.read_bytes()), end="")
+        console.result(settled(read_tail(source, LARGEST)), end="")
+        if source.stat().st_size > LARGEST:
+            console.info(f"the last {human_size(LARGEST)} of it; all: {source}")
         return 0
     try:
         for text in follow_run(run):
@@ -84,17 +89,19 @@ def _newest_start(run: Run) -> Start | None:
 
 
 def last_line(path: Path) -> str:
-    """Return the last thing that a log says, without its time or mark, and of a progress bar what
-    came before it.
+    """Return the last thing that a log says, without its time or mark: as one line if it was broken
+    for a terminal; of a progress bar what came before it.
     """
     try:
-        with open(path, "rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
-            text = settled(log.read())
-    except OSError:
+        text = settled(read_tail(path, 4096))
+    except SftplayError:
         return ""
-    line = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-    return _STAMPED.sub("", line)
+    parts: list[str] = []
+    for line in reversed([line for line in text.splitlines() if line.strip()]):
+        parts.insert(0, line.strip())
+        if not line.startswith("  "):
+            break
+    return _STAMPED.sub("", " ".join(parts))
 
 
 def follow_run(run: Run) -> Iterator[str]:
@@ -158,13 +165,13 @@ class _Place:
     def peek(self) -> bytes:
         """Return what has been added, and leave it to be read."""
         try:
-            with open(self._path, "rb") as log:
+            with open_regular(self._path) as log:
                 facts = os.fstat(log.fileno())
                 if facts.st_ino != self._file or facts.st_size < self._offset:
                     self._file, self._offset = facts.st_ino, 0
                 log.seek(self._offset)
-                return log.read()
-        except FileNotFoundError:  # between two files of a rotation
+                return log.read(LARGEST)
+        except NotFoundError:  # between two files of a rotation
             return b""
 
 
@@ -181,10 +188,11 @@ def _size(path: Path) -> int:
 
 def _tail_start(path: Path) -> int:
     """Return the position at which the last lines begin."""
-    content = path.read_bytes()
+    content = read_tail(path, LARGEST)
+    before = max(0, _size(path) - len(content))
     place = len(content)
     for _ in range(LATEST + 1):
         place = content.rfind(b"\n", 0, place)
         if place < 0:
-            return 0
-    return place + 1
+            return before
+    return before + place + 1

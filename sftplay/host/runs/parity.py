@@ -11,6 +11,7 @@ from sftplay.errors import UsageError
 from sftplay.host.containers.ownership import hand_to_owner
 from sftplay.host.launch.execute import execute
 from sftplay.host.launch.request import LaunchRequest, resolve
+from sftplay.host.local import environments
 from sftplay.host.local import runner as local_runner
 from sftplay.host.system.machine import read_machine
 from sftplay.runs import Run
@@ -94,7 +95,8 @@ def _run_stage(call: StageCall, stack: str, runner: str) -> int:
     where = f"the image of the {stack} stack" if runner == "docker" else f"the {stack} stack"
     console.info(f"{call.stage.name} in {where}: {quote_yaml(str(call.run))}")
     if runner == "local":
-        return local_runner.run_stage(call, stack, cores=read_machine().cores)
+        environment = environments.ensure(stack)
+        return local_runner.run_stage(call, environment, cores=read_machine().cores)
     try:
         return execute(resolve(LaunchRequest(call, "local")), runner, stack)
     finally:

@@ -1,11 +1,13 @@
-"""Running stages in both runners, and how to stop them: `inv ps`, `inv stop`. Found by locks and
+"""Running stages in every runner, and how to stop them: `inv ps`, `inv stop`. Found by locks and
 labels, never by a process's name.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from sftplay.host.containers import training as container_training
 from sftplay.host.containers.engine import Engine
 from sftplay.host.local.training import request_stop
 from sftplay.host.protocol import records
+from sftplay.host.protocol.records import PROCESS_RUNNERS
 from sftplay.host.protocol.signals import GRACE
 from sftplay.host.runs import tensorboard
 from sftplay.host.runs.running import (
@@ -137,7 +140,10 @@ def _stop(engine: Engine | None, one: RunningItem) -> None:
     elif one.stage == SERVE and one.pid:
         os.kill(one.pid, signal.SIGTERM)
         _wait_until_free(serve_lock(one.run))
-    elif one.runner == "local" and one.stage != SERVE:
+    elif one.job.startswith("slurm "):
+        _stop_job(one)
+        _wait_until_free(run.launch_lock)
+    elif one.runner in PROCESS_RUNNERS and one.stage != SERVE:
         request_stop(run, kill=False)
         _wait_until_free(run.launch_lock)
     elif one.pid:
@@ -150,6 +156,21 @@ def _stop(engine: Engine | None, one: RunningItem) -> None:
             todo="stop it where it was started; a checkpoint is written on SIGTERM",
         )
     console.success(f"{one.name} is stopped{_how(one)}")
+
+
+def _stop_job(one: RunningItem) -> None:
+    """Let Slurm signal the job: its processes are on another machine."""
+    argv = ["scancel", "--signal=TERM", one.job.removeprefix("slurm ")]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        trouble = done.stderr.strip() if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        trouble = str(error)
+    if trouble:
+        raise MachineError(
+            f"{one.name} runs in a job of Slurm that can't be signaled from here: {trouble}",
+            todo=f"on a machine of the cluster: {shlex.join(argv)}",
+        )
 
 
 def _stop_container(engine: Engine, one: RunningItem) -> None:

@@ -8,13 +8,12 @@ runner, offline; the losses are compared, and on the CPU the weights.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from sftplay import console
@@ -22,21 +21,21 @@ from sftplay.call import StageCall
 from sftplay.cli import parse_call
 from sftplay.config import load_config
 from sftplay.errors import MachineError, ProtocolError, RefusedError, SftplayError
-from sftplay.files import read_json, write_json
+from sftplay.files import write_json
 from sftplay.host.launch.request import LaunchRequest
 from sftplay.host.launch.stage import start
 from sftplay.host.protocol import records
 from sftplay.host.runs import curves
-from sftplay.host.runs.replay_checks import RecordedDifference, changed, unmatched
+from sftplay.host.runs.compare import flat, unlike
+from sftplay.host.runs.replay_checks import RecordedDifference, changed, other_packages, unmatched
+from sftplay.host.runs.replay_comparison import compare, say
 from sftplay.host.runs.view import RunView, require_run
+from sftplay.host.select import choose
 from sftplay.host.system import machine
-from sftplay.manifest import MANIFEST
 from sftplay.runs import Run
 from sftplay.stages import BY_NAME
 from sftplay.stamp import Stamp, read_stamp
 
-SHOWN = 10  # losses
-GPU_TOLERANCE = 0.02  # of a loss: kernels that add in any order
 _MUST_BE_SAME = (
     "device",
     "precision",
@@ -47,34 +46,6 @@ _MUST_BE_SAME = (
     "template_hash",
     "weights_hash",
 )
-
-
-@dataclass(frozen=True)
-class ReplayComparison:
-    """Two trainings of the same thing.
-
-    Attributes:
-        points: (step, loss then, loss now) of every step that both logged.
-        files: adapter file → whether its bytes are the same; empty where the replay was not whole.
-    """
-
-    points: tuple[tuple[int, float, float], ...]
-    files: dict[str, bool]
-
-    @property
-    def largest(self) -> float:
-        """The largest difference of a loss."""
-        return max((abs(now - then) for _, then, now in self.points), default=math.nan)
-
-    def is_same(self, *, exact: bool) -> bool:
-        """Return whether it came out the same: to the bit, or as near as a GPU comes."""
-        if not self.points:
-            return False
-        if exact:
-            return self.largest == 0 and all(self.files.values())
-        return all(
-            abs(now - then) <= GPU_TOLERANCE * max(abs(then), 0.1) for _, then, now in self.points
-        )
 
 
 def run(name: str, *, first: int | None = None) -> int:
@@ -105,7 +76,7 @@ def run(name: str, *, first: int | None = None) -> int:
     compared = compare(view.run, target, whole=first is None)
     exact = stamp.device == "cpu"
     same = compared.is_same(exact=exact)
-    _say(compared, view.run, target, exact=exact, same=same)
+    say(compared, view.run, target, exact=exact, same=same)
     write_json(target.folder / "replay.json", {"of": name, "same": same, **asdict(compared)})
     return 0 if same else RefusedError.code
 
@@ -121,6 +92,7 @@ def _check(view: RunView, stamp: Stamp) -> None:
         )
     settings = load_config(view.run.config)
     lacking = unmatched(stamp, dict(view.record), machine.read_machine(), settings)
+    lacking += other_packages(view.run, stamp)
     serious = [one for one in lacking if one.what not in ("processor", "code")]
     if serious:
         raise MachineError(
@@ -146,7 +118,7 @@ def _train(view: RunView, target: Run, first: int | None) -> int:
     Returns the exit code.
     """
     starts = list(_starts(view.run))
-    runner = starts[-1].runner if starts and starts[-1].runner in ("docker", "local") else "auto"
+    runner = starts[-1].runner if starts and starts[-1].runner in choose.RUNNERS else "auto"
     adapter = parse_call(starts[0].argv).options.get("init_adapter") if starts else None
     options = {"no_auto": True, "init_adapter": adapter}
     call = StageCall(BY_NAME["train"], str(view.run.config), target.name, options=options)
@@ -203,53 +175,13 @@ def _check_environment(stamp: Stamp, target: Run) -> None:
     Raises:
         RefusedError: it was another one (76).
     """
-    now = read_stamp(target.stamp)
+    stamps = [flat(one.model_dump(mode="json")) for one in (stamp, read_stamp(target.stamp))]
     found = [
-        RecordedDifference(key, f"{getattr(stamp, key)} then, {getattr(now, key)} now")
-        for key in _MUST_BE_SAME
-        if getattr(stamp, key) != getattr(now, key)
+        RecordedDifference(key, f"{then} then, {now} now")
+        for key, then, now in unlike(stamps)
+        if key in _MUST_BE_SAME
     ]
     if found:
         raise RefusedError(
             f"the replay ran on other ground:\n{_listing(found)}", where=str(target.folder)
-        )
-
-
-def compare(old: Run, new: Run, *, whole: bool) -> ReplayComparison:
-    """The losses of steps that both logged, and the published weights file by file."""
-    then, now = (dict(curves.one_curve(run, "loss")) for run in (old, new))
-    points = tuple((int(step), then[step], now[step]) for step in sorted(then) if step in now)
-    return ReplayComparison(points, _files(old, new) if whole else {})
-
-
-def _files(old: Run, new: Run) -> dict[str, bool]:
-    folders = [run.require_tuned() for run in (old, new)]
-    listed = [read_json(folder / MANIFEST)["files"] for folder in folders]
-    names = [
-        name for name in listed[0] if name.endswith(".safetensors") or name == "adapter_config.json"
-    ]
-    return {name: listed[0][name]["hash"] == listed[1].get(name, {}).get("hash") for name in names}
-
-
-def _say(compared: ReplayComparison, old: Run, new: Run, *, exact: bool, same: bool) -> None:
-    for step, then, now in compared.points[:SHOWN]:
-        console.info(
-            f"step {step}: loss {then:.6f} then, {now:.6f} now{'' if then == now else '   ← differs'}"
-        )
-    if len(compared.points) > SHOWN:
-        console.info(
-            f"… {len(compared.points)} losses in all, the largest difference is {compared.largest:.3g}"
-        )
-    for name, alike in compared.files.items():
-        (console.success if alike else console.warning)(
-            f"{name}: {'the same bytes' if alike else 'other bytes'}"
-        )
-    how = "to the byte" if exact and compared.files else "in its losses"
-    if same:
-        console.success(
-            f"{old.name} came out the same {how}; the replay is {new.name} (inv runs.rm {new.name})"
-        )
-    else:
-        console.error(
-            f"{old.name} did not come out the same; look: inv runs.compare {old.name} {new.name}"
         )

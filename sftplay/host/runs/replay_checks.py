@@ -15,7 +15,8 @@ from sftplay.errors import NotFoundError, SftplayError
 from sftplay.files import hash_bytes, hash_file
 from sftplay.fingerprint import fingerprint
 from sftplay.freshness import STAMP, read_stamp
-from sftplay.host.local import environments
+from sftplay.host.local import active, environments
+from sftplay.host.protocol import records
 from sftplay.host.select import choose
 from sftplay.host.system import machine
 from sftplay.host.system.checkout import CHECKOUT
@@ -25,8 +26,10 @@ from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stamp import Stamp
 from sftplay.tuning_method import choose_method
+from sftplay.untrusted import read_bytes
 
 _SPLITS = ("train", "val")  # what a training reads
+_SHOWN = 6  # packages that differ
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,9 @@ def _config(run: Run, stamp: Stamp, settings: Settings) -> Iterator[RecordedDiff
 
 def _template(run: Run, stamp: Stamp) -> Iterator[RecordedDifference]:
     try:
-        now = hash_bytes(run.template.read_bytes())
-    except OSError as error:
-        yield RecordedDifference(str(run.template), error.strerror or "can't be read")
+        now = hash_bytes(read_bytes(run.template))
+    except SftplayError as error:
+        yield RecordedDifference(str(run.template), error.what)
         return
     if now != stamp.template_hash:
         yield RecordedDifference(str(run.template), "its hash is another one")
@@ -129,6 +132,34 @@ def lock_of(stack: str) -> Path | None:
     """The lock of a stack, relative to the checkout; None for a stack that is not ours."""
     known = environments.STACKS.get(stack)
     return Path(known.lock) if known else None
+
+
+def other_packages(run: Run, stamp: Stamp) -> Iterator[RecordedDifference]:
+    """Compare the packages of the user's own Python, where the run was trained in one."""
+    if stamp.stack != active.NAME:
+        return
+    try:
+        made, _ = active.look(active.find(active.other(stamp.backend)), stamp.backend)
+    except SftplayError as error:
+        yield RecordedDifference("packages", error.what)
+        return
+    if made.environment_hash == stamp.environment_hash:
+        return
+    then = _packages_then(run)
+    apart = sorted({*then} ^ {*made.freeze}) if then else []
+    shown = "; ".join(f"{one} {'then' if one in then else 'now'}" for one in apart[:_SHOWN]) + (
+        f"; {len(apart) - _SHOWN} more" if len(apart) > _SHOWN else ""
+    )
+    yield RecordedDifference(
+        "packages", f"{made.python} has not those of the training: {shown or 'another freeze'}"
+    )
+
+
+def _packages_then(run: Run) -> list[str]:
+    """Return what the newest start's Python had; empty where that is not known."""
+    start = records.newest(run.launch)
+    path = records.packages_file(run.launch, start.number) if start else None
+    return path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []
 
 
 def unmatched(

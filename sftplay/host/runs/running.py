@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sftplay import console
+from sftplay.errors import SftplayError
 from sftplay.host.containers import of_project
 from sftplay.host.containers.engine import Engine
 from sftplay.host.protocol import records
@@ -30,6 +32,7 @@ class RunningItem:
         watched: a launcher shows it on some terminal; None where nobody needs to.
         container: its id, empty in the local runner.
         pid: of a server, or a training that was started without a task.
+        job: of a cluster's scheduler, which reaches the training on any node.
     """
 
     stage: str
@@ -42,6 +45,7 @@ class RunningItem:
     watched: bool | None = None
     container: str = ""
     pid: int | None = None
+    job: str = ""
 
     @property
     def name(self) -> str:
@@ -72,17 +76,24 @@ def find_running(engine: Engine | None) -> Iterator[RunningItem]:
 def _supervised() -> Iterator[RunningItem]:
     for folder in sorted(path.parent for path in OUTPUTS.glob("*/.launch.lock")):
         run = Run(folder.name)
-        start = records.newest(run.launch)
-        if start is not None and start.runner == "local" and is_held(run.launch_lock):
+        if not is_held(run.launch_lock):
+            continue
+        try:
+            start = records.newest(run.launch)
+        except SftplayError as error:
+            console.warning(f"{run.name}: {error}")
+            continue
+        if start is not None and start.is_process:
             yield RunningItem(
                 "train",
                 run.name,
-                "local",
+                start.runner,
                 start.stack,
                 start.created,
                 "running",
-                "a supervised process",
+                f"{start.job} on {start.node}" if start.job else "a supervised process",
                 is_watched(run),
+                job=start.job,
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from sftplay.host.ui.harmless_console import HarmlessConsole
 from sftplay.places import data_folder
 from sftplay.runs import Run
 from sftplay.settings import Settings
+from sftplay.untrusted import parse_json, read_lines
 
 SHOWN = 3
 LONGEST = 400  # characters of an answer
@@ -48,7 +49,10 @@ def read(run: Run, settings: Settings, split: str = "val") -> list[SampleAnswers
     )
     return [
         SampleAnswers(
-            asked.get(row["id"], row["prompt"]), row["base"], row["tuned"], row["reference"]
+            row.get("question") or asked.get(row["id"], row["prompt"]),
+            row["base"],
+            row["tuned"],
+            row["reference"],
         )
         for row in rows
     ]
@@ -66,8 +70,11 @@ def user_words(run: Run, split: str, ids: set[str]) -> dict[str, str]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8", newline="\n") as lines:
-        yield from (json.loads(line) for line in lines)
+    for line in read_lines(path):
+        with contextlib.suppress(ValueError):  # a torn line
+            value = parse_json(line)
+            if isinstance(value, dict):
+                yield value
 
 
 def _questions(path: Path, ids: set[str]) -> dict[str, str]:

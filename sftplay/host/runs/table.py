@@ -14,7 +14,7 @@ from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 
 STYLES = {
-    "running": "blue",
+    "running": "bold",
     "finished": "green",
     "interrupted": "yellow",
     "cut off": "yellow",

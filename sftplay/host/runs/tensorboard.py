@@ -16,11 +16,11 @@ from sftplay import console
 from sftplay.cli import make_job
 from sftplay.environment import compose
 from sftplay.errors import MachineError, NotFoundError, SftplayError
-from sftplay.files import read_json, write_json
+from sftplay.files import write_json
 from sftplay.host.containers import available
 from sftplay.host.containers import tensorboard as container_tensorboard
 from sftplay.host.containers.available import AvailableImages
-from sftplay.host.local import environments
+from sftplay.host.local import active, environments
 from sftplay.host.select import choose
 from sftplay.host.system.processes import (
     ProcessIdentity,
@@ -32,6 +32,7 @@ from sftplay.host.system.processes import (
 )
 from sftplay.locks import hold
 from sftplay.places import OUTPUTS
+from sftplay.untrusted import read_json
 
 RECORD = OUTPUTS / ".tensorboard.json"
 LOG = OUTPUTS / ".tensorboard.log"
@@ -55,7 +56,7 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
     Args:
         port: default: tensorboard.port of configs/run_bnb.yaml.
         run: show this run only; default: every run in outputs/.
-        runner: auto, docker or local.
+        runner: auto, docker, local or active.
 
     Raises:
         MachineError: the port is another's, or TensorBoard does not start (69). NotFoundError: no
@@ -67,14 +68,15 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
             f"there is no run {run}", where=str(folder), todo="inv tensorboard shows every run"
         )
     choose.check_runner(runner)
-    shelf = AvailableImages() if runner == "local" else available.find()
+    alone = choose.needs_no_engine(runner, active.named())
+    shelf = AvailableImages() if alone else available.find()
     with hold(LOCK, who="the start of TensorBoard", todo="wait a moment"):
         running = ours() or (container_tensorboard.ours(shelf.engine) if shelf.engine else None)
         if running:
             _report_running(running.folder, running.port, str(folder), port)
             return
         stack = next((name for name in ("cpu", "bnb", "unsloth") if name in shelf.present), "cpu")
-        chosen = choose.choose_runner(runner, stack, shelf)
+        chosen = choose.choose_runner(runner, stack, shelf, active.named())
         wanted = port or make_job(None, None, (), {}).settings.tensorboard.port
         _require_free(wanted)
         console.info(
@@ -85,7 +87,9 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
             assert shelf.engine is not None
             container_tensorboard.launch(shelf.engine, stack, str(folder), wanted)
         else:
-            _launch(folder, wanted)
+            own = chosen.value == active.NAME
+            python = active.find() if own else environments.ensure("cpu").python
+            _launch(python, folder, wanted)
         seconds = time.monotonic() - began
         console.success(
             f"TensorBoard: http://127.0.0.1:{wanted} (after {seconds:.0f} s; stop it: inv stop-tb)"
@@ -139,8 +143,7 @@ def _require_free(port: int) -> None:
     )
 
 
-def _launch(folder: Path, port: int) -> None:
-    environment = environments.ensure("cpu")
+def _launch(python: Path, folder: Path, port: int) -> None:
     words = [
         "--logdir",
         str(folder),
@@ -153,7 +156,7 @@ def _launch(folder: Path, port: int) -> None:
     ]
     with open(LOG, "wb") as log:
         child = subprocess.Popen(
-            [str(environment.python), "-m", "tensorboard.main", *words],
+            [str(python), "-m", "tensorboard.main", *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -161,6 +164,7 @@ def _launch(folder: Path, port: int) -> None:
             env={
                 **compose(os.environ, network=False),
                 "PYTHONNOUSERSITE": "1",
+                "PYTHONSAFEPATH": "1",  # a json.py in the project is not TensorBoard's
                 "TF_CPP_MIN_LOG_LEVEL": "2",
             },
         )

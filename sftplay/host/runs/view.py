@@ -1,11 +1,12 @@
 """A run folder as it is found: half deleted, of an older schema, with torn files.
 
-What can be read is read, what can't is said.
+What can be read is read, what can't is said. One module although it is long: each value is read
+next to the property that copes with its absence.
 """
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -22,6 +23,7 @@ from sftplay.manifest import MANIFEST
 from sftplay.places import OUTPUTS
 from sftplay.runs import Run
 from sftplay.stamp import SCHEMA, read_stamp
+from sftplay.untrusted import read_json
 
 State = Literal["running", "finished", "interrupted", "failed", "cut off", "not begun", "damaged"]
 _ENDS: Mapping[str, State] = {
@@ -131,6 +133,13 @@ def read_runs() -> Iterator[RunView]:
         yield from (read_run(Run(name)) for name in names)
 
 
+def read_running() -> Iterator[RunView]:
+    """Return the runs that are being trained now; of all others only the locks are looked at."""
+    locks = sorted(OUTPUTS.glob("*/.*.lock"))
+    names = sorted({lock.parent.name for lock in locks if _is_run(lock.parent) and is_held(lock)})
+    yield from (view for view in map(read_run, map(Run, names)) if view.state == "running")
+
+
 def _is_run(path: Path) -> bool:
     """Return whether a folder of outputs/ is a run's, and not a batch's own."""
     return path.is_dir() and not path.name.startswith(".") and not (path / "batch.json").is_file()
@@ -170,7 +179,8 @@ def read_run(run: Run) -> RunView:
         progress = _mapping(attempts[-1].progress, problems) if attempts else {}
         metrics = {
             path.parent.name: _mapping(path, problems)
-            for path in run.folder.glob("eval/*/metrics.json")
+            for folder in run.folder.glob("eval/*")
+            if os.path.lexists(path := folder / "metrics.json")
         }
         problems += _missing(run, attempts, stamp, record)
         state = _state(run, events, begun=bool(attempts or stamp or record), damaged=bool(problems))
@@ -239,17 +249,12 @@ def _stamp(path: Path, problems: list[str]) -> dict[str, Any]:
 def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
     """A JSON object; {} where there is none, with a word where there is something else."""
     try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        return read_json(path)
+    except NotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not valid JSON"
-        problems.append(f"{path.name}: {said}")
+    except SftplayError as error:
+        problems.append(f"{path.name}: {error.what}")
         return {}
-    if not isinstance(value, dict):
-        problems.append(f"{path.name}: not what sftplay writes there")
-        return {}
-    return value
 
 
 def moment_of(event: Mapping[str, Any]) -> datetime | None:

@@ -12,10 +12,10 @@ from sftplay.places import DEFAULT_MODEL
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME, Stage
 
-RunnerName = Literal["docker", "local"]
+RunnerName = Literal["docker", "local", "active"]
 StackName = Literal["bnb", "unsloth", "cpu"]
 DeviceName = Literal["cuda", "cpu"]
-RUNNERS = ("auto", "docker", "local")
+RUNNERS = ("auto", "docker", "local", "active")
 
 
 def check_runner(asked: str) -> None:
@@ -27,12 +27,20 @@ def check_runner(asked: str) -> None:
         )
 
 
-def choose_runner(asked: str, stack: str, shelf: AvailableImages) -> Decision[RunnerName]:
-    """A container where an engine and the stack's image are there, else an environment on this
-    machine.
+def needs_no_engine(asked: str, python: str) -> bool:
+    """Return whether no container engine is asked, as `choose_runner` would not use one."""
+    return asked in ("local", "active") or (asked == "auto" and bool(python))
+
+
+def choose_runner(
+    asked: str, stack: str, shelf: AvailableImages, python: str = ""
+) -> Decision[RunnerName]:
+    """The user's own Python where they named one; else a container where an engine and the stack's
+    image are there, else an environment on this machine.
 
     Args:
         stack: the one that the stage requires in a container.
+        python: what SFTPLAY_PYTHON says.
 
     Raises:
         UsageError: no such runner (2). SftplayError: docker was asked for and can't be had (69,
@@ -41,6 +49,10 @@ def choose_runner(asked: str, stack: str, shelf: AvailableImages) -> Decision[Ru
     check_runner(asked)
     if asked == "local":
         return Decision("local", "asked for")
+    if asked == "active":
+        return Decision("active", "asked for")
+    if asked == "auto" and python:
+        return Decision("active", f"SFTPLAY_PYTHON={python}")
     if shelf.problem is not None:
         if asked == "docker":
             raise shelf.problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def disk_size(path: Path) -> int:
         return path.lstat().st_size
     total, folders = 0, [str(path)]
     while folders:
-        with os.scandir(folders.pop()) as entries:
+        # One that goes away, or that is not ours to read, counts nothing.
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)

@@ -11,9 +11,9 @@ from sftplay import console
 from sftplay.data.styling.prompt import StylePrompt
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
-from sftplay.model.answers.pieces import TextPieces
 from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, window_of
 from sftplay.model.answers.sampling import Sampling
+from sftplay.model.answers.stop_strings import StopWatch, before_stop
 from sftplay.model.answers.stream import Stream
 from sftplay.model.answers.whole import can_decode
 from sftplay.model.runtime.quiet import quiet_libraries
@@ -24,6 +24,8 @@ from sftplay.model.weights.trained_run import RunFacts, open_run
 from sftplay.places import find_model
 from sftplay.runs import Run
 from sftplay.stages import Job
+
+_REPORTED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "stop")
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,14 @@ class Answerer:
             )
         return ids
 
+    def watch(self) -> StopWatch:
+        """A reader that sees the texts that end an answer."""
+        return StopWatch(self.sampling.stop, self.prompter.tokenizer)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """An answer's text, up to the first of the texts that end it."""
+        return before_stop(self.prompter.text(ids), self.sampling.stop)
+
     def stream(self) -> Stream:
         """A new conversation."""
         return Stream(self.model, self.stop_ids, self.pad_id, own=self.own_decoder)
@@ -87,13 +97,18 @@ class Answerer:
         """The answer to a prompt, in pieces of text as they are written; joined they are the
         answer.
         """
-        pieces = TextPieces(self.prompter.tokenizer)
-        limit = self.prompter.room(ids, self.sampling.max_new_tokens)
-        for token in stream.tokens(ids, replace(self.sampling, max_new_tokens=limit)):
-            if piece := pieces.add(token):
+        watch, written, said = self.watch(), [], ""
+        room = self.prompter.room(ids, self.sampling.max_new_tokens)
+        for token in stream.tokens(ids, replace(self.sampling, max_new_tokens=room), watch):
+            written.append(token)
+            if piece := watch.safe[len(said) :]:
+                said += piece
                 yield piece
-        if rest := pieces.rest():
-            yield rest
+        whole = self.text(written)
+        if whole.startswith(said) and len(whole) > len(said):
+            yield whole[
+                len(said) :
+            ]  # half a character, where the answer was cut off in the middle of it
 
 
 def open_answerer(job: Job) -> Answerer:
@@ -115,7 +130,9 @@ def open_answerer(job: Job) -> Answerer:
     console.info(f"device {loaded.device}; precision {loaded.precision}")
     model = fused(loaded.model)
     own = can_decode(model, loaded.pad_id).value
-    return make_answerer(job, facts, loaded, weights, model, base=base, own_decoder=own)
+    answerer = make_answerer(job, facts, loaded, weights, model, base=base, own_decoder=own)
+    report_sampling(answerer.sampling)
+    return answerer
 
 
 def make_answerer(
@@ -145,7 +162,14 @@ def make_answerer(
     )
     wanted = settings.infer
     sampling = Sampling(
-        wanted.max_new_tokens, wanted.temperature, wanted.top_p, settings.train.seed
+        wanted.max_new_tokens,
+        wanted.temperature,
+        wanted.top_p,
+        wanted.top_k,
+        wanted.min_p,
+        wanted.repetition_penalty,
+        tuple(wanted.stop),
+        settings.train.seed,
     )
     system, style = _system(job, facts)
     identity = {
@@ -157,9 +181,7 @@ def make_answerer(
         **({"quantized": True} if loaded.quantized else {}),
         "system": system,
         **({"style": style.section} if style else {}),
-        "sampling": sampling.__dict__
-        if sampling.temperature
-        else {"max_new_tokens": sampling.max_new_tokens},
+        "sampling": sampling.identity,
         "data": settings.data.model_dump(include={"special_tokens_in_text", "system_unsupported"}),
     }
     return Answerer(
@@ -178,6 +200,18 @@ def make_answerer(
         identity=identity,
         style=style,
     )
+
+
+def report_sampling(sampling: Sampling) -> None:
+    """Print the settings that are not the defaults, and those without effect."""
+    used = {key: value for key, value in sampling.identity.items() if key in _REPORTED}
+    if used:
+        console.info("answers: " + ", ".join(f"infer.{key} {value}" for key, value in used.items()))
+    if sampling.unused:
+        names = ", ".join(f"infer.{name}" for name in sampling.unused)
+        console.warning(
+            f"without effect: {names}. infer.temperature is 0: the likeliest token is taken every time"
+        )
 
 
 def _system(job: Job, facts: RunFacts | None) -> tuple[str | None, StylePrompt | None]:

@@ -18,10 +18,11 @@ import orjson
 from sftplay import console
 from sftplay.data.progress import progress
 from sftplay.errors import BusyError, DataError, RefusedError, StorageError, UsageError
-from sftplay.files import explain_os_error, hash_json, read_json, write_json
+from sftplay.files import explain_os_error, hash_json, write_json
 from sftplay.model.answers.prompt_file import Prompt, read_prompts, stem
 from sftplay.runs import Run
 from sftplay.stages import Job
+from sftplay.untrusted import read_json
 
 _WINDOW = 2  # batches whose prompts are sorted by length together
 _OTHER = "name another file: --output FILE\nor move {} away to start again"
@@ -146,6 +147,7 @@ def _finished(output: Path, source: Path, out: IO[bytes]) -> int:
         if not line.endswith(b"\n"):
             break
         prompt = next(prompts, None)
+        row = row if isinstance(row, dict) else {}
         if prompt is None or {
             "id": row.get("id"),
             **{key: row.get(key) for key in prompt.given},
@@ -195,8 +197,9 @@ def _answer(answerer: Any, source: Path, out: IO[bytes], done: int, total: int, 
             size,
             bar.advance,
             own=answerer.own_decoder,
+            watch=answerer.watch() if answerer.sampling.stop else None,
         ):
-            text = answerer.prompter.text(answer.ids)
+            text = answerer.text(answer.ids)
             row = {
                 **_question(asked.pop(key)),
                 "answer": text,

@@ -6,10 +6,12 @@ Ctrl-C stops an answer, at the prompt it leaves.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -24,7 +26,8 @@ HELP = """/reset         forget the conversation
 /system TEXT   new system prompt, and a new conversation (without TEXT: show the one in use)
 /exit          leave (Ctrl-D, and Ctrl-C at the prompt, do the same)
 /help          this list
-Ctrl-C         stop an answer that is being written"""
+Ctrl-C         stop an answer that is being written
+A line that is typed meanwhile is the next prompt."""
 _COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?$", re.DOTALL)
 
 
@@ -80,6 +83,10 @@ class Conversation:
         )
 
 
+class _Left(KeyboardInterrupt):
+    """Ctrl-C as a way to leave. Raised by a signal handler: no `except Exception` may catch it."""
+
+
 @dataclass
 class _Interrupt:
     """Ctrl-C: stops an answer that is being written; at the prompt, or a second time, it leaves."""
@@ -89,7 +96,7 @@ class _Interrupt:
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         if not self.answering or self.stopped:
-            raise StoppedError("left the chat", signum=signum)
+            raise _Left
         self.stopped = True
 
 
@@ -97,7 +104,7 @@ def chat(job: Job) -> None:
     """Conversation until the person leaves.
 
     Raises:
-        StoppedError: by Ctrl-C at the prompt (130), or because the terminal is gone (129).
+        StoppedError: the terminal is gone (129).
     """
     answerer = open_answerer(job)
     conversation = Conversation(answerer, answerer.stream(), answerer.system)
@@ -110,10 +117,33 @@ def chat(job: Job) -> None:
             if command and not _run_command(conversation, command[1], (command[2] or "").strip()):
                 return
             if line.strip() and not command:
-                _reply(conversation, line, interrupt)
+                with _lines_wait():
+                    _reply(conversation, line, interrupt)
+    except _Left:
+        console.result("")
     except OSError as error:
-        _drop_stdout()
+        console.drop_stdout()
         raise StoppedError("the terminal is gone", signum=signal.SIGHUP) from error
+
+
+@contextmanager
+def _lines_wait() -> Iterator[None]:
+    """Keep what is typed while an answer is written for the next prompt, which shows it: an echo
+    would stand in the middle of the answer.
+    """
+    try:
+        usual = termios.tcgetattr(sys.stdin.fileno())
+    except (termios.error, OSError, ValueError):  # no terminal
+        yield
+        return
+    unseen = [*usual]
+    unseen[3] &= ~termios.ECHO
+    try:
+        termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, unseen)
+        yield
+    finally:
+        with contextlib.suppress(termios.error, OSError):  # the terminal is gone
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, usual)
 
 
 def _read_line() -> str | None:
@@ -180,9 +210,3 @@ def _reply(conversation: Conversation, line: str, interrupt: _Interrupt) -> None
     elif not conversation.stream.ended:
         console.info("cut off here: --set infer.max_new_tokens=… allows longer answers")
     conversation.answered(said, whole=not interrupt.stopped)
-
-
-def _drop_stdout() -> None:
-    """Nobody reads any more: what is still in the buffer must not fail once more at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,7 @@
-"""Answers to many prompts, through one batch that is refilled as rows end."""
+"""Answers to many prompts, through one batch that is refilled as rows end.
+
+One module although it is long: the loop, its rows and the room for them change together.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,12 @@ from sftplay import console
 from sftplay.errors import OutOfMemoryError
 from sftplay.model.answers.decoding import Batch
 from sftplay.model.answers.sampling import Sampling, choose, stream_of
+from sftplay.model.answers.stop_strings import StopWatch
 from sftplay.model.answers.whole import whole_answer
 from sftplay.model.runtime.memory import for_answers
 
-_GPU_PREFILL, _CPU_PREFILL = (
-    8192,
-    2048,
-)  # tokens of new prompts that go through the model at once, padding included
+# tokens of new prompts that go through the model at once, padding included
+_GPU_PREFILL, _CPU_PREFILL = 8192, 2048
 # rows at most of a model whose rows start and end together: what their states take is not known
 _TOGETHER = 32
 
@@ -66,9 +68,9 @@ class _Row:
     limit: int
     sampling: Sampling
     generator: torch.Generator | None
-    ids: list[int] = field(
-        default_factory=list
-    )  # chosen so far; all but the last have gone through the model
+    watch: StopWatch | None = None
+    # chosen so far; all but the last have gone through the model
+    ids: list[int] = field(default_factory=list)
     length: int = 0  # how many of them are its answer
     ended: bool = False
     stopped: bool = False  # who listens has heard enough
@@ -101,9 +103,16 @@ class _Row:
             return False
         self.ended = token in stop_ids
         self.length += not self.ended
-        if not self.ended and self.request.listen is not None:
+        if self.watch is not None and not self.ended:
+            self.ended = self.watch.read(token)
+        if self.length and not self.ended and self.request.listen is not None:
             self.stopped = not self.request.listen(token)
         return self.done
+
+    @property
+    def seen(self) -> list[int]:
+        """Its tokens so far, prompt included."""
+        return [*self.request.ids, *self.ids]
 
 
 @dataclass
@@ -155,12 +164,12 @@ def answers(
     advance: Callable[[float], None] = lambda share: None,
     *,
     own: bool = True,
+    watch: StopWatch | None = None,
 ) -> Iterator[tuple[int, Answer]]:
     """Answer every prompt; the answers come as they are ready, each with its request's key.
 
     A row that ends makes room at once; new prompts join when a quarter of the batch is free.
-    Prompts are taken in
-    the given order: neighbours of like length waste the least.
+    Prompts are taken in the given order: neighbors of like length waste the least.
 
     Args:
         model: the model, adapter on or off.
@@ -169,16 +178,18 @@ def answers(
         stop_ids: tokens that end an answer.
         pad_id: filler; masked by position.
         size: rows in flight at most. Fewer where their keys and values would take more than
-            `memory.for_answers`; halved where
-            the GPU's memory does not suffice all the same.
+            `memory.for_answers`; halved where the GPU's memory does not suffice all the same.
         advance: told after each pass how much was done, a whole answer being 1.
         own: by our decoder; else by transformers' generate (see `whole.can_decode`).
+        watch: sees the texts that end an answer; each answer gets a fresh one.
 
     Raises:
         OutOfMemoryError: not even one row fits (81). NonFiniteError: the model computes nonsense
             (80).
     """
-    for ended in passes(model, requests, sampling, stop_ids, pad_id, size, advance, own=own):
+    for ended in passes(
+        model, requests, sampling, stop_ids, pad_id, size, advance, own=own, watch=watch
+    ):
         yield from ended
 
 
@@ -193,6 +204,7 @@ def passes(
     advance: Callable[[float], None] = lambda share: None,
     *,
     own: bool = True,
+    watch: StopWatch | None = None,
     endless: bool = False,
 ) -> Iterator[list[tuple[int, Answer]]]:
     """Answer prompts as `answers` does, pass by pass: yields the answers that each one ended.
@@ -201,7 +213,7 @@ def passes(
         endless: more prompts may come when all are answered: then passes are empty, and `requests`
             is asked again at the next one.
     """
-    source = map(partial(_row, sampling), requests)  # asks again after an end
+    source = map(partial(_row, sampling, watch), requests)  # asks again after an end
     if not own:
         yield from _one_by_one(model, source, stop_ids, pad_id, advance, endless=endless)
         return
@@ -219,8 +231,7 @@ def passes(
             continue
         try:
             if new:
-                logits = batch.join([[*row.request.ids, *row.ids] for row in new])
-                ended = _add(new, logits, stop_ids)
+                ended = _add(new, batch.join([row.seen for row in new]), stop_ids)
             else:
                 ended = _add(rows, batch.step([row.ids[-1] for row in rows]), stop_ids)
         except torch.OutOfMemoryError:
@@ -255,26 +266,29 @@ def _one_by_one(
             yield []
             continue
         how = replace(row.sampling, max_new_tokens=row.limit)
-        for token in whole_answer(model, row.request.ids, how, stop_ids, pad_id, row.generator):
+        watch = row.watch.fresh() if row.watch else None
+        for token in whole_answer(
+            model, row.request.ids, how, stop_ids, pad_id, row.generator, watch
+        ):
             if row.ends_with(token, stop_ids):
                 break
         advance(1)
         yield [(row.request.key, Answer(row.ids[: row.length], row.ended))]
 
 
-def _row(usual: Sampling, request: Request) -> _Row:
+def _row(usual: Sampling, watch: StopWatch | None, request: Request) -> _Row:
     sampling = request.sampling or usual
     limit = min(sampling.max_new_tokens, request.limit or sampling.max_new_tokens)
+    own = watch.fresh() if watch else None
     draw = request.key if request.draw is None else request.draw
-    return _Row(request, limit, sampling, stream_of(sampling, draw))
+    return _Row(request, limit, sampling, stream_of(sampling, draw), own)
 
 
 def _room_of(batch: Batch, size: int) -> _Room:
     """Return the room that a model has before anything is in flight."""
     if not batch.flexible:
-        return _Room(
-            min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL
-        )  # who is not read now waits for the end of all
+        # who is not read now waits for the end of all
+        return _Room(min(size, _TOGETHER), sys.maxsize, _GPU_PREFILL)
     prefill = _GPU_PREFILL if batch.device.type == "cuda" else _CPU_PREFILL
     try:
         return _Room(size, for_answers(batch.device) // batch.position_bytes(), prefill)
@@ -285,17 +299,20 @@ def _room_of(batch: Batch, size: int) -> _Room:
 def _add(rows: Sequence[_Row], logits: torch.Tensor, stop_ids: Sequence[int]) -> list[_Row]:
     """Choose each row's next token; return the rows that end with it."""
     tokens = [0] * len(rows)
-    for how in {(row.sampling.temperature, row.sampling.top_p) for row in rows}:
-        places = [
-            place
-            for place, row in enumerate(rows)
-            if (row.sampling.temperature, row.sampling.top_p) == how
-        ]
+    for sampling in dict.fromkeys(_choice(row.sampling) for row in rows):
+        places = [i for i, row in enumerate(rows) if _choice(row.sampling) == sampling]
         some = logits if len(places) == len(rows) else logits[places]
-        chosen = choose(some, rows[places[0]].sampling, [rows[i].generator for i in places])
+        alike = [rows[i] for i in places]
+        seen = [row.seen for row in alike] if sampling.repetition_penalty != 1 else []
+        chosen = choose(some, sampling, [row.generator for row in alike], seen)
         for place, token in zip(places, chosen, strict=True):
             tokens[place] = token
     return [row for row, token in zip(rows, tokens, strict=True) if row.ends_with(token, stop_ids)]
+
+
+def _choice(sampling: Sampling) -> Sampling:
+    """The part of a sampling that one choice for several rows depends on."""
+    return replace(sampling, max_new_tokens=0, stop=(), seed=0)
 
 
 def _smaller(rows: int) -> int:

@@ -9,6 +9,7 @@ import torch
 
 from sftplay.model.answers.decoding import Batch
 from sftplay.model.answers.sampling import Sampling, choose, stream_of
+from sftplay.model.answers.stop_strings import StopWatch
 from sftplay.model.answers.whole import whole_answer
 
 
@@ -33,27 +34,44 @@ class Stream:
         self.ended = False
 
     @torch.inference_mode()
-    def tokens(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
-        """Answer one prompt, token by token, without the one that ends it."""
+    def tokens(
+        self, ids: Sequence[int], sampling: Sampling, watch: StopWatch | None = None
+    ) -> Iterator[int]:
+        """Answer one prompt, token by token, without the one that ends it.
+
+        Args:
+            watch: sees the texts that end an answer; it reads what this yields.
+        """
         self._turn, self.ended = self._turn + 1, False
         generator = stream_of(sampling, self._turn)
         found = (
             self._steps(self._batch, list(ids), sampling, generator)
             if self._batch
-            else whole_answer(self._model, ids, sampling, self._stop_ids, self._pad_id, generator)
+            else whole_answer(
+                self._model,
+                ids,
+                sampling,
+                self._stop_ids,
+                self._pad_id,
+                generator,
+                watch and watch.fresh(),
+            )
         )
         for token in found:
             self.ended = token in self._stop_ids
             if self.ended:
                 return
+            self.ended = watch is not None and watch.read(token)
             yield token
+            if self.ended:
+                return
 
     def _steps(
         self, batch: Batch, ids: list[int], sampling: Sampling, generator: torch.Generator | None
     ) -> Iterator[int]:
         logits = self._read(batch, ids)
         for _ in range(sampling.max_new_tokens):
-            token = choose(logits, sampling, [generator])[0]
+            token = choose(logits, sampling, [generator], [self._seen])[0]
             yield token
             self._seen.append(token)
             logits = batch.step([token])

@@ -17,6 +17,7 @@ from sftplay.decision import Decision
 from sftplay.errors import NonFiniteError
 from sftplay.model.answers.decoding import Batch
 from sftplay.model.answers.sampling import Sampling, choose
+from sftplay.model.answers.stop_strings import StopWatch
 
 # Two prompts of different lengths, and a token that each goes on with.
 _PROMPTS, _NEXT = ((1, 5, 3, 7, 2), (6, 4, 2)), (4, 1)
@@ -82,8 +83,12 @@ def whole_answer(
     stop_ids: Sequence[int],
     pad_id: int,
     generator: torch.Generator | None,
+    watch: StopWatch | None = None,
 ) -> Iterator[int]:
     """The tokens of one answer, the one that ends it included.
+
+    Args:
+        watch: sees the texts that end an answer, where there are any.
 
     Raises:
         NonFiniteError: the model computes nonsense (80).
@@ -101,6 +106,7 @@ def whole_answer(
             attention_mask=torch.ones_like(given),
             generation_config=config,
             logits_processor=[_Choice(sampling, generator)],
+            stopping_criteria=[_Stopped(watch)] if watch else None,
         )
     yield from made[0, len(ids) :].tolist()
 
@@ -117,10 +123,20 @@ class _Choice:
                 "the model's output is not finite",
                 todo="try --set train.precision=fp32; or the weights are damaged",
             )
-        (token,) = choose(scores.float(), self._sampling, [self._generator])
+        (token,) = choose(scores.float(), self._sampling, [self._generator], ids.tolist())
         only = torch.full_like(scores, float("-inf"))
         only[:, token] = 0
         return only
+
+
+class _Stopped:
+    """Tells generate that the answer has one of the texts that end it."""
+
+    def __init__(self, watch: StopWatch) -> None:
+        self._watch = watch
+
+    def __call__(self, ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        return torch.tensor([self._watch.read(int(ids[0, -1]))], device=ids.device)
 
 
 @contextmanager

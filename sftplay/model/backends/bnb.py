@@ -10,7 +10,6 @@ from typing import Any
 
 from sftplay import console
 from sftplay.errors import ConfigError, NotFoundError, RefusedError
-from sftplay.files import read_json
 from sftplay.manifest import MANIFEST, problem_with
 from sftplay.model.backends.targets import (
     check_found,
@@ -21,6 +20,7 @@ from sftplay.model.backends.targets import (
 )
 from sftplay.model.weights.load import load_weights
 from sftplay.settings import Settings
+from sftplay.untrusted import read_model_json
 
 # Modules whose matrix these families multiply with without calling the module: an adapter there
 # would do nothing, and PEFT refuses some of them (peft.tuners.tuners_utils).
@@ -95,10 +95,10 @@ def _check_shape(settings: Settings, folder: Path) -> None:
             todo="--init-adapter requires a folder with adapter_config.json",
         )
     problem = problem_with(folder) if (folder / MANIFEST).is_file() else None
-    found = read_json(folder / "adapter_config.json")
-    if problem or not isinstance(found, dict):
+    found = read_model_json(folder / "adapter_config.json")
+    if problem:
         raise RefusedError(
-            f"the adapter was changed: {problem or 'no object'}",
+            f"the adapter was changed: {problem}",
             where=str(folder),
             todo="restore the file",
         )

@@ -18,7 +18,7 @@ from typing import Any  # noqa: E402
 
 from sftplay import console  # noqa: E402
 from sftplay.errors import ConfigError  # noqa: E402
-from sftplay.files import read_json  # noqa: E402
+from sftplay.untrusted import read_model_json  # noqa: E402
 from sftplay.model.backends import bnb  # noqa: E402
 from sftplay.model.weights.load import keep_layout  # noqa: E402
 from sftplay.model.runtime.quiet import quiet_libraries  # noqa: E402
@@ -102,7 +102,7 @@ def _length(settings: Settings, folder: Path) -> int:
     Beyond the model's own window Unsloth would stretch its positions, and BnB would not.
     """
     asked = settings.model.max_length
-    window = read_json(folder / "config.json").get("max_position_embeddings") or asked
+    window = read_model_json(folder / "config.json").get("max_position_embeddings") or asked
     if asked > window:
         console.warning(
             f"model.max_length is {asked}, the model's window {window} tokens: Unsloth works with {window}"
@@ -114,7 +114,7 @@ def _keep_vocabulary(model: Any, folder: Path) -> None:
     """Unsloth may add a padding token of its own; sftplay pads by position and keeps the model's
     shape.
     """
-    rows = read_json(folder / "config.json").get("vocab_size")
+    rows = read_model_json(folder / "config.json").get("vocab_size")
     if rows and model.get_input_embeddings().weight.shape[0] != rows:
         model.resize_token_embeddings(rows)
 

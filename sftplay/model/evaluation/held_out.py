@@ -4,8 +4,10 @@ are those of the run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from sftplay.data.tokenizing.artifact import read_split
 from sftplay.errors import DataError, NotFoundError
@@ -62,6 +64,23 @@ def read_rows(
     return [row for *_, row in chosen], {
         name: sum(each == name for _, each, _ in chosen) for name in SPLIT_FILES[split]
     }
+
+
+def user_words(settings: Settings, split: str, ids: Collection[str]) -> dict[str, str]:
+    """Row id → the user's last words, for these rows; without the rows that data/processed does not
+    have.
+    """
+    found: dict[str, str] = {}
+    for name in SPLIT_FILES[split]:
+        path = data_folder("processed", settings) / f"{name}.jsonl"
+        if not path.is_file():
+            continue
+        with open(path, "rb") as lines:
+            for row in map(orjson.loads, lines):
+                if row["id"] in ids:
+                    words = (m["content"] for m in reversed(row["messages"]) if m["role"] == "user")
+                    found[row["id"]] = next(words, "")
+    return found
 
 
 def changes_since(

@@ -20,7 +20,13 @@ from typing import Any
 import numpy as np
 
 from sftplay.model.evaluation.intervals import Sums
-from sftplay.significance import METRICS
+
+METRICS: Mapping[str, str] = {
+    "exact_match": "exact match",
+    "token_f1": "token F1",
+    "rouge_l": "ROUGE-L",
+    "chrf": "chrF",
+}  # in the order in which they are shown
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(f"[{_IDEOGRAPHS}]|(?:(?![{_IDEOGRAPHS}])[^\\W_])+")

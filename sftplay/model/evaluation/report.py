@@ -18,16 +18,11 @@ from sftplay.model.answers.last_answer import HeldOut
 from sftplay.model.answers.prompts import plain_text
 from sftplay.model.evaluation.intervals import Sums, intervals, mean_of, ratio_of
 from sftplay.model.evaluation.measurement import Measurement
-from sftplay.model.evaluation.metrics import chrf_sums, perplexity, score_row, summarize
-from sftplay.significance import FEWEST_ROWS, MARKS, METRICS, judge
+from sftplay.model.evaluation.metrics import METRICS, chrf_sums, perplexity, score_row, summarize
+from sftplay.significance import FEWEST_ROWS, MARKS, METRIC_TITLES, judge
 
-SHOWN: Mapping[str, str] = {
-    "loss": "loss (nats per token)",
-    "perplexity": "perplexity",
-    **{name: f"{title} (0 to 100)" for name, title in METRICS.items()},
-    "ended": "ended by itself (%)",
-}  # metric → what the tables call it, in their order
 _EXAMPLES = 5
+_HEADING = 90  # characters of a question
 
 
 def samples(
@@ -35,8 +30,13 @@ def samples(
     rows: Sequence[HeldOut],
     base: Measurement,
     tuned: Measurement,
+    questions: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """One entry a row: prompt as the model reads it, reference, both answers, their scores."""
+    """One entry a row: prompt as the model reads it, reference, both answers, their scores.
+
+    Args:
+        questions: row id → the user's last words, where they are known.
+    """
     entries = []
     for place, row in enumerate(rows):
         reference = plain_text(tokenizer, row.reference)
@@ -44,6 +44,7 @@ def samples(
         entries.append(
             {
                 "id": row.row_id,
+                "question": questions.get(row.row_id, ""),
                 "prompt": tokenizer.decode(
                     row.prompt, skip_special_tokens=False, clean_up_tokenization_spaces=False
                 ),
@@ -65,7 +66,7 @@ def compare(
     values = {name: _values(entries, name, one) for name, one in (("base", base), ("tuned", tuned))}
     sums = {name: _sums(entries, name, one) for name, one in (("base", base), ("tuned", tuned))}
     found = {}
-    for metric in SHOWN:
+    for metric in METRIC_TITLES:
         first, second = values["base"][metric], values["tuned"][metric]
         ends = intervals(sums["base"][metric], sums["tuned"][metric])
         found[metric] = {
@@ -107,9 +108,9 @@ def rows_of(record: Mapping[str, Any]) -> int:
 
 def table(record: Mapping[str, Any]) -> str:
     """The metrics as plain text."""
-    width, count = max(len(title) for title in SHOWN.values()), rows_of(record)
+    width, count = max(len(title) for title in METRIC_TITLES.values()), rows_of(record)
     lines = [f"{'':{width}}  {'base':>8}  {'tuned':>8}  {'difference':>10}  95 % interval"]
-    for metric, title in SHOWN.items():
+    for metric, title in METRIC_TITLES.items():
         values = record["metrics"][metric]
         base, tuned, difference = _numbers(values)
         low, high = values["difference_interval"]
@@ -142,7 +143,7 @@ def _report(record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> 
         "",
         "| | base | tuned | difference | |",
         "|---|---:|---:|---:|---|",
-        *(_line(metric, title, record) for metric, title in SHOWN.items()),
+        *(_line(metric, title, record) for metric, title in METRIC_TITLES.items()),
         "",
         f"In brackets: 95 % intervals, {_how(rows_of(record))}.",
         "",
@@ -154,7 +155,8 @@ def _report(record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> 
         lines += ["", "The data is not that of the training:", ""]
         lines += [f"- {line}" for line in record["data_changed_since_training"]]
     for entry in entries[:_EXAMPLES]:
-        lines += ["", f"## {entry['id']}", ""]
+        heading = " ".join(entry["question"].split())[:_HEADING] or f"Row {entry['id']}"
+        lines += ["", f"## {heading}", ""]
         for title, key in (
             ("Prompt", "prompt"),
             ("Reference", "reference"),

@@ -20,16 +20,18 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         wants_hidden, wants_weight, _ = ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight = torch.zeros_like(weight) if wants_weight else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        hits = torch.zeros((), dtype=torch.long, device=hidden.device)
         for start in range(0, len(targets), POSITIONS):
             some, goal = hidden[start : start + POSITIONS], targets[start : start + POSITIONS]
             logits = linear(some, weight).float()
             top = logits.amax(dim=-1, keepdim=True)
             wanted = logits.gather(1, goal.unsqueeze(1))
+            hits += (wanted == top).sum()
             weights = logits.sub_(top).exp_()
             sums = weights.sum(dim=-1, keepdim=True)
             total += (sums.log() + top - wanted).sum()
@@ -40,7 +42,8 @@ class _HeadLoss(torch.autograd.Function):
                 grad_weight += weights.div_(sums).to(some.dtype).t() @ some
                 grad_weight.index_add_(0, goal, some.to(grad_weight.dtype), alpha=-1)
         ctx.grads = grad_hidden, grad_weight
-        return total
+        ctx.mark_non_differentiable(hits)
+        return total, hits
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -50,16 +53,19 @@ class _HeadLoss(torch.autograd.Function):
         return hidden, weight, None
 
 
-def head_loss(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Summed cross entropy in nats, fp32.
+def head_loss(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed cross entropy in nats, fp32; and how many targets are the likeliest token, of equally
+    likely ones any.
 
     Args:
         hidden: (positions, hidden size); weight: of the output layer, (vocabulary, hidden size);
             targets: (positions,).
     """
     head: Any = _HeadLoss.apply
-    total: torch.Tensor = head(hidden, weight, targets)
-    return total
+    total, hits = head(hidden, weight, targets)
+    return total, hits
 
 
 @torch.no_grad()

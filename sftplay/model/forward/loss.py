@@ -32,8 +32,19 @@ def target_loss(
             them.
         plain_head: what `has_plain_head` said of this model.
     """
+    total, count, _ = loss_and_hits(model, inputs, plain_head=plain_head)
+    return total, count
+
+
+def loss_and_hits(
+    model: Any, inputs: dict[str, Any], *, plain_head: bool = False
+) -> tuple[torch.Tensor, int, torch.Tensor]:
+    """`target_loss`, and how many of the trained tokens are the model's likeliest one; of equally
+    likely tokens any counts.
+    """
     states, targets, _ = _at_targets(model, inputs, plain_head=plain_head)
-    return _summed(model, states, targets, plain_head=plain_head), len(targets)
+    total, hits = _summed(model, states, targets, plain_head=plain_head)
+    return total, len(targets), hits
 
 
 def row_losses(
@@ -42,7 +53,7 @@ def row_losses(
     """`target_loss` of each row of a padded batch."""
     states, targets, counts = _at_targets(model, inputs, plain_head=plain_head)
     parts = zip(states.split(counts), targets.split(counts), strict=True)
-    sums = (_summed(model, *part, plain_head=plain_head) for part in parts)
+    sums = (_summed(model, *part, plain_head=plain_head)[0] for part in parts)
     return [(float(total) if n else 0.0, n) for total, n in zip(sums, counts, strict=True)]
 
 
@@ -63,10 +74,13 @@ def _at_targets(
 
 def _summed(
     model: Any, states: torch.Tensor, targets: torch.Tensor, *, plain_head: bool
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     if plain_head:
         return head_loss(states, model.get_output_embeddings().weight, targets)
-    return cross_entropy(states.float(), targets, reduction="sum")
+    with torch.no_grad():
+        wanted = states.gather(1, targets.unsqueeze(1))
+        hits = (wanted == states.amax(dim=-1, keepdim=True)).sum()
+    return cross_entropy(states.float(), targets, reduction="sum"), hits
 
 
 def _visibility(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:

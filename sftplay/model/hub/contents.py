@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sftplay.errors import RefusedError
-from sftplay.files import hash_bytes, human_size, read_json
+from sftplay.files import hash_bytes, human_size
 from sftplay.manifest import MANIFEST, problem_with
 from sftplay.places import cache_folder
+from sftplay.untrusted import read_json
 
 _CARD = "README.md"
 _LARGEST_TEXT = 1 << 20  # bytes; tokenizer.json and weights hold no path

@@ -10,13 +10,13 @@ from typing import Any
 
 from sftplay import console
 from sftplay.errors import BusyError
-from sftplay.files import read_json
 from sftplay.fingerprint import fingerprint
 from sftplay.locks import hold
 from sftplay.manifest import MANIFEST, replace_file
 from sftplay.model.weights.card import card, evaluations_of
 from sftplay.model.weights.trained_run import RunFacts
 from sftplay.settings import Settings
+from sftplay.untrusted import read_json
 
 
 def merged_card(

@@ -59,7 +59,8 @@ def run(job: Job) -> None:
             for method in METHODS
             for precision in offered(device)
         )
-    table = Table(str(place["stack"]), device, machine_name(gpu), place["lock_hash"], rows)
+    lock = place["lock_hash"] or place["environment_hash"]
+    table = Table(str(place["stack"]), device, machine_name(gpu), lock, rows)
     for line in shown(table):
         console.result(line)
     path = write_table(table)

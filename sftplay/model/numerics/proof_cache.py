@@ -12,11 +12,12 @@ from typing import Any
 from sftplay import console
 from sftplay.content import code_hash
 from sftplay.errors import SftplayError
-from sftplay.files import hash_json, read_json, write_json
+from sftplay.files import hash_json, write_json
 from sftplay.model.runtime.device import nvidia_driver
 from sftplay.places import cache_folder
 from sftplay.processor import processor_flags, processor_name
 from sftplay.stamp import surroundings
+from sftplay.untrusted import read_json
 
 # Variables by which libraries choose kernels, by their beginnings.
 _SWITCHES = (

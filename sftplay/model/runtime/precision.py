@@ -50,7 +50,9 @@ def _not_failing(chosen: Decision[str], settings: Settings, gpu: str | None) -> 
     if settings.train.asked_precision != "auto":
         return chosen
     place = surroundings()
-    rows = failing_here(str(place["stack"]), place["lock_hash"], machine_name(gpu))
+    rows = failing_here(
+        str(place["stack"]), place["lock_hash"] or place["environment_hash"], machine_name(gpu)
+    )
     failing = precisions_failing(
         rows,
         choose_method(settings, "cpu" if gpu is None else "cuda").value,

@@ -6,44 +6,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from sftplay.errors import DataError
 from sftplay.model.answers.answerer import Answerer
 from sftplay.model.answers.generate import Answer
-from sftplay.model.answers.pieces import TextPieces
-from sftplay.model.answers.sampling import Sampling
+from sftplay.model.answers.stop_strings import StopWatch, before_stop
 from sftplay.model.serving.engine import AnswerEngine, PendingAnswer
 from sftplay.model.serving.protocol import ApiError, ChatRequest
-
-
-class StopTexts:
-    """Text up to the first of some stop texts. What may be the beginning of one is held back."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops, self._held = stops, ""
-        self.found = False
-
-    def add(self, piece: str) -> str:
-        """Return the text that is sure to come before a stop text."""
-        text = self._held + piece
-        places = [place for place in map(text.find, self._stops) if place >= 0]
-        if places:
-            self.found, self._held = True, ""
-            return text[: min(places)]
-        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
-
-    def rest(self) -> str:
-        """Return what was held back for nothing."""
-        held, self._held = self._held, ""
-        return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Return the length of the longest end of `text` that begins `stop`."""
-    sizes = range(min(len(text), len(stop) - 1), 0, -1)
-    return next((size for size in sizes if text.endswith(stop[:size])), 0)
 
 
 class LiveAnswer:
@@ -54,12 +24,12 @@ class LiveAnswer:
         prompt_tokens, answer_tokens: how many.
     """
 
-    def __init__(self, answerer: Answerer, ids: Sequence[int], stops: Sequence[str]) -> None:
+    def __init__(self, answerer: Answerer, ids: Sequence[int], stop: Sequence[str]) -> None:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[str | Answer | Exception] = asyncio.Queue()
-        self._pieces = TextPieces(answerer.prompter.tokenizer)
-        self._stops = StopTexts(stops)
-        self._cancelled = False
+        self._watch = StopWatch(stop, answerer.prompter.tokenizer)
+        self._text = lambda ids: before_stop(answerer.prompter.text(ids), stop)
+        self._said, self._cancelled = "", False
         self.reason = ""
         self.prompt_tokens, self.answer_tokens = len(ids), 0
 
@@ -68,9 +38,11 @@ class LiveAnswer:
         if self._cancelled:
             return False
         self.answer_tokens += 1
-        if piece := self._stops.add(self._pieces.add(token)):
+        self._watch.read(token)
+        if piece := self._watch.safe[len(self._said) :]:
+            self._said += piece
             self._tell(piece)
-        return not self._stops.found
+        return not self._watch.stopped
 
     def end(self, answer: Answer | Exception) -> None:
         """Take the end, in the engine's thread."""
@@ -96,11 +68,10 @@ class LiveAnswer:
                     raise ApiError(
                         500, f"the model failed: {type(event).__name__}", kind="server_error"
                     )
-                if not self._stops.found:
-                    for piece in (self._stops.add(self._pieces.rest()), self._stops.rest()):
-                        if piece:
-                            yield piece
-                self.reason = "stop" if event.ended or self._stops.found else "length"
+                whole = self._text(event.ids)
+                if whole.startswith(self._said) and len(whole) > len(self._said):
+                    yield whole[len(self._said) :]  # half a character, or what was held back
+                self.reason = "stop" if event.ended or self._watch.stopped else "length"
                 return
         finally:
             self.cancel()
@@ -142,14 +113,15 @@ def start(
         ApiError: the engine has failed (503).
     """
     usual = answerer.sampling
-    wanted = request.limit or usual.max_new_tokens
-    sampling = Sampling(
-        answerer.prompter.room(ids, wanted),
-        usual.temperature if request.temperature is None else request.temperature,
-        usual.top_p if request.top_p is None else request.top_p,
-        usual.seed if request.seed is None else request.seed,
-    )
-    live = LiveAnswer(answerer, ids, request.stops)
+    given = {
+        name: value
+        for name in ("temperature", "top_p", "seed")
+        if (value := getattr(request, name)) is not None
+    }
+    stop = (*usual.stop, *request.stops)
+    limit = answerer.prompter.room(ids, request.limit or usual.max_new_tokens)
+    sampling = replace(usual, max_new_tokens=limit, stop=stop, **given)
+    live = LiveAnswer(answerer, ids, stop)
     try:
         # a seed that is given makes the same answer every time, that of `infer --prompt`
         draw = None if request.seed is None else 1

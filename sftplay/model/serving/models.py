@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from sftplay import console
-from sftplay.model.answers.answerer import make_answerer
+from sftplay.model.answers.answerer import make_answerer, report_sampling
 from sftplay.model.answers.whole import can_decode
 from sftplay.model.lean import few_rows
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.serving.engine import Lane
-from sftplay.model.weights.generation_config import end_ids, joined, pad_id
+from sftplay.model.weights.generation_config import end_ids, pad_id
 from sftplay.model.weights.load import Loaded, load_for_inference, load_weights
 from sftplay.model.weights.same_base import require_same_base
 from sftplay.model.weights.trained_run import RunFacts, open_run
@@ -51,6 +51,7 @@ def open_lanes(job: Job) -> Mapping[str, Lane]:
         made = make_answerer(job, facts, loaded, weights, loaded.model, base=base, own_decoder=own)
         return Lane(made, use)
 
+    report_sampling(lane(base=only_base).answerer.sampling)
     if only_base:
         return {BASE: lane(base=True)}
     if not hasattr(loaded.model, "peft_config"):
@@ -88,7 +89,7 @@ def _load_merged(job: Job, facts: RunFacts) -> Loaded:
     precision = decide_precision(job.settings, device.value)
     model = load_weights(folder, job.settings, device.value, precision.value)
     few_rows.replace(model)
-    ends = joined(facts.eot_ids, end_ids(model))
+    ends = end_ids(model, facts.eot_ids)
     filler = pad_id(facts.tokenizer)
     return Loaded(
         model, None, facts.tokenizer, facts.template, device, precision, ends, filler, True

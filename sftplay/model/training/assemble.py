@@ -27,8 +27,9 @@ from sftplay.model.training.sample_answers import TrainingSamples, read_samples
 from sftplay.model.training.telemetry import Telemetry, event_writer
 from sftplay.model.training.trainer import Trainer, make_trainer
 from sftplay.model.training.trainer_config import trainer_config
-from sftplay.model.weights.generation_config import end_ids, joined, pad_id, stop_ids
+from sftplay.model.weights.generation_config import end_ids, pad_id, stop_ids
 from sftplay.places import find_model
+from sftplay.untrusted import read_text
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
             where=str(plan.tokenized),
             todo="raise data.val_share, or leave eval_steps out",
         )
-    tokenizer = load_tokenizer(find_model(settings), plan.run.template.read_text(encoding="utf-8"))
+    tokenizer = load_tokenizer(find_model(settings), read_text(plan.run.template))
     interrupt = Interrupt()
     telemetry = Telemetry(plan.attempt.progress, plan.attempt.steps, interrupt)
     window = LoggingWindow()
@@ -135,7 +136,7 @@ def _callbacks(
             TrainingSamples(
                 read_samples(plan.tokenized / "val.arrow", plan.settings.eval.show),
                 tokenizer,
-                joined(stop_ids(tokenizer, plan.facts.get("eot_id")), end_ids(base)),
+                end_ids(base, stop_ids(tokenizer, plan.facts.get("eot_id"))),
                 pad_id(tokenizer),
                 plan.settings.eval.max_new_tokens,
                 plan.attempt.samples,

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from sftplay.data import process
 from sftplay.errors import RefusedError, SftplayError
-from sftplay.files import read_json
 from sftplay.freshness import FORMATS, read_stamp
 from sftplay.places import data_folder
 from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
+from sftplay.untrusted import read_json
 
 _TRAIN = process.ROW_FILES[0]
 

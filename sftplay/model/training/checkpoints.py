@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,9 +21,11 @@ import torch
 from sftplay import console
 from sftplay.attempts import checkpoints_in
 from sftplay.errors import RefusedError, SftplayError
-from sftplay.files import TMP_PREFIX, read_json, write_text
-from sftplay.manifest import MANIFEST, sealed_folder, sweep
+from sftplay.files import write_text
+from sftplay.manifest import MANIFEST, sealed_folder
 from sftplay.model.weights.hub_files import add_older_keys, save_tokenizer
+from sftplay.temporary import sweep, temporary_folder
+from sftplay.untrusted import read_json
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
@@ -157,9 +158,8 @@ def rehearse_save(model: Any, folder: Path) -> None:
     Raises:
         RefusedError: transformers or PEFT does not save this model (76). OSError: the disk.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{TMP_PREFIX}rehearsal.", dir=folder) as name:
-        place = Path(name)
+    sweep(folder, "rehearsal")
+    with temporary_folder(folder / "rehearsal") as place:
         with disk_errors_as_such(place):
             try:
                 save_weights(model, place)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from sftplay import console
 from sftplay.attempts import checkpoints_in
 from sftplay.errors import OutOfMemoryError, RefusedError, SftplayError
-from sftplay.files import human_size, read_json, write_json
+from sftplay.files import human_size, write_json
 from sftplay.manifest import problem_with
 from sftplay.model.training.plan import Plan
 from sftplay.runs import Run
+from sftplay.untrusted import read_json
 
 if TYPE_CHECKING:
     from sftplay.model.training.assemble import Assembly
@@ -71,14 +72,14 @@ def _publish(plan: Plan, assembly: Assembly, opening: Mapping[str, Any]) -> str:
 
 def _generation_config(plan: Plan, assembly: Assembly) -> Any:
     """The base's, which also ends at the end of turn that was trained; None where it has none."""
-    from sftplay.model.weights.generation_config import end_ids, joined, pad_id, stop_ids
+    from sftplay.model.weights.generation_config import end_ids, pad_id, stop_ids
 
     tokenizer, model = assembly.trainer.processing_class, assembly.trainer.model
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if getattr(base, "generation_config", None) is None:
         return None
     config = copy.deepcopy(base.generation_config)
-    config.eos_token_id = joined(stop_ids(tokenizer, plan.facts.get("eot_id")), end_ids(base))
+    config.eos_token_id = end_ids(base, stop_ids(tokenizer, plan.facts.get("eot_id")))
     config.pad_token_id = pad_id(tokenizer)
     return config
 

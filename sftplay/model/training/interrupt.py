@@ -6,9 +6,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType
 
 from sftplay import console
+
+# Schedulers (Slurm, systemd) signal every process of a job: the stage is told by them and again by
+# the process that started it. That is one request, not a person's second one.
+_SAME_REQUEST = 5.0  # seconds
 
 
 class Interrupt:
@@ -19,6 +24,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signum = 0
+        self._since = 0.0
 
     def install(self) -> None:
         """Take over SIGINT and SIGTERM; a closed terminal (SIGHUP) does not end a run."""
@@ -27,7 +33,12 @@ class Interrupt:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if (
+            self.signum == signum == signal.SIGTERM
+            and time.monotonic() < self._since + _SAME_REQUEST
+        ):
+            return
         if self.signum:
             os._exit(128 + signum)  # at once: every file that counts is written atomically
-        self.signum = signum
+        self.signum, self._since = signum, time.monotonic()
         console.warning("stopping: saving a checkpoint after this step; once more to leave now")

@@ -26,6 +26,7 @@ class LoggingWindow(TrainerCallback, ExportableState):
             "summed_loss": float(self.trainer._tr_loss),  # fp32: exact in JSON
             "last_logged": int(self.trainer._globalstep_last_logged),
             "trained_tokens": int(self.trainer.trained_tokens),
+            "hits": int(self.trainer.hits),
         }
         return {"args": {}, "attributes": window}
 
@@ -37,3 +38,4 @@ class LoggingWindow(TrainerCallback, ExportableState):
             self.trainer._tr_loss = torch.tensor(saved["summed_loss"], device=device)
             self.trainer._globalstep_last_logged = saved["last_logged"]
             self.trainer.trained_tokens = saved["trained_tokens"]
+            self.trainer.hits = saved.get("hits", 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -11,14 +10,15 @@ from typing import Any
 
 from sftplay import __version__
 from sftplay.attempts import Attempt
-from sftplay.base_model import input_limits
 from sftplay.data.tokenizing.artifact import batches_of, read_split
 from sftplay.decision import Decision
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
 from sftplay.freshness import read_stamp
+from sftplay.input_limits import input_limits
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision
+from sftplay.model.runtime.versions import installed_versions
 from sftplay.places import SPLITS, find_model, model_revision
 from sftplay.runs import Run
 from sftplay.settings import Settings
@@ -163,11 +163,5 @@ def _largest_id(tokenized: Path, facts: Mapping[str, Any]) -> int:
 
 
 def stamped_versions() -> dict[str, str]:
-    """Of the libraries that compute, where they are installed."""
-    found = {}
-    for name in STAMPED_VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # of the other stack
-    return found
+    """Return the versions of the libraries that compute."""
+    return installed_versions(STAMPED_VERSIONS)

@@ -9,7 +9,6 @@ import torch
 
 from sftplay.content import code_hash
 from sftplay.data.pipeline import FOLDERS
-from sftplay.files import read_json
 from sftplay.freshness import STAMP
 from sftplay.model.backends.targets import record_of
 from sftplay.model.forward.collate import Packer
@@ -19,6 +18,7 @@ from sftplay.model.training.plan import Plan
 from sftplay.places import data_folder
 from sftplay.processor import processor_name
 from sftplay.stamp import Stamp, surroundings
+from sftplay.untrusted import read_json
 
 _DATA = (
     "rows",
@@ -76,7 +76,7 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
         "gradient_checkpointing_reason": plan.checkpointing.reason,
         "steps": trainer.planned_steps,
         "max_length": plan.settings.model.max_length,
-        "lean": str(assembly.lean),
+        "lean": f"{', '.join(assembly.lean.value) or 'none'}: {assembly.lean.reason}",
         "packing": isinstance(trainer.data_collator, Packer),
         "first_batch": first_batch,
         "linear_weights": record_of(trainer.model),

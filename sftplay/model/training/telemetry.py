@@ -37,7 +37,9 @@ def event_writer(folder: Path) -> Any:
         event_file_writer.socket.gethostname = true_name
 
 
-_KEPT = ("loss", "learning_rate", "grad_norm", "epoch", "eval_loss")
+_KEPT = ("loss", "learning_rate", "grad_norm", "mean_token_accuracy", "epoch", "eval_loss")
+# in the bar, the most important first: what a narrow terminal has no room for is at the end
+_SHOWN = ("loss", "acc", "val", "tok/s", "norm")
 WINDOW = 20  # steps over which the speed is averaged
 
 
@@ -80,7 +82,7 @@ class Telemetry(TrainerCallback, ExportableState):
         self._recent.append((now, self.tokens))
         (start, first), (end, last) = self._recent[0], self._recent[-1]
         self._shown["tok/s"] = f"{(last - first) / max(end - start, 1e-9):.0f}"
-        self._bar.advance(1, **self._shown)
+        self._bar.advance(1, **{name: self._shown[name] for name in _SHOWN if name in self._shown})
         if now - self._written > 1:
             self._written = now
             self._write(state)
@@ -101,12 +103,15 @@ class Telemetry(TrainerCallback, ExportableState):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """A logged point: loss, learning rate, gradient norm."""
+        """A logged point: loss, learning rate, gradient norm, token accuracy."""
         logs = logs or {}
         self._point(state.global_step, logs)
         if "loss" in logs:
             self.losses.append((state.global_step, float(logs["loss"])))
             self._shown["loss"] = f"{logs['loss']:.3f}"
+            for key, name in (("mean_token_accuracy", "acc"), ("grad_norm", "norm")):
+                if key in logs:
+                    self._shown[name] = f"{float(logs[key]):.2f}"
             peak = (
                 f" gpu_gb={torch.cuda.max_memory_allocated() / 1e9:.2f}"
                 if torch.cuda.is_available()

@@ -14,9 +14,8 @@ from sftplay.places import find_model
 def load_trainable(plan: Plan) -> Any:
     """Load the base, quantized where the method says so, and make trainable what is to be trained."""
     settings = plan.settings
-    backend = load_backend(
-        plan.attempt.backend
-    )  # before transformers: Unsloth has to be imported first
+    # before transformers: Unsloth has to be imported first
+    backend = load_backend(plan.attempt.backend)
 
     from sftplay.model.backends.targets import check_quantized, say_adapted
     from sftplay.model.runtime.quiet import quiet_libraries

@@ -15,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from sftplay.errors import NonFiniteError
 from sftplay.model.forward.collate import collate_for
 from sftplay.model.forward.head import has_plain_head
-from sftplay.model.forward.loss import mean_target_loss, target_loss
+from sftplay.model.forward.loss import loss_and_hits, mean_target_loss
 from sftplay.model.training import checkpoints
 from sftplay.model.training.order import EpochSampler
 from sftplay.settings import Settings
@@ -56,6 +56,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         self.settings, self.lengths, self.facts = settings, lengths, facts
         self.trained_tokens = 0  # since the last logged point
+        self.hits: Any = 0  # of them, predicted as the likeliest token
         self.tokens_seen = 0  # real tokens that went through the model, padding not counted
         # our loss divides by the step's trained tokens, whatever the accumulation
         self.model_accepts_loss_kwargs = True
@@ -94,9 +95,10 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean over all trained tokens of the optimizer step: 4 × 1 rows weigh as 1 × 4 do."""
-        total, count = target_loss(model, inputs, plain_head=self.plain_head)
+        total, count, hits = loss_and_hits(model, inputs, plain_head=self.plain_head)
         self.tokens_seen += int(inputs["attention_mask"].sum())
         self.trained_tokens += count
+        self.hits = self.hits + hits  # on its device: nobody waits for it
         loss = total / (count if num_items_in_batch is None else num_items_in_batch)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
@@ -145,14 +147,19 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as transformers does, without TRL's entropy and accuracy, which cost a pass over the
-        vocabulary.
+        """Log as transformers does. TRL's entropy and accuracy, which cost a pass over the vocabulary,
+        are left out; the accuracy comes from the loss, under TRL's name.
         """
         self._metrics["train"].clear()
         self._metrics["eval"].clear()
         if "loss" in logs:
-            logs = {**logs, "trained_tokens": self.trained_tokens}
-            self.trained_tokens = 0
+            accuracy = float(self.hits) / max(self.trained_tokens, 1)
+            logs = {
+                **logs,
+                "mean_token_accuracy": accuracy,
+                "trained_tokens": self.trained_tokens,
+            }
+            self.trained_tokens = self.hits = 0
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

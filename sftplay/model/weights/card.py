@@ -11,11 +11,11 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from sftplay.errors import NotFoundError, SftplayError
-from sftplay.files import read_json
 from sftplay.places import DEFAULT_MODEL, PublishedBase, find_model, published_base
 from sftplay.rawdata import hub_datasets
 from sftplay.settings import Settings
-from sftplay.significance import METRICS
+from sftplay.significance import METRIC_TITLES
+from sftplay.untrusted import read_json
 
 _ADAPTER = """model = AutoPeftModelForCausalLM.from_pretrained("FOLDER", dtype="auto")"""
 _MODEL = """model = AutoModelForCausalLM.from_pretrained("FOLDER", dtype="auto")"""
@@ -31,7 +31,6 @@ prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, ret
 answer = model.generate(**prompt, max_new_tokens=256)
 print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_tokens=True))
 ```"""
-_TITLES = {"loss": "loss", "perplexity": "perplexity", **METRICS}
 _VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # --max-lora-rank takes these
 _LICENSE_KEYS = ("license", "license_name", "license_link")
 
@@ -134,15 +133,18 @@ def _results(
             },
         )
         for split, metrics in sorted(evaluations.items())
-        for key, title in _TITLES.items()
+        for key, title in METRIC_TITLES.items()
+        if key in metrics["metrics"]
     ]
 
 
 def _evaluation(split: str, metrics: Mapping[str, Any]) -> str:
     rows = sum(metrics["rows"].values())
     lines = [f"## Evaluation ({split}, {rows:,} rows)", "", "| | base | tuned |", "|---|---:|---:|"]
-    for key, title in _TITLES.items():
-        values = metrics["metrics"][key]
+    for key, title in METRIC_TITLES.items():
+        values = metrics["metrics"].get(key)
+        if values is None:
+            continue  # an older version's evaluation
         lines.append(f"| {title} | {_number(values, 'base')} | {_number(values, 'tuned')} |")
     return "\n".join([*lines, "", "In brackets: 95 % intervals, by bootstrap over rows."])
 

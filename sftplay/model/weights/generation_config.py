@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftplay import console
+from sftplay.library_errors import reading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-def end_ids(model: Any) -> list[int]:
-    """Every token that ends an answer of this model, as its own configuration says."""
+def end_ids(model: Any, trained: Iterable[int] = ()) -> list[int]:
+    """Every token that ends an answer of this model: `trained`, then those that its own
+    configuration names, each once.
+    """
     config = getattr(model, "generation_config", None)
     found = getattr(config, "eos_token_id", None)
     if found is None:
         found = getattr(model.config.get_text_config(decoder=True), "eos_token_id", None)
-    return [
-        int(each)
-        for each in (found if isinstance(found, list | tuple) else [found])
-        if each is not None
-    ]
+    named = found if isinstance(found, list | tuple) else [found]
+    with reading(Path(model.config.name_or_path), "eos_token_id, of generation_config.json,"):
+        return list(dict.fromkeys((*trained, *(int(each) for each in named if each is not None))))
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerFast, eot_id: int | None) -> list[int]:
@@ -29,11 +32,6 @@ def stop_ids(tokenizer: PreTrainedTokenizerFast, eot_id: int | None) -> list[int
     text.
     """
     return [i for i in dict.fromkeys((eot_id, tokenizer.eos_token_id)) if i is not None]
-
-
-def joined(*ids: list[int]) -> list[int]:
-    """Each id once, in the order that they are named."""
-    return list(dict.fromkeys(i for some in ids for i in some))
 
 
 def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:

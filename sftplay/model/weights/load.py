@@ -23,7 +23,7 @@ from sftplay.model.runtime.precision import decide_precision, torch_dtype
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.weights.attention_choice import implementation_for
 from sftplay.model.weights.causal import require_causal
-from sftplay.model.weights.generation_config import end_ids, joined, pad_id, stop_ids
+from sftplay.model.weights.generation_config import end_ids, pad_id, stop_ids
 from sftplay.model.weights.load_errors import explain_load
 from sftplay.model.weights.loading_report import require_complete
 from sftplay.model.weights.trained_run import RunFacts
@@ -89,7 +89,7 @@ def load_for_inference(
             template,
             device,
             precision,
-            joined(stop_ids(tokenizer, None), end_ids(model)),
+            end_ids(model, stop_ids(tokenizer, None)),
             pad_id(tokenizer),
             False,
         )
@@ -120,7 +120,7 @@ def load_for_inference(
         facts.template,
         device,
         precision,
-        joined(facts.eot_ids, end_ids(model)),
+        end_ids(model, facts.eot_ids),
         pad_id(facts.tokenizer),
         True,
         quantize,

@@ -7,7 +7,6 @@ import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from sftplay import console
 from sftplay.errors import (
@@ -18,8 +17,7 @@ from sftplay.errors import (
     SftplayError,
     StorageError,
 )
-from sftplay.files import read_json
-from sftplay.weights import AGAIN
+from sftplay.untrusted import AGAIN, read_model_json
 
 Builder = Callable[[Path, str], SftplayError]
 
@@ -62,7 +60,7 @@ def _unknown(folder: Path, said: str) -> SftplayError:
 
 
 def _not_causal(folder: Path, said: str) -> SftplayError:
-    config = read_json(folder / "config.json")
+    config = read_model_json(folder / "config.json")
     kind, todo = f"no causal language model ({_type(folder)})", "choose a decoder-only model"
     if any(key in config for key in ("vision_config", "audio_config")):
         kind = (
@@ -75,8 +73,7 @@ def _not_causal(folder: Path, said: str) -> SftplayError:
 
 
 def _type(folder: Path) -> str:
-    config: Any = read_json(folder / "config.json")
-    return str(config.get("model_type") or "?")
+    return str(read_model_json(folder / "config.json").get("model_type") or "?")
 
 
 def _damaged(folder: Path, said: str) -> SftplayError:

@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerFast
 from sftplay.data.rendering.template import ChatTemplate, checked_template
 from sftplay.data.tokenizing.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.errors import RefusedError
-from sftplay.files import explain_os_error, read_json, refuse_pipe
 from sftplay.model.weights.generation_config import stop_ids
 from sftplay.runs import Run
 from sftplay.stamp import read_stamp
+from sftplay.untrusted import read_json, read_text
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,7 @@ def open_run(run: Run) -> RunFacts:
             where=str(run.record),
             todo="restore the file, or train again",
         ) from error
-    try:
-        refuse_pipe(run.template)
-        source = run.template.read_text(encoding="utf-8")
-    except OSError as error:
-        raise explain_os_error(error, run.template) from error
+    source = read_text(run.template)
     tokenizer = load_tokenizer(tuned, source)
     template = checked_template(
         source, read_tokenizer(tuned).named, facts.get("date"), str(run.template)

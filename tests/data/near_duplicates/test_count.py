@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
+
+import pytest
 
 from sftplay.data.near_duplicates import sample
 from tests.data.near_duplicates.texts import text
@@ -87,6 +90,27 @@ def test_near_duplicates_are_counted_and_kept(project: Project) -> None:
     assert f"100 near duplicates, {across} of them across splits" in done.said
     assert "--set data.near_duplicates=drop" in done.said
     assert {"near_duplicates", "near_leaks"} <= {finding["kind"] for finding in report["findings"]}
+
+
+@pytest.mark.parametrize("setting", ["keep", "group"])
+def test_examples_are_named_by_file_and_line(project: Project, setting: str) -> None:
+    """Where the rows lie at the end: groups are moved, and val is filled up to 20 rows."""
+    project.put("qa.jsonl", jsonl(alike(150)))
+    done = project.run("process", "--set", f"data.near_duplicates={setting}")
+    assert done.code == 0, done.said
+    kinds = ("near_duplicates", "near_leaks")
+    findings = [one for one in project.report()["findings"] if one["kind"] in kinds]
+    assert findings
+    for place in (place for finding in findings for place in finding["rows"]):
+        pair = re.fullmatch(r"(\S+):(\d+) \((\S+)\) like (\S+):(\d+) \((\S+)\)", place)
+        assert pair, place
+        texts = set()
+        for path, line, row_id in (pair.group(1, 2, 3), pair.group(4, 5, 6)):
+            row = read_lines(project.folder / path)[int(line) - 1]
+            assert row["id"] == row_id
+            texts.add(row["messages"][-1]["content"].removesuffix(" indeed"))
+        assert len(texts) == 1
+    assert "data/processed/" in done.said
 
 
 def test_near_duplicates_are_left_out_where_that_is_asked_for(project: Project) -> None:

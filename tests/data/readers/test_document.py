@@ -97,12 +97,6 @@ def test_faults_of_the_document(content: bytes, place: str, what: str) -> None:
         assert what in caught.value.what
 
 
-def test_a_value_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document, "MAX_ROW_BYTES", 2000)
-    with pytest.raises(DataError, match="over 16 MiB"):
-        read(b'[{"a": "' + b"x" * 10_000, 500)
-
-
 def test_a_single_row_with_earlier_turns() -> None:
     row = {
         "instruction": "now?",

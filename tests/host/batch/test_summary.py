@@ -81,7 +81,7 @@ def test_runs_are_ranked_within_their_dataset_by_the_gain_over_the_base(
     assert "3" in shown["b-hard"]
     summary.show(Path("outputs/batch-batch"), parsed, list(made.values()), {})
     said = capsys.readouterr().err
-    assert "sorted by the gain in rouge_l over the base within each dataset" in said
+    assert "sorted by the gain in ROUGE-L over the base within each dataset" in said
     assert "best first" not in said
     written = list(csv.DictReader(Path("outputs/batch-batch/summary.csv").read_text().splitlines()))
     assert [written[0][key] for key in ("rows", "rouge_l_difference_low")] == ["40", "4.0"]

@@ -10,6 +10,7 @@ import pytest
 from tests.host.conftest import CHECKOUT, RunTask
 
 NAMES = [
+    *("launch.slurm", "launch.k8s", "launch.sky"),
     *("help", "init", "doctor", "install", "setup-dirs", "clean", "check"),
     *("process", "style", "render", "full-pipeline", "tokenize", "fetch"),
     *("train", "train-bnb", "train-bnb-tb", "train-unsloth", "train-unsloth-tb"),
@@ -23,6 +24,7 @@ NAMES = [
         "quickstart",
         "test",
         "lint",
+        "audit",
         "docs",
         "bench",
         "parity",
@@ -45,7 +47,7 @@ NAMES = [
 
 
 def test_the_menu_holds_these_names(run_task: RunTask) -> None:
-    listed = re.findall(r"^  ([a-z][a-z.-]+)", run_task("--list").stdout, flags=re.MULTILINE)
+    listed = re.findall(r"^  ([a-z][a-z0-9.-]+)", run_task("--list").stdout, flags=re.MULTILINE)
     assert sorted(listed) == sorted(NAMES)
 
 
@@ -57,7 +59,7 @@ def test_plain_inv_lists_the_same(checkout: Path) -> None:
         text=True,
         check=True,
     )
-    listed = re.findall(r"^  ([a-z][a-z.-]+)", inv.stdout, flags=re.MULTILINE)
+    listed = re.findall(r"^  ([a-z][a-z0-9.-]+)", inv.stdout, flags=re.MULTILINE)
     assert sorted(listed) == sorted(NAMES)
 
 

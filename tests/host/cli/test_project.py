@@ -82,6 +82,27 @@ def test_stages_run_in_a_project_of_an_installed_sftplay(person: Person, tmp_pat
     assert "smollm2-135m-instruct" in below.stdout
 
 
+def test_compose_can_build_and_set_up_a_project(person: Person, tmp_path: Path) -> None:
+    """The command that compose.yaml names where the set-up is missing, with the real Compose."""
+    compose = shutil.which("docker-compose", path=str(Path(sys.executable).parent))
+    if compose is None:
+        pytest.skip("docker-compose is among the developer tools of Python 3.11")
+    person.types(tmp_path, "sftplay", "init", "mine")
+    project = tmp_path / "mine"
+    words = ["--profile", "*", "config", "--format", "json"]
+    shown = person.types(project, compose, "-f", "compose.setup.yaml", *words)
+    assert shown.returncode == 0, shown.stderr
+    services = json.loads(shown.stdout)["services"]
+    context = Path(services["setup"]["build"]["context"])
+    for name in (services["cpu"]["build"]["dockerfile"], "sftplay/stages.py", "images/cpu"):
+        assert (context / name).exists(), name
+    assert services["setup"]["volumes"][0]["source"] == str(project)
+    assert person.types(project, compose, *words).returncode == 0
+    (project / ".env").unlink()
+    (said,) = person.types(project, compose, *words).stderr.splitlines()
+    assert "compose.setup.yaml" in said and (project / "compose.setup.yaml").is_file()
+
+
 def test_the_images_are_those_of_the_checkout(person: Person, tmp_path: Path) -> None:
     """Else no published image could be pulled for it, and each would be built again."""
     ask = (

@@ -198,6 +198,7 @@ def test_which_services_ask_for_the_gpu() -> None:
         "train-bnb": bnb,
         "eval": bnb,
         "infer": bnb,
+        "accept": bnb,
         "serve": bnb,
         "numerics": bnb,
         "train-unsloth": unsloth,

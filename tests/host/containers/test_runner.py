@@ -76,7 +76,8 @@ def test_from_raw_rows_to_a_merged_model(
             check=False,
         )
         assert end.returncode == 0, end.stderr
-        assert "docker runner (asked for)" in end.stderr
+        last = json.loads((checkout / "outputs/.last-start.json").read_text())
+        assert (last["runner"], last["reason"]) == ("docker", "asked for")
         return end.stdout
 
     inv("full-pipeline", "--style", "Be brief.")

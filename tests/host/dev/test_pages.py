@@ -34,8 +34,10 @@ def test_the_generated_parts_are_up_to_date(page: str) -> None:
 def test_the_page_of_tasks_has_every_task_and_each_of_its_options() -> None:
     words = [sys.executable, "-m", "invoke", "--list"]
     listed = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
-    names = set(re.findall(r"^  ([a-z][a-z.-]*)(?: \(.*?\))?(?:  |$)", listed, flags=re.MULTILINE))
-    sections = re.split(r"^### `inv ([a-z.-]+)", read("docs/tasks.md"), flags=re.MULTILINE)[1:]
+    names = set(
+        re.findall(r"^  ([a-z][a-z0-9.-]*)(?: \(.*?\))?(?:  |$)", listed, flags=re.MULTILINE)
+    )
+    sections = re.split(r"^### `inv ([a-z0-9.-]+)", read("docs/tasks.md"), flags=re.MULTILINE)[1:]
     found = dict(zip(sections[::2], sections[1::2], strict=True))
     assert set(found) == names
     for name in ("train", "quickstart", "check", "eval"):  # as Invoke prints them itself

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from sftplay.host.images import state
+from sftplay.host.system.machine import read_machine
 from tests.host.conftest import RunTask
 from tests.host.images.conftest import Toy
 
@@ -29,6 +30,19 @@ def test_prune_takes_what_is_old_and_leaves_what_is_todays(
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
     assert {old, todays} <= set(toy.images())
+
+
+def test_check_judges_the_stacks_of_this_machine(run_image_task: RunTask) -> None:
+    """A host without a GPU is not told to build CUDA images."""
+    looked = run_image_task("image.check")
+    used = state.of_machine(read_machine())
+    others = [stack for stack in ("cpu", "bnb", "unsloth") if stack not in used]
+    assert f"not looked at, since this machine does not use them: {', '.join(others)};" in re.sub(
+        r"\s+", " ", looked.stderr
+    )
+    assert not any(f"image.build {stack}" in looked.stderr for stack in others)
+    assert looked.returncode in (0, 76)
+    assert "not looked at" not in run_image_task("image.check", "all").stderr
 
 
 def test_what_is_pruned_is_gone_also_an_image_that_lost_its_name(toy: Toy) -> None:

@@ -46,7 +46,7 @@ def launch(
         def training_runner(self, backend: str) -> LocalTrainingRunner:
             stack = "unsloth" if backend == "unsloth" else "cpu"
             return LocalTrainingRunner(
-                Environment(stack, Path("env").absolute(), "sha256:0", "sha256:1"), env
+                Environment(stack, Path("env/bin/python").absolute(), "sha256:0", "sha256:1"), env
             )
 
     values = {"backend": "unsloth", "backend_fallback": fallback, "run": {"name": "demo"}}

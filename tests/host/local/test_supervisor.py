@@ -29,3 +29,13 @@ def test_a_killed_supervisor_makes_the_stage_save_and_the_next_launcher_go_on(
     assert b"cut off" in project.terminal(resumed)
     assert json.loads((project.run / "launch" / "exit-001.json").read_text())["code"] is None
     assert project.starts() == 2
+
+
+def test_a_scheduler_that_signals_every_process_stops_it_once(project: Project) -> None:
+    launcher = project.start()
+    project.sees(launcher, b"step 1")
+    supervisor = project.holder()
+    launcher.send_signal(signal.SIGTERM)
+    os.kill(supervisor, signal.SIGTERM)
+    assert project.ends(launcher) == 85
+    assert (project.run / "saved").exists()

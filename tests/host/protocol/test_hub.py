@@ -15,7 +15,7 @@ from sftplay.host.local.runner import stage_environ
 from sftplay.host.protocol.hub import hide_token, inherited, private_file, sweep
 from sftplay.stages import BY_NAME
 
-ENV = Environment("cpu", Path("/nowhere"), "sha256:lock", "sha256:environment")
+ENV = Environment("cpu", Path("/nowhere/bin/python"), "sha256:lock", "sha256:environment")
 
 
 def hidden(**base: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ def test_the_report_of_a_batch(three: dict[str, Experiment], tmp_path: Path) -> 
     path.write_text(page, encoding="utf-8")
     for words in (
         "3 experiments on 1 datasets",
-        "rouge_l after training",
+        "ROUGE-L after training",
         "train.learning_rate",
         "Training loss",
         "not begun",

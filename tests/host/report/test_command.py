@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import time
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 from sftplay.errors import UsageError
 from sftplay.host.report import command as reports
 from tests.browser import look_at, needs_browser, take_picture
+from tests.host.conftest import RunTask
 from tests.host.report.pages import Words, whole_run
+from tests.host.runfolders import write_eval, write_run
 
 
 def test_everything_is_on_one_page() -> None:
@@ -28,6 +32,27 @@ def test_everything_is_on_one_page() -> None:
     assert page.text.count("After training") == 10  # of twelve answers
     assert "<script>alert(3)</script>" in page.text  # as text
     assert page.scripts == 0
+
+
+def test_headings_are_the_questions_also_when_the_data_was_replaced(
+    checkout: Path, run_task: RunTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older evaluation did not keep them: its rows have a number then, never template text."""
+    monkeypatch.chdir(checkout)
+    run = write_run("demo")
+    write_eval(run)
+    file = run.eval("val") / "samples.jsonl"
+    samples = [json.loads(line) for line in file.read_text().splitlines()]
+    for number, sample in enumerate(samples[1:]):
+        sample["question"] = f"Why is the {number}th\nlamp dark?"
+    file.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    shutil.rmtree(Path("data"), ignore_errors=True)
+    end = run_task("report", "demo")
+    assert end.returncode == 0, end.stderr
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    headings = re.findall(r"<h3[^>]*>(.*?)</h3>", page)
+    assert headings[:2] == [f"1. Row {samples[0]['id']}", "2. Why is the 0th lamp dark?"]
+    assert not any("im_start" in heading for heading in headings)
 
 
 def test_ten_thousand_steps_stay_small_and_quick() -> None:

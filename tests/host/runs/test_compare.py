@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sftplay.host.runs import compare
 from sftplay.host.runs.view import require_run
@@ -68,6 +69,37 @@ def test_the_comparison_fits_a_phone(tmp_path: Path) -> None:
         assert (look.scroll <= look.width, look.wide, look.pictures) == (True, [], 2)
 
 
+@needs_browser
+def test_what_differs_wraps_on_a_desktop(tmp_path: Path) -> None:
+    """Paths, hashes and names of six runs are broken before the table has to scroll."""
+    names = [f"a-run-with-a-rather-long-name-{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        run = write_run(name, rate=0.001 * (number + 1), data_hash=f"sha256:{number:064x}")
+        record = json.loads(run.record.read_text())
+        style = {"prompt": f"{number}{'/a/folder/with/more' * 20}", "mode": "prepend"}
+        run.record.write_text(json.dumps({**record, "style": style}))
+    compare.compare(names, "c.html")
+    (look,) = look_at(Path("c.html"), tmp_path / "browser", (1400,))
+    assert (look.scroll <= look.width, look.wide, look.scrolled) == (True, [], 0)
+
+
+def test_equal_and_empty_rows_are_hidden(
+    checkout: Path, run_task: RunTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal values are named in one line; keys that a config is too old to have are no difference."""
+    monkeypatch.chdir(checkout)
+    first, _ = write_run("a"), write_run("b", rate=0.002)
+    config = yaml.safe_load(first.config.read_text())
+    config.setdefault("infer", {}).update(top_k=0, stop=[], system=None)
+    first.config.write_text(yaml.safe_dump(config))
+    end = run_task("runs.compare", "a", "b")
+    assert end.returncode == 0, end.stderr
+    lines = [line.split()[0] for line in end.stdout.splitlines() if line.strip()]
+    assert "train.learning_rate" in lines and "state" not in lines
+    assert not any(line.startswith("infer") for line in lines)
+    assert "the same in all: state finished" in end.stderr
+
+
 def test_evaluations_of_other_rows_are_not_compared_silently(
     checkout: Path, run_task: RunTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +108,7 @@ def test_evaluations_of_other_rows_are_not_compared_silently(
     write_eval(write_run("b"), rows=20)
     end = run_task("runs.compare", "a", "b")
     assert end.returncode == 0 and "not comparable" not in end.stderr
-    assert "20 of val" in end.stdout
+    assert "rows evaluated 20 of val" in end.stderr
     write_eval(write_run("c"), rows=20, first=15)
     end = run_task("runs.compare", "a", "c")
     assert end.returncode == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.host.runs import detail
+from tests.host.conftest import RunTask
 from tests.host.runfolders import write_eval, write_run
 
 
@@ -29,7 +30,7 @@ def test_one_run_in_full(capsys: pytest.CaptureFixture[str]) -> None:
         "unsloth → bnb",
         "from 01-unsloth: no_gpu",
         "learning_rate 0.001",
-        "rouge_l",
+        "ROUGE-L (0 to 100)",
         "garbage",
         "torch",
     ):
@@ -50,3 +51,19 @@ def test_an_optimizer_is_named_as_in_the_config(capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert "adamw_torch_fused" in out
     assert "OptimizerNames" not in out
+
+
+def test_numbers_are_rounded_and_hashes_short(
+    checkout: Path, run_task: RunTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    run = write_run("a", data_hash="sha256:" + "0123456789abcdef" * 4)
+    record = json.loads(run.record.read_text())
+    effective = {"trainable_parameters": 4884480, "share": 0.8924303, "empty": {}, "seed": 42}
+    run.record.write_text(json.dumps({**record, "effective": effective}))
+    end = run_task("runs.show", "a")
+    assert end.returncode == 0, end.stderr
+    for words in ("sha256:0123456789ab…", "4,884,480", "0.8924", "seed"):
+        assert words in end.stdout, words
+    for words in ("abcdef0123", "4884480", "0.892430", "empty"):
+        assert words not in end.stdout, words

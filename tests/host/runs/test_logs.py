@@ -180,6 +180,8 @@ def test_a_progress_bar_is_shown_in_its_last_state(capsys: pytest.CaptureFixture
     logs.show("a")
     assert capsys.readouterr().out == "begin\nstep 3\ndone\n"
     assert logs.last_line(output) == "done"
+    output.write_bytes("· begin\n! broken for\n  a terminal\n  of 20 columns\n".encode())
+    assert logs.last_line(output) == "broken for a terminal of 20 columns"
 
 
 def test_colours_meant_for_another_terminal_are_not_shown(

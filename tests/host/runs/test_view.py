@@ -85,7 +85,10 @@ def test_time_is_that_of_all_starts_without_the_pauses_between() -> None:
             lambda run: write_json(run.stamp, {"schema_version": 0, "backend": "bnb"}),
             "schema 0, this sftplay knows 1",
         ),
-        (lambda run: run.record.write_text("17"), "run.json: not what sftplay writes there"),
+        (
+            lambda run: run.record.write_text("17"),
+            "run.json: a JSON value, where an object belongs",
+        ),
         (
             lambda run: run.events.write_bytes(b"\xff\x00{{{\n[1]\n"),
             "events.jsonl: 2 lines not readable",

@@ -159,6 +159,38 @@ def test_conversations_with_ids(project: Path, box: Box) -> None:
     assert row["id"] == "x7" and row["messages"] == turns and isinstance(row["answer"], str)
 
 
+def test_a_penalty_and_stop_texts(answered: Path, project: Path, box: Box) -> None:
+    """As transformers answers with them; recorded, and not mixed with answers without them."""
+    answer = _rows(answered / "outputs/demo/predictions/q.jsonl")[0]["answer"]
+    stop = answer[8:11]
+    settings = {"repetition_penalty": 1.3, "stop": [stop]}
+    given = [f"--set=infer.{key}={json.dumps(value)}" for key, value in settings.items()]
+    argv = ("infer", "--run", "demo", "--input", "q.txt", *given)
+    ran = box.run(*argv, cwd=project)
+    assert ran.code == 76 and "sampling" in ran.err
+    ran = box.run(*argv, "--output", "other.jsonl", cwd=project)
+    assert ran.code == 0 and "infer.repetition_penalty 1.3" in ran.err, ran.err
+    rows = _rows(project / "other.jsonl")
+    for number in (0, 3, 17, 29):
+        whole = plain_answer(answered, QUESTIONS[number], repetition_penalty=1.3)
+        assert rows[number]["answer"] == whole.partition(stop)[0]
+        assert rows[number]["ended"] or stop not in whole
+    record = json.loads((project / "other.jsonl.meta.json").read_text())
+    assert record["sampling"] == {"max_new_tokens": 24, **settings}
+    one = ("infer", "--run", "demo", "--prompt", QUESTIONS[0], *given)
+    assert box.run(*one, cwd=project).out.strip() == rows[0]["answer"].strip()
+
+
+@pytest.mark.parametrize(
+    "value", ["repetition_penalty=0.5", "top_k=-1", "min_p=2", 'stop=[""]', "stop=End"]
+)
+def test_a_setting_out_of_range_is_refused(trained_project: Path, box: Box, value: str) -> None:
+    ran = box.run(
+        "infer", "--run", "demo", "--prompt", "Hi", "--set", f"infer.{value}", cwd=trained_project
+    )
+    assert ran.code == 78 and f"infer.{value.partition('=')[0]}" in ran.err
+
+
 def test_two_at_once(project: Path, box: Box) -> None:
     (project / "many.txt").write_text("\n".join(QUESTIONS * 30) + "\n")
     argv = ("infer", "--run", "demo", "--input", "many.txt", "--output", "some.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -140,9 +141,9 @@ def test_the_system_prompt_of_the_command_line(
 
 
 def test_ways_to_leave(talk: Callable[..., Terminal]) -> None:
-    assert talk().leave(CONTROL_D).code == 0
-    ran = talk().leave(CONTROL_C)
-    assert ran.code == 130 and "Traceback" not in ran.err
+    for how in (CONTROL_D, CONTROL_C):
+        ran = talk().leave(how)
+        assert ran.code == 0 and "Traceback" not in ran.err and "✗" not in ran.err
 
 
 def test_control_c_stops_the_answer_and_not_the_chat(talk: Callable[..., Terminal]) -> None:
@@ -154,7 +155,34 @@ def test_control_c_stops_the_answer_and_not_the_chat(talk: Callable[..., Termina
     assert "stopped" in chat.said()
     chat.ask("/reset")
     assert len(chat.ask("Hi")) > 0
-    assert chat.leave(CONTROL_C).code == 130
+    assert chat.leave(CONTROL_C).code == 0
+
+
+def test_lines_typed_while_an_answer_is_written_are_the_next_prompts(
+    trained_project: Path, talk: Callable[..., Terminal]
+) -> None:
+    chat, first, second = talk("--set", "infer.max_new_tokens=200"), "How many clips?", "And 4?"
+    alone = chat.ask(first)
+    chat.ask("/reset")
+    chat.type(first + "\n")
+    chat.read(len(first) + 30)  # it is being answered
+    chat.type(second + "\n" + "/reset\n")
+    shown = chat.wait("> /reset\n" + PROMPT).replace("\r", "")
+    # nothing that was typed is in the middle of the answer
+    assert f"{first}\n{alone}\n> {second}\n" in shown
+    assert "the conversation starts over" in chat.said()
+
+
+def test_an_answer_ends_before_a_stop_text(
+    trained_project: Path, talk: Callable[..., Terminal]
+) -> None:
+    question = "How many clips are 3 and 21?"
+    whole = _plain(trained_project, ("user", question))
+    stop = whole[6:9]
+    chat = talk("--set", f"infer.stop={json.dumps([stop])}", "--set", "infer.top_k=5")
+    assert chat.ask(question) == whole[: whole.index(stop)]
+    assert "cut off" not in chat.said() and "infer.stop" in chat.said()
+    assert "without effect: infer.top_k" in chat.said()
 
 
 def test_a_closed_terminal_ends_it_quietly(trained_project: Path, box: Box) -> None:

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from tests.box import Box
-
-
-def _metrics(project: Path, split: str = "val") -> Any:
-    return json.loads((project / "outputs/demo/eval" / split / "metrics.json").read_text())
-
-
-def _samples(project: Path, split: str = "val") -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for line in (project / "outputs/demo/eval" / split / "samples.jsonl")
-        .read_text()
-        .splitlines()
-    ]
+from tests.model.run_files import read_metrics, read_samples
 
 
 def test_all_is_everything_that_was_held_out(trained: Path, box: Box) -> None:
@@ -32,7 +19,7 @@ def test_all_is_everything_that_was_held_out(trained: Path, box: Box) -> None:
         for split in ("val", "test")
         for line in (trained / "data/processed" / f"{split}.jsonl").read_text().splitlines()
     }
-    assert {sample["id"] for sample in _samples(trained, "all")} == held_out
+    assert {sample["id"] for sample in read_samples(trained, "all")} == held_out
 
 
 def test_an_empty_split(trained: Path, box: Box) -> None:
@@ -59,5 +46,5 @@ def test_data_that_moved_since_training_is_said(trained: Path, box: Box) -> None
         and "may have been trained on" in ran.err
         and "the val split changed" in ran.err
     )
-    assert len(_metrics(trained)["data_changed_since_training"]) == 2
+    assert len(read_metrics(trained)["data_changed_since_training"]) == 2
     assert "not that of the training" in (trained / "outputs/demo/eval/val/report.md").read_text()

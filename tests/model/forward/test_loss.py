@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,23 +11,8 @@ from sftplay.model.forward import loss as loss_module
 from sftplay.model.forward.collate import IGNORED, Collator
 from sftplay.model.forward.head import has_plain_head
 from sftplay.model.forward.loss import each_row_loss, mean_target_loss, target_loss
+from tests.model.forward.rows import ROWS
 from tests.model.oracle import one_by_one
-
-ROWS: list[dict[str, Any]] = [
-    {"input_ids": [5, 6, 7, 8, 2], "labels": [IGNORED, IGNORED, 7, 8, 2]},
-    {
-        "input_ids": [9, 2, 2, 10, 11, 12, 13, 2],
-        "labels": [IGNORED, IGNORED, 2, IGNORED, IGNORED, 12, 13, 2],
-    },
-    {"input_ids": [3, 4], "labels": [IGNORED, 4]},
-]
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).train()
 
 
 def test_loss_and_gradients_equal_full_logits(model: Any) -> None:

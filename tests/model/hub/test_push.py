@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sftplay.files import read_json
 from sftplay.manifest import MANIFEST, seal
 from sftplay.model.hub.contents import local_path
+from sftplay.untrusted import read_json
 from tests.box import ROOT, Box
 from tests.model.hub.standin import TOKEN, Hub, Repository, standin_hub
 

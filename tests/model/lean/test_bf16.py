@@ -16,6 +16,7 @@ from sftplay.model.lean import needs_autocast, slim
 from sftplay.model.lean.lowrank import is_replaced
 from sftplay.model.runtime.precision import autocast
 from sftplay.model.weights.load import keep_layout
+from tests.model.lean.adapted import load_frozen
 
 STEPS, RATE = 20, 2e-3
 
@@ -30,21 +31,9 @@ def _rows(length: int, count: int, seed: int) -> list[dict[str, Any]]:
 
 def _model(folder: Path, precision: str, *, nf4: bool = False, **lora: Any) -> Any:
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     number = torch.bfloat16 if precision == "bf16" else torch.float32
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=number,
-    )
-    base = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=number,
-        quantization_config=quantization if nf4 else None,
-        device_map={"": "cpu"},
-    ).requires_grad_(False)
+    base = load_frozen(folder, number, nf4=nf4)
     keep_layout(base)
     torch.manual_seed(0)
     config = LoraConfig(

@@ -37,8 +37,10 @@ def _settings(method: str, **more: Any) -> Settings:
     )
 
 
-def _model(tmp_path: Path, method: str, precision: str = "fp32", family: str = "Llama") -> Any:
-    random_model(family).save_pretrained(tmp_path)
+def _model(
+    tmp_path: Path, method: str, precision: str = "fp32", family: str = "Llama", **sizes: int
+) -> Any:
+    random_model(family, **sizes).save_pretrained(tmp_path)
     settings = _settings(method)
     torch.manual_seed(0)
     return bnb.prepare(bnb.load(settings, tmp_path, "cpu", precision), settings, None)
@@ -95,29 +97,10 @@ def test_the_layout_without_a_derivative_is_found(
         )
     monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: True)
     monkeypatch.setattr("sftplay.model.weights.load.keep_layout", lambda model: None)
-    random_model("Llama").config.save_pretrained(tmp_path)
-    found = _proof(_packable(tmp_path, precision), precision)
+    packable = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+    found = _proof(_model(tmp_path, "qlora", precision, **packable), precision)
     assert found.difference > 0.5
     assert any("gradient" in problem for problem in found.problems)
-
-
-def _packable(folder: Path, precision: str) -> Any:
-    """A model whose sizes bitsandbytes can pack."""
-    import transformers
-
-    torch.manual_seed(3)
-    config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-    )
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    settings = _settings("qlora")
-    return bnb.prepare(bnb.load(settings, folder, "cpu", precision), settings, None)
 
 
 @pytest.mark.parametrize("fault", ["stale", "cut", "scaled"])

@@ -92,14 +92,8 @@ def test_an_optimizer_that_moves_nothing_is_found_after_two_steps(
 def test_weights_that_training_does_not_see_are_found_after_two_steps(
     project: Path, box: Box, cache: Path
 ) -> None:
-    ran = _train(
-        box,
-        project,
-        cache,
-        "--set",
-        "lora.dropout=0",
-        BOX_BREAK="tests.faults:stale_adapter_weights",
-    )
+    words = ("--set", "lora.dropout=0")
+    ran = _train(box, project, cache, *words, BOX_BREAK="tests.faults:stale_adapter_weights")
     assert ran.code == 82, ran.err
     assert "after 2 steps" in ran.err
 
@@ -140,16 +134,7 @@ def test_an_adapter_of_zeros_is_refused(
 def test_one_target_module_and_a_look_after_every_step_train_rightly(
     project: Path, box: Box, cache: Path
 ) -> None:
-    ran = _train(
-        box,
-        project,
-        cache,
-        "--set",
-        "lora.target_modules=[q_proj]",
-        "--set",
-        "train.eval_steps=1",
-        "--set",
-        "train.method=qlora",
-    )
+    values = ("lora.target_modules=[q_proj]", "train.eval_steps=1", "train.method=qlora")
+    ran = _train(box, project, cache, *(word for value in values for word in ("--set", value)))
     assert ran.code == 0, ran.err
     assert _numerics(project)["proved"] is True

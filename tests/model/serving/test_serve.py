@@ -251,7 +251,7 @@ def test_a_key_from_a_file(trained: Path, serve: Serve) -> None:
         (("--port", "0"), 2, "1 to 65535"),
         (("--base", "--merged"), 2, "exclude"),
         (("--merged",), 66, "inv merge"),
-        (("--run", "none"), 66, "none"),
+        (("--run", "none"), 66, "no such config"),
     ],
 )
 def test_refusals_before_anything_slow(

@@ -2,43 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from sftplay.files import hash_json
 from tests.box import Box
-
-
-@pytest.fixture(scope="module")
-def begun(tokenized_project: Path, tmp_path_factory: pytest.TempPathFactory, box: Box) -> Path:
-    """A run with checkpoints of the steps 2 and 4."""
-    folder = tmp_path_factory.mktemp("begun") / "project"
-    shutil.copytree(tokenized_project, folder)
-    ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=4", cwd=folder)
-    assert ran.code == 0, ran.err
-    return folder
-
-
-@pytest.fixture
-def run(begun: Path, tmp_path: Path) -> Path:
-    shutil.copytree(begun, tmp_path / "project")
-    return tmp_path / "project" / "outputs" / "demo"
-
-
-def _forge(path: Path, **changes: Any) -> None:
-    """As one who knows that there is a hash."""
-    value = json.loads(path.read_text())
-    del value["hash"]
-    value.update(changes)
-    path.write_text(json.dumps({**value, "hash": hash_json(value)}))
-
-
-def _edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def test_rows_of_other_raw_data_are_made_again_from_the_runs_own(run: Path, box: Box) -> None:

@@ -5,8 +5,6 @@ and a full disk is an error of the operating system, whatever library notices it
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,22 +49,6 @@ def test_a_full_disk_is_an_error_of_the_operating_system(small_disk: Path, libra
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="shape"), disk_errors_as_such(tmp_path):
         raise RuntimeError("shape")
-
-
-def _weights(folder: Path, run: str = "demo") -> str:
-    (path,) = [
-        p
-        for name in ("adapter", "model")
-        for p in (folder / "outputs" / run / name).glob("*.safetensors")
-    ]
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
-    ]
 
 
 def test_retention_goes_by_step_and_keeps_the_best(project: Path, box: Box) -> None:

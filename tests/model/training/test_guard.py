@@ -14,25 +14,9 @@ import pytest
 
 from sftplay.files import hash_json
 from sftplay.manifest import MANIFEST, seal
-from tests.box import Box
+from tests.box import Box, Ran
 
 Damage = Callable[[Path, Path], object]
-
-
-@pytest.fixture(scope="module")
-def begun(tokenized_project: Path, tmp_path_factory: pytest.TempPathFactory, box: Box) -> Path:
-    """A run with checkpoints of the steps 2 and 4."""
-    folder = tmp_path_factory.mktemp("begun") / "project"
-    shutil.copytree(tokenized_project, folder)
-    ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=4", cwd=folder)
-    assert ran.code == 0, ran.err
-    return folder
-
-
-@pytest.fixture
-def run(begun: Path, tmp_path: Path) -> Path:
-    shutil.copytree(begun, tmp_path / "project")
-    return tmp_path / "project" / "outputs" / "demo"
 
 
 def _forge(path: Path, **changes: Any) -> None:
@@ -98,20 +82,18 @@ REFUSED: dict[str, tuple[Damage, str]] = {
 }
 
 
+def _resume(run: Path, box: Box) -> Ran:
+    """Resume the run for one step more."""
+    words = ("--set", "train.max_steps=5", "--resume")
+    return box.run("train", "--config", "demo.yaml", *words, cwd=run.parent.parent)
+
+
 @pytest.mark.parametrize("damage", REFUSED)
 def test_what_was_changed_is_refused_and_never_repaired(run: Path, box: Box, damage: str) -> None:
     change, said = REFUSED[damage]
     change(run, run / "attempts" / "01-bnb")
     before = {path: path.read_bytes() for path in run.glob("**/backend.json")}
-    ran = box.run(
-        "train",
-        "--config",
-        "demo.yaml",
-        "--set",
-        "train.max_steps=5",
-        "--resume",
-        cwd=run.parent.parent,
-    )
+    ran = _resume(run, box)
     assert ran.code == 76 and said in ran.err and "next: " in ran.err, ran.err
     assert {path: path.read_bytes() for path in run.glob("**/backend.json")} == before
     assert not list(run.parent.parent.rglob("sprung"))
@@ -131,15 +113,7 @@ def test_a_whole_checkpoint_that_lacks_something_is_passed_over(run: Path, box: 
     _resealed(
         run / "attempts" / "01-bnb", lambda folder: (folder / "adapter_model.safetensors").unlink()
     )
-    ran = box.run(
-        "train",
-        "--config",
-        "demo.yaml",
-        "--set",
-        "train.max_steps=5",
-        "--resume",
-        cwd=run.parent.parent,
-    )
+    ran = _resume(run, box)
     assert ran.code == 0, ran.err
     assert (
         "checkpoint-4 is not whole (it has no weights)" in ran.err

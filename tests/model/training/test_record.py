@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from tests.box import Box
+from tests.model.run_files import read_events
 
 STEPS = 8  # of the project's demo.yaml
-
-
-def _weights(folder: Path, run: str = "demo") -> str:
-    (path,) = [
-        p
-        for name in ("adapter", "model")
-        for p in (folder / "outputs" / run / name).glob("*.safetensors")
-    ]
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
-    ]
 
 
 def test_a_run_leaves_what_the_design_promises(project: Path, box: Box) -> None:
@@ -52,7 +35,7 @@ def test_a_run_leaves_what_the_design_promises(project: Path, box: Box) -> None:
     effective = record["effective"]
     assert effective["trainable_dtype"] == ["torch.float32"] and not effective["packing"]
     assert effective["max_length"] == 256 and effective["effective_batch"] == 2
-    assert [event["event"] for event in _events(project)] == ["started", "finished"]
+    assert [event["event"] for event in read_events(project)] == ["started", "finished"]
     assert not list(run.rglob("training_args.bin")) and not list(run.rglob(".tmp-*"))
     again = box.run("train", "--run", "demo", cwd=project)
     assert again.code == 76 and "--resume" in again.err and "--run demo-2" in again.err

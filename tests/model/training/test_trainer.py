@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.box import Box
-
-
-def _set(variant: str) -> list[str]:
-    method, precision = variant.split("-")
-    return ["--set", f"train.method={method}", "--set", f"train.precision={precision}"]
-
-
-def _weights(folder: Path, run: str = "demo") -> str:
-    (path,) = [
-        p
-        for name in ("adapter", "model")
-        for p in (folder / "outputs" / run / name).glob("*.safetensors")
-    ]
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _events(folder: Path, run: str = "demo") -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for line in (folder / "outputs" / run / "events.jsonl").read_text().splitlines()
-    ]
+from tests.model.run_files import read_events
 
 
 def test_accumulation_weighs_tokens_and_not_batches(project: Path, box: Box) -> None:
@@ -53,6 +31,24 @@ def test_accumulation_weighs_tokens_and_not_batches(project: Path, box: Box) -> 
     for other in logged[1:]:
         assert other["loss"] == pytest.approx(logged[0]["loss"], rel=1e-4)
         assert other["grad_norm"] == pytest.approx(logged[0]["grad_norm"], rel=1e-3)
+        assert other["mean_token_accuracy"] == logged[0]["mean_token_accuracy"]
+
+
+def test_accuracy_and_gradient_norm_are_in_tensorboard_and_steps(project: Path, box: Box) -> None:
+    """A model that has learned its rows by heart predicts most of their tokens."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    ran = box.run("train", "--config", "demo.yaml", "--set", "train.max_steps=40", "--set", "train.logging_steps=10", cwd=project)  # fmt: skip
+    assert ran.code == 0, ran.err
+    run = project / "outputs/demo"
+    events = EventAccumulator(str(run / "tb/01-bnb")).Reload()
+    curve = [point.value for point in events.Scalars("train/mean_token_accuracy")]
+    assert 0 <= curve[0] < curve[-1] <= 1 and len(curve) >= 4
+    assert all(point.value > 0 for point in events.Scalars("train/grad_norm"))
+    lines = (run / "attempts/01-bnb/steps.jsonl").read_text().splitlines()
+    kept = [json.loads(line) for line in lines if "mean_token_accuracy" in line]
+    assert [point["mean_token_accuracy"] for point in kept] == pytest.approx(curve, rel=1e-5)
+    assert json.loads((run / "attempts/01-bnb/progress.json").read_text())["acc"] >= 0
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
@@ -72,7 +68,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     )
     assert ran.code == 80, ran.err
     assert "step" in ran.err and "learning_rate" in ran.err
-    assert _events(project)[-1]["event"] == "failed"
+    assert read_events(project)[-1]["event"] == "failed"
 
 
 def test_weights_that_are_not_finite_are_not_saved(project: Path, box: Box) -> None:

@@ -26,6 +26,8 @@ from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
 from tests.box import ROOT, Box
+from tests.model.handed_over import continue_in_bnb
+from tests.model.run_files import read_events
 
 # Runs `handing_over` around a failure in a process of its own, because a hand-over leaves the
 # process.
@@ -89,10 +91,7 @@ def test_a_backend_failure_is_written_down_and_ends_with_79(tmp_path: Path) -> N
         "Unsloth does not know this model" in ended.stderr
         and "continues in the BnB stack" in ended.stderr
     )
-    (event,) = [
-        json.loads(line)
-        for line in (tmp_path / "outputs/demo/events.jsonl").read_text().splitlines()
-    ]
+    (event,) = read_events(tmp_path)
     assert (event["event"], event["reason"], event["step"], event["to"]) == (
         "handed over",
         "unsupported_model",
@@ -230,16 +229,7 @@ def test_a_handed_over_run_trains_in_bnb_and_resumes_by_its_own_command(
 ) -> None:
     _set_backend(project)
     _hand_over(project)
-    ran = box.run(
-        "train",
-        "--config",
-        "demo.yaml",
-        "--handed-over-from",
-        "01-unsloth",
-        "--set",
-        "train.max_steps=4",
-        cwd=project,
-    )
+    ran = continue_in_bnb(box, project, "--set", "train.max_steps=4")
     assert ran.code == 0, ran.err
     run = project / "outputs" / "demo"
     stamp = json.loads((run / "backend.json").read_text())
@@ -268,12 +258,7 @@ def test_its_adapter_is_the_one_that_bnb_trains_when_asked_directly(
     assert box.run("train", "--config", "demo.yaml", cwd=twin).code == 0
     _set_backend(project)
     _hand_over(project)
-    assert (
-        box.run(
-            "train", "--config", "demo.yaml", "--handed-over-from", "01-unsloth", cwd=project
-        ).code
-        == 0
-    )
+    assert continue_in_bnb(box, project).code == 0
     weights = "outputs/demo/adapter/adapter_model.safetensors"
     assert (project / weights).read_bytes() == (twin / weights).read_bytes()
 
@@ -290,7 +275,7 @@ def test_a_bad_request_starts_no_training(project: Path, box: Box, name: str) ->
     _set_backend(project)
     _hand_over(project)
     DAMAGE[name](project / "outputs" / "demo" / "attempts" / "01-unsloth" / "handover.json")
-    ran = box.run("train", "--config", "demo.yaml", "--handed-over-from", "01-unsloth", cwd=project)
+    ran = continue_in_bnb(box, project)
     assert ran.code == 70, ran.err
     assert not (project / "outputs" / "demo" / "backend.json").exists()
 

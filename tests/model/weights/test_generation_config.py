@@ -28,6 +28,7 @@ def test_every_end_token_counts(model: Any) -> None:
     assert end_ids(model) == STOPS
     model.generation_config = GenerationConfig(eos_token_id=5)
     assert end_ids(model) == [5]
+    assert end_ids(model, [7, 5]) == [7, 5]
     model.generation_config = GenerationConfig()
     assert end_ids(model) == STOPS  # of config.json
 

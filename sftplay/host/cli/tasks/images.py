@@ -32,7 +32,11 @@ def image_build(
     return build.run(name or [], base=base, again=again, verify=not no_verify)
 
 
-@task(name="check", words="name", help={"name": STACKS})
+@task(
+    name="check",
+    words="name",
+    help={"name": "any of cpu, bnb, unsloth, or all (default: those that this machine uses)"},
+)
 def image_check(c: Context, name: list[str] | None = None) -> int:
     """Report which images are up to date, and what has changed since the others were built."""
     from sftplay.host.images import state
@@ -108,7 +112,7 @@ def image_prune(c: Context, everything: bool = False, yes: bool = False) -> int:
 @task(
     developer=True,
     help={
-        "name": "uv, build, host, cpu, bnb, unsloth, dev, llamafactory, or all",
+        "name": "uv, build, host, cpu, bnb, unsloth, dev, audit, llamafactory, or all",
         "upgrade": "take the newest versions that the ranges accept; the cpu stack is tried before it is written",
     },
 )

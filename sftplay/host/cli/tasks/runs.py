@@ -13,8 +13,11 @@ from sftplay.host.cli.task import only, task, whole_number
         "dry-run": "say what would run, and why",
         "stop-on-error": "stop at the first experiment that fails (otherwise the others continue)",
         "yes": "do not ask, however many experiments there are",
-        "runner": "auto, docker or local",
+        "runner": "auto, docker, local or active",
         "device": "auto, cuda or cpu, for every experiment",
+        "only": "this experiment and no other; its data is not made",
+        "engine": "where experiments run: local, or slurm (one array job)",
+        "submit": 'more words for sbatch, for example "--partition=gpu --time=8:00:00"',
     }
 )
 def batch(
@@ -25,12 +28,23 @@ def batch(
     yes: bool = False,
     runner: str = "auto",
     device: str | None = None,
+    only: str | None = None,
+    engine: str = "local",
+    submit: str = "",
 ) -> int:
     """Run many datasets and experiments; run it again to continue."""
     from sftplay.host.batch import command as batches
 
     return batches.run(
-        file, dry_run=dry_run, stop_on_error=stop_on_error, yes=yes, runner=runner, device=device
+        file,
+        dry_run=dry_run,
+        stop_on_error=stop_on_error,
+        yes=yes,
+        runner=runner,
+        device=device,
+        only=only,
+        engine=engine,
+        submit=submit,
     )
 
 
@@ -91,7 +105,7 @@ def logs(c: Context, run: list[str] | None = None, follow: bool = False) -> int:
     help={
         "port": "port on 127.0.0.1 (default: the config's tensorboard.port, 6006)",
         "run": "only this run (default: all of outputs/)",
-        "runner": "auto, docker or local",
+        "runner": "auto, docker, local or active",
     }
 )
 def tensorboard(

@@ -44,7 +44,7 @@ fetch = stage_task(
         "style": "the style prompt (default: the config's style.prompt; none: the step is skipped)",
         "config": "config file (default: configs/run_bnb.yaml)",
         "set": "change one config value; may be repeated",
-        "runner": "auto, docker or local",
+        "runner": "auto, docker, local or active",
     },
     iterable=["set_"],
 )

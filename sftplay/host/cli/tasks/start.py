@@ -33,7 +33,12 @@ def quickstart(
     return guided.run(yes=yes, config=config, style=style, overrides=set_ or ())
 
 
-@task(help={"runner": "the runner you want to use: auto, docker or local", "json": "for programs"})
+@task(
+    help={
+        "runner": "the runner you want to use: auto, docker, local or active",
+        "json": "for programs",
+    }
+)
 def doctor(c: Context, runner: str = "auto", json: bool = False) -> int:
     """Check the machine: GPU, engine, disk, folders; what is missing, and what would run where."""
     from sftplay.host.doctor import report
@@ -72,7 +77,7 @@ def setup_dirs(c: Context) -> None:
         "set": "change one value for this look, as in --set train.batch_size=8; may be repeated",
         "resume": "check the resume of a run that was stopped",
         "numerics": "instead: train each method and precision next to plain PyTorch on this machine (seconds)",
-        "runner": "where --numerics runs: auto, docker or local",
+        "runner": "where --numerics runs: auto, docker, local or active",
     },
     iterable=["set_"],
 )
