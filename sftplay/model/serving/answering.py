@@ -28,7 +28,7 @@ class LiveAnswer:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[str | Answer | Exception] = asyncio.Queue()
         self._watch = StopWatch(stop, answerer.prompter.tokenizer)
-        self._text = lambda ids: before_stop(answerer.prompter.text(ids), stop)
+        self._prompter, self._stop = answerer.prompter, stop
         self._said, self._cancelled = "", False
         self.reason = ""
         self.prompt_tokens, self.answer_tokens = len(ids), 0
@@ -68,7 +68,7 @@ class LiveAnswer:
                     raise ApiError(
                         500, f"the model failed: {type(event).__name__}", kind="server_error"
                     )
-                whole = self._text(event.ids)
+                whole = before_stop(self._prompter.text(event.ids), self._stop)
                 if whole.startswith(self._said) and len(whole) > len(self._said):
                     yield whole[len(self._said) :]  # half a character, or what was held back
                 self.reason = "stop" if event.ended or self._watch.stopped else "length"
