@@ -1,1 +1,1 @@
-"""What goes to the Hugging Face hub, and how: checked, compared with the last push, in one commit."""
+"""Publication on the Hugging Face hub: checked, compared with the last push, in one commit."""

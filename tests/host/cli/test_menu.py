@@ -11,6 +11,7 @@ from tests.host.conftest import CHECKOUT, RunTask
 
 NAMES = [
     *("launch.slurm", "launch.k8s", "launch.sky"),
+    *("gpu.accept", "gpu.compare"),
     *("help", "init", "doctor", "install", "setup-dirs", "clean", "check"),
     *("process", "style", "render", "full-pipeline", "tokenize", "fetch"),
     *("train", "train-bnb", "train-bnb-tb", "train-unsloth", "train-unsloth-tb"),
