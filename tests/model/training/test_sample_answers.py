@@ -39,7 +39,8 @@ def _plain(project: Path, step: int, prompt: str) -> str:
 
 
 def test_the_same_prompts_at_each_look(project: Path, box: Box) -> None:
-    argv = ("train", "--config", "demo.yaml", "--set", "train.eval_steps=4")
+    kept = ("--set", "train.eval_steps=4", "--set", "train.save_total_limit=9")
+    argv = ("train", "--config", "demo.yaml", *kept)
     plain = box.run(*argv, "--run", "plain", cwd=project)
     assert plain.code == 0, plain.err
     assert not [*(project / "outputs/plain").rglob("samples.jsonl")]
