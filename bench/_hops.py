@@ -19,10 +19,10 @@ from bench._measure import ROOT
 from sftplay.host.local import environments
 from tests.tiny import make_tiny_model
 
-# Python imports this module at its start if it is on the path: the copy's root is.
+# At the end of the copy's package: each of its processes imports that first.
 HOOK = """
 import json, os, sys
-OUT, ROOT = os.environ.get("SFTPLAY_HOPS_OUT"), os.path.dirname(os.path.abspath(__file__))
+OUT, ROOT = os.environ.get("SFTPLAY_HOPS_OUT"), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 def frames(until):
     frame, found = sys._getframe(2), []
     while frame is not None:
@@ -63,7 +63,8 @@ def train_hops() -> dict[str, list[str]]:
         for part in ("sftplay", "configs", "images"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "tasks.py", copy)
-        (copy / "sitecustomize.py").write_text(HOOK)
+        with open(copy / "sftplay/__init__.py", "a") as package:
+            package.write(HOOK)
         (copy / "data" / "raw").mkdir(parents=True)
         rows = [{"user": f"What is {n} + {n}?", "assistant": f"It is {n + n}."} for n in range(40)]
         (copy / "data/raw/sums.jsonl").write_text("\n".join(map(json.dumps, rows)))

@@ -50,12 +50,17 @@ class Cost:
 
 
 def measure(argv: list[str], cwd: Path, **env: str) -> Cost:
-    """Run a command and measure it as a whole process."""
+    """Run a command and measure it as a whole process; Python may keep the bytecode that it
+    compiles.
+    """
+    inherited = {
+        key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"
+    }
     began = time.perf_counter()
     process = subprocess.Popen(
         argv,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **env},
+        env={**inherited, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

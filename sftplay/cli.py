@@ -9,13 +9,12 @@ import argparse
 import importlib
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from sftplay import __version__
+from sftplay import __version__, console
 from sftplay.boundary import Boundary
 from sftplay.call import StageCall
 from sftplay.collector import loading
@@ -163,6 +162,7 @@ def main(argv: Sequence[str]) -> int:
     """Run one stage and return its exit code. Every failure ends here as one message."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, _stop)
+    console.open_streams()
     with Boundary("") as end:
         drop_training_settings(os.environ)
         call = parse_call(argv)
@@ -171,7 +171,8 @@ def main(argv: Sequence[str]) -> int:
         with loading():
             importlib.import_module(call.stage.module).run(job)
         # a closed pipe is caught here; in Python's own last flush it would end in 120
-        sys.stdout.flush()
+        console.flush_results()
+    console.settle_stderr()
     return end.code
 
 

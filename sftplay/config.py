@@ -29,16 +29,25 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Settings:
             unknown keys (78).
     """
     raw, marks = read_yaml(path)
+    return settle(path, raw, marks, [parse_override(override) for override in overrides])
+
+
+def settle(
+    path: Path, raw: dict[str, Any], marks: Marks, values: Sequence[tuple[str, Any]]
+) -> Settings:
+    """Check a config that was read, with other values of some keys.
+
+    Args:
+        raw: the file's content; it is changed in place. values: (key path, value) each.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
     said: Said = {}
-    for override in overrides:
-        apply_override(raw, override)
-        key, _, value = override.partition("=")
-        place = tuple(key.strip().split("."))
-        said[place] = (
-            _SHORT[key.strip()].format(parse_scalar(value))
-            if key.strip() in _SHORT
-            else f"--set {key.strip()}"
-        )
+    for key, value in values:
+        _put(raw, key, value)
+        place = tuple(key.split("."))
+        said[place] = _SHORT[key].format(value) if key in _SHORT else f"--set {key}"
         marks = {
             loc: mark for loc, mark in marks.items() if loc[: len(place)] != place
         }  # the file is not to blame for it
@@ -56,19 +65,32 @@ def run_name_from(path: Path) -> str:
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
     """Put one `key.path=value` into the raw mapping, in place."""
+    _put(raw, *parse_override(override))
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Read `key.path=value`.
+
+    Raises:
+        UsageError: it is not of that form (2).
+    """
     key, sign, value = override.partition("=")
     if not sign or not key.strip():
         raise UsageError(
             f"--set requires key.path=value, got {override!r}",
             todo="for example: --set train.learning_rate=1e-4",
         )
-    parts = key.strip().split(".")
+    return key.strip(), parse_scalar(value)
+
+
+def _put(raw: dict[str, Any], key: str, value: Any) -> None:
+    parts = key.split(".")
     place = raw
     for part in parts[:-1]:
         if not isinstance(place.get(part), dict):
             place[part] = {}
         place = place[part]
-    place[parts[-1]] = parse_scalar(value)
+    place[parts[-1]] = value
 
 
 def validate(raw: dict[str, Any], name: str, marks: Marks, said: Said | None = None) -> Settings:

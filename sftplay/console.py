@@ -11,10 +11,11 @@ import contextlib
 import os
 import sys
 import textwrap
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
-from sftplay.errors import SftplayError, StoppedError
+from sftplay.errors import SftplayError, StoppedError, StorageError
 from sftplay.files import append_line
 from sftplay.terminal_text import harmless
 
@@ -64,11 +65,75 @@ def failure(problem: SftplayError | StoppedError) -> None:
 def result(text: str, end: str = "\n") -> None:
     """Print a result on stdout at once.
 
-    A reader that is gone raises OSError: there is nobody left to work for.
+    A reader that is gone raises BrokenPipeError: there is nobody left to work for.
     """
     if sys.stdout.isatty():
         text = harmless(text, colors=True)
-    print(text, end=end, flush=True)  # noqa: T201 - the one place that prints results
+    with _writing_results():
+        print(text, end=end, flush=True)  # noqa: T201 - the one place that prints results
+
+
+def flush_results() -> None:
+    """Hand over what was printed on stdout.
+
+    A reader that is gone raises BrokenPipeError, as `result` does.
+
+    Raises:
+        StorageError: stdout can't be written: a full disk, a device that takes nothing (74).
+    """
+    with _writing_results():
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _writing_results() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_stdout()
+        raise StorageError(
+            f"the output can't be written ({error.strerror})",
+            where="stdout",
+            todo="see where it is sent to, then run the same command again",
+        ) from error
+
+
+def settle_stderr() -> None:
+    """Let go of lines that stderr does not take: Python would try again at its exit, and end in
+    120.
+    """
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def drop_stdout() -> None:
+    """Send further output nowhere: its reader is gone, or has no room. What is still in the buffer
+    does not fail once more at exit.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def open_streams() -> None:
+    """Open the null device as stdin, stdout and stderr where they are closed: else the next file
+    that is opened would take their number, and get the output.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(opened, number)
+            os.set_inheritable(number, True)
+            if opened != number:
+                os.close(opened)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good
 
 
 def count_of(number: int, what: str = "row") -> str:

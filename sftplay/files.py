@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from sftplay.errors import NotFoundError, PermissionDeniedError, SftplayError, StorageError
+from sftplay.temporary import mark_in_use, sweep, temporary_name
 
-TMP_PREFIX = ".tmp-"
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _MOUNTED = 2  # parts of outputs/<run> and data/<kind>: what is above them is the user's own
 
@@ -44,10 +44,12 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         StorageError: the disk is full or fails (74). PermissionDeniedError: not writable (77).
     """
-    tmp = path.with_name(f"{TMP_PREFIX}{path.name}.{os.getpid()}")
+    tmp = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(tmp, "wb", opener=_no_link) as out:
+        sweep(path.parent, path.name)
+        with open(tmp, "xb", opener=_no_link) as out:
+            mark_in_use(out.fileno())
             yield out
             out.flush()
             os.fsync(out.fileno())

@@ -9,14 +9,14 @@ loaded.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sftplay.errors import SftplayError
-from sftplay.files import TMP_PREFIX, explain_os_error, fsync_dir, hash_file, write_json
+from sftplay.files import explain_os_error, fsync_dir, hash_file, write_json
+from sftplay.temporary import sweep, temporary_folder
 from sftplay.untrusted import read_json
 
 MANIFEST = "manifest.json"
@@ -30,22 +30,20 @@ def sealed_folder(target: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
         target: where the folder appears, whole or not at all.
         facts: plain values for the manifest (step, stage), next to its list of files.
     """
-    tmp = target.with_name(f"{TMP_PREFIX}{target.name}.{os.getpid()}")
+    old = target.with_name(f"old-{target.name}")
     try:
-        shutil.rmtree(tmp, ignore_errors=True)
-        tmp.mkdir(parents=True)
-        yield tmp
-        seal(tmp, facts)
-        old = target.with_name(f"{TMP_PREFIX}old-{target.name}.{os.getpid()}")
-        if target.exists():
-            target.rename(old)
-        tmp.rename(target)
-        fsync_dir(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        for name in (target.name, old.name):
+            sweep(target.parent, name)
+        with temporary_folder(target) as tmp:
+            yield tmp
+            seal(tmp, facts)
+            with temporary_folder(old) if target.exists() else nullcontext() as aside:
+                if aside is not None:
+                    target.rename(aside / target.name)
+                tmp.rename(target)
+                fsync_dir(target.parent)
     except OSError as error:
         raise explain_os_error(error, target) from error
-    finally:
-        shutil.rmtree(tmp, ignore_errors=True)
 
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -89,13 +87,3 @@ def _problem_with_file(folder: Path, name: str, entry: Mapping[str, Any]) -> str
     if path.stat().st_size != entry["size"]:
         return f"{name} has {path.stat().st_size} bytes, not {entry['size']}"
     return f"{name} was changed" if hash_file(path, links=False) != entry["hash"] else None
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed save left behind."""
-    if folder.is_dir():
-        for leftover in folder.glob(f"{TMP_PREFIX}*"):
-            if leftover.is_dir() and not leftover.is_symlink():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)

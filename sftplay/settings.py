@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+LARGEST = 2**31 - 1  # of any count: what every library and file format can hold
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
@@ -185,7 +187,7 @@ class LoraSettings(Section):
 
     r: Annotated[int, Field(ge=1, le=1024)] = 16
     """Rank."""
-    alpha: Annotated[float, Field(gt=0)] = 32
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = 32
     """Scale: the update is multiplied by alpha / r (alpha / sqrt(r) with rslora)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on the adapter's input."""
@@ -210,6 +212,11 @@ LOSS_ROWS = 8
 AUTO_ROWS = 16  # of an optimizer step, where `batch_size: auto` leaves them to sftplay
 
 
+def fitting_counts(rows: int) -> list[int]:
+    """Numbers of ranks among which the rows of a step can be divided."""
+    return [count for count in range(1, rows + 1) if rows % count == 0]
+
+
 class TrainSettings(Section):
     """The optimization."""
 
@@ -226,25 +233,34 @@ class TrainSettings(Section):
     """Hugging Face's own key for `precision: bf16`."""
     fp16: bool | None = None
     """Hugging Face's own key for `precision: fp16`."""
-    epochs: Annotated[float, Field(gt=0)] = 1.0
+    epochs: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Passes over the train split (ignored if max_steps is set)."""
-    max_steps: Annotated[int, Field(ge=1)] | None = None
+    max_steps: Count | None = None
     """Optimizer steps, instead of epochs."""
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 4
+    batch_size: Count | Literal["auto"] = 4
     """Rows per forward pass. auto: 16 rows per optimizer step (times gradient_accumulation_steps),
     in passes as large as free memory allows."""
-    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    gradient_accumulation_steps: Count = 1
     """Forward passes per optimizer step. Each trained token of a step has the same weight, however
     the step is split."""
+    processes: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Processes (ranks) of one machine that train together, one GPU each. The rows of an optimizer
+    step are divided among them, so the loss does not depend on their number. auto: the GPUs, as many
+    as divide these rows; 1 on a CPU and in Unsloth."""
+    shard: Literal["none", "full"] = "none"
+    """none: each rank holds the whole model (DDP). full: weights, gradients and optimizer states are
+    divided among the ranks (FSDP2); for lora and full on GPUs."""
+    ddp_timeout: Annotated[int, Field(ge=10)] = 600
+    """Seconds that the ranks wait for one another before the training ends with 69."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate."""
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     """Learning-rate curve after the warm-up."""
-    warmup_steps: Annotated[float, Field(ge=0)] = 0.03
+    warmup_steps: Annotated[float, Field(ge=0, le=LARGEST)] = 0.03
     """Warm-up: a number of steps; below 1, a share of all steps."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """Decoupled weight decay (AdamW)."""
-    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    max_grad_norm: Annotated[float, Field(ge=0, le=1e12)] = 1.0
     """Gradients are clipped to this norm; 0 disables clipping."""
     optimizer: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = (
         "adamw_torch_fused"
@@ -257,19 +273,19 @@ class TrainSettings(Section):
     Refused for models that would mix them."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Save memory by computing activations twice. auto: on for a GPU, off on the CPU."""
-    logging_steps: Annotated[int, Field(ge=1)] = 5
+    logging_steps: Count = 5
     """Steps between two logged points in TensorBoard and train.log; the first and the last step are
     always logged."""
-    save_steps: Annotated[int, Field(ge=1)] = 100
+    save_steps: Count = 100
     """Steps between two checkpoints; the last step is always saved."""
-    save_total_limit: Annotated[int, Field(ge=1)] = 2
+    save_total_limit: Count = 2
     """Number of newest checkpoints to keep; the best one is kept in addition."""
-    eval_steps: Annotated[int, Field(ge=1)] | None = None
+    eval_steps: Count | None = None
     """Steps between two evaluations on val; each saves a checkpoint, and the best adapter is kept.
     None: once, after the last step."""
-    eval_samples: Annotated[int, Field(ge=1)] | None = 200
+    eval_samples: Count | None = 200
     """Rows of the val split per evaluation. None: all."""
-    early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
+    early_stopping_patience: Count | None = None
     """Stop after this many evaluations in a row without a better val loss (requires eval_steps)."""
 
     @model_validator(mode="after")
@@ -287,11 +303,35 @@ class TrainSettings(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _ranks_are_possible(self) -> TrainSettings:
+        if self.shard == "full" and self.method == "qlora":
+            raise ValueError(
+                "`shard: full` does not work with `method: qlora`: 4-bit weights stay whole on each "
+                "GPU; leave shard out, or use lora"
+            )
+        if isinstance(self.processes, int) and self.rows_per_step % self.processes:
+            fits = ", ".join(map(str, fitting_counts(self.rows_per_step)))
+            raise ValueError(
+                f"{self.rows_per_step} rows of a step (batch_size × gradient_accumulation_steps) "
+                f"can't be divided among {self.processes} processes; processes that would do: {fits}"
+            )
+        return self
+
     @property
     def rows_per_step(self) -> int:
         """Effective batch: rows of one optimizer step, however many passes they take."""
         rows = AUTO_ROWS if self.batch_size == "auto" else self.batch_size
         return rows * self.gradient_accumulation_steps
+
+    def ranks_on(self, gpus: int, nodes: int = 1) -> int:
+        """Processes of one machine with so many GPUs: as asked for, else the largest number that
+        divides the rows of a step.
+        """
+        if self.processes != "auto":
+            return self.processes
+        fits = [count * nodes for count in range(1, max(gpus, 1) + 1)]
+        return max((one // nodes for one in fits if self.rows_per_step % one == 0), default=1)
 
     @property
     def guessed_rows(self) -> int:
@@ -307,11 +347,11 @@ class TrainSettings(Section):
 class EvalSettings(Section):
     """Evaluation. Answers are greedy, whatever `infer` says: numbers of two runs stay comparable."""
 
-    samples: Annotated[int, Field(ge=1)] | None = None
+    samples: Count | None = None
     """Number of rows to answer; the loss is computed on the same rows. None: all."""
-    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+    max_new_tokens: Count = 256
     """Longest answer in tokens."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Count = 128
     """Rows answered at once; fewer if they would not fit into memory."""
 
     @property
@@ -325,9 +365,9 @@ class InferSettings(Section):
 
     system: str | None = None
     """System prompt of a chat. None: the template's default, if it has one."""
-    max_new_tokens: Annotated[int, Field(ge=1)] = 512
+    max_new_tokens: Count = 512
     """Longest answer in tokens."""
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    temperature: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """0: greedy, the same answer every time; else 1e-6 or more."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling, used if temperature is above 0."""
@@ -341,7 +381,7 @@ class InferSettings(Section):
     1: off; 1.1 to 1.3 ends most loops."""
     stop: list[Annotated[str, Field(min_length=1, max_length=1000)]] = []
     """Texts that end an answer, such as `["\\nUser:"]`. The answer ends before the first of them."""
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Count = 64
     """Prompts that infer-batch answers at once; fewer if they would not fit into memory."""
 
     @field_validator("temperature")
@@ -365,7 +405,7 @@ class FallbackSettings(Section):
 
     enabled: bool = True
     """Continue with BitsAndBytes if Unsloth cannot run. False: exit code 79 is final."""
-    max_lost_steps: Annotated[int, Field(ge=0)] = 50
+    max_lost_steps: Annotated[int, Field(ge=0, le=LARGEST)] = 50
     """After more steps than this, a failure does not hand over."""
 
 
@@ -392,6 +432,15 @@ class Settings(Section):
     merge: MergeSettings = MergeSettings()
     backend_fallback: FallbackSettings = FallbackSettings()
     tensorboard: TensorboardSettings = TensorboardSettings()
+
+    @model_validator(mode="after")
+    def _unsloth_trains_alone(self) -> Settings:
+        if self.backend == "unsloth" and self.train.processes not in ("auto", 1):
+            raise ValueError(
+                f"train.processes is {self.train.processes}, and Unsloth trains with one process; "
+                "set it to 1, or `backend: bnb`"
+            )
+        return self
 
     @field_validator("*", mode="before")
     @classmethod

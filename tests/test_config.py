@@ -218,3 +218,41 @@ def test_settings_written_and_read_are_the_same_to_the_type(
     assert read == made
     assert repr(read) == repr(made)  # 32 == 32.0, but not in an adapter's bytes
     assert dump_config(read) == dump_config(made)
+
+
+_HUGE = (
+    *(".inf", "-.inf", ".nan", "1e400", "-1e400", "1e308", "-1", "-1e308", "1e31"),
+    *("1" + "0" * 400, "-1" + "0" * 400, "1" * 5000, "0x" + "f" * 300, "2147483648", "1e-400"),
+)
+
+
+def _holds_numbers(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _holds_numbers(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_holds_numbers(one) for one in get_args(annotation))
+    return annotation in (int, float)
+
+
+NUMERIC = [key for key, annotation, *_ in walk_settings() if _holds_numbers(annotation)]
+
+
+@pytest.mark.parametrize("key", NUMERIC)
+def test_numbers_out_of_range_end_at_the_config(tmp_path: Path, key: str) -> None:
+    """A number is refused, or it is one that fp32 and every file format can hold."""
+    section, name = key.split(".")
+    for text in _HUGE:
+        for place, overrides in ((f"{section}: {{{name}: {text}}}", []), ("", [f"{key}={text}"])):
+            try:
+                made = load_config(_write(tmp_path, place), overrides)
+            except ConfigError:
+                continue
+            value = made.model_dump()[section][name]
+            assert value is not None
+            # too high a learning rate is judged by the training itself: its loss is not finite (80)
+            assert abs(value) <= 2**32 or key == "train.learning_rate", (key, text)
+            assert float(text) == pytest.approx(value), (key, text)
+
+
+def test_there_are_numbers_to_try() -> None:
+    assert len(NUMERIC) > 25

@@ -4,11 +4,14 @@ name.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 pytest.importorskip("torch", reason="bench runs in the dev environment")
 
 from bench import house
+from sftplay import __version__
 
 
 def test_a_cycle_is_found_and_an_acyclic_graph_has_none() -> None:
@@ -38,3 +41,10 @@ def test_a_stated_test_exists_and_is_needed() -> None:
         path = house.PACKAGE / module
         assert path.is_file() and (house.ROOT / test).is_file(), module
         assert f"test_{path.name}" not in names, f"{module} has a test of its name now"
+
+
+def test_the_changelog_begins_with_the_version_of_the_package() -> None:
+    """A released version has its date there, the next one "unreleased"."""
+    text = (house.ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    found = re.search(r"^## (\S+) \((unreleased|\d{4}-\d\d-\d\d)\)$", text, re.MULTILINE)
+    assert found and found[1] == __version__

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,7 @@ def test_sweep_removes_what_a_kill_left(tmp_path: Path) -> None:
     (tmp_path / ".tmp-checkpoint-9.123").mkdir()
     (tmp_path / ".tmp-checkpoint-9.123" / "x").write_text("x")
     _make(tmp_path / "checkpoint-3")
+    time.sleep(0.1)  # a file that is younger could be without its lock yet
     sweep(tmp_path)
     assert os.listdir(tmp_path) == ["checkpoint-3"]
 

@@ -9,7 +9,6 @@ and comes back last, so it never vouches for a mixture.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +17,10 @@ from typing import Any
 
 from sftplay.content import Advance, content_hash, ignore
 from sftplay.errors import NotFoundError
-from sftplay.files import TMP_PREFIX, explain_os_error, fsync_dir, hash_json
+from sftplay.files import explain_os_error, fsync_dir, hash_json
 from sftplay.freshness import STAMP, DataStamp
 from sftplay.locks import hold
-from sftplay.manifest import sweep
+from sftplay.temporary import sweep, temporary_folder
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 Marks = Mapping[str, Mapping[str, Any]]  # file name → {"size", "mtime_ns", "hash"}
@@ -36,16 +35,12 @@ def new_files(folder: Path, stage: str) -> Iterator[Path]:
         BusyError: another process writes there (75). StorageError: disk full (74).
             PermissionDeniedError (77).
     """
-    tmp = folder / f"{TMP_PREFIX}{stage}.{os.getpid()}"
     try:
         with hold(folder / ".lock", who=stage, todo="wait for it to end, or stop it"):
             sweep(folder)  # what a killed process left behind
-            try:
-                tmp.mkdir(parents=True)
+            with temporary_folder(folder / stage) as tmp:
                 yield tmp
                 _replace(folder, tmp)
-            finally:
-                shutil.rmtree(tmp, ignore_errors=True)
     except OSError as error:
         raise explain_os_error(error, folder) from error
 

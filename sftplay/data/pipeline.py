@@ -15,11 +15,11 @@ from sftplay.cli import quote_yaml
 from sftplay.data import style
 from sftplay.data.styling.prompt import section_of_record, style_of
 from sftplay.errors import RefusedError
-from sftplay.files import TMP_PREFIX
 from sftplay.freshness import read_stamp
 from sftplay.kept_values import kept_values, refreshed, with_overrides, words_for
 from sftplay.places import data_folder
 from sftplay.stages import BY_NAME, Job
+from sftplay.temporary import TMP_PREFIX
 
 # stage → the kind of its folder under data/
 FOLDERS = {

@@ -15,7 +15,7 @@ from sftplay.data.progress import progress
 from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
 from sftplay.files import hash_json
 from sftplay.locks import hold
-from sftplay.manifest import sealed_folder, sweep
+from sftplay.manifest import sealed_folder
 from sftplay.model.evaluation.held_out import (
     SPLIT_FILES,
     HeldOut,
@@ -26,6 +26,7 @@ from sftplay.model.evaluation.held_out import (
 from sftplay.model.evaluation.measurement import Measurement
 from sftplay.runs import Run
 from sftplay.stages import Job
+from sftplay.temporary import sweep
 
 if TYPE_CHECKING:
     from sftplay.model.answers.generate import Answer

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import gc
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from sftplay import console
 from sftplay.errors import RefusedError
-from sftplay.files import TMP_PREFIX, free_space, human_size, write_json, write_text
+from sftplay.files import free_space, human_size, write_json, write_text
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder
 from sftplay.places import published_base
 from sftplay.runs import Run
 from sftplay.stages import Job
+from sftplay.temporary import sweep
 
 _SHARD = "5GB"
 
@@ -44,7 +44,7 @@ def run(job: Job) -> None:
     facts = open_run(target)
     base = require_same_base(job.settings, facts)
     with hold(target.folder / ".merge.lock", who="a merge", todo="wait for it to end"):
-        _sweep(target)
+        sweep(target.folder, target.merged.name)
         with sealed_folder(target.merged, {"run": target.name, "dtype": dtype}) as folder:
             proof = _merge(job, facts, base, folder, dtype)
     target.record_event(
@@ -55,14 +55,6 @@ def run(job: Job) -> None:
         f"{target.merged} ({size}, {dtype}; {free_space(target.merged)} left on the disk)"
     )
     console.result(str(target.merged))
-
-
-def _sweep(target: Run) -> None:
-    """Remove what a killed merge left behind, and nothing of anybody else's: a trainer may be at
-    work here.
-    """
-    for leftover in target.folder.glob(f"{TMP_PREFIX}*{target.merged.name}.*"):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[str, Any]:

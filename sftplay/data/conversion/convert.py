@@ -32,6 +32,8 @@ from sftplay.data.rejects import BadRowError, Reject, reject
 from sftplay.data.split import Borders, row_key
 from sftplay.places import SPLITS
 
+_NO_KEYS: Mapping[str, Any] = {}  # of a row that is not an object
+
 
 @dataclass(frozen=True)
 class ConversionTask:
@@ -157,7 +159,8 @@ class _Made:
         """
         plan = self._work.plan
         messages = self._to_messages(row, notes)
-        tools = tools_of(row, plan.tools) if plan.tools and type(row) is dict else []
+        keys = (row if type(row) is dict else _NO_KEYS).keys()
+        tools = tools_of(row, plan.tools) if not keys.isdisjoint(plan.tools) else []
         if tools or any("tool_calls" in message for message in messages):
             messages, tools = without_padding(messages, tools, notes)
         content = exact_json.dumps(messages)
@@ -169,7 +172,7 @@ class _Made:
         if tools:
             asked += measure([{"role": "tools", "content": "".join(texts_in(tools))}])[0]
             content += b',"tools":%b' % exact_json.dumps(tools)
-        if type(row) is dict and (arguments := template_kwargs(row, notes)):
+        if TEMPLATE_KWARGS in keys and (arguments := template_kwargs(row, notes)):
             content += b',"%b":%b' % (TEMPLATE_KWARGS.encode(), exact_json.dumps(arguments))
         return _Row(messages, content), reasons, asked, answered
 

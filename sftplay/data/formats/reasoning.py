@@ -18,14 +18,14 @@ REASONING_KEYS = (
     "reasoning",
 )  # of a message: vLLM's and DeepSeek's name, gpt-oss's, OpenRouter's
 COLUMNS = (*REASONING_KEYS, "complex_cot", "chain_of_thought", "cot", "thought", "rationale")
-_MARKS = (b"think>", REASONING.encode())  # one is in the JSON of every row that can have some
+_REASONING_KEY = REASONING.encode()
 _TAG = re.compile(r"</?think>")
 _BLOCK = re.compile(r"<think>(?:(?!<think>).)*?</think>\s*", re.DOTALL)
 
 
 def may_have_reasoning(content: bytes) -> bool:
     """Tell whether messages as JSON may hold reasoning."""
-    return any(mark in content for mark in _MARKS)
+    return b"think>" in content or _REASONING_KEY in content
 
 
 def read_reasoning(item: Mapping[str, Any]) -> str:

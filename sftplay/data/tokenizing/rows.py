@@ -145,8 +145,9 @@ class RowTokenizer:
         """
         borders: dict[tuple[str, str], list[int]] = {}
         for piece in range(1, len(rows.texts), 2):
-            if rows.texts[piece - 1]:
-                key = rows.texts[piece - 1][-_NEAR:], rows.texts[piece][:_NEAR]
+            if before := rows.texts[piece - 1][-_NEAR:]:
+                after = rows.texts[piece][:_NEAR]
+                key = self.words.border(before, after) if self.words else (before, after)
                 borders.setdefault(key, []).append(piece)
         if self.words:
             parted = self.words.parts_at(list(borders))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_CHARACTERS = 16_000_000  # of all words kept; then the cache starts again
 _COMPARE_EVERY = 1000  # texts, between two that the library encodes too, to see that both agree
+_SHORT, _MAX_FREQUENT = 200, 1000  # characters; texts whose words are kept
+_DECIDING = 2  # characters after a border
 _ASCII = [chr(code) for code in range(128)]
 # The expression of the ByteLevel pre-tokenizer of Hugging Face's tokenizers, with a set of
 # characters for each of its classes.
@@ -75,7 +77,13 @@ class WordCache:
         self._added = {text: np.int32(number).tobytes() for text, number in added.items()}
         longest_first = sorted(added, key=len, reverse=True)
         self._split = re.compile(f"({'|'.join(map(re.escape, longest_first)) or _NEVER})").split
+        self._added_first = {text[0] for text in added}
+        beginnings = {text[:end] for text in added for end in range(1, len(text))}
+        self._begins_added = re.compile(
+            f"(?:{'|'.join(map(re.escape, beginnings)) or _NEVER})\\Z"
+        ).search
         self._known, self._size = dict(self._added), 0
+        self._frequent: dict[str, list[str]] = {}
         self._classes: dict[str, str] = {}
         self._find = self._compiled(_ASCII)
 
@@ -98,6 +106,16 @@ class WordCache:
         self._compare(texts, encoded)
         return encoded
 
+    def border(self, before: str, after: str) -> tuple[str, str]:
+        """Return as much of two adjoining texts as decides whether a word reaches over their border.
+
+        Two characters behind it do: a contraction has two after its apostrophe ("'re"), and a blank
+        goes to the word behind it, unless another blank follows. Added tokens may be longer.
+        """
+        near = after[:_DECIDING]
+        has_token = self._begins_added(before) or not self._added_first.isdisjoint(near)
+        return before, after if has_token else near
+
     def parts_at(self, borders: Sequence[tuple[str, str]]) -> list[bool]:
         """Tell for pairs of texts whether the words of both are those of the whole."""
         self._learn_characters("".join(chain.from_iterable(borders)))
@@ -110,11 +128,22 @@ class WordCache:
         """Return the words and added tokens of a text; a character of no class is a word that is
         never known.
         """
-        first, *parts = self._split(text)
-        words: list[str] = self._find(first)
-        for place in range(0, len(parts), 2):
-            words.append(parts[place])
-            words += self._find(parts[place + 1])
+        parts = self._split(text)  # texts between added tokens, and these at odd places
+        words: list[str] = []
+        for place, part in enumerate(parts):
+            if place % 2:
+                words.append(part)
+            elif part:
+                words += self._frequent.get(part) or self._find_in(part)
+        return words
+
+    def _find_in(self, text: str) -> list[str]:
+        """Split a text without added tokens. Short ones, a role's header say, are kept: a chat
+        template repeats them in every row.
+        """
+        words = self._find(text)
+        if len(text) <= _SHORT and len(self._frequent) < _MAX_FREQUENT:
+            self._frequent[text] = words
         return words
 
     def _learn_words(self, known: dict[str, bytes], words: set[str]) -> None:

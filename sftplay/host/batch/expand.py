@@ -4,18 +4,22 @@ own.
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sftplay.config import load_config
+from sftplay.config import settle
 from sftplay.errors import SftplayError
 from sftplay.files import hash_bytes, hash_json
 from sftplay.host.batch.file import BatchFile, ExperimentGroup, Value, problems_in
 from sftplay.settings import Settings
+from sftplay.yamlfile import Marks, read_yaml
 
 _LONGEST = 63  # characters of a run's name
 
@@ -54,20 +58,20 @@ def expand(batch: BatchFile, path: Path) -> list[Experiment]:
     """
     made: list[Experiment] = []
     problems: list[str] = []
+    read = functools.cache(read_yaml)  # one base config for hundreds of experiments
     for group in batch.experiments:
         for dataset, values in _combinations(group):
             varied = {**({"dataset": dataset} if len(group.datasets) > 1 else {}), **values}
             name = _name(group.name, varied)
             try:
-                made.append(_experiment(batch, group, name, dataset, values, varied))
+                made.append(_experiment(batch, group, name, dataset, values, varied, read))
             except SftplayError as error:
                 problems.append(
                     f"{name}: {error.what}" + (f" ({error.where})" if error.code != 78 else "")
                 )
-    names = [one.name for one in made]
+    counted = Counter(one.name for one in made)
     problems += [
-        f"two experiments would be called {name}"
-        for name in sorted({n for n in names if names.count(n) > 1})
+        f"two experiments would be called {name}" for name in sorted(counted) if counted[name] > 1
     ]
     if problems:
         raise problems_in(path, list(dict.fromkeys(problems)))
@@ -87,6 +91,7 @@ def _experiment(
     dataset: str,
     values: Mapping[str, Value],
     varied: Mapping[str, Value],
+    read: Callable[[Path], tuple[dict[str, Any], Marks]],
 ) -> Experiment:
     base = group.config or batch.config
     changes = {**batch.datasets[dataset].values(dataset), **group.set, **values, "run.name": name}
@@ -94,9 +99,8 @@ def _experiment(
         key.startswith("data.fields.") for key in changes
     ):
         changes.pop("data.fields", None)
-    settings = load_config(
-        Path(base), [f"{key}={_as_yaml(value)}" for key, value in changes.items()]
-    )
+    raw, marks = read(Path(base))
+    settings = settle(Path(base), copy.deepcopy(raw), marks, list(changes.items()))
     return Experiment(name, dataset, base, varied, settings)
 
 
@@ -133,8 +137,3 @@ def _cut(name: str) -> str:
     if len(name) <= _LONGEST:
         return name
     return f"{name[: _LONGEST - 9]}-{hash_bytes(name.encode()).removeprefix('sha256:')[:8]}"
-
-
-def _as_yaml(value: Value) -> str:
-    """A value for `--set`: flow YAML, on one line."""
-    return json.dumps(value, ensure_ascii=False)

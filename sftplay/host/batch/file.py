@@ -30,6 +30,7 @@ SortedBy = Literal[
     "train_loss",
     "name",
 ]
+MOST = 1000  # experiments of one file
 Value = str | int | float | bool | list[Any] | None
 
 TEMPLATE = """\
@@ -161,6 +162,8 @@ def _contradictions(batch: BatchFile) -> Iterator[str]:
             yield f"datasets.{name}: a dataset's name has lower-case letters, digits, `.`, `_` and `-`: it names folders"
         if dataset.style is not None and not dataset.style.strip():
             yield f"datasets.{name}.style is empty: write a style prompt, or leave the key out"
+    if batch.size > MOST:
+        yield f"this file makes {batch.size:,} experiments, and {MOST:,} are the most: a smaller matrix, or several files"
     names = [group.name for group in batch.experiments]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"experiments: {name} is there {names.count(name)} times; every experiment needs a name of its own"

@@ -10,13 +10,12 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sftplay import console
+from sftplay import console, isolated
 from sftplay.boundary import Boundary
 from sftplay.call import StageCall
 from sftplay.host.launch.request import LaunchRequest
@@ -24,7 +23,6 @@ from sftplay.host.launch.stage import start
 from sftplay.host.protocol.ends import exit_code
 from sftplay.host.protocol.hub import inherited
 from sftplay.host.protocol.signals import handle_signals
-from sftplay.host.system.checkout import CHECKOUT
 
 _Result = TypeVar("_Result")
 Job = Callable[["Workers"], _Result]  # works with the worker that it is given
@@ -135,12 +133,11 @@ class ParallelWorkers:
         log.parent.mkdir(parents=True, exist_ok=True)
         env = {
             **os.environ,
-            "PYTHONPATH": str(CHECKOUT),
             **({} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}),
         }
         with open(log, "ab") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", "sftplay.host.cli", *argv],
+                [*isolated.command("sftplay.host.cli"), *argv],
                 env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 pass_fds=inherited(env),
             )  # fmt: skip

@@ -7,6 +7,9 @@ import sys
 
 def start() -> int:
     """Run the task that the command line names. Returns the exit code."""
+    from sftplay.host.system import interpreter
+
+    interpreter.start_unchanged()
     from sftplay.host.cli.menu import namespace
     from sftplay.host.cli.program import main
 

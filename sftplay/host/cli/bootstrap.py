@@ -1,10 +1,10 @@
 """From Python alone to .venv with Invoke in it. Standard library only (so are the three kernel
 modules it imports).
 
-pip installs a hash-pinned uv, uv installs the rest from images/host.lock. A marker, written last,
-says that a set-up is done and from which lock; without it the set-up is made again, so an
-interrupted one is never used. What only the set-up needs is imported
-there: a start that finds it done is to take no time.
+pip installs a hash-pinned uv, uv installs the rest from images/host.lock. A record, written last,
+says from which lock and with what in it; where it does not say so, or something of it is missing
+now, .venv is made again, so an interrupted or damaged one is never used. What only the set-up needs
+is imported there: a start that finds it done is to take no time.
 """
 
 import sys
@@ -13,23 +13,25 @@ if sys.version_info < (3, 10):  # noqa: UP036 - this file is what an older Pytho
     sys.stderr.write("sftplay needs Python 3.10 or newer; this is %d.%d\n" % sys.version_info[:2])  # noqa: UP031 - and can read
     sys.exit(69)
 
-import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, Any, NoReturn
 
 from sftplay import console
 from sftplay.errors import MachineError, SftplayError
-from sftplay.files import write_text
-from sftplay.host.system.checkout import CHECKOUT, HIDDEN_PATH, VENV
+from sftplay.files import explain_os_error, write_json
+from sftplay.host.system import interpreter, packages
+from sftplay.host.system.checkout import CHECKOUT, VENV
+from sftplay.host.system.setup_lock import one_at_a_time, run_step
 from sftplay.host.system.uv import uv_environ
+from sftplay.untrusted import read_json
 
 MARKER = VENV / "sftplay-set-up"
 HOST_LOCK = CHECKOUT / "images" / "host.lock"
 UV_LOCK = CHECKOUT / "images" / "uv.lock"
+_HEALED = "SFTPLAY_SET_UP_AGAIN"  # .venv was made again for this very start
 _MODULES = ("invoke", "docker", "yaml", "pydantic", "rich", "psutil", "packaging")  # of host.in
 DOWNLOAD = "about 40 MB from PyPI: uv, Invoke, docker, pydantic, rich"
 
@@ -40,12 +42,21 @@ def enter(argv: Sequence[str]) -> int | None:
     Returns:
         None: this is .venv already, the menu can run; else the exit code of a set-up that failed.
     """
-    if Path(sys.prefix) == VENV and is_done():
-        return None
+    console.open_streams()
     if _runs_as_it_is(argv):
         return None
     try:
-        ensure()
+        if argv[:1] == ["install"] and is_done() and packages.damaged_files(VENV):
+            _make_again()
+        if Path(sys.prefix) == VENV and is_done():
+            if not interpreter.is_changed():
+                return None
+        else:
+            ensure()
+    except OSError as error:
+        problem = explain_os_error(error, VENV)
+        console.failure(problem)
+        return problem.code
     except SftplayError as problem:
         console.failure(problem)
         return problem.code
@@ -53,6 +64,27 @@ def enter(argv: Sequence[str]) -> int | None:
         console.error("stopped; the next start makes the set-up again")
         return 130
     return _go_on_in_venv(argv)
+
+
+def run_menu(argv: Sequence[str]) -> int:
+    """Run the task that the command line names; .venv is made again where its packages can't be
+    imported. Returns the exit code.
+    """
+    try:
+        from sftplay.host.cli.menu import namespace
+        from sftplay.host.cli.program import main
+    except ImportError as error:
+        ours = (error.name or "").startswith("sftplay") or Path(sys.prefix) != VENV
+        if ours or os.environ.pop(_HEALED, ""):
+            raise
+        console.warning(f".venv is damaged ({error}): making it again")
+        os.environ[_HEALED] = "1"
+        MARKER.unlink(missing_ok=True)
+        code = enter(argv[1:])
+        assert code is not None
+        return code
+    os.environ.pop(_HEALED, None)
+    return main(argv, namespace)
 
 
 def _runs_as_it_is(argv: Sequence[str]) -> bool:
@@ -77,20 +109,35 @@ def ensure() -> None:
     if is_done():
         return
     _check_machine()
-    with _one_at_a_time():
+    with one_at_a_time(CHECKOUT / ".venv.lock", "setting up .venv") as lock:
         if not is_done():  # another process may have made it while this one waited
-            _make()
+            _make(lock)
+
+
+def _make_again() -> None:
+    console.warning(".venv is damaged: making it again")
+    MARKER.unlink(missing_ok=True)
+    ensure()
 
 
 def is_done() -> bool:
-    """Return whether .venv was finished from the current lock, and its Python still exists."""
-    try:
-        return (
-            MARKER.read_text(encoding="utf-8") == _fingerprint()
-            and (VENV / "bin" / "python").exists()
-        )
-    except OSError:
+    """Return whether .venv was finished from the current lock, is for this Python where it is this
+    one's, and all of it is there.
+    """
+    made = _record()
+    if made.get("locks") != _fingerprint() or not (VENV / "bin" / "python").exists():
         return False
+    mine = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    if Path(sys.prefix) == VENV and not (VENV / mine).is_dir():
+        return False
+    return not packages.missing(VENV, made.get("contents", ()))
+
+
+def _record() -> dict[str, Any]:
+    try:
+        return read_json(MARKER)
+    except (SftplayError, OSError):
+        return {}
 
 
 def _check_machine() -> None:
@@ -107,7 +154,8 @@ def _check_machine() -> None:
             "this Python has no venv module", todo=f"sudo apt install python{major}.{minor}-venv"
         )
     config = VENV / "pyvenv.cfg"
-    if config.is_file() and "sftplay" not in config.read_text(encoding="utf-8"):
+    foreign = config.is_file() and "sftplay" not in config.read_text(encoding="utf-8")
+    if foreign or (VENV.exists() and not VENV.is_dir()):
         raise MachineError(
             "sftplay did not make this environment",
             where=str(VENV),
@@ -115,22 +163,22 @@ def _check_machine() -> None:
         )
 
 
-def _make() -> None:
-    import venv
-
-    whole = (
-        MARKER.is_file()
-    )  # made to its end from an older lock: brought up to date in place, others may be using it
+def _make(lock: IO[str]) -> None:
+    # Made to its end from an older lock: brought up to date in place, others may be using it.
+    made = _record()
+    whole = bool(made) and not packages.missing(VENV, made.get("contents", ["bin/uv"]))
     MARKER.unlink(missing_ok=True)
     console.info(f"setting up .venv ({DOWNLOAD}; less if the caches have it)")
-    env, _ = uv_environ(os.environ)
-    env.pop("PYTHONHOME", None)
+    env, _ = uv_environ(interpreter.plain_environ())
     python = str(VENV / "bin" / "python")
     if not whole:
-        venv.EnvBuilder(clear=True, with_pip=True, symlinks=True, prompt="sftplay").create(VENV)
+        base = str(getattr(sys, "_base_executable", sys.executable))
+        words = ["-I", "-m", "venv", "--clear", "--symlinks", "--prompt", "sftplay", str(VENV)]
+        _run([base, *words], env, lock)
         _run(
             [
                 python,
+                "-I",
                 "-m",
                 "pip",
                 "install",
@@ -142,19 +190,18 @@ def _make() -> None:
                 str(UV_LOCK),
             ],
             env,
+            lock,
         )
     uv = [str(VENV / "bin" / "uv"), "pip", "sync", "--quiet", "--require-hashes", "--no-build"]
     # Compiled now: Invoke and pydantic start in a third of the time, also where Python may not
     # write bytecode later.
-    _run([*uv, "--compile-bytecode", "--python", python, str(HOST_LOCK)], env)
-    write_text(MARKER, _fingerprint())
+    _run([*uv, "--compile-bytecode", "--python", python, str(HOST_LOCK)], env, lock)
+    write_json(MARKER, {"locks": _fingerprint(), "contents": packages.contents(VENV)})
     console.info("set up; from now on `.venv/bin/inv NAME` or `python3 tasks.py NAME`")
 
 
-def _run(argv: list[str], env: Mapping[str, str]) -> None:
-    import subprocess
-
-    if subprocess.run(argv, env=env, check=False).returncode:
+def _run(argv: list[str], env: Mapping[str, str], lock: IO[str]) -> None:
+    if run_step(argv, env, lock):
         raise MachineError(
             "the packages could not be installed",
             todo="the reason is printed above; then run the same command again",
@@ -165,25 +212,8 @@ def _fingerprint() -> str:
     return hashlib.sha256(HOST_LOCK.read_bytes() + UV_LOCK.read_bytes()).hexdigest()
 
 
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Two first starts at once: the second waits for the first."""
-    with open(CHECKOUT / ".venv.lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.info("another process is setting up .venv: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _go_on_in_venv(argv: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     python = str(VENV / "bin" / "python")
-    env = {
-        key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")
-    }
-    if os.environ.get("PYTHONPATH"):
-        env[HIDDEN_PATH] = os.environ["PYTHONPATH"]  # the runner `active` hands it to its stages
-    os.execve(python, [python, str(CHECKOUT / "tasks.py"), *argv], env)  # noqa: S606 - no shell is wanted
+    os.execve(python, [python, str(CHECKOUT / "tasks.py"), *argv], interpreter.plain_environ())  # noqa: S606 - no shell is wanted

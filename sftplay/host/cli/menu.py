@@ -49,7 +49,10 @@ MENU = {
     ),
     "Many runs": (runs.batch, runs.report, runs.replay, runs.status, runs.logs),
     "Around it": (runs.tensorboard, runs.stop_tb, runs.ps, runs.stop, start.clean),
-    "Developers": (developers.test, developers.lint, docs, developers.bench, developers.parity),
+    "Developers": (
+        *(developers.test, developers.lint, developers.audit, docs, developers.bench),
+        developers.parity,
+    ),
 }
 
 

@@ -8,14 +8,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from invoke.collection import Collection
+from invoke.config import Config
 from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
 from sftplay import __version__, console
-from sftplay.boundary import drop_stdout
+from sftplay.errors import StorageError
 from sftplay.host.cli import usage
 from sftplay.host.cli.words import asks_help_for, spell_out
 from sftplay.host.protocol.hub import hide_token
+
+
+class MenuConfig(Config):
+    """Invoke's defaults alone: its files in /etc, the home and the project set nothing that our
+    tasks use, and a broken one would stop every task.
+    """
+
+    def load_system(self, merge: bool = True) -> None:
+        """Load nothing."""
+
+    def load_user(self, merge: bool = True) -> None:
+        """Load nothing."""
+
+    def load_project(self, merge: bool = True) -> None:
+        """Load nothing."""
 
 
 class Menu(Program):
@@ -51,6 +67,7 @@ def adopt() -> None:
     """Make Invoke's own program a Menu, where that is what reads tasks.py (`inv`): the same
     messages and exit codes, and no token in what it starts.
     """
+    console.open_streams()
     hide_token(os.environ)
     invoke_main = sys.modules.get("invoke.main")
     if invoke_main is not None:
@@ -59,17 +76,29 @@ def adopt() -> None:
 
 def main(argv: Sequence[str], namespace: Collection) -> int:
     """Run the task that `argv` names (its first word is the program). Returns the exit code."""
+    console.open_streams()
     hide_token(os.environ)
     try:
         name = Path(argv[0]).name
         binary = name if name in ("sftplay", "inv") else "tasks.py"
-        menu = Menu(name="sftplay", binary=binary, version=__version__, namespace=namespace)
+        menu = Menu(
+            name="sftplay",
+            binary=binary,
+            version=__version__,
+            namespace=namespace,
+            config_class=MenuConfig,
+        )
         code = _run(menu, argv)
         # here, where a closed pipe can still be caught; Python's own last flush would end in 120
-        sys.stdout.flush()
+        console.flush_results()
     except BrokenPipeError:  # tasks.py --list | head
-        drop_stdout()
+        console.drop_stdout()
         return 141
+    except StorageError as problem:  # tasks.py --list > /dev/full
+        console.failure(problem)
+        return problem.code
+    finally:
+        console.settle_stderr()
     return code
 
 

@@ -21,15 +21,21 @@ _TASKS = f'''"""sftplay's tasks for this folder: `inv NAME`, `sftplay NAME` or `
 import os
 import sys
 
-os.environ["{PROJECT_VARIABLE}"] = os.path.dirname(os.path.abspath(__file__))
+_HERE = os.path.dirname(os.path.abspath(__file__))
+os.environ["{PROJECT_VARIABLE}"] = _HERE
+# This folder is not searched for modules: a json.py of yours must not hide Python's own.
+_REAL = os.path.realpath(_HERE)
+sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != _REAL]
 try:
     from sftplay.host.cli.menu import namespace
     from sftplay.host.cli.program import adopt, main
+    from sftplay.host.system.interpreter import start_unchanged
 except ModuleNotFoundError as missing:
     sys.stderr.write(f"{{missing}} in {{sys.executable}}: activate the environment that sftplay is in\\n")
     sys.exit(69)
 
 if __name__ == "__main__":
+    start_unchanged()
     sys.exit(main(sys.argv, namespace))
 adopt()
 '''

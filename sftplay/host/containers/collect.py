@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from sftplay.files import TMP_PREFIX
+from sftplay.errors import SftplayError
+from sftplay.files import atomic_open
 from sftplay.host.containers.engine import Engine
 from sftplay.host.containers.lifecycle import ContainerEnd
 from sftplay.host.protocol import records
@@ -26,13 +28,12 @@ def _save_output(engine: Engine, container: str, path: Path) -> None:
     import docker.errors
     import requests
 
-    tmp = path.with_name(TMP_PREFIX + path.name)
-    try:
-        with open(tmp, "wb") as out:
-            out.writelines(engine.api.logs(container, stream=True, follow=False))
-        tmp.replace(path)
-    except (docker.errors.DockerException, requests.RequestException, OSError):
-        tmp.unlink(missing_ok=True)  # the attempt's train.log holds the stage's own lines
+    # Without it the attempt's train.log holds the stage's own lines.
+    with (
+        contextlib.suppress(docker.errors.DockerException, requests.RequestException, SftplayError),
+        atomic_open(path) as out,
+    ):
+        out.writelines(engine.api.logs(container, stream=True, follow=False))
 
 
 def vanished(run: Run, start: Start) -> Exit:

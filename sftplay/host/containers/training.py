@@ -132,7 +132,8 @@ class ContainerTraining:
             return None
         ended = collect(self.engine, self.run, self.start, self.container, end)
         lifecycle.remove(self.engine, self.container, force=True)
-        lifecycle.explain("train", end, asked=bool(ended.asked))
+        if not end.vanished or ended.code is None:  # else another launcher has harvested it
+            lifecycle.explain("train", end, asked=bool(ended.asked))
         return ended
 
 
@@ -179,6 +180,11 @@ class EndedTraining:
     def watch(self, signals: StopSignals) -> Exit | None:
         """Return the end."""
         return self.end
+
+
+def is_there(engine: Engine, run: Run, start: Start) -> bool:
+    """Return whether the container of this start exists, in any state."""
+    return any(one["Labels"].get("sftplay.nonce") == start.nonce for one in of_run(engine, run))
 
 
 def adopt(engine: Engine, run: Run, start: Start) -> ContainerTraining | EndedTraining:

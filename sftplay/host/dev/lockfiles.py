@@ -57,6 +57,7 @@ LOCKS: Mapping[str, LockSpec] = {
         "cuda",
     ),
     "dev": LockSpec("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "audit": LockSpec("images/audit.in", "images/audit.lock", _STACK),
     "llamafactory": LockSpec(
         "bench/llamafactory.in", "bench/llamafactory.lock", (*_STACK, *_NO_VISION), "cpu"
     ),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import Any
 from sftplay import console
 from sftplay.call import StageCall
 from sftplay.errors import MachineError
-from sftplay.files import TMP_PREFIX, write_text
+from sftplay.files import write_text
 from sftplay.host.containers import engine as engines
 from sftplay.host.containers import host_identity, image_names
 from sftplay.host.containers.engine import Engine
@@ -33,6 +32,7 @@ from sftplay.host.system import machine
 from sftplay.host.system.requirements import cuda_of
 from sftplay.places import DEFAULT_MODEL, OUTPUTS, model_record
 from sftplay.stages import BY_NAME
+from sftplay.temporary import sweep, temporary_folder
 
 _CONFIG = f"""# Made by `inv image.verify`: a training in small.
 model: {{name: {DEFAULT_MODEL}, max_length: 128}}
@@ -175,9 +175,9 @@ def _project(user: str) -> Iterator[Path]:
     """A project of a few rows, in outputs/: the engine sees it there, and the file system is the
     one that runs will use.
     """
-    root = (OUTPUTS / f"{TMP_PREFIX}verify-{secrets.token_hex(4)}").absolute()
+    sweep(OUTPUTS, "verify")
     rows = [{"user": f"What is {n} and {n}?", "assistant": f"It is {n + n}."} for n in range(8)]
-    try:
+    with temporary_folder(OUTPUTS.absolute() / "verify") as root:
         for name in ("data/raw", "outputs", "configs"):
             (root / name).mkdir(parents=True)
         write_text(root / "data/raw/rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -186,8 +186,6 @@ def _project(user: str) -> Iterator[Path]:
             for path in (root, *root.rglob("*")):
                 os.chown(path, *map(int, user.split(":")))
         yield root
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _stamp(tool: client.BuildClient, name: ImageName, candidate: str, said: str) -> None:

@@ -12,30 +12,30 @@ what it saw.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sftplay import console
 from sftplay.attempts import Attempt
-from sftplay.errors import BusyError, NotFoundError, ProtocolError, SftplayError
+from sftplay.errors import NotFoundError, ProtocolError, SftplayError
 from sftplay.handover import HandOver
 from sftplay.host.containers import training as container_training
 from sftplay.host.containers.errors import is_gone
 from sftplay.host.containers.ownership import hand_to_owner
 from sftplay.host.estimate.cpu_consent import require_cpu_consent
-from sftplay.host.launch import messages, observe, preflight
+from sftplay.host.launch import messages, observe, preflight, second
 from sftplay.host.launch.decide import Begin, Finish, LaunchState, decide
 from sftplay.host.launch.prefetch import fetch_missing
 from sftplay.host.launch.request import ResolvedLaunch
 from sftplay.host.launch.runner import RunningTraining, TrainingRunner
 from sftplay.host.local.training import LocalTraining
 from sftplay.host.protocol import records
-from sftplay.host.protocol.call import describe, same_training
 from sftplay.host.protocol.launch_lock import LaunchLock
 from sftplay.host.protocol.records import Start
 from sftplay.host.protocol.signals import stop_signals
-from sftplay.locks import hold, is_held
+from sftplay.locks import is_held
 from sftplay.runs import Run
 
 _TURNS = 8  # of the loop; two starts and what was left behind take four
@@ -67,13 +67,17 @@ class TrainingLaunch:
             The stage's exit code; 129 where this terminal was closed and the training continues.
 
         Raises:
-            BusyError: another launcher, or a training with other arguments, holds the run (75).
+            BusyError: a training with other arguments holds the run (75).
             RefusedError: the run already exists and `--resume` was not given (76).
             MachineError: no engine, no image, or the engine went away (69).
         """
-        launch, run, watched = self.resolved, self.resolved.run, 0
+        launch, run = self.resolved, self.resolved.run
         self._require_possible()
-        with self._terminal(), stop_signals() as signals:
+        with stop_signals() as signals, contextlib.ExitStack() as whole:
+            held, watched = second.take_terminal(launch, signals)
+            if held is None:
+                return _HUNG_UP if signals.hung_up else 128 + signals.stops[0]
+            whole.enter_context(self._terminal(held))
             for _ in range(_TURNS):
                 with contextlib.ExitStack() as stack:
                     lock = LaunchLock.take(run)
@@ -123,18 +127,16 @@ class TrainingLaunch:
             run.refuse_second_start()
 
     @contextlib.contextmanager
-    def _terminal(self) -> Iterator[None]:
-        """Be the run's only launcher; what root wrote in the docker runner is given to the
-        project's owner in the end.
+    def _terminal(self, held: int) -> Iterator[None]:
+        """Let go of the lock in the end; what root wrote in the docker runner is given to the
+        project's owner.
         """
-        run = self.resolved.run
-        todo = "that terminal shows it; or use another run name"
         try:
-            with hold(run.launch / "terminal.lock", who="a launcher", todo=todo):
-                yield
+            yield
         finally:
+            os.close(held)
             if self.resolved.runner.value == "docker":
-                hand_to_owner(run.folder)
+                hand_to_owner(self.resolved.run.folder)
 
     def _falls_back_to_cpu(self) -> bool:
         """Return whether this training begins on the CPU only because there is no GPU, and nobody
@@ -152,13 +154,8 @@ class TrainingLaunch:
     def _find(self, start: Start | None) -> tuple[Start, RunningTraining]:
         """Return the training that runs already, if it is the one that this command would start."""
         run = self.resolved.run
-        if start is None or not same_training(start.argv, self.resolved.call):
-            shown = f": {describe(start.argv)}" if start else ""
-            raise BusyError(
-                f"a training with other arguments runs here{shown}",
-                where=str(run.folder),
-                todo="wait for it, or repeat its own command to watch it; or use another run name: --run NAME",
-            )
+        second.refuse_others(self.resolved, start)
+        assert start is not None
         console.info(
             f"this training runs already (started {start.created}, {start.runner} runner): watching it"
         )

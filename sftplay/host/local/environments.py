@@ -4,23 +4,25 @@ stack's image is made from.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from sftplay import console
 from sftplay.errors import MachineError, NotFoundError, StorageError
-from sftplay.files import TMP_PREFIX, hash_file, hash_json, write_json
+from sftplay.files import hash_file, hash_json, write_json
 from sftplay.host.local import installing
+from sftplay.host.system import packages
 from sftplay.host.system.checkout import CHECKOUT, PROJECT
 from sftplay.host.system.machine import read_machine
+from sftplay.host.system.setup_lock import one_at_a_time, run_step
 from sftplay.host.system.uv import find_uv, uv_environ
+from sftplay.temporary import TMP_PREFIX
 from sftplay.untrusted import read_json
 
 PYTHON = (3, 11)  # the locks hold wheels for exactly this one
@@ -50,6 +52,7 @@ STACKS: Mapping[str, StackSource] = {
         "images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True
     ),
     "dev": StackSource("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
+    "audit": StackSource("images/audit.lock", "about 20 MB: pip-audit, for `inv audit`"),
     "llamafactory": StackSource(
         "bench/llamafactory.lock", "about 480 MB: LLaMA-Factory, for `inv bench train`"
     ),
@@ -84,8 +87,12 @@ def envs_folder() -> Path:
     return Path(given).absolute() if given else PROJECT / ".envs"
 
 
-def ensure(stack: str) -> Environment:
-    """The stack's environment, made where it is missing. Seen to be there in milliseconds.
+def ensure(stack: str, *, every_file: bool = False) -> Environment:
+    """The stack's environment, made where it is missing or damaged. Seen to be there in
+    milliseconds: what it held when it was made is compared with what it holds now.
+
+    Args:
+        every_file: compare each file of its packages too, which takes a second.
 
     Raises:
         MachineError: no lock for this stack, no Python 3.11, or the packages can't be installed
@@ -100,17 +107,18 @@ def ensure(stack: str) -> Environment:
         )
     lock_hash = hash_file(lock)
     folder = _folder(stack, lock_hash)
-    made = _read(stack, folder)
+    made = _read(stack, folder, every_file=every_file)
     if made is not None:
         return made
-    with _one_at_a_time(folder):
-        made = _read(stack, folder)  # another process may have made it meanwhile
-        return made or _make(stack, folder, lock, lock_hash)
+    with one_at_a_time(folder.parent / f".{folder.name}.lock", f"making {folder.name}") as held:
+        # another process may have made it meanwhile
+        made = _read(stack, folder, every_file=every_file)
+        return made or _make(stack, folder, lock, lock_hash, held)
 
 
 def install(*, dev: bool = False) -> None:
-    """Make the environments of this machine: the cpu stack, the bnb stack too where a GPU and
-    its lock are here.
+    """Make the environments of this machine, and repair them: the cpu stack, the bnb stack too
+    where a GPU and its lock are here.
 
     Args:
         dev: the developer tools as well.
@@ -120,7 +128,7 @@ def install(*, dev: bool = False) -> None:
         *(["bnb"] if read_machine().has_gpu and (CHECKOUT / STACKS["bnb"].lock).is_file() else []),
     ]
     for stack in [*wanted, *(["dev"] if dev else [])]:
-        console.success(f"{stack}: {ensure(stack).folder}")
+        console.success(f"{stack}: {ensure(stack, every_file=True).folder}")
     for folder, current in listing():
         if not current:
             console.info(
@@ -156,18 +164,23 @@ def _short(lock_hash: str) -> str:
     return lock_hash.removeprefix("sha256:")[:12]
 
 
-def _read(stack: str, folder: Path) -> Environment | None:
+def _read(stack: str, folder: Path, *, every_file: bool = False) -> Environment | None:
     try:
         facts = read_json(folder / _MARKER, lock_hash=str, environment_hash=str)
     except (NotFoundError, StorageError):  # a torn one: the environment is made again
         return None
     python = folder / "bin" / "python"
     made = Environment(stack, python, facts["lock_hash"], facts["environment_hash"])
-    return made if made.python.exists() else None
+    gone = packages.missing(folder, facts.get("contents") or ())
+    if not gone and every_file:
+        gone = packages.damaged_files(folder)
+    return made if made.python.exists() and not gone else None
 
 
-def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
+def _make(stack: str, folder: Path, lock: Path, lock_hash: str, held: IO[str]) -> Environment:
     """Build under a temporary name, mark, rename."""
+    if folder.exists():
+        console.warning(f"the {stack} environment is damaged: making it again")
     console.info(
         f"making the {stack} environment once, {folder.name} ({STACKS[stack].download}; less what uv's cache has)"
     )
@@ -181,6 +194,7 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
         [uv, "venv", "--quiet", "--clear", "--relocatable", "--python", _base_python(), str(tmp)],
         env,
         _NO_PYTHON,
+        held,
     )
     # Not compiled here: all 12,900 files take 78 s on two cores, the 3,500 that a stage imports 22
     # s at its first start.
@@ -195,7 +209,7 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
     ]
     sources = ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY]
     sources += ["--build-constraints", str(CHECKOUT / "images" / "build.lock")]
-    if installing.install([*install, *sources, str(lock)], env):
+    if installing.install([*install, *sources, str(lock)], env, held):
         raise MachineError(
             "the environment could not be made",
             todo="uv's reason is printed above; then run the same command again",
@@ -204,13 +218,25 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str) -> Environment:
         [python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True
     )
     facts = {"lock_hash": lock_hash, "python": version.stdout.strip()}
-    write_json(tmp / _MARKER, {"stack": stack, **facts, "environment_hash": hash_json(facts)})
-    shutil.rmtree(folder, ignore_errors=True)  # without a marker that can be read: nobody's
-    tmp.rename(folder)
+    marker = {"stack": stack, **facts, "environment_hash": hash_json(facts)}
+    write_json(tmp / _MARKER, {**marker, "contents": packages.contents(tmp)})
+    _replace(folder, tmp)
     console.success(f"the {stack} environment is made: {folder}")
     made = _read(stack, folder)
     assert made is not None
     return made
+
+
+def _replace(folder: Path, made: Path) -> None:
+    """Put a new environment in the place of a damaged one. What uses it finds the same packages
+    under the same names.
+    """
+    old = folder.with_name(f"{TMP_PREFIX}old-{folder.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    made.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 _NO_PYTHON = "the stacks run on Python 3.11: sudo apt install python3.11 python3.11-venv, or let uv fetch it (it needs the network)"
@@ -218,28 +244,16 @@ _NO_PYTHON = "the stacks run on Python 3.11: sudo apt install python3.11 python3
 
 def _base_python() -> str:
     """This very Python where it is 3.11, else `3.11`: uv looks for one, and fetches one where it
-    may.
+    may. Its file, not a link such as python3: that may lead to another version one day.
     """
     if sys.version_info[:2] == PYTHON:
-        return str(getattr(sys, "_base_executable", sys.executable))
+        return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     return f"{PYTHON[0]}.{PYTHON[1]}"
 
 
-def _run(argv: list[str], env: Mapping[str, str], todo: str) -> None:
-    if subprocess.run(argv, env=env, check=False).returncode:
+def _run(argv: list[str], env: Mapping[str, str], todo: str, held: IO[str]) -> None:
+    if run_step(argv, env, held):
         raise MachineError("the environment could not be made", todo=todo)
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.info(f"another process is making {folder.name}: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 __all__ = ["STACKS", "Environment", "ensure", "envs_folder", "install", "listing", "present"]

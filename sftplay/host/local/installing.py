@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import IO
 
 from sftplay import console
 from sftplay.files import human_size
@@ -74,13 +75,18 @@ class Installing:
         return f"installing: {doing} ({time.monotonic() - self._began:.0f} s)"
 
 
-def install(argv: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run uv and return its exit code; where it fails, the end of its output is printed."""
+def install(argv: Sequence[str], env: Mapping[str, str], held: IO[str] | None = None) -> int:
+    """Run uv and return its exit code; where it fails, the end of its output is printed.
+
+    Args:
+        held: the lock, as its stdin: others wait for it even if this process is killed.
+    """
     with status_line() as show:
         told = Installing(show)
         with subprocess.Popen(
             list(argv),
             env=dict(env),
+            stdin=held,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sftplay import isolated
 from sftplay.call import StageCall
 from sftplay.environment import announce, compose, left_out
 from sftplay.host.local import active
@@ -19,7 +20,6 @@ from sftplay.host.local.environments import Environment
 from sftplay.host.protocol.ends import exit_code, explain_end
 from sftplay.host.protocol.hub import OFFLINE, inherited
 from sftplay.host.protocol.signals import STOPS, handle_signals
-from sftplay.host.system.checkout import CHECKOUT
 from sftplay.host.system.parent import follow_parent
 from sftplay.stages import Stage
 
@@ -32,7 +32,6 @@ def stage_environ(
     """
     env = compose(base, network=stage.network)
     env |= {
-        "PYTHONPATH": str(CHECKOUT),
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",
         # train tokenizes too, after its workers have been forked and have ended
@@ -73,7 +72,7 @@ def run_stage(call: StageCall, environment: Environment, *, cores: int, device: 
         Its exit code.
     """
     env = stage_environ(call.stage, environment, os.environ, cores=cores, device=device)
-    code = run_foreground([str(environment.python), "-m", "sftplay", *call.argv], env)
+    code = run_foreground([*isolated.command("sftplay", str(environment.python)), *call.argv], env)
     explain_end(call.stage.name, code)
     return code
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sftplay import console
+from sftplay import console, isolated
 from sftplay.errors import ProtocolError
 from sftplay.host.local import supervisor
 from sftplay.host.local.environments import Environment
@@ -21,7 +20,6 @@ from sftplay.host.protocol import records
 from sftplay.host.protocol.launch_lock import LaunchLock
 from sftplay.host.protocol.records import Exit, Start
 from sftplay.host.protocol.signals import GRACE, StopSignals, announce_stop
-from sftplay.host.system.checkout import CHECKOUT
 from sftplay.host.ui.terminal import copy, settled
 from sftplay.locks import is_held, read_note
 from sftplay.runs import Run
@@ -56,16 +54,17 @@ class LocalTrainingRunner:
 
     def start(self, run: Run, start: Start, lock: LaunchLock) -> LocalTraining:
         """Start the supervisor, which takes the lock over without a gap."""
-        command = [str(self.environment.python), "-m", "sftplay", *start.argv]
-        paths = self.env.get("PYTHONPATH", str(CHECKOUT))
-        if paths != str(CHECKOUT):  # packages of another Python are not for the supervisor
+        command = [*isolated.command("sftplay", str(self.environment.python)), *start.argv]
+        paths = self.env.get("PYTHONPATH")
+        if paths:  # packages of another Python are not for the supervisor
             command = ["env", f"PYTHONPATH={paths}", *command]
         if self.environment.freeze:
             records.write_packages(run.launch, start.number, self.environment.freeze)
         terminal = (
             {"SFTPLAY_TERMINAL": str(os.get_terminal_size(2).columns)} if os.isatty(2) else {}
         )
-        argv = [sys.executable, "-m", "sftplay.host.local.supervisor"]
+        own = {key: value for key, value in self.env.items() if key != "PYTHONPATH"}
+        argv = isolated.command("sftplay.host.local.supervisor")
         argv += [str(records.start_file(run.launch, start.number)), str(lock.fd), str(self.grace)]
         # Blocked, which children inherit: no stop is lost before the supervisor can receive it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {supervisor.STOP, supervisor.KILL})
@@ -73,12 +72,7 @@ class LocalTrainingRunner:
             with open(records.output_file(run.launch, start.number), "ab") as output:
                 process = subprocess.Popen(
                     [*argv, *command],
-                    env={
-                        **self.env,
-                        **terminal,
-                        "SFTPLAY_NONCE": start.nonce,
-                        "PYTHONPATH": str(CHECKOUT),
-                    },
+                    env={**own, **terminal, "SFTPLAY_NONCE": start.nonce},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -172,6 +166,11 @@ def request_stop(run: Run, *, kill: bool, pid: int | None = None) -> None:
         run.launch_lock
     ):  # who holds the lock lives, so the number is still its own
         os.kill(pid, supervisor.KILL if kill else supervisor.STOP)
+
+
+def is_supervised(run: Run) -> bool:
+    """Return whether a supervisor holds the run, and not a launcher that is about to start one."""
+    return is_held(run.launch_lock) and read_note(run.launch_lock).get("who") == supervisor.WHO
 
 
 def _holder(lock: Path) -> int | None:

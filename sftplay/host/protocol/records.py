@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sftplay.errors import ProtocolError, SftplayError
-from sftplay.files import TMP_PREFIX, write_json, write_text
+from sftplay.files import write_json, write_text
+from sftplay.temporary import TMP_PREFIX
 from sftplay.untrusted import read_json, read_text
 
 PROCESS_RUNNERS = ("local", "active")

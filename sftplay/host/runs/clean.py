@@ -5,7 +5,6 @@ Never data/raw.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.errors import SftplayError, UsageError
-from sftplay.files import TMP_PREFIX, explain_os_error, human_size
+from sftplay.files import explain_os_error, human_size
 from sftplay.host.local import environments
 from sftplay.host.system.disk import disk_size
 from sftplay.host.system.processes import users_of
@@ -22,6 +21,7 @@ from sftplay.host.ui import prompt
 from sftplay.locks import hold, is_held
 from sftplay.places import DATA_FOLDERS, OUTPUTS
 from sftplay.runs import Run
+from sftplay.temporary import TMP_PREFIX, temporary_name
 
 DATA = Path("data")
 
@@ -178,6 +178,6 @@ def delete(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
-    doomed = path.with_name(f"{TMP_PREFIX}clean-{path.name}.{os.getpid()}")
+    doomed = temporary_name(path)
     path.rename(doomed)
     shutil.rmtree(doomed)

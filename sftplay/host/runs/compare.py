@@ -105,9 +105,9 @@ def differences(views: Sequence[RunView]) -> list[list[str]]:
     """
     configs = [_defaults(view) | flat(read_config(view)) | _style(view) for view in views]
     stamps = [flat(view.stamp) for view in views]
-    rows = _unlike([{key: v for key, v in one.items() if key != "run.name"} for one in configs])
+    rows = unlike([{key: v for key, v in one.items() if key != "run.name"} for one in configs])
     reported = {row[0].rpartition(".")[2] for row in rows} | set(_NOT_COMPARED)
-    for row in _unlike(stamps):
+    for row in unlike(stamps):
         if row[0].rpartition(".")[2] not in reported:
             rows.append(row)
     return rows
@@ -130,7 +130,8 @@ def _style(view: RunView) -> dict[str, str]:
     return flat(style, "style.") if isinstance(style, Mapping) else {"style.prompt": ""}
 
 
-def _unlike(sides: Sequence[Mapping[str, str]]) -> list[list[str]]:
+def unlike(sides: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """Return a row for each key that is not the same on all sides: key, then the value of each."""
     keys = list(dict.fromkeys(key for side in sides for key in side))
     unlike = [key for key in keys if len({side.get(key) for side in sides}) > 1]
     return [[key, *(HASH.sub(r"\1…", side.get(key, "–")) for side in sides)] for key in unlike]

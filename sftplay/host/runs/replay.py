@@ -26,6 +26,7 @@ from sftplay.host.launch.request import LaunchRequest
 from sftplay.host.launch.stage import start
 from sftplay.host.protocol import records
 from sftplay.host.runs import curves
+from sftplay.host.runs.compare import flat, unlike
 from sftplay.host.runs.replay_checks import RecordedDifference, changed, other_packages, unmatched
 from sftplay.host.runs.replay_comparison import compare, say
 from sftplay.host.runs.view import RunView, require_run
@@ -174,11 +175,11 @@ def _check_environment(stamp: Stamp, target: Run) -> None:
     Raises:
         RefusedError: it was another one (76).
     """
-    now = read_stamp(target.stamp)
+    stamps = [flat(one.model_dump(mode="json")) for one in (stamp, read_stamp(target.stamp))]
     found = [
-        RecordedDifference(key, f"{getattr(stamp, key)} then, {getattr(now, key)} now")
-        for key in _MUST_BE_SAME
-        if getattr(stamp, key) != getattr(now, key)
+        RecordedDifference(key, f"{then} then, {now} now")
+        for key, then, now in unlike(stamps)
+        if key in _MUST_BE_SAME
     ]
     if found:
         raise RefusedError(

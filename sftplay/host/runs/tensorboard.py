@@ -164,6 +164,7 @@ def _launch(python: Path, folder: Path, port: int) -> None:
             env={
                 **compose(os.environ, network=False),
                 "PYTHONNOUSERSITE": "1",
+                "PYTHONSAFEPATH": "1",  # a json.py in the project is not TensorBoard's
                 "TF_CPP_MIN_LOG_LEVEL": "2",
             },
         )

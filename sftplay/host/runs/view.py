@@ -134,6 +134,13 @@ def read_runs() -> Iterator[RunView]:
         yield from (read_run(Run(name)) for name in names)
 
 
+def read_running() -> Iterator[RunView]:
+    """Return the runs that are being trained now; of all others only the locks are looked at."""
+    locks = sorted(OUTPUTS.glob("*/.*.lock"))
+    names = sorted({lock.parent.name for lock in locks if _is_run(lock.parent) and is_held(lock)})
+    yield from (view for view in map(read_run, map(Run, names)) if view.state == "running")
+
+
 def _is_run(path: Path) -> bool:
     """Return whether a folder of outputs/ is a run's, and not a batch's own."""
     return path.is_dir() and not path.name.startswith(".") and not (path / "batch.json").is_file()

@@ -5,7 +5,7 @@ the package in a checkout (locks, Dockerfile, configs) are package data; they an
 unpacked once into the user's cache, so that stages and images see a checkout's layout and nothing
 of the environment that pip installed into. The project is then the folder that `sftplay init` made.
 
-Standard library only: an old Python reads it too.
+Standard library and kernel files only: the set-up reads it too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
+
+from sftplay.temporary import sweep, temporary_folder
 
 PROJECT_VARIABLE = "SFTPLAY_PROJECT"  # the project's tasks.py sets it to its folder
 HIDDEN_PATH = "SFTPLAY_PYTHONPATH"  # the person's PYTHONPATH, which .venv must not see
@@ -53,16 +54,16 @@ def _unpacked() -> Path:
     folder = _cache() / "source" / _digest()
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".tmp-"))
-        shutil.copytree(_BUNDLE, draft, dirs_exist_ok=True)
-        skipped = shutil.ignore_patterns("__pycache__", _BUNDLE.name)
-        shutil.copytree(_PACKAGE, draft / "sftplay", ignore=skipped)
-        try:
-            draft.rename(folder)
-        except OSError:  # another process was first
-            shutil.rmtree(draft)
-            if not folder.is_dir():
-                raise
+        sweep(folder.parent)
+        with temporary_folder(folder) as draft:
+            shutil.copytree(_BUNDLE, draft, dirs_exist_ok=True)
+            skipped = shutil.ignore_patterns("__pycache__", _BUNDLE.name)
+            shutil.copytree(_PACKAGE, draft / "sftplay", ignore=skipped)
+            try:
+                draft.rename(folder)
+            except OSError:  # another process was first
+                if not folder.is_dir():
+                    raise
     return folder
 
 

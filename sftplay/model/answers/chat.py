@@ -6,7 +6,6 @@ Ctrl-C stops an answer, at the prompt it leaves.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import sys
@@ -123,7 +122,7 @@ def chat(job: Job) -> None:
     except _Left:
         console.result("")
     except OSError as error:
-        _drop_stdout()
+        console.drop_stdout()
         raise StoppedError("the terminal is gone", signum=signal.SIGHUP) from error
 
 
@@ -211,9 +210,3 @@ def _reply(conversation: Conversation, line: str, interrupt: _Interrupt) -> None
     elif not conversation.stream.ended:
         console.info("cut off here: --set infer.max_new_tokens=… allows longer answers")
     conversation.answered(said, whole=not interrupt.stopped)
-
-
-def _drop_stdout() -> None:
-    """Nobody reads any more: what is still in the buffer must not fail once more at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import resource
-from pathlib import Path
 
+import psutil
 import torch
 
 _ANSWERS = (
     2 << 30
 )  # bytes; a fixed number, so that the CPU's answers do not depend on what else is running
-_STATM = Path("/proc/self/statm")  # pages: all, resident, …
 
 
 def peak_memory() -> int:
@@ -25,7 +23,7 @@ def memory_in_use() -> int:
     """Bytes now: what torch holds of the GPU, else what is resident of this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.memory_reserved())
-    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(psutil.Process().memory_info().rss)
 
 
 def for_answers(device: torch.device) -> int:

@@ -7,7 +7,6 @@ run's precision.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import signal
 import subprocess
@@ -17,11 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sftplay import __version__, console
+from sftplay import __version__, console, isolated
 from sftplay.errors import MachineError, SftplayError
 from sftplay.files import hash_json, write_json
 from sftplay.handover import Reason
 from sftplay.model.runtime.device import nvidia_driver
+from sftplay.model.runtime.versions import installed_versions
 from sftplay.model.unsloth.failures import Failure, classify
 from sftplay.places import cache_folder
 from sftplay.stamp import surroundings
@@ -81,7 +81,7 @@ def _run(precision: str, log: Path, limit: float) -> tuple[int | None, dict[str,
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sftplay-probe-") as folder, open(log, "ab") as output:
         report = Path(folder) / "report.json"
-        argv = [sys.executable, "-m", "sftplay.model.unsloth.probe_process", precision, str(report)]
+        argv = [*isolated.command("sftplay.model.unsloth.probe_process"), precision, str(report)]
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
             code: int | None = child.wait(timeout=limit)
@@ -164,14 +164,8 @@ def _remembered(precision: str) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that the answer depends on, where they are installed."""
-    found = {}
-    for name in PROBED_VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    """Return the versions of the packages that the answer depends on."""
+    return installed_versions(PROBED_VERSIONS)
 
 
 def _recall(path: Path) -> Verdict | None:

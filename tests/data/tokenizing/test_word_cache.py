@@ -142,6 +142,16 @@ def test_ids_are_those_of_the_library(kind: str, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", KNOWN)
+@given(before=TEXTS, after=TEXTS)
+def test_the_characters_next_to_a_border_decide_as_the_whole_texts(
+    kind: str, before: str, after: str
+) -> None:
+    _, words = cached(kind)
+    near, whole = words.parts_at([words.border(before, after), (before, after)])
+    assert near == whole
+
+
+@pytest.mark.parametrize("kind", KNOWN)
 def test_every_character_has_the_class_that_the_library_gives_it(kind: str) -> None:
     """Every character of the first plane between letters, numbers, marks and blanks."""
     backend, words = cached(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,16 @@ def test_a_template_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(ConfigError):
         batches.run("mine.yaml")
     assert Path("mine.yaml").read_text() == "datasets: 3\n"
+
+
+def test_a_matrix_has_a_limit_and_answers_at_once() -> None:
+    values = ", ".join(map(str, range(1, 61)))
+    keys = ("lora.r", "train.batch_size", "train.max_steps", "train.save_steps")
+    matrix = ", ".join(f"{key}: [{values}]" for key in keys)
+    text = "datasets: {one: {raw: data/raw}}\nexperiments:\n  - {name: grid, dataset: one, matrix: {%s}}\n"
+    began = time.process_time()
+    assert "12,960,000 experiments, and 1,000 are the most" in problems(text % matrix)
+    most = f"lora.r: [{', '.join(map(str, range(1, 11)))}], train.batch_size: [{', '.join(map(str, range(1, 101)))}]"
+    path = write(text % most)
+    assert len(expand(read(path), path)) == 1000
+    assert time.process_time() - began < 1.5

@@ -26,7 +26,7 @@ def test_jobs_side_by_side_each_see_one_gpu(
     program.write_text(
         "import os, sys, time\nprint('GPU', os.environ['CUDA_VISIBLE_DEVICES'], time.time(), flush=True)\ntime.sleep(0.5)\n"
     )
-    monkeypatch.setattr("sftplay.host.batch.workers.CHECKOUT", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     call = StageCall(BY_NAME["process"], "x.yaml")
     results = dict(
         workers.run_jobs(

@@ -24,6 +24,7 @@ NAMES = [
         "quickstart",
         "test",
         "lint",
+        "audit",
         "docs",
         "bench",
         "parity",

@@ -63,6 +63,7 @@ def test_the_stacks_are_those_of_the_environments() -> None:
 
     for_developers = {
         "dev",
+        "audit",
         "llamafactory",
     }  # the tools, and what the bench compares with: no images
     assert {*image_names.STACKS, *for_developers} == set(environments.STACKS)

@@ -113,6 +113,44 @@ def test_fifty_kills_at_random_moments_never_leave_two_trainings(project: Projec
     assert project.starts() == 1
 
 
+def test_the_losers_of_a_race_watch_the_winner(project: Project) -> None:
+    racers = [project.start() for _ in range(4)]
+    for racer in racers:
+        project.sees(racer, b"step 3")
+    (project.run / "enough").touch()
+    assert [project.ends(racer) for racer in racers] == [0] * 4
+    assert project.starts() == 1
+    for racer in racers:
+        assert b"Traceback" not in project.terminal(racer)
+
+
+def test_a_loser_takes_over_from_a_killed_winner(project: Project) -> None:
+    winner = project.start()
+    project.sees(winner, b"step 1")
+    loser = project.start()
+    project.sees(loser, b"watching it too")
+    winner.kill()
+    winner.wait()
+    project.sees(loser, b"step 5")
+    loser.send_signal(signal.SIGINT)
+    assert project.ends(loser) == 85
+    assert (project.run / "saved").exists()
+    assert project.starts() == 1
+
+
+def test_a_second_terminal_can_be_closed(project: Project) -> None:
+    winner = project.start()
+    project.sees(winner, b"step 1")
+    loser = project.start()
+    project.sees(loser, b"watching it too")
+    loser.send_signal(signal.SIGHUP)
+    assert project.ends(loser) == 128 + signal.SIGHUP
+    other = project.start("--no-auto")
+    assert project.ends(other) == 75
+    (project.run / "enough").touch()
+    assert project.ends(winner) == 0
+
+
 def test_other_arguments_are_refused_while_a_training_runs(project: Project) -> None:
     first = project.start()
     project.sees(first, b"step 1")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,17 +11,17 @@ import pytest
 
 from sftplay.files import hash_file, write_json
 from sftplay.host.local import environments
+from sftplay.host.system.uv import find_uv
 from tests.host.conftest import CHECKOUT
 
 # An environment of one small package from PyPI, made by the real uv, in a checkout of its own.
 MAKE = """
-import sys, time
-from pathlib import Path
+import os, sys
 from sftplay import console
 from sftplay.errors import SftplayError
 from sftplay.host.local import environments as envs
 try:
-    print(envs.ensure("cpu").folder.name)
+    print(envs.ensure("cpu", every_file="every_file" in os.environ).folder.name)
 except SftplayError as problem:
     console.failure(problem)
     sys.exit(problem.code)
@@ -99,6 +100,94 @@ def test_an_interrupted_one_is_made_again(checkout: Path) -> None:
     _, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
     assert not list((checkout / "envs").glob(".tmp-*"))
+
+
+def slow_uv(checkout: Path) -> None:
+    """Put a uv into the checkout that takes two seconds longer to install."""
+    shim = checkout / ".venv/bin/uv"
+    shim.parent.mkdir(parents=True)
+    shim.write_text(f'#!/bin/sh\n[ "$1" = pip ] && sleep 2\nexec "{find_uv()}" "$@"\n')
+    shim.chmod(0o755)
+
+
+def test_the_uv_of_a_killed_command_is_waited_for(checkout: Path) -> None:
+    small_lock(checkout)
+    slow_uv(checkout)
+    cut = make(checkout)
+    deadline = time.monotonic() + 60
+    while not list((checkout / "envs").glob(".tmp-*/bin/python")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.3)
+    cut.kill()
+    cut.communicate()
+    again = make(checkout)
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == 0, err
+    assert "waiting for it" in err
+    assert (checkout / "envs" / out.strip() / "bin/inv").is_file()
+
+
+def _no_bin(folder: Path) -> None:
+    shutil.rmtree(folder / "bin")
+
+
+def _no_python(folder: Path) -> None:
+    (folder / "bin/python").unlink()
+    (folder / "bin/python").symlink_to("/nowhere/python3.11")
+
+
+def _no_package(folder: Path) -> None:
+    shutil.rmtree(next(folder.glob("lib/python3*/site-packages")) / "invoke")
+
+
+def _no_record_of_a_package(folder: Path) -> None:
+    shutil.rmtree(next(folder.glob("lib/python3*/site-packages/invoke-*.dist-info")))
+
+
+def _for_another_python(folder: Path) -> None:
+    made = next(folder.glob("lib/python3*"))
+    made.rename(made.with_name("python3.9"))
+
+
+def _torn_marker(folder: Path) -> None:
+    (folder / "sftplay.json").write_text('{"lock')
+
+
+def _odd_marker(folder: Path) -> None:
+    (folder / "sftplay.json").write_text("[1]")
+
+
+def test_damage_is_seen_and_the_same_command_heals_it(checkout: Path) -> None:
+    small_lock(checkout)
+    out, _ = make(checkout).communicate(timeout=120)
+    folder = checkout / "envs" / out.strip()
+    for damage in (
+        *(_no_bin, _no_python, _no_package, _no_record_of_a_package, _for_another_python),
+        *(_torn_marker, _odd_marker),
+    ):
+        damage(folder)
+        healed = make(checkout)
+        _, err = healed.communicate(timeout=120)
+        assert healed.returncode == 0, (damage, err)
+        assert "is damaged" in err, damage
+        assert "Invoke" in subprocess.check_output([folder / "bin/inv", "--version"], text=True)
+        assert not list(folder.parent.glob(".tmp-*"))
+
+
+def test_install_compares_every_file(checkout: Path) -> None:
+    small_lock(checkout)
+    out, _ = make(checkout).communicate(timeout=120)
+    folder = checkout / "envs" / out.strip()
+    cut = next(folder.glob("lib/python3*/site-packages/invoke/program.py"))
+    text = cut.read_text()
+    cut.unlink()  # uv may have linked it to its cache
+    cut.write_text(text[:100])
+    install = make(checkout, every_file="1")
+    _, err = install.communicate(timeout=120)
+    assert install.returncode == 0, err
+    assert "is damaged" in err
+    assert cut.read_text() == text
 
 
 def test_a_package_with_another_hash_is_refused(checkout: Path) -> None:

@@ -50,8 +50,21 @@ def lint(c: Context, only: list[str] | None = None, fix: bool = False) -> int:
 
 @task(
     developer=True,
+    iterable=["lock"],
+    help={"lock": "one lock, by its name in image.lock; may be repeated (default: all)"},
+)
+def audit(c: Context, lock: list[str] | None = None) -> int:
+    """Compare the locks with published vulnerabilities (developers)."""
+    from sftplay.host.dev import audit as auditing
+    from sftplay.host.dev.lockfiles import chosen
+
+    return auditing.run([name for one in lock or () for name in chosen(one)])
+
+
+@task(
+    developer=True,
     help={
-        "what": "data, train, step, eval, infer, start, end-to-end, house (figures of the code), or all",
+        "what": "data, train, step, eval, infer, start, end-to-end, memory, house (figures of the code), or all",
         "gpu": "train: with the stacks of a GPU machine",
         "write": "write the tables to docs/benchmarks.md",
         "args": "more for it, as one word: --args='--rounds 3'",

@@ -112,7 +112,7 @@ def image_prune(c: Context, everything: bool = False, yes: bool = False) -> int:
 @task(
     developer=True,
     help={
-        "name": "uv, build, host, cpu, bnb, unsloth, dev, llamafactory, or all",
+        "name": "uv, build, host, cpu, bnb, unsloth, dev, audit, llamafactory, or all",
         "upgrade": "take the newest versions that the ranges accept; the cpu stack is tried before it is written",
     },
 )
