@@ -59,7 +59,8 @@ def data_page(view: RunView) -> Iterator[html.Markup]:
     tables = (
         [
             html.table(
-                ["why rows were set aside", "rows"], [[key, _count(count)] for key, count in rejected.items()]
+                ["why rows were set aside", "rows"],
+                [[key, _count(count)] for key, count in rejected.items()],
             )
         ]
         if rejected

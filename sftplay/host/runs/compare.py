@@ -85,7 +85,10 @@ def outcome(views: Sequence[RunView]) -> list[list[str]]:
         ["steps", *(view.steps for view in views)],
         ["train loss", *(decimals(view.loss) for view in views)],
         ["val loss", *(decimals(view.val_loss) for view in views)],
-        ["tokens/s", *(decimals(number_in(view.record, "tokens_per_second"), ",.0f") for view in views)],
+        [
+            "tokens/s",
+            *(decimals(number_in(view.record, "tokens_per_second"), ",.0f") for view in views),
+        ],
         ["time", *("" if view.seconds is None else show_duration(view.seconds) for view in views)],
     ]
     rows += [
