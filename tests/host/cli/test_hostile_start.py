@@ -170,11 +170,14 @@ def test_stdout_that_takes_nothing(door: Door, argv: tuple[str, ...]) -> None:
         assert closed.returncode == 0, (redirect, closed.stderr)
 
 
-def test_a_stage_whose_streams_are_closed_or_full(door: Door) -> None:
+def test_a_stage_whose_streams_are_closed_or_full(door: Door, tiny_model: Path) -> None:
     write_rows(door)
     for redirect in (">&- 2>&- <&-", "2> /dev/full"):
         done = door.run("process", "--runner", "local", redirect=redirect)
         assert done.returncode == 0, (redirect, done.stderr)
     assert (door.folder / "data/processed/train.jsonl").is_file()
-    full = door.run("data.show", "--runner", "local", redirect="> /dev/full")
+    words = ("--runner", "local", "--set", f"model.name={tiny_model}")
+    for stage in ("full-pipeline", "tokenize"):
+        assert door.run(stage, *words).returncode == 0
+    full = door.run("data.show", *words, redirect="> /dev/full")
     assert full.returncode == 74, full.stderr

@@ -122,7 +122,7 @@ def test_a_disk_that_becomes_read_only_ends_it_with_its_code(
             training.ends()
             pytest.skip(f"the kernel refuses it while files are open: {done.stderr.strip()}")
         assert training.ends() == 77, training.screen.read_text()
-        assert "no permission" in training.screen.read_text()
+        assert "the disk is read-only" in training.screen.read_text()
         assert list(attempts.glob("01-bnb/checkpoints/checkpoint-*/manifest.json"))
 
 
