@@ -61,6 +61,11 @@ class Attempt:
         return self.folder / "steps.jsonl"
 
     @property
+    def ranks(self) -> Path:
+        """Plan and records of the processes, where several trained."""
+        return self.folder / "ranks"
+
+    @property
     def handover(self) -> Path:
         return self.folder / "handover.json"
 

@@ -73,10 +73,10 @@ class Boundary:
         if isinstance(error, Exception) and not isinstance(error, SftplayError):
             known = explain_library_error(error, getattr(error, "filename", None) or OUTPUTS)
             if known is not None:
-                _write_traceback(self.name, error)
+                write_traceback(self.name, error)
                 error = known
         if isinstance(error, ImportError) and not (error.name or "sftplay").startswith("sftplay"):
-            _write_traceback(self.name, error)
+            write_traceback(self.name, error)
             error = MachineError(
                 f"a package of this environment can't be imported ({error})",
                 where=sys.prefix,
@@ -89,7 +89,7 @@ class Boundary:
         if isinstance(error, KeyboardInterrupt):
             console.error("stopped")
             return 130
-        path = _write_traceback(self.name, error)
+        path = write_traceback(self.name, error)
         console.error(
             f"a bug in sftplay, or something it does not know: {type(error).__name__}: {str(error)[:300]}"
         )
@@ -112,14 +112,15 @@ def with_config(todo: str, config: str | None) -> str:
     return _COMMAND.sub(insert, todo)
 
 
-def _write_traceback(name: str, error: BaseException) -> Path | None:
-    """Write an exception into a file next to the log, else in outputs/.
+def write_traceback(name: str, error: BaseException, folder: Path | None = None) -> Path | None:
+    """Write an exception into a file in `folder`, else next to the log, else in outputs/.
 
     Returns its path, None where it can't be written.
     """
     moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     log = os.environ.get(console.LOG_VARIABLE)
-    path = (Path(log).parent if log else OUTPUTS) / f"error-{name or 'start'}-{moment}.txt"
+    place = folder or (Path(log).parent if log else OUTPUTS)
+    path = place / f"error-{name or 'start'}-{moment}.txt"
     try:
         write_text(path, "".join(traceback.format_exception(error)))
     except SftplayError:

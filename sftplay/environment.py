@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 
 from sftplay import console
+from sftplay.ranks import PLAN_VARIABLE
 
 # Never in a stage's environment; sftplay/host/protocol/hub.py says how a token travels.
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
@@ -38,6 +39,8 @@ _TRAINING = frozenset(
         *("MASTER_ADDR", "MASTER_PORT"),
     }
 )
+# Set by a front's agent for its ranks; whoever starts a stage never passes them on.
+_OF_RANKS = frozenset({PLAN_VARIABLE, *_TRAINING})
 _NAMED_FAMILIES = (
     *("TORCH", "PYTORCH_", "TRITON_", "BNB_", "CUBLAS_", "NCCL_", "KMP_", "GOMP_", "XLA_"),
     *("HF_", "TRANSFORMERS_", "DATASETS_", "TRL_", "PEFT_", "UNSLOTH_", "PYTHON", "LD_PRELOAD"),
@@ -81,17 +84,19 @@ def announce(names: list[str]) -> None:
 def drop_training_settings(environ: MutableMapping[str, str]) -> None:
     """Remove, in a stage that was started by hand, what would change a training behind its config.
 
-    A number of processes above 1 stays: it is refused with its own message.
+    A rank keeps the variables of the agent that started it. A number of processes above 1 that
+    another launcher set stays as well: it is refused with its own message.
     """
-    names = sorted(name for name in environ if _sets_training(name))
-    if names and environ.get("WORLD_SIZE", "1") in ("", "1"):
+    kept = _TRAINING if environ.get(PLAN_VARIABLE) else frozenset()
+    names = sorted(name for name in environ if _sets_training(name) and name not in kept)
+    if names and (kept or environ.get("WORLD_SIZE", "1") in ("", "1")):
         for name in names:
             del environ[name]
         console.info(f"not used: {', '.join(names)} (the config decides)")
 
 
 def _is_passed(name: str) -> bool:
-    return name in _PASSED or name.startswith(_PASSED_FAMILIES)
+    return (name in _PASSED or name.startswith(_PASSED_FAMILIES)) and name not in _OF_RANKS
 
 
 def _is_for_network(name: str) -> bool:

@@ -43,6 +43,21 @@ def hold(
         os.close(fd)
 
 
+@contextmanager
+def share(path: Path) -> Iterator[None]:
+    """Hold `path` together with others, so that `hold` by somebody else is refused meanwhile."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
+
+
 def acquire(path: Path, *, who: str, todo: str = "") -> int:
     """Lock `path` as `hold` does and return the file descriptor. The lock lasts until its last copy
     is closed, so a child that inherits the descriptor takes the lock over without a gap.

@@ -85,6 +85,11 @@ class Run:
         return self.folder / ".run.lock"
 
     @property
+    def ranks_lock(self) -> Path:
+        """Shared by the ranks of a training: they may outlive their front by one checkpoint."""
+        return self.folder / ".ranks.lock"
+
+    @property
     def launch_lock(self) -> Path:
         return self.folder / ".launch.lock"
 
@@ -106,6 +111,11 @@ class Run:
     def attempt(self, number: int, backend: str) -> Attempt:
         """The attempt of that number, whether it exists or not."""
         return Attempt(self.folder / "attempts" / f"{number:02d}-{backend}", number, backend)
+
+    def attempt_of(self, name: str) -> Attempt:
+        """The attempt with that folder name, whether it exists or not."""
+        number, _, backend = name.partition("-")
+        return self.attempt(int(number), backend)
 
     def record_event(self, kind: str, **facts: Any) -> None:
         """Add one line to the run's history (started, handed over, checkpointed, resumed, finished,

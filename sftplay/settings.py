@@ -212,6 +212,11 @@ LOSS_ROWS = 8
 AUTO_ROWS = 16  # of an optimizer step, where `batch_size: auto` leaves them to sftplay
 
 
+def fitting_counts(rows: int) -> list[int]:
+    """Numbers of ranks among which the rows of a step can be divided."""
+    return [count for count in range(1, rows + 1) if rows % count == 0]
+
+
 class TrainSettings(Section):
     """The optimization."""
 
@@ -238,6 +243,15 @@ class TrainSettings(Section):
     gradient_accumulation_steps: Count = 1
     """Forward passes per optimizer step. Each trained token of a step has the same weight, however
     the step is split."""
+    processes: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Processes (ranks) of one machine that train together, one GPU each. The rows of an optimizer
+    step are divided among them, so the loss does not depend on their number. auto: the GPUs, as many
+    as divide these rows; 1 on a CPU and in Unsloth."""
+    shard: Literal["none", "full"] = "none"
+    """none: each rank holds the whole model (DDP). full: weights, gradients and optimizer states are
+    divided among the ranks (FSDP2); for lora and full on GPUs."""
+    ddp_timeout: Annotated[int, Field(ge=10)] = 600
+    """Seconds that the ranks wait for one another before the training ends with 69."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate."""
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
@@ -289,11 +303,35 @@ class TrainSettings(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _ranks_are_possible(self) -> TrainSettings:
+        if self.shard == "full" and self.method == "qlora":
+            raise ValueError(
+                "`shard: full` does not work with `method: qlora`: 4-bit weights stay whole on each "
+                "GPU; leave shard out, or use lora"
+            )
+        if isinstance(self.processes, int) and self.rows_per_step % self.processes:
+            fits = ", ".join(map(str, fitting_counts(self.rows_per_step)))
+            raise ValueError(
+                f"{self.rows_per_step} rows of a step (batch_size × gradient_accumulation_steps) "
+                f"can't be divided among {self.processes} processes; processes that would do: {fits}"
+            )
+        return self
+
     @property
     def rows_per_step(self) -> int:
         """Effective batch: rows of one optimizer step, however many passes they take."""
         rows = AUTO_ROWS if self.batch_size == "auto" else self.batch_size
         return rows * self.gradient_accumulation_steps
+
+    def ranks_on(self, gpus: int, nodes: int = 1) -> int:
+        """Processes of one machine with so many GPUs: as asked for, else the largest number that
+        divides the rows of a step.
+        """
+        if self.processes != "auto":
+            return self.processes
+        fits = [count * nodes for count in range(1, max(gpus, 1) + 1)]
+        return max((one // nodes for one in fits if self.rows_per_step % one == 0), default=1)
 
     @property
     def guessed_rows(self) -> int:
@@ -394,6 +432,15 @@ class Settings(Section):
     merge: MergeSettings = MergeSettings()
     backend_fallback: FallbackSettings = FallbackSettings()
     tensorboard: TensorboardSettings = TensorboardSettings()
+
+    @model_validator(mode="after")
+    def _unsloth_trains_alone(self) -> Settings:
+        if self.backend == "unsloth" and self.train.processes not in ("auto", 1):
+            raise ValueError(
+                f"train.processes is {self.train.processes}, and Unsloth trains with one process; "
+                "set it to 1, or `backend: bnb`"
+            )
+        return self
 
     @field_validator("*", mode="before")
     @classmethod

@@ -228,6 +228,15 @@ STAGES: tuple[Stage, ...] = (
                 internal=True,
             ),
             Option("--attempt", "number of the attempt (the launcher sets it)", int, internal=True),
+            Option(
+                "--reshard",
+                "resume with another number of ranks; no longer byte-identical",
+            ),
+            Option("--nodes", "machines that train together, this one included", int),
+            Option("--node-rank", "number of this machine, from 0", int),
+            Option("--rendezvous", "HOST:PORT of machine 0, where the others find it", str),
+            Option("--interface", "network interface of the ranks' traffic, such as eth0", str),
+            Option("--plan", "plan of the ranks (the front sets it)", str, internal=True),
         ),
     ),
     Stage(

@@ -66,6 +66,10 @@ class Stamp(BaseModel):
     versions: dict[str, str]
     created: str
     fallback: Fallback | None = None
+    processes: int = 1
+    nodes: int = 1
+    sharding: str = "none"
+    engine: dict[str, str] | None = None
 
 
 # One row a field: what a difference means on --resume. What shapes the optimization is refused,
@@ -85,6 +89,10 @@ VERDICTS: Mapping[str, Verdict] = {
     "init_adapter": "refuse",
     "optimization": "refuse",
     "world_size": "refuse",
+    "sharding": "refuse",
+    "processes": "warn",
+    "nodes": "warn",
+    "engine": "warn",
     "device": "warn",
     "stack": "warn",
     "attention": "warn",

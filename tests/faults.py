@@ -33,7 +33,7 @@ def unsloth_breaks_in_step_three() -> None:
 
     from sftplay.model.training import trainer
 
-    right = trainer.target_loss
+    right = trainer.loss_and_hits
     fake = types.ModuleType("unsloth.kernels.fast_lora")
     exec("def work():\n    raise NotImplementedError('no kernel for this shape')", fake.__dict__)
     passes = 0
@@ -45,7 +45,7 @@ def unsloth_breaks_in_step_three() -> None:
             fake.__dict__["work"]()
         return right(model, inputs, **more)
 
-    trainer.target_loss = wrong
+    trainer.loss_and_hits = wrong
     pretend_unsloth()
 
 
@@ -53,18 +53,18 @@ def gradient_overflows_in_step_three() -> None:
     """A finite loss whose gradient is not, in the third step."""
     from sftplay.model.training import trainer
 
-    right = trainer.target_loss
+    right = trainer.loss_and_hits
     passes = 0
 
     def wrong(model: Any, inputs: Any, **more: Any) -> Any:
         nonlocal passes
         passes += 1
-        total, count = right(model, inputs, **more)
+        total, count, hits = right(model, inputs, **more)
         if passes == 3:
             total.register_hook(lambda gradient: gradient * float("inf"))
-        return total, count
+        return total, count, hits
 
-    trainer.target_loss = wrong
+    trainer.loss_and_hits = wrong
 
 
 def pretend_unsloth() -> None:
@@ -142,3 +142,54 @@ def variables_reach_the_stage() -> None:
     from sftplay import cli
 
     cli.drop_training_settings = lambda environ: None
+
+
+def ranks_are_forked() -> None:
+    """The agent forks the ranks instead of starting them: no second import of torch and TRL."""
+    from sftplay.model.ranks import agent
+
+    agent._start_method = lambda: {"start_method": "fork"}
+    agent._entrypoint = lambda command: (_run_rank, list(command[3:]))
+
+
+def _run_rank(*argv: str) -> None:
+    import os
+
+    from sftplay.cli import main
+
+    code = main(argv)
+    if code:
+        os._exit(code)
+
+
+def rank_one_runs_out_of_memory() -> None:
+    """Rank 1 has no memory left in the third step."""
+    import torch
+
+    def break_down() -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    _in_step_three_of_rank_one(break_down)
+
+
+def rank_one_hangs() -> None:
+    """Rank 1 does not come back from the third step for a while."""
+    import time
+
+    _in_step_three_of_rank_one(lambda: time.sleep(40))
+
+
+def _in_step_three_of_rank_one(act: Any) -> None:
+    import os
+
+    from sftplay.model.training.trainer import Trainer
+
+    ranks_are_forked()
+    right = Trainer.compute_loss
+
+    def wrong(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if os.environ.get("RANK") == "1" and self.state.global_step == 2:
+            act()
+        return right(self, *args, **kwargs)
+
+    Trainer.compute_loss = wrong  # type: ignore[method-assign]

@@ -46,3 +46,16 @@ def test_a_stage_started_by_hand_drops_settings_of_a_training(size: str, kept: b
     environ = {"WORLD_SIZE": size, "MASTER_ADDR": "host", "FSDP_VERSION": "2", "PATH": "/bin"}
     drop_training_settings(environ)
     assert ("MASTER_ADDR" in environ, environ["PATH"]) == (kept, "/bin")
+
+
+AGENT = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1"}
+
+
+def test_a_rank_keeps_what_its_agent_set_and_nothing_else() -> None:
+    environ = {**AGENT, "SFTPLAY_PLAN": "plan.json", "ACCELERATE_MIXED_PRECISION": "bf16"}
+    drop_training_settings(environ)
+    assert environ == {**AGENT, "SFTPLAY_PLAN": "plan.json"}
+
+
+def test_variables_of_ranks_do_not_reach_a_stage() -> None:
+    assert compose({**AGENT, "SFTPLAY_PLAN": "plan.json"}, network=True) == {}

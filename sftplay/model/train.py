@@ -20,12 +20,26 @@ from sftplay.data.show import excerpt
 from sftplay.errors import InterruptedSavedError
 from sftplay.files import write_bytes, write_json, write_text
 from sftplay.locks import hold
-from sftplay.model.runtime.device import likely_device, use_one_gpu
+from sftplay.model.ranks.choose import (
+    Placement,
+    choose_world,
+    placement_of,
+    refuse_other_launcher,
+    use_gpu,
+    visible_gpus,
+)
+from sftplay.model.runtime.device import likely_device
 from sftplay.model.training.attempt_choice import choose_attempt, refuse_impossible_start
 from sftplay.model.training.changed_rows import refuse_changed_rows
 from sftplay.model.training.ending import explain, finish, is_finished
 from sftplay.model.training.guard import check_attention, choose_checkpoint
 from sftplay.model.training.plan import Plan, make_plan
+from sftplay.model.training.several import (
+    connect,
+    lead,
+    plan_of_rank,
+    refuse_while_ranks_save,
+)
 from sftplay.model.training.trainable_model import load_trainable, slim_model
 from sftplay.model.unsloth.handing_over import (
     BackendUnusableError,
@@ -53,10 +67,20 @@ def run(job: Job) -> None:
         InterruptedSavedError: stopped by a signal, checkpoint written (85). NonFiniteError (80),
             OutOfMemoryError (81).
     """
-    use_one_gpu()
+    if job.options.get("plan"):
+        _run_rank(job, Path(job.options["plan"]))
+        return
+    refuse_other_launcher()
+    placement = placement_of(job.options)
+    device = likely_device(job.settings)
+    method = choose_method(job.settings, device).value
+    world = choose_world(job.settings, device, method, gpus=len(visible_gpus()), at=placement)
+    if world.value.size == 1 and (said := use_gpu(0, 1)):
+        console.info(said)
     target = Run(job.run_name)
     resume = bool(job.options.get("resume"))
     with hold(target.run_lock, who="a trainer"):
+        refuse_while_ranks_save(target)
         handed = accepted(job, target)
         if handed and not any(
             one.has_begun for one in target.attempts() if one.number > handed[0].number
@@ -65,7 +89,6 @@ def run(job: Job) -> None:
         else:
             refuse_impossible_start(target, resume=resume)
         attempt = choose_attempt(job, target, handed[0] if handed else None, resume=resume)
-        method = choose_method(job.settings, likely_device(job.settings)).value
         console.info(f"training run {target.name}: {method} of {job.settings.model.name}")
         require_base_model(job.settings)  # before any work on the data
         if resume:
@@ -74,8 +97,8 @@ def run(job: Job) -> None:
         with handing_over(job, target, attempt) as progress:
             progress.step = _steps_done(attempt) if resume else 0
             plan = make_plan(made, target, attempt, data_folder("tokenized", made.settings))
-            plan = replace(plan, fallback=handed[1] if handed else None)
-            _train(plan, progress, resume=resume)
+            plan = replace(plan, fallback=handed[1] if handed else None, world=world.value)
+            _start(plan, progress, world.reason, placement, resume=resume)
 
 
 def _steps_done(attempt: Attempt) -> int:
@@ -84,7 +107,8 @@ def _steps_done(attempt: Attempt) -> int:
     return steps[-1][0] if steps else 0
 
 
-def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
+def _start(plan: Plan, progress: Progress, why: str, placement: Placement, *, resume: bool) -> None:
+    """Prepare the run's folder, then train here, or in ranks."""
     began = time.monotonic()
     settings, run, attempt = plan.settings, plan.run, plan.attempt
     checkpoint = choose_checkpoint(plan) if resume else None
@@ -97,45 +121,77 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
     progress.device = plan.device.reason if plan.device.value == "cuda" else "cpu"
     if attempt.backend == "unsloth":
         _probe(plan)
+    if plan.world.size == 1:
+        _train(plan, progress, checkpoint, began, resume=resume)
+        return
+    console.info(f"{plan.world}: {why}")
+    if not resume:
+        _write_start(plan)
+    lead(plan, checkpoint, placement)
+
+
+def _run_rank(job: Job, path: Path) -> None:
+    """Train as one of several ranks, by the plan of the front that started this process."""
+    target = Run(job.run_name)
+    from sftplay.model.ranks.collectives import local_rank
+    from sftplay.model.ranks.leaving import recorded
+
+    with recorded(path, target.ranks_lock) as state:
+        use_gpu(local_rank(), state.plan.processes)
+        attempt = target.attempt_of(state.plan.attempt)
+        if state.rank == 0:
+            os.environ[console.LOG_VARIABLE] = str(attempt.log)
+        plan = plan_of_rank(job, target, attempt, state)
+        resume = attempt.has_begun and bool(job.options.get("resume"))
+        checkpoint = attempt.checkpoints / state.plan.resume if state.plan.resume else None
+        with handing_over(job, target, attempt, in_rank=True) as progress:
+            progress.step = _steps_done(attempt) if resume else 0
+            progress.device = plan.device.reason if plan.device.value == "cuda" else "cpu"
+            state.step = lambda: progress.step
+            _train(plan, progress, checkpoint, time.monotonic(), resume=resume)
+
+
+def _train(
+    plan: Plan, progress: Progress, checkpoint: Path | None, began: float, *, resume: bool
+) -> None:
+    """Train in this process: alone, or as one rank of several, of which rank 0 writes the run."""
+    first = plan.rank == 0
     progress.phase = "load"
     model = load_trainable(plan)
 
     from sftplay.model.numerics.start import Proof
+    from sftplay.model.ranks.collectives import leave, said_by_first
     from sftplay.model.training import record
     from sftplay.model.training.assemble import assemble, check_first_batch
     from sftplay.model.training.memory_probe import attention_of, fit_batches
 
+    connect(plan, model)
     plan = replace(plan, lean=slim_model(plan, model))
     plan = replace(plan, attention=attention_of(plan, model))
     plan = fit_batches(plan, model)
     stamp = plan.stamp()
     if resume:
         check_attention(plan)
-    else:
+    elif plan.world.size == 1:
         _write_start(plan)
     assembly = assemble(plan, model)
     step = _step_of(plan, checkpoint)
     done = (
         checkpoint is not None and step >= assembly.trainer.planned_steps
     )  # the library would train one step more
-    if checkpoint is not None and is_finished(plan, assembly, checkpoint, step):
+    finished = checkpoint is not None and first and is_finished(plan, assembly, checkpoint, step)
+    if said_by_first(finished):
         return
     first_batch = check_first_batch(assembly.trainer)
     proof = Proof(plan, stamp, assembly)
     if not done:
         proof.before_training()
-    if not resume:
-        _begin(plan, stamp, assembly)
-    opening = {**record.opening(plan, stamp, assembly, first_batch), "numerics": proof.found}
-    write_json(run.record, opening)
-    if not resume:
-        write_json(run.data_record, record.data_record(plan, assembly.trainer.lengths))
-    run.record_event(
-        "resumed" if resume else "started",
-        attempt=attempt.name,
-        checkpoint=checkpoint.name if checkpoint else None,
-    )
-    _announce(plan, opening["effective"], resume=resume)
+    opening: dict[str, Any] = {}
+    if first:
+        if not resume:
+            _begin(plan, stamp, assembly)
+        opening = {**record.opening(plan, stamp, assembly, first_batch), "numerics": proof.found}
+        _write_opening(plan, assembly, opening, checkpoint, resume=resume)
 
     progress.phase = "train"
     if done:
@@ -144,7 +200,33 @@ def _train(plan: Plan, progress: Progress, *, resume: bool) -> None:
         assembly.restore_state(checkpoint)
     else:
         _loop(plan, assembly, checkpoint, progress)
-    finish(plan, assembly, {**opening, "numerics": proof.found}, began)
+    if first:
+        finish(plan, assembly, {**opening, "numerics": proof.found}, began)
+    leave()
+
+
+def _write_opening(
+    plan: Plan,
+    assembly: Assembly,
+    opening: dict[str, Any],
+    checkpoint: Path | None,
+    *,
+    resume: bool,
+) -> None:
+    """Write run.json, data.json and the first event, and say what is trained."""
+    from sftplay.model.training import record
+
+    run = plan.run
+    write_json(run.record, opening)
+    if not resume:
+        write_json(run.data_record, record.data_record(plan, assembly.trainer.lengths))
+    run.record_event(
+        "resumed" if resume else "started",
+        attempt=plan.attempt.name,
+        checkpoint=checkpoint.name if checkpoint else None,
+        **({"ranks": plan.world.size} if plan.world.size > 1 else {}),
+    )
+    _announce(plan, opening["effective"], resume=resume)
 
 
 def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None:
@@ -204,19 +286,16 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Pro
     Raises:
         InterruptedSavedError: a signal asked for the end, and the checkpoint is written (85).
     """
-    run, attempt, trainer = plan.run, plan.attempt, assembly.trainer
+    from sftplay.model.ranks.collectives import wait_for_all
+
+    trainer = assembly.trainer
     assembly.interrupt.install()
     loaded()
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except BaseException as error:
         progress.step = max(progress.step, trainer.state.global_step)
-        run.record_event(
-            "failed",
-            attempt=attempt.name,
-            step=trainer.state.global_step,
-            error=type(error).__name__,
-        )
+        _event(plan, "failed", step=trainer.state.global_step, error=type(error).__name__)
         explained = explain(error, checkpoint)
         if explained is error:
             raise  # as it came: its traceback says whose failure it is
@@ -224,12 +303,18 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Pro
     finally:
         assembly.telemetry.close()
     step = trainer.state.global_step
+    progress.step = max(progress.step, step)
     if assembly.interrupt.signum and step < trainer.state.max_steps:
-        run.record_event(
-            "interrupted", attempt=attempt.name, step=step, signal=assembly.interrupt.signum
-        )
+        _event(plan, "interrupted", step=step, signal=assembly.interrupt.signum)
+        wait_for_all()  # the agent ends the other ranks when the first one leaves
         raise InterruptedSavedError(
             f"stopped by a signal; the checkpoint of step {step} is written",
-            where=str(attempt.checkpoints),
-            todo=f"continue: inv train --run {run.name} --resume",
+            where=str(plan.attempt.checkpoints),
+            todo=f"continue: inv train --run {plan.run.name} --resume",
         )
+
+
+def _event(plan: Plan, kind: str, **facts: Any) -> None:
+    """Add a line to the run's history; rank 0 writes it for all."""
+    if plan.rank == 0:
+        plan.run.record_event(kind, attempt=plan.attempt.name, **facts)

@@ -119,6 +119,8 @@ def _report(
             if cards and plan.device.kind == "cuda"
             else f"the CPU, {plan.device.cores} cores"
         )
+        if plan.ranks > 1:
+            where += f"; {plan.ranks} ranks" + (", weights sharded" if plan.sharded else "")
         yield f"device   {where}"
     if plan.shape:
         size = f"{plan.shape.weights / 1e6:,.0f} million weights"
@@ -145,10 +147,28 @@ def _report(
         yield "rows     not known until the data is here; no steps, memory, disk or time without them"
     for name, amount, have in _needs(plan, facts, cards):
         yield f"{name:8} {show_amount(amount, human_size)}; {human_size(have)} free"
+    yield from _gpus(plan, cards)
     time = plan.duration()
     if time:
         source = "measured in an earlier run here" if plan.measured else "calculated"
         yield f"time     {show_amount(time, show_duration)}; {source}"
+
+
+def _gpus(plan: EstimateInputs, cards: Sequence[nvidia.Gpu]) -> Iterator[str]:
+    """Say how many GPUs like the first one this training needs, whole and sharded."""
+    if not cards or not (plan.device and plan.device.kind == "cuda" and plan.shape and plan.rows):
+        return
+    facts = (plan.settings, plan.shape, plan.rows, plan.device, cards[0].free)
+    needed = {
+        shard: forecast.gpus_needed(*facts, sharded=shard == "full") for shard in ("none", "full")
+    }
+    if plan.settings.train.method == "qlora" or plan.settings.backend == "unsloth":
+        del needed["full"]
+    said = [
+        f"{'no number is enough' if count is None else count} with train.shard {shard}"
+        for shard, count in needed.items()
+    ]
+    yield f"GPUs     {', '.join(said)}"
 
 
 def _needs(
@@ -158,7 +178,13 @@ def _needs(
     if plan.device and plan.shape and plan.rows:
         free = cards[0].free if cards and plan.device.kind == "cuda" else free_memory(facts)
         if cards or plan.device.kind == "cpu":
-            yield "memory", forecast.memory(plan.settings, plan.shape, plan.rows, plan.device), free
+            each = forecast.memory(
+                *(plan.settings, plan.shape, plan.rows, plan.device, plan.ranks),
+                sharded=plan.sharded,
+            )
+            if plan.device.kind == "cpu":  # the ranks share one memory
+                each = forecast.Estimate(each.likely * plan.ranks, each.factor)
+            yield "memory", each, free
         yield "disk", forecast.disk(plan.settings, plan.shape, plan.rows), facts.free_disk
 
 
@@ -190,7 +216,8 @@ def _judge(
                 kind = OutOfMemoryError if cards else MachineError
                 yield kind(
                     said,
-                    todo="halve train.batch_size and double train.gradient_accumulation_steps, or use method: qlora",
+                    todo="halve train.batch_size and double train.gradient_accumulation_steps, or use method: qlora"
+                    + ("; see GPUs above for train.shard=full" if cards else ""),
                 )
     time = plan.duration()
     if time and time.likely > LONG_HOURS * 3600:

@@ -12,13 +12,14 @@ import math
 from dataclasses import dataclass
 
 from sftplay.host.estimate.model_shape import ModelShape
-from sftplay.settings import Settings, TrainSettings
+from sftplay.settings import Settings, TrainSettings, fitting_counts
 
 GIB = 1 << 30
 # bytes a weight: 4 bits and 0.127 bits of doubly quantized scales (arXiv:2305.14314, section 3)
 NF4 = 0.516
 # bytes a trained weight: fp32 weight and gradient, two Adam moments (arXiv:1910.02054, section 3.1)
 ADAM = 16
+GRADIENT = 4  # bytes a trained weight: DDP's buckets
 SAVED = 12  # bytes a trained weight in a checkpoint: the weight and two moments
 RUNTIME = {
     "cpu": 1.15 * GIB,
@@ -98,14 +99,25 @@ def trained_weights(settings: Settings, shape: ModelShape) -> int:
 
 
 def memory(
-    settings: Settings, shape: ModelShape, rows: TrainingRows, device: TrainingDevice
+    settings: Settings,
+    shape: ModelShape,
+    rows: TrainingRows,
+    device: TrainingDevice,
+    ranks: int = 1,
+    *,
+    sharded: bool = False,
 ) -> Estimate:
-    """Peak bytes on the device while training.
+    """Peak bytes on one device while training.
 
     Weights and optimizer, activations (every linear layer's input and output for every token of a
     batch: for the usual block this is the 34 · hidden bytes of arXiv:2205.05198, equation 1,
     without the attention matrix, which sdpa does not keep), and the logits of the trained tokens in
-    three copies.
+    three copies. Of several ranks each computes its share of a step's rows, and DDP keeps another
+    copy of the gradients (pytorch.org/docs/stable/notes/ddp.html); divided among the ranks, one
+    layer at a time is whole.
+
+    Args:
+        ranks: devices that train together. sharded: weights and optimizer are divided among them.
     """
     train = settings.train
     base = {
@@ -114,17 +126,44 @@ def memory(
         "qlora": shape.linear * NF4 + (shape.weights - shape.linear) * device.width,
     }[train.method]
     kept = base + trained_weights(settings, shape) * ADAM
-    tokens = train.guessed_rows * min(rows.longest, settings.model.max_length)
+    if sharded:
+        kept = kept / ranks + 2 * shape.linear / shape.layers * device.width
+    elif ranks > 1:
+        kept += trained_weights(settings, shape) * GRADIENT
+    at_once = max(min(train.guessed_rows, train.rows_per_step // ranks), 1)
+    tokens = at_once * min(rows.longest, settings.model.max_length)
     per_token = (
         shape.linear_ends * device.width * 1.5
     )  # half as much again: norms, rotations, the adapter's fp32 copies
     if checkpoints_activations(train, device.kind):
         per_token = per_token / shape.layers + shape.layers * shape.hidden * device.width
-    logits = train.guessed_rows * max(rows.trained, 1) * shape.vocab * 12
+    logits = at_once * max(rows.trained, 1) * shape.vocab * 12
     return Estimate(
         RUNTIME[device.kind] + kept + tokens * per_token + logits,
         1.4 if shape.exact and rows.exact else 2.0,
     )
+
+
+def gpus_needed(
+    settings: Settings,
+    shape: ModelShape,
+    rows: TrainingRows,
+    device: TrainingDevice,
+    free: int,
+    *,
+    sharded: bool,
+) -> int | None:
+    """Return the least number of GPUs on which the training likely fits; None: no number would do.
+
+    Args:
+        free: bytes on each of them.
+    """
+    for count in fitting_counts(settings.train.rows_per_step):
+        if sharded and count == 1:
+            continue
+        if memory(settings, shape, rows, device, count, sharded=sharded).likely <= free:
+            return count
+    return None
 
 
 def checkpoints_activations(train: TrainSettings, device: str) -> bool:
@@ -144,7 +183,11 @@ def disk(settings: Settings, shape: ModelShape, rows: TrainingRows) -> Estimate:
 
 
 def duration(
-    settings: Settings, shape: ModelShape, rows: TrainingRows, device: TrainingDevice
+    settings: Settings,
+    shape: ModelShape,
+    rows: TrainingRows,
+    device: TrainingDevice,
+    ranks: int = 1,
 ) -> Estimate:
     """Seconds from start to end.
 
@@ -171,6 +214,8 @@ def duration(
     )
     return Estimate(
         START
-        + count * max(batch * work / rate, STEP_ON_GPU * train.rows_per_step / train.guessed_rows),
+        + count
+        * max(batch * work / rate, STEP_ON_GPU * train.rows_per_step / train.guessed_rows)
+        / ranks,
         3.0,
     )

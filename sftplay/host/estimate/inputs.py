@@ -37,6 +37,17 @@ class EstimateInputs:
     shape: ModelShape | None = None
     measured: float | None = None  # tokens a second of a like run that finished here
     unusable: bool = False  # the model is there, and can't be trained
+    ranks: int = 1  # processes of this machine that train together
+
+    @property
+    def speedup(self) -> int:
+        """Devices that compute at the same time: ranks on a CPU share its cores."""
+        return self.ranks if self.device and self.device.kind == "cuda" else 1
+
+    @property
+    def sharded(self) -> bool:
+        """True if weights and optimizer are divided among the ranks."""
+        return self.ranks > 1 and self.settings.train.shard == "full"
 
     def duration(self) -> Estimate | None:
         """Seconds of training, from a run of one's own where there is one."""
@@ -44,7 +55,7 @@ class EstimateInputs:
             return None
         if self.measured is None:
             return (
-                forecast.duration(self.settings, self.shape, self.rows, self.device)
+                forecast.duration(self.settings, self.shape, self.rows, self.device, self.speedup)
                 if self.shape
                 else None
             )
@@ -74,7 +85,9 @@ def gather(
     if not unusable:
         or_problem(lambda: _check_template(settings), problems)
     measured = None if unusable else _measured(settings, kind or "cpu")
-    return EstimateInputs(settings, device, rows, shape, measured, unusable)
+    alone = settings.backend == "unsloth" or kind == "cpu"
+    ranks = settings.train.ranks_on(1 if alone else len(cards))
+    return EstimateInputs(settings, device, rows, shape, measured, unusable, ranks)
 
 
 def cpu_training_time(settings: Settings, facts: Machine) -> Estimate | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.text import Text
@@ -68,7 +69,20 @@ def _now(view: RunView, progress: dict[str, Any]) -> str:
     silent = time.time() - at
     if number_in(progress, "step") == number_in(progress, "steps"):
         return "saving the result"
-    return f"no step for {show_duration(silent)}" if silent > 60 + 10 * (pace or 0) else ""
+    if silent > 60 + 10 * (pace or 0):
+        return f"no step for {show_duration(silent)}"
+    return ranks_of(progress)
+
+
+def ranks_of(progress: dict[str, Any]) -> str:
+    """Return how many ranks train, and which is the slowest; empty for a single process. Pure."""
+    seconds = progress.get("rank_seconds")
+    if not isinstance(seconds, list) or len(seconds) < 2:
+        return ""
+    times = [float(one) if isinstance(one, (int, float)) else 0.0 for one in seconds]
+    usual, slowest = median(times), max(range(len(times)), key=times.__getitem__)
+    more = times[slowest] / usual - 1 if usual > 0 else 0.0
+    return f"{len(times)} ranks" + (f", rank {slowest} {more:.0%} slower" if more > 0.1 else "")
 
 
 def _is_of_this_start(view: RunView) -> bool:

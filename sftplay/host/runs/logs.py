@@ -22,6 +22,7 @@ from sftplay.host.runs.newest import running_or_newest
 from sftplay.host.runs.view import require_run
 from sftplay.host.ui.terminal import settled
 from sftplay.locks import is_held
+from sftplay.ranks import log_file
 from sftplay.runs import Run
 from sftplay.untrusted import read_tail
 
@@ -61,6 +62,25 @@ def show(name: str | None, *, follow: bool = False) -> int:
             console.result(text, end="")
     except KeyboardInterrupt:
         return 130  # how a person stops looking; the training continues
+    return 0
+
+
+def show_rank(name: str | None, rank: int) -> int:
+    """Print on stdout what one rank of the newest attempt has printed.
+
+    Raises:
+        NotFoundError: no such run, or no such rank in it (66).
+    """
+    run = (require_run(name) if name else running_or_newest()).run
+    attempts = run.attempts()
+    log = log_file(attempts[-1].ranks, rank) if attempts else None
+    if log is None or not log.is_file():
+        raise NotFoundError(
+            f"the newest attempt has no rank {rank} with a log",
+            where=str(run.folder),
+            todo=f"rank 0 writes the run's own log: inv logs {run.name}",
+        )
+    console.result(settled(read_tail(log, LARGEST)), end="")
     return 0
 
 

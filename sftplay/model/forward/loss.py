@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
 from sftplay.model.forward.collate import IGNORED, Collate, on_device
 from sftplay.model.forward.head import has_plain_head, head_loss
@@ -65,9 +66,10 @@ def _at_targets(
     """
     shifted = inputs["labels"][:, 1:]
     keep = shifted != IGNORED
-    with _only(model, keep, hold=plain_head) as held:
+    bare = unwrapped(model)
+    with _only(bare, keep, hold=plain_head) as held:
         logits = model(
-            input_ids=inputs["input_ids"], use_cache=False, **_visibility(model, inputs)
+            input_ids=inputs["input_ids"], use_cache=False, **_visibility(bare, inputs)
         ).logits
     return held[0] if plain_head else logits[0], shifted[keep], keep.sum(1).tolist()
 
@@ -76,11 +78,25 @@ def _summed(
     model: Any, states: torch.Tensor, targets: torch.Tensor, *, plain_head: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     if plain_head:
-        return head_loss(states, model.get_output_embeddings().weight, targets)
+        return head_loss(states, _whole(unwrapped(model).get_output_embeddings().weight), targets)
     with torch.no_grad():
         wanted = states.gather(1, targets.unsqueeze(1))
         hits = (wanted == states.amax(dim=-1, keepdim=True)).sum()
     return cross_entropy(states.float(), targets, reduction="sum"), hits
+
+
+def unwrapped(model: Any) -> Any:
+    """Return the model inside DDP's wrapper, which knows neither config nor output layer.
+
+    Forward passes go through the wrapper all the same: it prepares the exchange of gradients.
+    """
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def _whole(weight: torch.Tensor) -> torch.Tensor:
+    """Return a weight that FSDP2 has divided among the ranks in one piece, with its derivative."""
+    full = getattr(weight, "full_tensor", None)
+    return weight if full is None else full()
 
 
 def _visibility(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +145,6 @@ def _only(model: Any, keep: torch.Tensor, *, hold: bool) -> Iterator[list[torch.
         handle.remove()
 
 
-@torch.no_grad()
 def mean_target_loss(
     model: Any,
     rows: Sequence[dict[str, Any]],
@@ -138,20 +153,36 @@ def mean_target_loss(
     advance: Any = None,
 ) -> tuple[float, int]:
     """Mean loss per trained token over rows (every token weighs the same), and the number of
-    tokens.
+    tokens. The arguments are those of `summed_target_loss`.
+    """
+    total, tokens = summed_target_loss(model, rows, collator, batch_size, advance)
+    return total / max(tokens, 1), tokens
+
+
+@torch.no_grad()
+def summed_target_loss(
+    model: Any,
+    rows: Sequence[dict[str, Any]],
+    collator: Collate,
+    batch_size: int,
+    advance: Any = None,
+    share: tuple[int, int] = (0, 1),
+) -> tuple[float, int]:
+    """Summed loss over the trained tokens of rows, and their number.
 
     Args:
         rows: anything with len() and integer indexing that yields input_ids and labels.
         advance: called with the number of rows done, for progress.
+        share: rank and number of ranks: the batches are dealt out one after another.
     """
     total, tokens = 0.0, 0
     plain_head = has_plain_head(model)
-    for batch, numbers in _batches(model, rows, collator, batch_size):
+    for batch, numbers in _batches(model, rows, collator, batch_size, share):
         loss, count = target_loss(model, batch, plain_head=plain_head)
         total, tokens = total + loss.item(), tokens + count
         if advance:
             advance(len(numbers))
-    return total / max(tokens, 1), tokens
+    return total, tokens
 
 
 @torch.no_grad()
@@ -174,14 +205,19 @@ def each_row_loss(
 
 
 def _batches(
-    model: Any, rows: Sequence[dict[str, Any]], collator: Collate, batch_size: int
+    model: Any,
+    rows: Sequence[dict[str, Any]],
+    collator: Collate,
+    batch_size: int,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[dict[str, Any], list[int]]]:
     """Yield batches of rows of like length with their numbers, while the model evaluates."""
     order = sorted(range(len(rows)), key=lambda i: (len(rows[i]["input_ids"]), i))
+    rank, ranks = share
     was_training = model.training
     model.eval()
     try:
-        for start in range(0, len(order), batch_size):
+        for start in range(rank * batch_size, len(order), ranks * batch_size):
             numbers = order[start : start + batch_size]
             yield on_device(collator([rows[i] for i in numbers]), model.device), numbers
     finally:

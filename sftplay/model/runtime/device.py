@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sftplay import console
 from sftplay.decision import Decision
 from sftplay.errors import MachineError
 from sftplay.settings import Settings
@@ -53,29 +52,6 @@ def nvidia_driver() -> str:
         return Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
     except OSError:
         return os.environ.get("NVIDIA_DRIVER_VERSION", "")
-
-
-def use_one_gpu() -> None:
-    """Training uses one GPU: of several, the first one that this process may see. Before torch
-    looks at them.
-
-    Raises:
-        MachineError: started as one of several processes (69).
-    """
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        raise MachineError(
-            f"started as one of {os.environ['WORLD_SIZE']} processes, and sftplay trains with one on one GPU",
-            todo="start it without torchrun or accelerate launch",
-        )
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if seen is None:
-        seen = ",".join(
-            str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))
-        )
-    first, *others = seen.split(",")
-    if others:
-        console.info(f"{len(others) + 1} GPUs are visible; sftplay trains on one: GPU {first}")
-        os.environ["CUDA_VISIBLE_DEVICES"] = first
 
 
 def _device_files() -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from sftplay.data.tokenizing.tokenizer import load_tokenizer
@@ -20,8 +20,9 @@ from sftplay.model.forward.collate import IGNORED, Packer
 from sftplay.model.lean import needs_autocast
 from sftplay.model.training.interrupt import Interrupt
 from sftplay.model.training.logging_window import LoggingWindow
-from sftplay.model.training.order import epoch_order
+from sftplay.model.training.order import FilledRows, epoch_order, filled
 from sftplay.model.training.plan import Plan
+from sftplay.model.training.several import require_newest_start
 from sftplay.model.training.telemetry import Telemetry, event_writer
 from sftplay.model.training.trainer import Trainer, make_trainer
 from sftplay.model.training.trainer_config import trainer_config
@@ -71,7 +72,9 @@ def assemble(plan: Plan, model: Any) -> Assembly:
         )
     tokenizer = load_tokenizer(find_model(settings), read_text(plan.run.template))
     interrupt = Interrupt()
-    telemetry = Telemetry(plan.attempt.progress, plan.attempt.steps, interrupt)
+    telemetry = Telemetry(
+        plan.attempt.progress, plan.attempt.steps, interrupt, writes=plan.rank == 0
+    )
     window = LoggingWindow()
     trainer = make_trainer(
         model,
@@ -84,6 +87,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
             plan.batch.value,
             checkpointing=plan.checkpointing.value,
             mixed=needs_autocast(model),
+            world=plan.world,
         ),
         rows,
         val if len(val) else None,
@@ -91,9 +95,12 @@ def assemble(plan: Plan, model: Any) -> Assembly:
         pad_id(tokenizer),
         {"run": plan.run.name, "attempt": plan.attempt.name, "backend": plan.attempt.backend},
         _callbacks(plan, telemetry, window),
+        lambda: require_newest_start(plan),
     )
     telemetry.trainer = window.trainer = trainer
     _require_as_asked(trainer, plan, needs_autocast(model))
+    if plan.world.size > 1:
+        set_seed(settings.train.seed + plan.rank)  # dropout: another stream on each rank
     return Assembly(trainer, telemetry, interrupt, plan.lean)
 
 
@@ -101,11 +108,15 @@ def _require_as_asked(trainer: Trainer, plan: Plan, mixed: bool) -> None:
     """Ask the trainer itself for what is stamped: libraries read settings of their own.
 
     Raises:
-        MachineError: it would train in another precision, or as one of several processes (69).
+        MachineError: it would train in another precision, or among other processes (69).
     """
     running = trainer.accelerator
     precision = plan.precision.value
-    asked = (precision if mixed and precision != "fp32" else "no", 1, "NO")
+    kind = "NO"
+    if plan.world.size > 1:
+        kind = "MULTI_CPU" if plan.device.value == "cpu" else "MULTI_GPU"
+        kind = "FSDP" if plan.world.sharding == "full" else kind
+    asked = (precision if mixed and precision != "fp32" else "no", plan.world.size, kind)
     found = (running.mixed_precision, running.num_processes, running.distributed_type.value)
     if found != asked:
         raise MachineError(
@@ -122,11 +133,9 @@ def _rows(plan: Plan, split: str) -> Any:
 
 
 def _callbacks(plan: Plan, telemetry: Telemetry, window: LoggingWindow) -> list[Any]:
-    callbacks: list[Any] = [
-        window,
-        telemetry,
-        TensorBoardCallback(event_writer(plan.run.tensorboard(plan.attempt))),
-    ]
+    callbacks: list[Any] = [window, telemetry]
+    if plan.rank == 0:
+        callbacks.append(TensorBoardCallback(event_writer(plan.run.tensorboard(plan.attempt))))
     if plan.settings.train.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(plan.settings.train.early_stopping_patience))
     return callbacks
@@ -142,10 +151,14 @@ def check_first_batch(trainer: Trainer) -> dict[str, int]:
     Raises:
         RefusedError: a library changed them on the way (76).
     """
-    size = trainer.args.per_device_train_batch_size
-    order = epoch_order(trainer.lengths, trainer.args.seed, 0, trainer.rows_per_step)[:size]
+    size, rank = trainer.args.per_device_train_batch_size, trainer.args.process_index
+    order = epoch_order(trainer.lengths, trainer.args.seed, 0, trainer.rows_per_step)
+    known = trainer.train_dataset
+    if trainer.args.world_size > 1:
+        order, known = filled(order, trainer.rows_per_pass), FilledRows(known)
+    order = order[rank * size : (rank + 1) * size]
     batch = next(iter(trainer.get_train_dataloader()))
-    rows = [trainer.train_dataset[i] for i in order]
+    rows = [known[i] for i in order]
     lengths = [len(row["input_ids"]) for row in rows]
     packed = isinstance(trainer.data_collator, Packer)
     starts = [0, *accumulate(lengths)]

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +24,14 @@ from sftplay.attempts import checkpoints_in
 from sftplay.errors import RefusedError, SftplayError
 from sftplay.files import write_text
 from sftplay.manifest import MANIFEST, sealed_folder
+from sftplay.model.ranks.collectives import bytes_of_all, rank_count, this_rank
 from sftplay.temporary import sweep, temporary_folder
 from sftplay.untrusted import read_json
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-_NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+_NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
 _TRAINER_FILES = (*_NEEDED, "scaler.pt")
+_RANDOM = re.compile(r"^rng_state(_\d+)?\.pth$")
 
 
 # safetensors says the first two; torch's zip writer the others, depending on where in the file the
@@ -43,19 +46,50 @@ def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Pat
     """Everything that an exact resume needs, whole or not at all.
 
     Weights as safetensors; optimizer, scheduler, scaler and random state by the Trainer's own
-    writers (plain tensors and numbers, read back with weights_only); no training_args.bin.
+    writers (plain tensors and numbers, read back with weights_only); no training_args.bin. Of
+    several ranks every one takes part, and rank 0 writes.
     """
     target = folder / f"checkpoint-{trainer.state.global_step}"
+    ranks = rank_count()
+    random = bytes_of_all(_random_state(trainer)) if ranks > 1 else []
+    if this_rank():
+        return target
+    worlds = {"world_size": ranks} if ranks > 1 else {}
     with (
-        sealed_folder(target, {"step": trainer.state.global_step, **facts}) as tmp,
+        sealed_folder(target, {"step": trainer.state.global_step, **worlds, **facts}) as tmp,
         disk_errors_as_such(tmp),
     ):
         save_weights(trainer.model, tmp)
         trainer._save_optimizer_and_scheduler(str(tmp))
         trainer._save_scaler(str(tmp))
-        trainer._save_rng_state(str(tmp))
+        if not random:
+            trainer._save_rng_state(str(tmp))
+        for rank, content in enumerate(random):
+            (tmp / f"rng_state_{rank}.pth").write_bytes(content)
         trainer.state.save_to_json(str(tmp / "trainer_state.json"))
     return target
+
+
+def _random_state(trainer: Any) -> bytes:
+    """Return what the library writes of this rank's random states."""
+    with tempfile.TemporaryDirectory() as name:
+        trainer._save_rng_state(name)
+        (path,) = Path(name).iterdir()
+        return path.read_bytes()
+
+
+def world_of(checkpoint: Path) -> int:
+    """Return the number of ranks that wrote a checkpoint; it is 1 where none is recorded."""
+    try:
+        return int(read_json(checkpoint / MANIFEST).get("world_size", 1))
+    except (SftplayError, AttributeError, TypeError, ValueError):
+        return 1
+
+
+def _random_files(world_size: int) -> list[str]:
+    if world_size == 1:
+        return ["rng_state.pth"]
+    return [f"rng_state_{rank}.pth" for rank in range(world_size)]
 
 
 @contextmanager
@@ -97,7 +131,7 @@ def missing_part(checkpoint: Path) -> str | None:
     nothing is missing.
     """
     listed = read_json(checkpoint / MANIFEST)["files"]
-    for name in _NEEDED:
+    for name in (*_NEEDED, *_random_files(world_of(checkpoint))):
         if name not in listed:
             return f"it has no {name}"
     if not any(name.endswith(".safetensors") for name in listed):
@@ -200,7 +234,12 @@ def publish(
     """
     with sealed_folder(target, facts) as tmp:
         for path in sorted(checkpoint.iterdir()):
-            if path.is_file() and path.name not in (*_TRAINER_FILES, MANIFEST):
+            name = path.name
+            if (
+                path.is_file()
+                and name not in (*_TRAINER_FILES, MANIFEST)
+                and not _RANDOM.match(name)
+            ):
                 shutil.copyfile(path, tmp / path.name)
         tokenizer.save_pretrained(str(tmp))
         if generation is not None:

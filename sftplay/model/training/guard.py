@@ -34,10 +34,17 @@ def choose_checkpoint(plan: Plan) -> Path | None:
         plan.init_adapter is None
     ):  # asked for at the first start only; the checkpoints hold what became of it
         now = now.model_copy(update={"init_adapter": stamped.init_adapter})
+    stamped = stamped.model_copy(update={"world_size": _ranks_of(attempt, stamped, now)})
     strict = bool(plan.job.options.get("strict"))
+    reshard = bool(plan.job.options.get("reshard"))
     refused = []
     for difference in compare(stamped, now):
-        if difference.verdict == "refuse" or strict:
+        if difference.field == "world_size" and reshard and not strict:
+            console.warning(
+                f"{difference}: the order of rows stays, random states of the ranks do not; "
+                "no longer byte-identical"
+            )
+        elif difference.verdict == "refuse" or strict:
             console.error(str(difference))
             refused.append(difference.field)
         else:
@@ -53,6 +60,19 @@ def choose_checkpoint(plan: Plan) -> Path | None:
     return _newest_whole(plan)
 
 
+def _ranks_of(attempt: Attempt, stamped: Stamp, now: Stamp) -> int:
+    """Ranks that trained last: a run that was resharded goes on with them.
+
+    The checkpoints tell it; without one the stamp does.
+    """
+    if stamped.world_size == now.world_size and not attempt.ranks.is_dir():
+        return stamped.world_size
+    from sftplay.model.training.checkpoints import missing_part, world_of
+
+    newest = newest_whole_checkpoint(attempt.checkpoints, missing_part)[0]
+    return world_of(newest) if newest else stamped.world_size
+
+
 def _restore_advice(refused: Sequence[str], plan: Plan, *, strict: bool) -> str:
     """Explain how to return to the original training."""
     if strict and all(VERDICTS[field.partition(".")[0]] == "warn" for field in refused):
@@ -61,6 +81,11 @@ def _restore_advice(refused: Sequence[str], plan: Plan, *, strict: bool) -> str:
         if other := find_changed_rows(plan.run, plan.settings):
             return f"{other}\n{other.todo}"
         return "put the raw files, and the settings of the data stages, back as they were; then the same command"
+    if refused == ["world_size"]:
+        return (
+            "resume with as many ranks as before (train.processes, --nodes), or with --reshard: "
+            "then it is not byte-identical"
+        )
     if "weights_hash" in refused and "base_model" not in refused:
         return "put the base model's files back as they were; then the same command"
     return f"resume with the settings it began with: inv train --run {plan.run.name} --resume"

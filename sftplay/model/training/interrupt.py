@@ -32,6 +32,17 @@ class Interrupt:
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
+    def heard_of(self, signums: list[int]) -> None:
+        """Stop too, where another rank was asked to: all of them save the same step.
+
+        Args:
+            signums: what each rank received; 0: nothing.
+        """
+        asked = [(signum, rank) for rank, signum in enumerate(signums) if signum]
+        if asked and not self.signum:
+            (self.signum, rank), self._since = asked[0], time.monotonic()
+            console.warning(f"stopping: rank {rank} was asked to; saving a checkpoint")
+
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if (
             self.signum == signum == signal.SIGTERM

@@ -26,7 +26,7 @@ class LoggingWindow(TrainerCallback, ExportableState):
             "summed_loss": float(self.trainer._tr_loss),  # fp32: exact in JSON
             "last_logged": int(self.trainer._globalstep_last_logged),
             "trained_tokens": int(self.trainer.trained_tokens),
-            "hits": int(self.trainer.hits),
+            "hits": None if self.trainer.hits is None else int(self.trainer.hits),
         }
         return {"args": {}, "attributes": window}
 
@@ -38,4 +38,4 @@ class LoggingWindow(TrainerCallback, ExportableState):
             self.trainer._tr_loss = torch.tensor(saved["summed_loss"], device=device)
             self.trainer._globalstep_last_logged = saved["last_logged"]
             self.trainer.trained_tokens = saved["trained_tokens"]
-            self.trainer.hits = saved.get("hits", 0)
+            self.trainer.hits = saved.get("hits")  # an older version did not count them

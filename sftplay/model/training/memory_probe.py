@@ -22,6 +22,7 @@ from sftplay.model.forward.collate import IGNORED, collate_for, on_device
 from sftplay.model.forward.head import has_plain_head
 from sftplay.model.forward.loss import target_loss
 from sftplay.model.forward.packing import keep_rows_apart
+from sftplay.model.ranks.collectives import least
 from sftplay.model.runtime.precision import autocast
 from sftplay.model.training.plan import BatchSize, Plan
 
@@ -68,27 +69,24 @@ def fit_batches(plan: Plan, model: Any) -> Plan:
     """
     train, evaluation = plan.settings.train, plan.settings.eval.loss_rows
     asked = train.batch_size
+    whole = plan.rows_per_step
     if plan.device.value != "cuda":
-        rows = asked if isinstance(asked, int) else train.guessed_rows
+        rows = divisor(asked if isinstance(asked, int) else train.guessed_rows, whole)
         reason = "asked for" if isinstance(asked, int) else "auto, and the CPU's memory holds it"
-        return replace(
-            plan, batch=Decision(BatchSize(rows, train.rows_per_step // rows, evaluation), reason)
-        )
+        return replace(plan, batch=Decision(BatchSize(rows, whole // rows, evaluation), reason))
     longest = _longest(plan, "train")
     if isinstance(asked, int):
-        start, why = asked, "asked for"
+        start, why = divisor(asked, whole), "asked for"
     else:
         start, why = _by_free_memory(plan, model, longest)
     rows = fitting(
         start,
-        train.rows_per_step,
+        whole,
         lambda count: _fits(lambda: _step(plan, model, [longest] * count)),
     )
     if rows < start:
         why = f"{start} ran out of GPU memory on the longest row ({len(longest['input_ids']):,} tokens); the effective batch stays"
-        console.warning(
-            f"batch size {rows} × {train.rows_per_step // rows} instead of {start}: {why}"
-        )
+        console.warning(f"batch size {rows} × {whole // rows} instead of {start}: {why}")
     held_out = _longest(plan, "val")
     eval_rows = evaluation
     if held_out is not None:
@@ -97,9 +95,14 @@ def fit_batches(plan: Plan, model: Any) -> Plan:
             evaluation,
             lambda count: _fits(lambda: _look(plan, model, [held_out] * count)),
         )
-    return replace(
-        plan, batch=Decision(BatchSize(rows, train.rows_per_step // rows, eval_rows), why)
-    )
+    # all ranks the same: the one with the least memory decides
+    rows, eval_rows = least([rows, eval_rows])
+    return replace(plan, batch=Decision(BatchSize(rows, whole // rows, eval_rows), why))
+
+
+def divisor(rows: int, whole: int) -> int:
+    """The largest number up to `rows` that divides `whole`."""
+    return next(count for count in range(min(rows, whole), 0, -1) if whole % count == 0)
 
 
 def fitting(start: int, effective: int, fits: Callable[[int], bool]) -> int:
@@ -124,18 +127,17 @@ def halved(rows: int, effective: int) -> int:
     """At most half of `rows`, so that whole passes make up `effective` rows still: 4 of 4 → 2, 6 of
     6 → 3, 5 of 5 → 1.
     """
-    return next(count for count in range(max(rows // 2, 1), 0, -1) if effective % count == 0)
+    return divisor(max(rows // 2, 1), effective)
 
 
 def rows_in(free: int, one_row: int, effective: int) -> int:
     """Rows of `one_row` bytes that `free` bytes hold, at least 1, as a divisor of `effective`."""
-    most = min(max(int(free * SHARE) // max(one_row, 1), 1), effective)
-    return next(count for count in range(most, 0, -1) if effective % count == 0)
+    return divisor(max(int(free * SHARE) // max(one_row, 1), 1), effective)
 
 
 def _by_free_memory(plan: Plan, model: Any, longest: dict[str, Any]) -> tuple[int, str]:
     """Measure one row, and count how many of it the GPU's free memory holds."""
-    effective = plan.settings.train.rows_per_step
+    effective = plan.rows_per_step
     base = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     if not _fits(lambda: _step(plan, model, [longest])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision
 from sftplay.model.runtime.versions import installed_versions
 from sftplay.places import SPLITS, find_model, model_revision
+from sftplay.ranks import ALONE, World
 from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
@@ -62,6 +64,8 @@ class Plan:
             known once it is loaded.
         attention: the kernel that ran; known then, too. batch: rows of a pass that were found to
             fit.
+        world: the processes that train; rank: number of this one. Rank 0 alone writes the run.
+        nonce: of the start that made these ranks.
     """
 
     job: Job
@@ -76,6 +80,9 @@ class Plan:
     lean: Decision[list[str]] | None = None
     attention: str | None = None
     batch: Decision[BatchSize] | None = None
+    world: World = ALONE
+    rank: int = 0
+    nonce: str = ""
 
     @property
     def settings(self) -> Settings:
@@ -88,6 +95,18 @@ class Plan:
         if asked != "auto":
             return Decision(asked, "asked for")
         return Decision(self.device.value == "cuda", "a GPU is short of memory, a CPU of time")
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of an optimizer step on this rank."""
+        return self.settings.train.rows_per_step // self.world.size
+
+    def _engine(self) -> dict[str, str] | None:
+        """Return what starts and connects the ranks; None for a single one."""
+        if self.world.size == 1:
+            return None
+        backend = "nccl" if self.device.value == "cuda" else "gloo"
+        return {"torch-elastic": importlib.metadata.version("torch"), "backend": backend}
 
     def stamp(self) -> Stamp:
         """The stamp that this start writes, or is compared by."""
@@ -113,7 +132,11 @@ class Plan:
                 **{key: getattr(train, key) for key in OPTIMIZATION},
                 "max_length": settings.model.max_length,
             },
-            world_size=1,
+            world_size=self.world.size,
+            processes=self.world.processes,
+            nodes=self.world.nodes,
+            sharding=self.world.sharding,
+            engine=self._engine(),
             versions=stamped_versions() | {"sftplay": __version__},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             fallback=self.fallback,

@@ -70,8 +70,8 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
         ),  # an enum that prints its class
         "trainable_dtype": sorted({str(p.dtype) for p in trained}),
         "trainable_parameters": sum(p.numel() for p in trained),
-        "effective_batch": trainer.args.per_device_train_batch_size
-        * trainer.args.gradient_accumulation_steps,
+        "effective_batch": trainer.rows_per_step,
+        **({"ranks": str(plan.world)} if plan.world.size > 1 else {}),
         "gradient_checkpointing": bool(trainer.args.gradient_checkpointing),
         "gradient_checkpointing_reason": plan.checkpointing.reason,
         "steps": trainer.planned_steps,

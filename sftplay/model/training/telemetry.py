@@ -22,6 +22,7 @@ from sftplay.errors import SftplayError
 from sftplay.files import append_line, write_json
 from sftplay.model.runtime.memory import memory_in_use
 from sftplay.model.training.interrupt import Interrupt
+from sftplay.model.training.several import require_same_weights
 
 
 def event_writer(folder: Path) -> Any:
@@ -51,10 +52,13 @@ class Telemetry(TrainerCallback, ExportableState):
         steps: steps.jsonl, one line for each logged point. A resumed run repeats steps: the last
             line of a step counts.
         interrupt: asked after each step whether to save and leave.
+        writes: False on a rank other than 0, which shows and writes nothing.
     """
 
-    def __init__(self, path: Path, steps: Path, interrupt: Interrupt) -> None:
-        self.path, self.steps, self.interrupt = path, steps, interrupt
+    def __init__(
+        self, path: Path, steps: Path, interrupt: Interrupt, *, writes: bool = True
+    ) -> None:
+        self.path, self.steps, self.interrupt, self.writes = path, steps, interrupt, writes
         self.trainer: Any = None
         self.tokens = self._earlier = 0  # of the whole run; of the processes before this one
         self.seconds = 0.0
@@ -63,26 +67,35 @@ class Telemetry(TrainerCallback, ExportableState):
         self._recent: deque[tuple[float, int]] = deque(maxlen=WINDOW)
         self._stack = ExitStack()
         self._bar: Any = None
+        self._open = False
         self._shown: dict[str, Any] = {}
+        self._ranks: list[float] = []  # seconds that each rank computed in the last step
         self._written = self._began = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar; a resumed run starts where it was."""
-        self._began = time.monotonic()
+        require_same_weights(self.trainer.model)
+        self._began, self._open = time.monotonic(), True
         self.load_history(state)
         self._recent.append((self._began, self.tokens))
-        self._bar = self._stack.enter_context(
-            progress(state.max_steps, "step", "train", done=state.global_step)
-        )
+        if self.writes:
+            self._bar = self._stack.enter_context(
+                progress(state.max_steps, "step", "train", done=state.global_step)
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """After each optimizer step: the bar, and what a signal asked for."""
+        shares = self.trainer.share_step(self.interrupt.signum)
+        self.interrupt.heard_of([signum for signum, _ in shares])
         now = time.monotonic()
         self.tokens = self._earlier + self.trainer.tokens_seen
         self._recent.append((now, self.tokens))
         (start, first), (end, last) = self._recent[0], self._recent[-1]
         self._shown["tok/s"] = f"{(last - first) / max(end - start, 1e-9):.0f}"
-        self._bar.advance(1, **{name: self._shown[name] for name in _SHOWN if name in self._shown})
+        self._ranks = [microseconds / 1e6 for _, microseconds in shares]
+        if self._bar is not None:
+            named = {name: self._shown[name] for name in _SHOWN if name in self._shown}
+            self._bar.advance(1, **named)
         if now - self._written > 1:
             self._written = now
             self._write(state)
@@ -159,7 +172,8 @@ class Telemetry(TrainerCallback, ExportableState):
 
     def close(self, state: Any = None) -> None:
         """Close the bar; safe to call twice."""
-        if self._bar is not None:
+        if self._open:
+            self._open = False
             self.seconds = time.monotonic() - self._began
             self._bar = None
             self._stack.close()
@@ -175,7 +189,7 @@ class Telemetry(TrainerCallback, ExportableState):
     def _point(self, step: int, logs: dict[str, float]) -> None:
         """The logged point as a line of steps.jsonl, with speed and memory at that moment."""
         kept = {key: float(logs[key]) for key in _KEPT if key in logs}
-        if not kept:
+        if not kept or not self.writes:
             return
         speed = self._shown.get("tok/s")
         point = {
@@ -194,7 +208,9 @@ class Telemetry(TrainerCallback, ExportableState):
             pass  # as in _write: a view
 
     def _write(self, state: Any) -> None:
-        value = {
+        if not self.writes:
+            return
+        value: dict[str, Any] = {
             "step": state.global_step,
             "steps": state.max_steps,
             "tokens": self.tokens,
@@ -206,6 +222,8 @@ class Telemetry(TrainerCallback, ExportableState):
                 if math.isfinite(float(value))
             },
         }
+        if len(self._ranks) > 1:
+            value["rank_seconds"] = [round(seconds, 6) for seconds in self._ranks]
         try:
             write_json(self.path, value)
         except SftplayError:

@@ -5,6 +5,9 @@ library's.
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,28 @@ from trl import SFTConfig, SFTTrainer
 from sftplay.errors import NonFiniteError
 from sftplay.model.forward.collate import collate_for
 from sftplay.model.forward.head import has_plain_head
-from sftplay.model.forward.loss import loss_and_hits, mean_target_loss
+from sftplay.model.forward.loss import loss_and_hits, summed_target_loss
+from sftplay.model.ranks.collectives import (
+    gathered,
+    rank_count,
+    summed,
+    this_rank,
+    wait_for_all,
+)
 from sftplay.model.training import checkpoints
-from sftplay.model.training.order import EpochSampler
+from sftplay.model.training.order import EpochSampler, FilledRows, real_tokens
 from sftplay.settings import Settings
 
 _CALMER = "lower train.learning_rate, or use --set train.precision=fp32; then start a new run, or --resume from the last checkpoint"
+
+
+@dataclass
+class StepShare:
+    """Work of this rank since the last step: tokens seen and trained, seconds of forward passes."""
+
+    seen: int = 0
+    trained: int = 0
+    seconds: float = 0.0
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
@@ -30,6 +49,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         lengths: tokens of each training row, for batches of like length.
         eval_rows: rows for the val loss, None to go without.
         facts: what every checkpoint's manifest records (backend, run).
+        before_save: called before a checkpoint is written; raises where it must not be.
     """
 
     def __init__(
@@ -39,6 +59,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         eval_rows: Any,
         facts: dict[str, Any],
         settings: Settings,
+        before_save: Callable[[], None],
         **kwargs: Any,
     ) -> None:
         model = kwargs["model"]
@@ -55,9 +76,13 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self._restore_forward(base, forward)
         self.remove_callback(PrinterCallback)
         self.settings, self.lengths, self.facts = settings, lengths, facts
-        self.trained_tokens = 0  # since the last logged point
-        self.hits: Any = 0  # of them, predicted as the likeliest token
+        self.before_save = before_save
+        self.trained_tokens = 0  # since the last logged point, of all ranks
+        self.hits: Any = (
+            0  # of them on this rank, predicted as the likeliest token; None: not known
+        )
         self.tokens_seen = 0  # real tokens that went through the model, padding not counted
+        self._own = StepShare()
         # our loss divides by the step's trained tokens, whatever the accumulation
         self.model_accepts_loss_kwargs = True
         for parameter, data in trained:
@@ -66,17 +91,22 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
 
     @property
     def rows_per_step(self) -> int:
-        """Effective batch: the order is made of these, so that 4 × 1 and 1 × 4 see the same rows in
-        each step.
+        """Effective batch: the order is made of these, so that 4 × 1 and 1 × 4, and any number of
+        ranks, see the same rows in each step.
         """
-        return int(self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps)
+        return self.rows_per_pass * int(self.args.gradient_accumulation_steps)
+
+    @property
+    def rows_per_pass(self) -> int:
+        """Rows of one forward pass of all ranks together."""
+        return int(self.args.per_device_train_batch_size * self.args.world_size)
 
     @property
     def planned_steps(self) -> int:
         """Optimizer steps of the whole run: max_steps, else epochs over the rows."""
         if self.args.max_steps > 0:
             return int(self.args.max_steps)
-        batches = math.ceil(len(self.lengths) / self.args.per_device_train_batch_size)
+        batches = math.ceil(len(self.lengths) / self.rows_per_pass)
         per_epoch = max(math.ceil(batches / self.args.gradient_accumulation_steps), 1)
         steps: int = math.ceil(self.args.num_train_epochs * per_epoch)
         return steps
@@ -94,19 +124,46 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean over all trained tokens of the optimizer step: 4 × 1 rows weigh as 1 × 4 do."""
+        """Mean over all trained tokens of the optimizer step: 4 × 1 rows weigh as 1 × 4 do.
+
+        Gradients of several ranks are averaged, and so is the logged loss: each rank's part counts
+        as many times as there are ranks.
+        """
+        began = time.perf_counter()
         total, count, hits = loss_and_hits(model, inputs, plain_head=self.plain_head)
-        self.tokens_seen += int(inputs["attention_mask"].sum())
-        self.trained_tokens += count
-        self.hits = self.hits + hits  # on its device: nobody waits for it
+        alone = self.args.world_size == 1
+        self._own.seen += int(inputs["attention_mask"].sum()) if alone else real_tokens(inputs)
+        self._own.trained += count
+        if self.hits is not None:
+            self.hits = self.hits + hits  # on its device: nobody waits for it
         loss = total / (count if num_items_in_batch is None else num_items_in_batch)
+        if not alone:
+            loss = loss * self.args.world_size
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
             raise NonFiniteError(
                 f"the loss became {loss.item()} at step {step}; the last checkpoint is from before it",
                 todo=_CALMER,
             )
+        self._own.seconds += time.perf_counter() - began
         return loss
+
+    def share_step(self, signum: int) -> list[list[int]]:
+        """Add up what all ranks did in a step, and learn which of them was asked to stop.
+
+        Called once after each step, by every rank.
+
+        Args:
+            signum: the signal that this rank received; 0: none.
+
+        Returns:
+            Of each rank: its signal, and the microseconds of its forward passes.
+        """
+        own, self._own = self._own, StepShare()
+        shares = gathered([signum, own.seen, own.trained, round(own.seconds * 1e6)])
+        self.tokens_seen += sum(share[1] for share in shares)
+        self.trained_tokens += sum(share[2] for share in shares)
+        return [[share[0], share[3]] for share in shares]
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The library's, asked before each optimizer step: what is not finite never reaches the
@@ -123,7 +180,13 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         return norm
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        return EpochSampler(self.lengths, self.args.seed, self.rows_per_step)
+        multiple = self.rows_per_pass if self.args.world_size > 1 else 1
+        return EpochSampler(self.lengths, self.args.seed, self.rows_per_step, multiple)
+
+    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.args.world_size > 1 and kwargs.get("is_training"):
+            dataset = FilledRows(dataset)
+        return super()._get_dataloader(dataset, *args, **kwargs)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -131,9 +194,16 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         """Val loss per trained token (the Trainer's own average weighs short batches as much as
         long ones).
         """
-        loss, _ = mean_target_loss(
-            self.model, self.eval_dataset, self.data_collator, self.args.per_device_eval_batch_size
+        total, tokens = summed(
+            summed_target_loss(
+                self.model,
+                self.eval_dataset,
+                self.data_collator,
+                self.args.per_device_eval_batch_size,
+                share=(this_rank(), rank_count()),
+            )
         )
+        loss = total / max(tokens, 1)
         if not math.isfinite(loss):
             raise NonFiniteError(
                 f"the loss on the val split became {loss} after step {self.state.global_step}",
@@ -153,12 +223,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self._metrics["train"].clear()
         self._metrics["eval"].clear()
         if "loss" in logs:
-            accuracy = float(self.hits) / max(self.trained_tokens, 1)
-            logs = {
-                **logs,
-                "mean_token_accuracy": accuracy,
-                "trained_tokens": self.trained_tokens,
-            }
+            if self.hits is not None:
+                (hits,) = summed([float(self.hits)])
+                accuracy = hits / max(self.trained_tokens, 1)
+                logs = {**logs, "mean_token_accuracy": accuracy}
+            logs = {**logs, "trained_tokens": self.trained_tokens}
             self.trained_tokens = self.hits = 0
         super().log(logs, start_time)
 
@@ -171,6 +240,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
                 f"the weights are not finite after step {self.state.global_step}: not saved; the last checkpoint is from before it",
                 todo=_CALMER,
             )
+        if self.is_world_process_zero():
+            self.before_save()
         self.store_flos()
         # a path says nothing on another machine: best_global_step does
         self.state.best_model_checkpoint = None
@@ -178,9 +249,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
             if isinstance(keeper, ExportableState):
                 self.state.stateful_callbacks[type(keeper).__name__] = keeper.state()
         checkpoints.save_checkpoint(self, folder, self.facts)
-        checkpoints.rotate(
-            folder, self.settings.train.save_total_limit, self.state.best_global_step
-        )
+        if self.is_world_process_zero():
+            checkpoints.rotate(
+                folder, self.settings.train.save_total_limit, self.state.best_global_step
+            )
+        wait_for_all()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         checkpoints.load_weights_into(self.model, Path(resume_from_checkpoint))
@@ -196,6 +269,7 @@ def make_trainer(
     pad_id: int,
     facts: dict[str, Any],
     callbacks: list[Any],
+    before_save: Callable[[], None] = lambda: None,
 ) -> Trainer:
     """Assemble the trainer on tokenized rows (datasets.Dataset with input_ids and labels)."""
     return Trainer(
@@ -209,6 +283,7 @@ def make_trainer(
         eval_rows=eval_rows,
         settings=settings,
         facts=facts,
+        before_save=before_save,
     )
 
 

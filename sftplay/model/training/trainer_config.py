@@ -8,7 +8,8 @@ from typing import Any
 from trl import SFTConfig
 
 from sftplay.model.training.plan import BatchSize
-from sftplay.settings import Settings
+from sftplay.ranks import World
+from sftplay.settings import Settings, TrainSettings
 
 
 def trainer_config(
@@ -20,6 +21,7 @@ def trainer_config(
     *,
     checkpointing: bool,
     mixed: bool,
+    world: World,
 ) -> SFTConfig:
     """Our settings in TRL's words. TRL's own length, truncation, masking and preparation are
     switched off.
@@ -63,7 +65,21 @@ def trainer_config(
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
+        **(_ranks(train, device) if world.size > 1 else {}),
     )
+
+
+def _ranks(train: TrainSettings, device: str) -> dict[str, Any]:
+    """Settings of DDP. The library would look for unused parameters in an adapter's training: the
+    fused output layer works outside of the forward pass, and DDP takes that for unused.
+    """
+    found: dict[str, Any] = {
+        "ddp_find_unused_parameters": False,
+        "ddp_broadcast_buffers": False,
+        "ddp_timeout": train.ddp_timeout,
+        "average_tokens_across_devices": True,
+    }
+    return found | ({"ddp_backend": "gloo"} if device == "cpu" else {})
 
 
 def _checkpointing(on: bool) -> dict[str, Any]:

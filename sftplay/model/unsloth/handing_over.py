@@ -16,7 +16,16 @@ from typing import NoReturn
 from sftplay import console
 from sftplay.attempts import Attempt
 from sftplay.errors import HandOverError, MachineError, ProtocolError, SftplayError
-from sftplay.handover import NONCE_VARIABLE, REASONS, HandOver, Phase, read_untrusted, write
+from sftplay.handover import (
+    MAX_MESSAGE,
+    NONCE_VARIABLE,
+    REASONS,
+    HandOver,
+    Phase,
+    read_untrusted,
+    write,
+)
+from sftplay.model.ranks.leaving import RankHandOverError
 from sftplay.model.unsloth.failures import describe, reason_of
 from sftplay.model.unsloth.probe import Verdict, versions
 from sftplay.runs import Run
@@ -47,11 +56,17 @@ class Progress:
 
 
 @contextmanager
-def handing_over(job: Job, run: Run, attempt: Attempt) -> Iterator[Progress]:
+def handing_over(
+    job: Job, run: Run, attempt: Attempt, *, in_rank: bool = False
+) -> Iterator[Progress]:
     """Classify what is raised inside; a hand-over writes handover.json and leaves the process with
     79.
 
+    Args:
+        in_rank: this process is one rank of several: their front writes the file.
+
     Raises:
+        RankHandOverError: in a rank, instead (79).
         MachineError: Unsloth failed after more steps than `backend_fallback.max_lost_steps` (69).
         Whatever else was raised inside, unchanged.
     """
@@ -63,6 +78,13 @@ def handing_over(job: Job, run: Run, attempt: Attempt) -> Iterator[Progress]:
         yield progress
     except BackendUnusableError as error:
         verdict = error.verdict
+    except RankHandOverError as error:
+        if in_rank:
+            raise
+        asked = error.request
+        progress.phase, progress.step = asked["phase"], asked["step"]
+        progress.device = asked["device"]
+        verdict = Verdict(asked["reason"], asked["exception"], asked["message"])
     except SftplayError:
         raise
     except BaseException as error:
@@ -75,6 +97,8 @@ def handing_over(job: Job, run: Run, attempt: Attempt) -> Iterator[Progress]:
         return
     if progress.step > job.settings.backend_fallback.max_lost_steps:
         raise _too_late(job, run, verdict, progress.step)
+    if in_rank:
+        raise _of_rank(progress, verdict)
     _leave(job, run, attempt, progress, verdict)
 
 
@@ -109,6 +133,18 @@ def _too_late(job: Job, run: Run, verdict: Verdict, step: int) -> MachineError:
         todo=f"continue in Unsloth from the last checkpoint: inv train-unsloth --config {run.config} --resume\n"
         f"or start again in BnB: inv train-bnb --config {job.config_file} --run {run.free_name()}",
     )
+
+
+def _of_rank(progress: Progress, verdict: Verdict) -> RankHandOverError:
+    request = {
+        "phase": progress.phase,
+        "reason": verdict.reason,
+        "exception": verdict.exception,
+        "message": verdict.message[:MAX_MESSAGE],
+        "step": progress.step,
+        "device": progress.device,
+    }
+    return RankHandOverError(f"Unsloth can't train here: {verdict.message[:300]}", request)
 
 
 def _leave(job: Job, run: Run, attempt: Attempt, progress: Progress, verdict: Verdict) -> NoReturn:

@@ -97,7 +97,8 @@ def test_compose_can_build_and_set_up_a_project(person: Person, tmp_path: Path) 
     for name in (services["cpu"]["build"]["dockerfile"], "sftplay/stages.py", "images/cpu"):
         assert (context / name).exists(), name
     assert services["setup"]["volumes"][0]["source"] == str(project)
-    assert person.types(project, compose, *words).returncode == 0
+    stages = json.loads(person.types(project, compose, *words).stdout)["services"]
+    assert stages["cpu"]["build"] == services["cpu"]["build"]
     (project / ".env").unlink()
     (said,) = person.types(project, compose, *words).stderr.splitlines()
     assert "compose.setup.yaml" in said and (project / "compose.setup.yaml").is_file()

@@ -66,7 +66,7 @@ def services(request: pytest.FixtureRequest) -> dict[str, Any]:
     done = run("config", "--format", "json", files=request.param)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)["services"]
-    return found
+    return {name: service for name, service in found.items() if name not in image_names.STACKS}
 
 
 def spec_of(service: dict[str, Any]) -> ContainerSpec:
@@ -191,7 +191,7 @@ def test_which_services_ask_for_the_gpu() -> None:
         asking[files] = {
             name: service["image"]
             for name, service in found.items()
-            if as_it_is(service)["devices"]
+            if name not in image_names.STACKS and as_it_is(service)["devices"]
         }
     bnb, unsloth = "sftplay/bnb:current", "sftplay/unsloth:current"
     assert asking[WITH_GPU] == {
@@ -248,6 +248,16 @@ def test_images_are_built_as_inv_builds_them() -> None:
     assert services["setup"]["build"] == services["cpu"]["build"]
 
 
+@pytest.mark.parametrize("files", [WITH_GPU, WITHOUT], ids=["gpu", "cpu"])
+def test_images_are_built_by_the_name_of_their_stack(files: tuple[str, ...]) -> None:
+    """`docker compose build bnb`: what compose.setup.yaml says, from the same files."""
+    done = run("config", "--format", "json", files=files)
+    set_up = run("config", "--format", "json", files=("compose.setup.yaml",))
+    here, there = (json.loads(each.stdout)["services"] for each in (done, set_up))
+    for stack in image_names.STACKS:
+        assert here[stack] == there[stack] and here[stack]["profiles"] == [stack]
+
+
 def test_the_images_can_be_built_before_the_set_up() -> None:
     """compose.setup.yaml asks for no variable."""
     done = run("config", "-q", files=("compose.setup.yaml",), env={})
@@ -258,6 +268,7 @@ def test_the_images_can_be_built_before_the_set_up() -> None:
     ("right", "typo"), [("cap_drop:", "cap_dorp:"), ("read_only: true", "readonly: true")]
 )
 def test_a_misspelt_key_is_refused(tmp_path: Path, right: str, typo: str) -> None:
+    shutil.copy(CHECKOUT / "compose.setup.yaml", tmp_path)
     text = (CHECKOUT / "compose.yaml").read_text()
     assert right in text
     (tmp_path / "compose.yaml").write_text(text.replace(right, typo, 1))

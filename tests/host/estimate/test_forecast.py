@@ -120,3 +120,32 @@ def test_memory_is_near_what_was_measured(
     rows = TrainingRows(205, tokens, tokens / 2, longest, "measured", exact=True)
     need = forecast.memory(settings(method=method), SMOL, rows, CPU)
     assert need.low <= peak * 1e9 <= need.high
+
+
+# 70 billion weights, of the shape of Llama 2 70B
+LARGE = ModelShape(69_000_000_000, 68_450_000_000, 80 * 100_000, 0, 80, 8192, 32_000)
+LARGE = replace(LARGE, adapted_ends=LARGE.linear_ends)
+
+
+def needed(method: str, shape: ModelShape, free: float, *, sharded: bool) -> int | None:
+    plan = settings(method=method, batch_size=8)
+    return forecast.gpus_needed(plan, shape, GSM8K, GPU, int(free * forecast.GIB), sharded=sharded)
+
+
+def test_how_many_gpus_a_model_needs() -> None:
+    assert needed("qlora", SMOL, 16, sharded=False) == 1
+    assert needed("qlora", LARGE, 48, sharded=False) == 1
+    assert needed("lora", LARGE, 80, sharded=False) is None  # each GPU would hold 128 GiB
+    assert needed("lora", LARGE, 80, sharded=True) == 2
+    assert needed("full", LARGE, 80, sharded=True) is None  # 1 TiB of states on 8 GPUs of 80 GiB
+    assert needed("full", LARGE, 160, sharded=True) == 8
+
+
+def test_ranks_share_rows_and_shards_share_weights() -> None:
+    plan = settings(method="lora", batch_size=8)
+    one, two = (forecast.memory(plan, LARGE, GSM8K, GPU, count).likely for count in (1, 2))
+    halves = forecast.memory(plan, LARGE, GSM8K, GPU, 2, sharded=True).likely
+    assert halves < 0.6 * one
+    assert two == pytest.approx(one, rel=0.1)
+    alone, both = (forecast.duration(plan, LARGE, GSM8K, GPU, count).likely for count in (1, 2))
+    assert both == pytest.approx(alone / 2, rel=0.05)

@@ -73,3 +73,10 @@ def test_time_left() -> None:
     assert live.time_left(progress, 1000.0) == "3 min"
     assert live.time_left(progress, 1e9) == "0 s"
     assert live.time_left({"step": 1}, 0) == ""
+
+
+def test_ranks_are_counted_and_the_slowest_is_named() -> None:
+    assert live.ranks_of({}) == live.ranks_of({"rank_seconds": [1.0]}) == ""
+    assert live.ranks_of({"rank_seconds": [1.0, 1.02]}) == "2 ranks"
+    assert live.ranks_of({"rank_seconds": [1.0, 1.0, 1.5]}) == "3 ranks, rank 2 50% slower"
+    assert live.ranks_of({"rank_seconds": ["x", None]}) == "2 ranks"

@@ -222,3 +222,13 @@ def test_the_run_that_is_meant_without_a_name(run_task: RunTask, checkout: Path,
     with hold(Run("first").run_lock, who="a trainer"):
         assert "run first (it is running)" in run_task("logs").stderr
     assert "run first" not in run_task("logs", "stopped").stderr
+
+
+def test_the_output_of_one_rank(capsys: pytest.CaptureFixture[str]) -> None:
+    attempt = write_run("a").attempts()[0]
+    attempt.ranks.mkdir()
+    (attempt.ranks / "001.log").write_text("step 1\rstep 2\nout of memory\n")
+    assert logs.show_rank("a", 1) == 0
+    assert capsys.readouterr().out == "step 2\nout of memory\n"
+    with pytest.raises(NotFoundError, match="no rank 2"):
+        logs.show_rank("a", 2)

@@ -7,7 +7,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftplay.model.training.order import EpochSampler, epoch_order
+from sftplay.model.training.order import (
+    FILLER,
+    EpochSampler,
+    FilledRows,
+    epoch_order,
+    filled,
+    real_tokens,
+)
 
 LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=300)
 
@@ -57,3 +64,35 @@ def test_the_sampler_follows_the_epoch() -> None:
     assert list(sampler) == epoch_order([3, 1, 2, 9, 4, 7], 5, 1, 2)
     sampler.set_epoch(0)
     assert list(sampler) == first
+
+
+@given(LENGTHS, st.integers(1, 4), st.sampled_from([1, 2, 4]), st.integers(1, 3))
+def test_ranks_share_each_step_and_repeat_no_row(
+    lengths: list[int], rows: int, ranks: int, passes: int
+) -> None:
+    step = rows * ranks * passes
+    order = epoch_order(lengths, 1, 0, step)
+    dealt = filled(order, rows * ranks)
+    assert len(dealt) % (rows * ranks) == 0
+    assert [row for row in dealt if row != FILLER] == order
+    batches = [dealt[i : i + rows] for i in range(0, len(dealt), rows)]
+    of_rank = [batches[rank::ranks] for rank in range(ranks)]  # as accelerate deals them
+    for number in range(0, len(order), step):
+        taken = {
+            row
+            for mine in of_rank
+            for batch in mine[number // step * passes : (number // step + 1) * passes]
+            for row in batch
+        }
+        assert taken - {FILLER} == set(order[number : number + step])
+
+
+def test_a_filler_trains_nothing_and_is_not_counted() -> None:
+    from sftplay.model.forward.collate import Collator, Packer
+
+    rows = FilledRows([{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}])
+    both = [rows[0], rows[FILLER]]
+    for collate in (Collator(0), Packer()):
+        assert real_tokens(collate(both)) == 3
+        assert real_tokens(collate([rows[FILLER]] * 2)) == 0
+    assert int((Collator(0)(both)["labels"] != -100).sum()) == 2

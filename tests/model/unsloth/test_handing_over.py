@@ -284,16 +284,3 @@ def test_without_unsloth_the_stage_says_which_stack_to_start(project: Path, box:
     ran = box.run("train", "--config", "demo.yaml", "--set", "backend=unsloth", cwd=project)
     assert ran.code == 69 and "inv train-unsloth" in ran.err, ran.err
     assert not (project / "outputs" / "demo" / "attempts").exists()
-
-
-def test_one_process_on_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
-    from sftplay.model.runtime.device import use_one_gpu
-
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    use_one_gpu()
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(MachineError, match="one of 4 processes"):
-        use_one_gpu()

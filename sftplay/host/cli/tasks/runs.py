@@ -91,13 +91,19 @@ def status(c: Context) -> None:
     help={
         "run": "name of the run (default: the one that trains now, else the newest)",
         "follow": "continue printing until the training ends",
+        "rank": "output of this rank of a training in several processes (default: 0, the run's log)",
     },
     short=True,
 )
-def logs(c: Context, run: list[str] | None = None, follow: bool = False) -> int:
+def logs(
+    c: Context, run: list[str] | None = None, follow: bool = False, rank: str | None = None
+) -> int:
     """A run's log; -f follows it."""
     from sftplay.host.runs import logs as run_logs
 
+    number = whole_number("--rank", rank) or 0
+    if number:
+        return run_logs.show_rank(only(run or []), number)
     return run_logs.show(only(run or []), follow=follow)
 
 
