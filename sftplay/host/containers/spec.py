@@ -184,7 +184,9 @@ def stage_spec(
             "sftplay.start": "" if start is None else f"{start:03d}",
             "sftplay.nonce": nonce,
         },
-        network="bridge" if stage.network else "none",
+        # a port can be published from no other
+        network="bridge" if stage.network or stage.port else "none",
+        publish={stage.port: int(call.all_options["port"])} if stage.port else {},
         gpus=identity.gpus if device == "cuda" else None,
         memory=identity.memory,
         stdin=terminal or stdin,
