@@ -130,21 +130,23 @@ def connect(plan: Plan, model: Any) -> None:
     from sftplay.model.ranks.collectives import join
 
     join(plan.world, plan.device.value, plan.settings.train.ddp_timeout)
+    if plan.world.sharding == "full":
+        return
     frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
     buffers = [name for name, _ in model.named_buffers()]
     # read from the same files by every rank: they need not be sent
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*frozen, *buffers])
 
 
-def require_same_weights(model: Any) -> None:
-    """Compare the trained weights of all ranks before the first step.
+def require_same_weights(model: Any, *, sharded: bool) -> None:
+    """Compare the trained weights of all ranks before the first step; shards differ by nature.
 
     Raises:
         MachineError: they differ (69).
     """
     from sftplay.model.ranks.collectives import gathered, rank_count
 
-    if rank_count() == 1:
+    if rank_count() == 1 or sharded:
         return
     digest = hashlib.blake2b(digest_size=7)
     for _, weight in model.named_parameters():

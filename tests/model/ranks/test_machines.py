@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
+COMMAND = (sys.executable, "-m", "sftplay", "train", "--config", "demo.yaml")
+_SETS = ("--set", "train.batch_size=4", "--set", "lora.dropout=0")
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(
@@ -65,11 +67,10 @@ def machines() -> Iterator[tuple[str, str]]:
 
 
 def start(machine: str, node: int, project: Path, *more: str) -> subprocess.Popen[str]:
-    words = ["--set", "train.batch_size=4", "--set", "lora.dropout=0", *more]
+    words = [*_SETS, *more]
     words += ["--nodes", "2", "--node-rank", str(node), "--rendezvous", "10.77.0.1:29611"]
     return subprocess.Popen(
-        ["ip", "netns", "exec", machine, sys.executable, "-m", "sftplay", "train"]
-        + ["--config", "demo.yaml", *words, "--interface", "eth9"],
+        ["ip", "netns", "exec", machine, *COMMAND, *words, "--interface", "eth9"],
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -83,8 +84,7 @@ def test_two_machines_train_as_one_process(project: Path, machines: tuple[str, s
     said = [one.communicate(timeout=400)[0] for one in pair]
     assert [one.returncode for one in pair] == [0, 0], said
     alone = subprocess.run(
-        [sys.executable, "-m", "sftplay", "train", "--config", "demo.yaml", "--run", "alone"]
-        + ["--set", "train.batch_size=4", "--set", "lora.dropout=0"],
+        [*COMMAND, "--run", "alone", *_SETS],
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,

@@ -263,6 +263,23 @@ def test_a_rank_that_is_slow_is_named(project: Path, box: Box) -> None:
     assert ran.code == 69 and "rank 1 did not answer" in ran.err, ran.err
 
 
+def test_a_backend_that_fails_in_a_rank_is_handed_over_once(project: Path, box: Box) -> None:
+    ran = box.run(
+        *("train", "--config", "demo.yaml", "--set", "backend=unsloth"),
+        cwd=project,
+        BOX_BREAK="tests.faults:unsloth_breaks_in_two_ranks",
+        SFTPLAY_NONCE="abc",
+    )
+    assert ran.code == 79, ran.err
+    attempt = project / "outputs/demo/attempts/01-unsloth"
+    asked = json.loads((attempt / "handover.json").read_text())
+    assert (asked["nonce"], asked["phase"], asked["reason"]) == ("abc", "train", "kernel")
+    records = [json.loads(path.read_text()) for path in attempt.glob("ranks/00?.json")]
+    assert 79 in {record["code"] for record in records}
+    events = (project / "outputs/demo/events.jsonl").read_text()
+    assert events.count("handed over") == 1
+
+
 @pytest.mark.parametrize(
     ("sets", "said"),
     [
