@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sftplay.errors import SftplayError, StorageError
+from sftplay.errors import OutOfMemoryError, SftplayError, StorageError
 from sftplay.files import explain_os_error
 from sftplay.untrusted import AGAIN
 
@@ -26,7 +26,7 @@ _TORCH_WRITER = re.compile(r"inline_container|PytorchStreamWriter")
 
 
 def explain_library_error(error: BaseException, path: Path | str) -> SftplayError | None:
-    """Return the failure of reading or writing that a library's exception stands for, if it does.
+    """Return the failure of a disk or of memory that a library's exception stands for, if it does.
 
     Args:
         path: what was read or written.
@@ -38,12 +38,23 @@ def explain_library_error(error: BaseException, path: Path | str) -> SftplayErro
         if number is not None and (seen is error or number in _WORDS.values()):
             known = seen if isinstance(seen, OSError) else OSError(number, str(seen)[:300])
             return explain_os_error(known, path)
+        if _is_out_of_gpu_memory(seen):
+            return OutOfMemoryError(
+                "out of GPU memory",
+                todo="close what else uses the GPU (nvidia-smi), or take a smaller batch or model",
+            )
         if _TORCH_WRITER.search(str(seen)):
             return StorageError(f"could not be written ({str(seen)[:200]})", where=str(path))
         if type(seen).__name__ == "SafetensorError":
             return StorageError(f"damaged weights ({str(seen)[:200]})", where=str(path), todo=AGAIN)
         seen = seen.__cause__
     return None
+
+
+def _is_out_of_gpu_memory(error: BaseException) -> bool:
+    """Tell torch's exception by its name: torch is not imported here."""
+    kind = type(error)
+    return kind.__name__ == "OutOfMemoryError" and kind.__module__.partition(".")[0] == "torch"
 
 
 def _os_error_in(text: str) -> int | None:

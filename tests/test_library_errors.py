@@ -47,3 +47,11 @@ def test_whatever_is_raised_while_reading_is_a_damaged_file() -> None:
         1 / 0  # noqa: B018
     with pytest.raises(DataError), reading(Path("model"), "the tokenizer"):
         raise DataError("our own")
+
+
+def test_torch_without_gpu_memory_is_81_wherever_it_happens() -> None:
+    torch = pytest.importorskip("torch", reason="needs the packages of a stack")
+    for raised in (torch.OutOfMemoryError("CUDA out of memory"), torch.cuda.OutOfMemoryError("x")):
+        known = explain_library_error(raised, "outputs")
+        assert known is not None and known.code == 81
+    assert explain_library_error(MemoryError("of the machine"), "outputs") is None

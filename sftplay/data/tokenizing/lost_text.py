@@ -29,7 +29,11 @@ EDGES = Finding(
     "note",
     "the tokenizer adds or takes blanks next to special tokens, in training as at inference",
 )
-_EDGE = " \t\n\r▁"
+# Unicode's White_Space, which the library takes off next to a token; Python's strip() takes more.
+_EDGE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000▁"
+)
 
 
 def count_lost(

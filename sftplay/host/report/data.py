@@ -18,6 +18,7 @@ from sftplay.places import SPLITS
 from sftplay.untrusted import read_json
 
 _FILES = 20
+_LONGEST = 1e9  # tokens of a row
 
 
 def data_page(view: RunView) -> Iterator[html.Markup]:
@@ -58,7 +59,8 @@ def data_page(view: RunView) -> Iterator[html.Markup]:
     tables = (
         [
             html.table(
-                ["why rows were set aside", "rows"], [[k, f"{v:,}"] for k, v in rejected.items()]
+                ["why rows were set aside", "rows"],
+                [[key, _count(count)] for key, count in rejected.items()],
             )
         ]
         if rejected
@@ -71,7 +73,7 @@ def data_page(view: RunView) -> Iterator[html.Markup]:
     files = report.get("files")
     if isinstance(files, list) and files:
         rows = [
-            [str(one.get("file", "")), *(f"{one.get(key) or 0:,}" for key in ("rows", "rejected", "duplicates")), f"{one.get('format', '')} ({one.get('evidence', '')})"]
+            [str(one.get("file", "")), *(_count(one.get(key) or 0) for key in ("rows", "rejected", "duplicates")), f"{one.get('format', '')} ({one.get('evidence', '')})"]
             for one in files[:_FILES]
             if isinstance(one, Mapping)
         ]  # fmt: skip
@@ -103,7 +105,7 @@ def _tiles(
     for split, count in sorted(
         splits.items(), key=lambda item: SPLITS.index(item[0]) if item[0] in SPLITS else 9
     ):
-        yield f"{split} rows", f"{count:,}" if isinstance(count, int) else str(count), ""
+        yield f"{split} rows", _count(count), ""
     for key, title in (
         ("too_long", "too long"),
         ("truncated", "cut"),
@@ -129,7 +131,7 @@ def _settings(
             yield title, str(tokenized[key])
     reasoning = _mapping(report, "reasoning")
     if reasoning.get("rows"):
-        yield "rows with reasoning", f"{reasoning['rows']:,} ({reasoning.get('setting')})"
+        yield "rows with reasoning", f"{_count(reasoning['rows'])} ({reasoning.get('setting')})"
 
 
 def _characters(report: Mapping[str, Any]) -> list[html.Markup]:
@@ -154,7 +156,7 @@ def _lengths(record: Mapping[str, Any]) -> list[tuple[float, float, int]]:
         counted = [(float(length), int(count)) for length, count in record.get("lengths", [])]
     except (TypeError, ValueError):
         return []
-    if not counted:
+    if not counted or not all(0 <= length <= _LONGEST for length, _ in counted):
         return []
     high = max(length for length, _ in counted)
     ticks = linear_ticks(0, high, 30)
@@ -163,6 +165,10 @@ def _lengths(record: Mapping[str, Any]) -> list[tuple[float, float, int]]:
     for length, count in counted:
         heights[int(length // step)] += count
     return [(place * step, (place + 1) * step, height) for place, height in enumerate(heights)]
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

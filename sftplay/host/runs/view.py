@@ -93,9 +93,10 @@ class RunView:
             moment = moment_of(event)
             if moment is None:
                 continue
-            if event.get("event") in _BEGINS:
+            kind = str(event.get("event"))
+            if kind in _BEGINS:
                 began = moment
-            elif event.get("event") in _ENDS and began is not None:
+            elif kind in _ENDS and began is not None:
                 total, began = total + (moment - began).total_seconds(), None
         if began is not None and self.state == "running":
             total += (datetime.now(timezone.utc) - began).total_seconds()

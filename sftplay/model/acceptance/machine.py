@@ -13,6 +13,7 @@ from sftplay.model.acceptance.context import Context, NotAsExpected, Unusable
 from sftplay.model.forward.attention import _Operators, name_of
 from sftplay.model.libraries import _compile, _load_bitsandbytes
 
+_SIZES = {"cpu": 256, "cuda": 4096}  # of a matrix
 _LENGTHS = {"cpu": (64, 128), "cuda": (1024, 4096, 8192)}
 
 
@@ -48,7 +49,7 @@ def run(context: Context) -> None:
 
 def _product(device: str, values: dict[str, Any]) -> None:
     """Compare a product in 16 bits with the same in fp64, and time it."""
-    size = 4096 if device == "cuda" else 256
+    size = _SIZES[device]
     kind = torch.bfloat16
     if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         kind = torch.float16

@@ -50,6 +50,8 @@ PIECES = (
     ")\n",
     "s",
     "/",
+    "\f",
+    "\u2003",
 )
 TEXT = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), min_size=1, max_size=6).map("".join)
 KNOWN_NOTES = {"joined_borders", "normalized", "blanks_at_tokens"}
@@ -132,6 +134,8 @@ def check(kind: str, template: str, texts: list[str]) -> bool:
 @example(texts=["the", "\nthe"])
 @example(texts=["the", " the", "▁", "▁▁the"])
 @example(texts=["the\n", "]the", "(", "😀"])
+@example(texts=["the", "\f"])
+@example(texts=["\u2003the", "\x85"])
 def test_ids_are_those_of_transformers(kind: str, template: str, texts: list[str]) -> None:
     check(kind, template, texts)
 

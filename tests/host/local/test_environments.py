@@ -190,6 +190,12 @@ def test_install_compares_every_file(checkout: Path) -> None:
     assert cut.read_text() == text
 
 
+@pytest.mark.parametrize("torn", ["", "{", "[]", "{}", '{"lock_hash": 3, "environment_hash": ""}'])
+def test_a_torn_record_is_none(torn: str, tmp_path: Path) -> None:
+    (tmp_path / "sftplay.json").write_text(torn)
+    assert environments._read("cpu", tmp_path) is None
+
+
 def test_a_package_with_another_hash_is_refused(checkout: Path) -> None:
     (checkout / "images" / "cpu" / "requirements.lock").write_text(
         SMALL_LOCK.format(digest="0" * 64)
