@@ -153,10 +153,13 @@ def ranks_are_forked() -> None:
 
 
 def _run_rank(*argv: str) -> None:
+    import ctypes
     import os
 
     from sftplay.cli import main
 
+    # torch lets forked ranks have a SIGINT when their parent dies; real ones get nothing
+    ctypes.CDLL(None).prctl(1, 0)
     code = main(argv)
     if code:
         os._exit(code)

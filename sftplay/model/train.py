@@ -139,7 +139,7 @@ def _start(
 
 
 def _meeting(placement: Placement) -> Meeting:
-    """Where the ranks will meet; machine 0 of several listens before its work on the data."""
+    """Return where the ranks will meet; machine 0 of several listens before its work on the data."""
     from sftplay.model.ranks.meeting import meeting_of
 
     return meeting_of(placement.rendezvous, placement.interface, placement.nodes)

@@ -17,6 +17,10 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from sftplay.errors import BusyError
+from sftplay.locks import share
+from sftplay.model.training.several import refuse_while_ranks_save
+from sftplay.runs import Run
 from tests.box import Box, Ran, Started, wait_for
 
 FORKED = "tests.faults:ranks_are_forked"
@@ -33,8 +37,8 @@ TABLE: dict[str, tuple[str, ...]] = {
         "train.packing=true",
         "train.max_steps=null",
         "train.epochs=3",
-        "train.learning_rate=0.2",
-        "train.eval_steps=4",
+        "train.learning_rate=0.02",
+        "train.eval_steps=1",
         "train.early_stopping_patience=1",
     ),
     "full, packing": ("train.method=full", "train.learning_rate=0.001", "train.packing=true"),
@@ -244,11 +248,23 @@ def test_ranks_save_and_leave_when_their_front_is_killed(project: Path, box: Box
     started, attempt = start_slow(box, project, "demo")
     ranks = children(started.pid)
     os.kill(started.pid, signal.SIGKILL)
-    again = box.run("train", "--run", "demo", "--resume", cwd=project, BOX_BREAK=FORKED)
-    assert again.code in (0, 75), again.err  # while they save, nobody else may write
     assert_gone(ranks)
     assert started.wait().code == -9
-    assert list((attempt / "checkpoints").glob("checkpoint-*"))
+    assert list((attempt / "checkpoints").glob("checkpoint-*/manifest.json"))
+    records = [json.loads(path.read_text()) for path in attempt.glob("ranks/00?.json")]
+    assert [record["code"] for record in records] == [85, 85]
+
+
+def test_nobody_starts_while_ranks_still_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run("demo")
+    refuse_while_ranks_save(run)
+    with share(run.ranks_lock), share(run.ranks_lock):
+        with pytest.raises(BusyError, match="still saving"):
+            refuse_while_ranks_save(run)
+    refuse_while_ranks_save(run)
 
 
 def test_a_rank_that_fails_gives_its_code_and_message(project: Path, box: Box) -> None:
