@@ -14,7 +14,7 @@ from pathlib import Path
 from sftplay import console
 from sftplay.data.progress import progress
 from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
-from sftplay.files import human_size, write_json
+from sftplay.files import explain_os_error, human_size, write_json
 from sftplay.model import smollm2
 from sftplay.model.runtime.hub_progress import counting_into
 from sftplay.places import DEFAULT_MODEL, cache_folder, find_model, is_local_model, model_record
@@ -53,6 +53,10 @@ def run(job: Job) -> None:
     """Fetch `model.name` and the hub datasets of `data.raw` if they are not in the cache; each one's
     record is written last.
     """
+    try:  # a cache that can't be made is no failure of the hub's client
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, cache_folder()) from error
     only = job.options.get("only")
     if only != "model":
         for dataset in hub_datasets(job.settings.data):

@@ -13,8 +13,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 from pathlib import Path
 
+from sftplay import console
+from sftplay.files import explain_os_error
 from sftplay.temporary import sweep, temporary_folder
 
 PROJECT_VARIABLE = "SFTPLAY_PROJECT"  # the project's tasks.py sets it to its folder
@@ -32,7 +35,18 @@ def is_project(folder: Path) -> bool:
 
 
 def _source() -> Path:
-    return _unpacked() if _BUNDLE.is_dir() else _PACKAGE.parent
+    """The checkout, or the cache's copy; a cache that can't be made ends the program with a word:
+    nothing works without it.
+    """
+    if not _BUNDLE.is_dir():
+        return _PACKAGE.parent
+    try:
+        return _unpacked()
+    except OSError as error:
+        problem = explain_os_error(error, _cache())
+        problem.todo = "SFTPLAY_CACHE=/path/to/folder names another place for sftplay's own files"
+        console.failure(problem)
+        sys.exit(problem.code)
 
 
 def _project() -> Path:
