@@ -17,7 +17,7 @@ _PACKED = {".gz", ".zst"}
 _ROWS = {".jsonl", ".ndjson"}
 _TEXT = {".txt", ".text", ".md", ""}
 _QUESTIONS = ("prompt", "question", "user", "instruction")
-_ROLES = {"system", "user", "assistant", "tool"}
+_ROLES = ("system", "user", "assistant", "tool")  # a row may have anything, a list too
 _WANTED = (
     'a row is a text, or an object with "messages" (the last one from the user) or one of '
     f'{", ".join(f"{chr(34)}{key}{chr(34)}" for key in _QUESTIONS)}; "id" and "system" are optional'
