@@ -31,7 +31,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "accumulation": ("train.batch_size=1", "train.gradient_accumulation_steps=4"),
     "accumulation of 4 × 4": ("train.gradient_accumulation_steps=4",),
     "full": ("train.method=full", "train.learning_rate=0.001"),
-    "qlora": ("train.method=qlora",),
+    "qlora": ("train.method=qlora", "train.learning_rate=0.001"),
     # 46 rows: the last step has 2, the second epoch begins anew; stopped by the val loss
     "last step, packing, early stopping": (
         "train.packing=true",
@@ -44,6 +44,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "full, packing": ("train.method=full", "train.learning_rate=0.001", "train.packing=true"),
     "qlora, accumulation": (
         "train.method=qlora",
+        "train.learning_rate=0.001",
         "train.batch_size=1",
         "train.gradient_accumulation_steps=4",
     ),
