@@ -60,7 +60,6 @@ TESTED_BY = {
     "host/launch/stage.py": "tests/host/cli/test_stage_task.py",
     "host/quickstart/session.py": "tests/host/quickstart/test_command.py",
     "host/quickstart/steps.py": "tests/host/quickstart/test_command.py",
-    "host/report/answers.py": "tests/host/report/test_command.py",
     "host/report/data.py": "tests/host/report/test_command.py",
     "host/runs/comparable.py": "tests/host/runs/test_compare.py",
     "host/runs/measured.py": "tests/host/runs/test_view.py",

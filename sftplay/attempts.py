@@ -61,6 +61,11 @@ class Attempt:
         return self.folder / "steps.jsonl"
 
     @property
+    def samples(self) -> Path:
+        """Sample answers in training, one JSON line for each look at the val loss."""
+        return self.folder / "samples.jsonl"
+
+    @property
     def ranks(self) -> Path:
         """Plan and records of the processes, where several trained."""
         return self.folder / "ranks"

@@ -9,13 +9,14 @@ loaded.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sftplay.errors import SftplayError
-from sftplay.files import explain_os_error, fsync_dir, hash_file, write_json
+from sftplay.files import explain_os_error, fsync_dir, hash_file, write_json, write_text
 from sftplay.temporary import sweep, temporary_folder
 from sftplay.untrusted import read_json
 
@@ -62,6 +63,23 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> None:
     write_json(folder / MANIFEST, {**facts, "files": files})
     for place in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
         fsync_dir(place)
+
+
+def replace_file(folder: Path, name: str, text: str) -> None:
+    """Replace one text file of a sealed folder, with its manifest; all other files stay the same
+    ones on the disk.
+    """
+    facts = {key: value for key, value in read_json(folder / MANIFEST).items() if key != "files"}
+    with sealed_folder(folder, facts) as tmp:
+        for path in (p for p in folder.rglob("*") if p.is_file()):
+            place = tmp / path.relative_to(folder)
+            if place.name not in (name, MANIFEST):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.link(path, place)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(path, place)
+        write_text(tmp / name, text)
 
 
 def problem_with(folder: Path) -> str | None:

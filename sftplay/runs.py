@@ -193,6 +193,28 @@ class Run:
             )
         return folder
 
+    def require_merged(self) -> Path:
+        """The merged model, verified.
+
+        Raises:
+            NotFoundError: there is none (66). RefusedError: changed since (76).
+        """
+        again = f"inv merge --run {self.name}"
+        if not (self.merged / MANIFEST).is_file():
+            raise NotFoundError(
+                f"the run {self.name} has no merged model",
+                where=str(self.merged),
+                todo=f"make it first: {again}",
+            )
+        problem = problem_with(self.merged)
+        if problem:
+            raise RefusedError(
+                f"the merged model was changed: {problem}",
+                where=str(self.merged),
+                todo=f"make it again: {again}",
+            )
+        return self.merged
+
     def _repair_advice(self) -> str:
         """Explain what to do about published weights that were changed: the checkpoints may still
         hold them.

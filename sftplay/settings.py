@@ -353,6 +353,10 @@ class EvalSettings(Section):
     """Longest answer in tokens."""
     batch_size: Count = 128
     """Rows answered at once; fewer if they would not fit into memory."""
+    show: Annotated[int, Field(ge=0, le=20)] = 0
+    """Rows of the val split that are answered at each look at the val loss in training, the same
+    ones every time, with at most 128 tokens each: in the log, in TensorBoard's text tab and in the
+    report."""
 
     @property
     def loss_rows(self) -> int:

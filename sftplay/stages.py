@@ -82,6 +82,8 @@ class Stage:
     # writes below data/ (never into data/raw); every other stage sees it read-only
     writes_data: bool = False
     interactive: bool = False
+    # listens here in its container; published on the port of 127.0.0.1 that --port names
+    port: int = 0
     options: tuple[Option, ...] = ()
 
 
@@ -121,6 +123,7 @@ _STRICT_DATA = Option(
     "fail (65) on warnings and on rows set aside; what was there before stays",
     once=True,
 )
+SERVE_PORT = 8000
 _EVALUATED = ("val", "test", "all")
 
 STAGES: tuple[Stage, ...] = (
@@ -286,6 +289,27 @@ STAGES: tuple[Stage, ...] = (
         ),
     ),
     Stage(
+        "serve",
+        "sftplay.model.serve",
+        "an OpenAI-compatible endpoint for the tuned model and its base",
+        "outputs/<run>/serve (its lock)",
+        gpu=True,
+        model=True,
+        run=True,
+        port=SERVE_PORT,
+        options=(
+            Option("--base", "only the model as it was before training"),
+            Option("--merged", "the merged model instead of base and adapter: faster, no base"),
+            Option("--port", "the port to listen on", int, default=SERVE_PORT),
+            Option("--host", "the address to listen on", str, default="127.0.0.1"),
+            Option(
+                "--key-file", "a file with the API key that clients have to send", str, path="read"
+            ),
+            Option("--system", "system prompt where a conversation brings none", str),
+            Option("--no-style", "without the style prompt that the run was trained with"),
+        ),
+    ),
+    Stage(
         "numerics",
         "sftplay.model.numerics.check",
         "compare each method and precision with plain PyTorch on this machine",
@@ -310,6 +334,20 @@ STAGES: tuple[Stage, ...] = (
                 path="write",
             ),
             Option("--model", "folder of a real model instead of random weights", str, path="read"),
+        ),
+    ),
+    Stage(
+        "push",
+        "sftplay.model.push",
+        "publish the adapter, or the merged model, on the hub",
+        "a repository on the hub",
+        network=True,
+        run=True,
+        options=(
+            Option("--to", "the repository: OWNER/NAME", str),
+            Option("--merged", "the merged model instead of the adapter"),
+            Option("--private", "a repository that only you and those you invite can see"),
+            Option("--yes", "send it; otherwise it is only shown"),
         ),
     ),
     Stage(

@@ -16,9 +16,9 @@ from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
 from sftplay.files import hash_json
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder
+from sftplay.model.answers.last_answer import HeldOut
 from sftplay.model.evaluation.held_out import (
     SPLIT_FILES,
-    HeldOut,
     changes_since,
     read_rows,
     user_words,
@@ -55,6 +55,7 @@ def run(job: Job) -> None:
         return
     rows, counts = read_rows(job.settings, split, samples or job.settings.eval.samples)
     from sftplay.model.answers.whole import can_decode
+    from sftplay.model.merging.card import refresh_cards
     from sftplay.model.runtime.quiet import quiet_libraries
     from sftplay.model.weights.fuse import fused
     from sftplay.model.weights.load import load_for_inference
@@ -83,6 +84,7 @@ def run(job: Job) -> None:
             job, loaded, fused(loaded.model), "tuned", rows, own
         )  # the base was measured before
         _write(job, target, split, rows, counts, facts, loaded, (base, tuned), changed)
+    refresh_cards(facts, job.settings)
     seconds = time.monotonic() - began
     target.record_event("evaluated", split=split, rows=len(rows), seconds=round(seconds, 1))
     console.success(f"{target.eval(split)}/report.md ({seconds:.0f} s)")

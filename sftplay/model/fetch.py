@@ -16,6 +16,7 @@ from sftplay.data.progress import progress
 from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
 from sftplay.files import explain_os_error, human_size, write_json
 from sftplay.model import smollm2
+from sftplay.model.hub.access import first_line, read_token
 from sftplay.model.runtime.hub_progress import counting_into
 from sftplay.places import DEFAULT_MODEL, cache_folder, find_model, is_local_model, model_record
 from sftplay.rawdata import KINDS, METADATA, HubDataset, hub_datasets, kind_of
@@ -30,6 +31,7 @@ WANTED = [
     "tokenizer.model",
     "*.txt",
     "LICENSE*",
+    "README.md",  # names the license
 ]
 IGNORED = [pattern for name in (*METADATA, ".*") for pattern in (name, f"*/{name}")]
 
@@ -181,14 +183,14 @@ def _download(wanted: _Repository) -> Path:
                 cache_dir=cache_folder() / "hub",
                 allow_patterns=[*wanted.patterns],
                 ignore_patterns=[*wanted.ignored] or None,
-                token=_token(),
+                token=read_token() or False,
                 tqdm_class=counting_into(bar),
             )
         return Path(folder)
     except errors.GatedRepoError as error:
         raise PermissionDeniedError(
             f"the {wanted.kind} {name} is gated",
-            todo=f"accept its terms on its hub page, then put a token into a file and set HF_TOKEN_PATH to it; {_short(error)}",
+            todo=f"accept its terms on its hub page, then put a token into a file and set HF_TOKEN_PATH to it; {first_line(error)}",
         ) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise NotFoundError(
@@ -213,15 +215,3 @@ def _download(wanted: _Repository) -> Path:
             f"{name} is not in the cache, and the hub can't be reached",
             todo=f"connect to the network and run the same command again; or {wanted.elsewhere}",
         ) from error
-
-
-def _token() -> str | bool:
-    """The token from the file that HF_TOKEN_PATH names; never from an argument, never printed."""
-    path = os.environ.get("HF_TOKEN_PATH")
-    if path and Path(path).is_file():
-        return Path(path).read_text(encoding="utf-8").strip() or False
-    return False
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

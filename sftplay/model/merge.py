@@ -17,7 +17,6 @@ from sftplay.errors import RefusedError
 from sftplay.files import free_space, human_size, write_json, write_text
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder
-from sftplay.places import published_base
 from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.temporary import sweep
@@ -61,9 +60,11 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     """Fill `folder` with the merged model, tokenizer, proof and card; return the proof."""
     from sftplay.fingerprint import fingerprint
     from sftplay.model.answers.prompts import make_prompter
-    from sftplay.model.merging.card import metrics_of, model_card
+    from sftplay.model.merging.card import merged_card
     from sftplay.model.merging.proof import PROMPTS, differ, digests, logits_of, require_same
+    from sftplay.model.weights.card import evaluations_of
     from sftplay.model.weights.generation_config import end_ids, make_savable, pad_id
+    from sftplay.model.weights.hub_files import add_older_keys, save_tokenizer
 
     tokenizer = facts.tokenizer
     prompter = make_prompter(facts.tuned, facts.template, tokenizer, job.settings.data, facts.eot)
@@ -75,7 +76,8 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
     generation.eos_token_id, generation.pad_token_id = ends, pad_id(tokenizer)
     _save(model, folder, dtype)
     written = digests(model)
-    tokenizer.save_pretrained(str(folder))
+    save_tokenizer(tokenizer, folder)
+    add_older_keys(folder)
     del model
     gc.collect()
     console.info(f"written in {dtype}; loading it as anybody would, to see what the rounding did")
@@ -96,9 +98,8 @@ def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[s
         "tuned_weights": weights,
     }
     write_json(folder / "proof.json", proof)
-    metrics = metrics_of(facts.run.folder / "eval", weights)
-    card = model_card(facts.record, facts.stamp, published_base(job.settings), proof, metrics)
-    write_text(folder / "README.md", card)
+    evaluations = evaluations_of(facts.run.folder / "eval", weights)
+    write_text(folder / "README.md", merged_card(facts, job.settings, proof, evaluations))
     return proof
 
 

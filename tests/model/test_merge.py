@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from peft.tuners.lora import LoraModel
 from safetensors.torch import load_file, save_file
@@ -97,6 +98,10 @@ def test_the_card_says_what_a_stranger_wants_to_know(merged: Path, tiny_model: P
     assert head["library_name"] == "transformers" and head["pipeline_tag"] == "text-generation"
     assert "base_model" not in head and str(tiny_model) not in card, "a path is no id of the hub"
     loss = read_json(merged / "outputs/demo/eval/val/metrics.json")["metrics"]["loss"]
+    (result,) = [r for r in ModelCard(card).data.eval_results or [] if r.metric_type == "loss"]
+    assert result.metric_value == pytest.approx(loss["tuned"], abs=1e-6)
+    assert result.dataset_args == {"rows": 3} and result.dataset_split == "val"
+    assert result.metric_args["interval_95"] == pytest.approx(loss["tuned_interval"], abs=1e-6)
     for word in (
         "rank 4",
         tiny_model.name,
@@ -107,6 +112,22 @@ def test_the_card_says_what_a_stranger_wants_to_know(merged: Path, tiny_model: P
         "20",
     ):
         assert word in card, word
+
+
+def test_cards_follow_an_evaluation_and_the_folders_stay_whole(
+    merged: Path, tmp_path: Path, box: Box
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(merged, project)
+    run = project / "outputs/demo"
+    for argv in (("--split", "test", "--samples", "2"), ("--samples", "4")):
+        assert box.run("eval", "--run", "demo", *argv, cwd=project).code == 0
+    for name in ("adapter", "merged"):
+        assert problem_with(run / name) is None
+        found = ModelCard.load(run / name / "README.md").data.eval_results or []
+        rows = {r.dataset_split: r.dataset_args for r in found}
+        assert rows == {"test": {"rows": 2}, "val": {"rows": 4}}, name
+    assert "rounding moves a logit" in (run / "merged/README.md").read_text()
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp16"])

@@ -188,6 +188,7 @@ def stage_spec(
         hostname=f"node-{call.options.get('node_rank', 0)}"
         if several_machines(call)
         else "localhost",
+        publish={stage.port: int(call.all_options["port"])} if stage.port else {},
         gpus=identity.gpus if device == "cuda" else None,
         memory=identity.memory,
         stdin=terminal or stdin,
@@ -201,12 +202,13 @@ def several_machines(call: StageCall) -> bool:
 
 
 def network_of(call: StageCall) -> str:
-    """Name of the engine's network for a stage: none, unless it fetches, or its ranks talk to other
-    machines. The host's own network is used only where it is asked for.
+    """Name of the engine's network for a stage: none, unless it fetches, publishes a port (which no
+    other network can), or its ranks talk to other machines. The host's own network is used only
+    where it is asked for.
     """
     if several_machines(call):
         return str(call.options.get("network") or "bridge")
-    return "bridge" if call.stage.network else "none"
+    return "bridge" if call.stage.network or call.stage.port else "none"
 
 
 def project_of(root: str) -> str:

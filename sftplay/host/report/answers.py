@@ -58,6 +58,48 @@ def answers_side_by_side(view: RunView) -> Iterator[html.Markup]:
         yield html.paragraph(f"{torn} torn lines in samples.jsonl are left out.", soft=True)
 
 
+def sample_answers(view: RunView) -> Iterator[html.Markup]:
+    """A section with the answers to the same prompts during training, oldest first; nothing where
+    none were asked for.
+    """
+    attempts = [one for one in view.run.attempts() if one.samples.is_file()]
+    if not attempts:
+        return
+    looks: dict[int, list[dict[str, str]]] = {}
+    try:
+        for line in read_lines(attempts[-1].samples):
+            found = _look(line)
+            if found is not None:
+                looks[found[0]] = found[1]  # a resumed run repeats steps: the last one counts
+    except SftplayError as error:
+        yield html.notice("bad", f"{attempts[-1].samples}: {error.what}.")
+    parts: list[html.Markup] = []
+    steps = sorted(looks)
+    for number, sample in enumerate(looks[steps[-1]] if steps else [], 1):
+        heading = _shortened(" ".join(sample["prompt"].split()), 90)
+        wanted = html.preformatted(_shortened(sample["reference"], LONGEST))
+        rows = [
+            [str(step), html.preformatted(_shortened(looks[step][number - 1]["answer"], LONGEST))]
+            for step in steps
+            if len(looks[step]) >= number
+        ]
+        parts += [html.heading(f"{number}. {heading}"), html.details("Wanted answer", wanted)]
+        parts.append(html.table(["step", "answer"], rows))
+    if parts:
+        yield html.section("Answers during training", *parts)
+
+
+def _look(line: bytes) -> tuple[int, list[dict[str, str]]] | None:
+    try:
+        value = parse_json(line)
+        keys = ("prompt", "reference", "answer")
+        return int(value["step"]), [
+            {key: str(one[key]) for key in keys} for one in value["samples"]
+        ]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _sample(line: bytes) -> dict[str, str] | None:
     try:
         value = parse_json(line)

@@ -51,6 +51,7 @@ def of_run(view: RunView) -> str:
         *parts.notices(view),
         parts.figures(view),
         html.section("Training", parts.training_curves(view)),
+        *answers.sample_answers(view),
         html.section("Evaluation", *parts.evaluation(view)),
         html.section("Answers before and after", *answers.answers_side_by_side(view)),
         html.section("Data", *parts.data_page(view)),

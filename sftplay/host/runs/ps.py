@@ -25,7 +25,16 @@ from sftplay.host.protocol import records
 from sftplay.host.protocol.records import PROCESS_RUNNERS
 from sftplay.host.protocol.signals import GRACE
 from sftplay.host.runs import tensorboard
-from sftplay.host.runs.running import BOARD, COMPOSE, UNKNOWN, RunningItem, find_running, is_watched
+from sftplay.host.runs.running import (
+    BOARD,
+    COMPOSE,
+    SERVE,
+    UNKNOWN,
+    RunningItem,
+    find_running,
+    is_watched,
+    serve_lock,
+)
 from sftplay.host.runs.view import read_run
 from sftplay.locks import is_held
 from sftplay.runs import Run
@@ -75,6 +84,28 @@ def stop(runs: Sequence[str], *, everything: bool) -> int:
     return 0
 
 
+def stop_servers(runs: Sequence[str]) -> int:
+    """Stop the servers of these runs, or all of this project; answers that are being written end
+    first. Returns the exit code.
+
+    Raises:
+        NotFoundError: that run is not served (66).
+    """
+    engine, trouble = _engine()
+    if trouble is not None:
+        console.warning(f"containers can't be stopped: {trouble}")
+    found = [one for one in find_running(engine) if one.stage == SERVE]
+    for run in runs:
+        if run not in [one.run for one in found]:
+            raise NotFoundError(f"the run {run} is not served", todo="inv ps shows what runs")
+    chosen = [one for one in found if not runs or one.run in runs]
+    for one in chosen:
+        _stop(engine, one)
+    if not chosen:
+        console.success("no server of ours is running")
+    return 0
+
+
 def _chosen(
     found: list[RunningItem], runs: Sequence[str], *, everything: bool
 ) -> list[RunningItem]:
@@ -106,10 +137,13 @@ def _stop(engine: Engine | None, one: RunningItem) -> None:
     if one.container:
         assert engine is not None
         _stop_container(engine, one)
+    elif one.stage == SERVE and one.pid:
+        os.kill(one.pid, signal.SIGTERM)
+        _wait_until_free(serve_lock(one.run))
     elif one.job.startswith("slurm "):
         _stop_job(one)
         _wait_until_free(run.launch_lock)
-    elif one.runner in PROCESS_RUNNERS:
+    elif one.runner in PROCESS_RUNNERS and one.stage != SERVE:
         request_stop(run, kill=False)
         _wait_until_free(run.launch_lock)
     elif one.pid:
@@ -142,7 +176,7 @@ def _stop_job(one: RunningItem) -> None:
 def _stop_container(engine: Engine, one: RunningItem) -> None:
     """A training is left for its launcher, or the next one, to harvest; anything else is removed."""
     if one.runner == COMPOSE:
-        grace = GRACE if one.stage == "train" else 10
+        grace = GRACE if one.stage in ("train", SERVE) else 10
         container_stop.stop_soon(engine, one.container, grace).join()
         containers.remove(engine, one.container, force=True)
         return
@@ -152,7 +186,8 @@ def _stop_container(engine: Engine, one: RunningItem) -> None:
             engine, Run(one.run), start, one.container, kill=False
         ).join()
     elif one.state == "running":
-        container_stop.stop_soon(engine, one.container, 10).join()
+        grace = GRACE if one.stage == SERVE else 10
+        container_stop.stop_soon(engine, one.container, grace).join()
     if start is None:
         containers.remove(engine, one.container, force=True)
     elif not is_watched(Run(one.run)):

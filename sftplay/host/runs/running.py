@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from sftplay import console
 from sftplay.errors import SftplayError
@@ -17,7 +18,7 @@ from sftplay.locks import is_held
 from sftplay.places import OUTPUTS
 from sftplay.runs import Run
 
-BOARD = "tensorboard"
+BOARD, SERVE = "tensorboard", "serve"
 COMPOSE = "compose"  # the runner of what docker compose started
 UNKNOWN = "-"  # and of what was started without either
 
@@ -30,7 +31,7 @@ class RunningItem:
         where: container or process.
         watched: a launcher shows it on some terminal; None where nobody needs to.
         container: its id, empty in the local runner.
-        pid: of a training that was started without a task.
+        pid: of a server, or a training that was started without a task.
         job: of a cluster's scheduler, which reaches the training on any node.
     """
 
@@ -52,12 +53,13 @@ class RunningItem:
 
 
 def find_running(engine: Engine | None) -> Iterator[RunningItem]:
-    """Trainings under a supervisor, containers of this project, TensorBoard, and every other
-    training that holds its lock.
+    """Trainings under a supervisor, containers of this project, servers, TensorBoard, and every
+    other training that holds its lock.
     """
     found = [*_supervised(), *(_contained(engine) if engine is not None else ())]
     yield from found
-    yield from _unclaimed({one.run for one in found})
+    yield from _unclaimed({one.run for one in found if one.stage != SERVE})
+    yield from _servers({one.run for one in found if one.stage == SERVE})
     board = tensorboard.ours()
     if board is not None:
         yield RunningItem(
@@ -125,6 +127,25 @@ def _unclaimed(known: set[str]) -> Iterator[RunningItem]:
             pid = lock_holder(lock)
             where = f"process {pid}" if pid else "a process that is not seen from here"
             yield RunningItem("train", run.name, UNKNOWN, "", "", "running", where, pid=pid)
+
+
+def serve_lock(name: str) -> Path:
+    """Return the lock of a run's server; `name` is empty for one of a base alone."""
+    return OUTPUTS / (name or ".base") / "serve" / ".lock"
+
+
+def _servers(known: set[str]) -> Iterator[RunningItem]:
+    """Servers that are no containers of ours.
+
+    Args:
+        known: runs whose server is listed already.
+    """
+    for lock in sorted(OUTPUTS.glob("*/serve/.lock")):
+        name = lock.parent.parent.name.removeprefix(".base")
+        if name not in known and is_held(lock):
+            pid = lock_holder(lock)
+            where = f"process {pid}" if pid else "a process that is not seen from here"
+            yield RunningItem(SERVE, name, "local", "", "", "running", where, pid=pid)
 
 
 def is_watched(run: Run) -> bool:

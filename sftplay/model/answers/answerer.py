@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from sftplay import console
@@ -17,7 +18,7 @@ from sftplay.model.answers.stream import Stream
 from sftplay.model.answers.whole import can_decode
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.weights.fuse import fused
-from sftplay.model.weights.load import load_for_inference
+from sftplay.model.weights.load import Loaded, load_for_inference
 from sftplay.model.weights.same_base import require_same_base
 from sftplay.model.weights.trained_run import RunFacts, open_run
 from sftplay.places import find_model
@@ -127,12 +128,38 @@ def open_answerer(job: Job) -> Answerer:
     weights = require_same_base(settings, facts) if facts else find_model(settings)
     loaded = load_for_inference(settings, None if base else facts)
     console.info(f"device {loaded.device}; precision {loaded.precision}")
+    model = fused(loaded.model)
+    own = can_decode(model, loaded.pad_id).value
+    answerer = make_answerer(job, facts, loaded, weights, model, base=base, own_decoder=own)
+    report_sampling(answerer.sampling)
+    return answerer
+
+
+def make_answerer(
+    job: Job,
+    facts: RunFacts | None,
+    loaded: Loaded,
+    weights: Path,
+    model: Any,
+    *,
+    base: bool,
+    own_decoder: bool,
+) -> Answerer:
+    """Make an answerer of a model that is loaded already.
+
+    Args:
+        facts: the run whose template and style are used; None: the model's own template.
+        weights: the base's folder.
+        model: what computes, of `loaded`.
+        base: it answers as it did before training.
+        own_decoder: our decoder keeps this model's state (`whole.can_decode`).
+    """
+    settings = job.settings
     template = facts.template if facts else loaded.template
     folder = weights if base or facts is None else facts.tuned
     prompter = make_prompter(
         folder, template, loaded.tokenizer, settings.data, facts.eot if facts else settings.data.eot
     )
-    stop_ids = list(dict.fromkeys([prompter.eot_id, *loaded.stop_ids]))
     wanted = settings.infer
     sampling = Sampling(
         wanted.max_new_tokens,
@@ -144,7 +171,6 @@ def open_answerer(job: Job) -> Answerer:
         tuple(wanted.stop),
         settings.train.seed,
     )
-    _report(sampling)
     system, style = _system(job, facts)
     identity = {
         "model": settings.model.name,
@@ -158,26 +184,25 @@ def open_answerer(job: Job) -> Answerer:
         "sampling": sampling.identity,
         "data": settings.data.model_dump(include={"special_tokens_in_text", "system_unsupported"}),
     }
-    model = fused(loaded.model)
     return Answerer(
         model=model,
-        name=f"{settings.model.name} (untuned)" if base else f"run {run.name}",
+        name=f"{settings.model.name} (untuned)" if base else f"run {job.run_name}",
         prompter=replace(
             prompter,
             window=window_of(model),
-            vocabulary=int(loaded.model.get_input_embeddings().weight.shape[0]),
+            vocabulary=int(model.get_input_embeddings().weight.shape[0]),
         ),
         sampling=sampling,
-        stop_ids=stop_ids,
+        stop_ids=list(dict.fromkeys([prompter.eot_id, *loaded.stop_ids])),
         pad_id=loaded.pad_id,
-        own_decoder=can_decode(model, loaded.pad_id).value,
+        own_decoder=own_decoder,
         system=system,
         identity=identity,
         style=style,
     )
 
 
-def _report(sampling: Sampling) -> None:
+def report_sampling(sampling: Sampling) -> None:
     """Print the settings that are not the defaults, and those without effect."""
     used = {key: value for key, value in sampling.identity.items() if key in _REPORTED}
     if used:

@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,11 +36,17 @@ class Request:
         key: number by which the caller knows the answer; it also picks the prompt's random stream.
         ids: the prompt's tokens.
         limit: longest answer for this prompt, where it is shorter than the sampling's.
+        sampling: how its tokens are chosen, where it is not as for all others.
+        draw: number of its random stream, where that is not its key.
+        listen: told each token of the answer as it is chosen; False ends the answer there.
     """
 
     key: int
     ids: Sequence[int]
     limit: int | None = None
+    sampling: Sampling | None = None
+    draw: int | None = None
+    listen: Callable[[int], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,17 +66,19 @@ class Answer:
 class _Row:
     request: Request
     limit: int
+    sampling: Sampling
     generator: torch.Generator | None
     watch: StopWatch | None = None
     # chosen so far; all but the last have gone through the model
     ids: list[int] = field(default_factory=list)
     length: int = 0  # how many of them are its answer
     ended: bool = False
+    stopped: bool = False  # who listens has heard enough
     counted: float = 0.0  # share of its work that was told
 
     @property
     def done(self) -> bool:
-        return self.ended or self.length >= self.limit
+        return self.ended or self.stopped or self.length >= self.limit
 
     @property
     def whole(self) -> int:
@@ -96,6 +105,8 @@ class _Row:
         self.length += not self.ended
         if self.watch is not None and not self.ended:
             self.ended = self.watch.read(token)
+        if self.length and not self.ended and self.request.listen is not None:
+            self.stopped = not self.request.listen(token)
         return self.done
 
     @property
@@ -143,7 +154,6 @@ class _Room:
         return taken
 
 
-@torch.inference_mode()
 def answers(
     model: Any,
     requests: Iterable[Request],
@@ -177,9 +187,35 @@ def answers(
         OutOfMemoryError: not even one row fits (81). NonFiniteError: the model computes nonsense
             (80).
     """
-    source = (_row(request, sampling, watch) for request in requests)
+    for ended in passes(
+        model, requests, sampling, stop_ids, pad_id, size, advance, own=own, watch=watch
+    ):
+        yield from ended
+
+
+@torch.inference_mode()
+def passes(
+    model: Any,
+    requests: Iterable[Request],
+    sampling: Sampling,
+    stop_ids: Sequence[int],
+    pad_id: int,
+    size: int,
+    advance: Callable[[float], None] = lambda share: None,
+    *,
+    own: bool = True,
+    watch: StopWatch | None = None,
+    endless: bool = False,
+) -> Iterator[list[tuple[int, Answer]]]:
+    """Answer prompts as `answers` does, pass by pass: yields the answers that each one ended.
+
+    Args:
+        endless: more prompts may come when all are answered: then passes are empty, and `requests`
+            is asked again at the next one.
+    """
+    source = map(partial(_row, sampling, watch), requests)  # asks again after an end
     if not own:
-        yield from _one_by_one(model, source, sampling, stop_ids, pad_id, advance)
+        yield from _one_by_one(model, source, stop_ids, pad_id, advance, endless=endless)
         return
     waiting: deque[_Row] = deque()
     batch, rows, new = Batch(model, pad_id), list[_Row](), list[_Row]()
@@ -189,17 +225,15 @@ def answers(
         wanted = not rows or (batch.flexible and most - len(rows) >= max(1, most // 4))
         new = room.take(waiting, source, rows) if wanted else []
         if not rows and not new:
-            return
+            if not endless:
+                return
+            yield []
+            continue
         try:
             if new:
-                ended = _add(
-                    new,
-                    batch.join([row.seen for row in new]),
-                    sampling,
-                    stop_ids,
-                )
+                ended = _add(new, batch.join([row.seen for row in new]), stop_ids)
             else:
-                ended = _add(rows, batch.step([row.ids[-1] for row in rows]), sampling, stop_ids)
+                ended = _add(rows, batch.step([row.ids[-1] for row in rows]), stop_ids)
         except torch.OutOfMemoryError:
             room.rows = _smaller(len(rows) + len(new))
             waiting.extendleft(row for row in reversed(rows + new) if not row.done)
@@ -209,38 +243,45 @@ def answers(
             continue
         rows += new
         advance(sum(row.gained() for row in rows))
-        yield from ((row.request.key, Answer(row.ids[: row.length], row.ended)) for row in ended)
         if ended:
             rows = [
                 rows[place]
                 for place in batch.keep([i for i, row in enumerate(rows) if not row.done])
             ]
+        yield [(row.request.key, Answer(row.ids[: row.length], row.ended)) for row in ended]
 
 
 def _one_by_one(
     model: Any,
     rows: Iterator[_Row],
-    sampling: Sampling,
     stop_ids: Sequence[int],
     pad_id: int,
     advance: Callable[[float], None],
-) -> Iterator[tuple[int, Answer]]:
+    *,
+    endless: bool,
+) -> Iterator[list[tuple[int, Answer]]]:
     """Answers by transformers' generate, in the order of the prompts."""
-    for row in rows:
-        how = replace(sampling, max_new_tokens=row.limit)
+    while (row := next(rows, None)) is not None or endless:
+        if row is None:
+            yield []
+            continue
+        how = replace(row.sampling, max_new_tokens=row.limit)
         watch = row.watch.fresh() if row.watch else None
         for token in whole_answer(
             model, row.request.ids, how, stop_ids, pad_id, row.generator, watch
         ):
-            row.ends_with(token, stop_ids)
+            if row.ends_with(token, stop_ids):
+                break
         advance(1)
-        yield row.request.key, Answer(row.ids[: row.length], row.ended)
+        yield [(row.request.key, Answer(row.ids[: row.length], row.ended))]
 
 
-def _row(request: Request, sampling: Sampling, watch: StopWatch | None) -> _Row:
+def _row(usual: Sampling, watch: StopWatch | None, request: Request) -> _Row:
+    sampling = request.sampling or usual
     limit = min(sampling.max_new_tokens, request.limit or sampling.max_new_tokens)
     own = watch.fresh() if watch else None
-    return _Row(request, limit, stream_of(sampling, request.key), own)
+    draw = request.key if request.draw is None else request.draw
+    return _Row(request, limit, sampling, stream_of(sampling, draw), own)
 
 
 def _room_of(batch: Batch, size: int) -> _Room:
@@ -255,13 +296,23 @@ def _room_of(batch: Batch, size: int) -> _Room:
         raise _no_room() from error
 
 
-def _add(
-    rows: Sequence[_Row], logits: torch.Tensor, sampling: Sampling, stop_ids: Sequence[int]
-) -> list[_Row]:
+def _add(rows: Sequence[_Row], logits: torch.Tensor, stop_ids: Sequence[int]) -> list[_Row]:
     """Choose each row's next token; return the rows that end with it."""
-    seen = [row.seen for row in rows] if sampling.repetition_penalty != 1 else []
-    tokens = choose(logits, sampling, [row.generator for row in rows], seen)
+    tokens = [0] * len(rows)
+    for sampling in dict.fromkeys(_choice(row.sampling) for row in rows):
+        places = [i for i, row in enumerate(rows) if _choice(row.sampling) == sampling]
+        some = logits if len(places) == len(rows) else logits[places]
+        alike = [rows[i] for i in places]
+        seen = [row.seen for row in alike] if sampling.repetition_penalty != 1 else []
+        chosen = choose(some, sampling, [row.generator for row in alike], seen)
+        for place, token in zip(places, chosen, strict=True):
+            tokens[place] = token
     return [row for row, token in zip(rows, tokens, strict=True) if row.ends_with(token, stop_ids)]
+
+
+def _choice(sampling: Sampling) -> Sampling:
+    """The part of a sampling that one choice for several rows depends on."""
+    return replace(sampling, max_new_tokens=0, stop=(), seed=0)
 
 
 def _smaller(rows: int) -> int:

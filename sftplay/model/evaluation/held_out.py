@@ -5,14 +5,14 @@ are those of the run.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from sftplay.data.tokenizing.artifact import IGNORED, read_split
+from sftplay.data.tokenizing.artifact import read_split
 from sftplay.errors import DataError, NotFoundError
 from sftplay.freshness import read_stamp
+from sftplay.model.answers.last_answer import HeldOut, held_out, is_trained
 from sftplay.places import data_folder
 from sftplay.settings import Settings
 
@@ -23,32 +23,6 @@ SPLIT_FILES: Mapping[str, tuple[str, ...]] = {
     "test": ("test",),
     "all": ("val", "test"),
 }
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """One row.
-
-    Attributes:
-        ids: all tokens; labels: the same, -100 on what was not trained.
-        start, end: the last trained turn, end-of-turn token included, is ids[start:end].
-    """
-
-    row_id: str
-    ids: list[int]
-    labels: list[int]
-    start: int
-    end: int
-
-    @property
-    def prompt(self) -> list[int]:
-        """Everything that the model reads before its last answer."""
-        return self.ids[: self.start]
-
-    @property
-    def reference(self) -> list[int]:
-        """The last answer as it was to be learned."""
-        return self.ids[self.start : self.end]
 
 
 def read_rows(
@@ -77,11 +51,7 @@ def read_rows(
     found: list[tuple[str, str, HeldOut]] = []
     for name in SPLIT_FILES[split]:
         rows = read_split(folder / f"{name}.arrow").to_pylist()
-        found += [
-            (row["id"], name, _held_out(row))
-            for row in rows
-            if any(label != IGNORED for label in row["labels"])
-        ]
+        found += [(row["id"], name, held_out(row)) for row in rows if is_trained(row)]
     if not found:
         raise DataError(
             f"the {split} split is empty: nothing to evaluate on",
@@ -94,17 +64,6 @@ def read_rows(
     return [row for *_, row in chosen], {
         name: sum(each == name for _, each, _ in chosen) for name in SPLIT_FILES[split]
     }
-
-
-def _held_out(row: Mapping[str, Any]) -> HeldOut:
-    """The last run of trained tokens is the last answer.
-
-    An input always lies between two answers.
-    """
-    labels = row["labels"]
-    end = next(place for place in range(len(labels), 0, -1) if labels[place - 1] != IGNORED)
-    start = next((place for place in range(end, 0, -1) if labels[place - 1] == IGNORED), 0)
-    return HeldOut(row["id"], row["input_ids"], labels, start, end)
 
 
 def user_words(settings: Settings, split: str, ids: Collection[str]) -> dict[str, str]:

@@ -14,8 +14,8 @@ import orjson
 from transformers import PreTrainedTokenizerFast
 
 from sftplay.files import write_bytes, write_json, write_text
+from sftplay.model.answers.last_answer import HeldOut
 from sftplay.model.answers.prompts import plain_text
-from sftplay.model.evaluation.held_out import HeldOut
 from sftplay.model.evaluation.intervals import Sums, intervals, mean_of, ratio_of
 from sftplay.model.evaluation.measurement import Measurement
 from sftplay.model.evaluation.metrics import METRICS, chrf_sums, perplexity, score_row, summarize

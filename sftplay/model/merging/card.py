@@ -1,4 +1,6 @@
-"""The README.md of a merged model: a model card with the merge's proof and its evaluations."""
+"""Cards that follow what is measured: of a merged model with its proof, and of every folder of a
+run after an evaluation.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +8,61 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sftplay.errors import SftplayError
-from sftplay.model.evaluation.metrics import METRICS
-from sftplay.model.weights.card import card
-from sftplay.places import PublishedBase
+from sftplay import console
+from sftplay.errors import BusyError
+from sftplay.fingerprint import fingerprint
+from sftplay.locks import hold
+from sftplay.manifest import MANIFEST, replace_file
+from sftplay.model.weights.card import card, evaluations_of
+from sftplay.model.weights.trained_run import RunFacts
+from sftplay.settings import Settings
 from sftplay.untrusted import read_json
 
 
-def model_card(
-    record: Mapping[str, Any],
-    stamp: Mapping[str, Any],
-    base: PublishedBase,
-    proof: Mapping[str, Any],
-    metrics: Mapping[str, Any],
+def merged_card(
+    facts: RunFacts, settings: Settings, proof: Mapping[str, Any], evaluations: Mapping[str, Any]
 ) -> str:
-    """The card.
+    """The card of a merged model.
 
     Args:
-        record: the run's run.json.
-        stamp: its backend.json.
-        base: the base model as others find it.
         proof: the merge's proof.json.
-        metrics: split → metrics.json of evaluations of these very weights.
+        evaluations: split → metrics.json of evaluations of these very weights.
     """
-    sections = [_evaluation(split, metrics[split]) for split in sorted(metrics)]
-    return card(record, stamp, base, adapter=False, more=_proved(proof), sections=sections)
+    return card(
+        facts.record,
+        facts.stamp,
+        settings,
+        adapter=False,
+        evaluations=evaluations,
+        more=_proved(proof),
+    )
 
 
-def metrics_of(folder: Path, weights: str) -> dict[str, Any]:
-    """Evaluations under `folder` (outputs/<run>/eval) that measured these weights, by split."""
-    found = {}
-    for path in sorted(folder.glob("*/metrics.json")):
-        try:
-            metrics = read_json(path)
-            if metrics["model"]["weights"] == weights:
-                found[str(metrics["split"])] = metrics
-        except (SftplayError, KeyError, TypeError):
-            continue  # damaged, or another version's: the card does without it
-    return found
+def refresh_cards(facts: RunFacts, settings: Settings) -> None:
+    """Write the evaluations of a run's weights into the cards of its folders.
+
+    A folder that another process may be writing just now keeps its card, which is reported.
+    """
+    run = facts.run
+    weights = fingerprint(facts.tuned)
+    found = evaluations_of(run.folder / "eval", weights)
+    adapter = facts.method != "full"
+    tuned = card(facts.record, facts.stamp, settings, adapter=adapter, evaluations=found)
+    _replace(facts.tuned, tuned, run.run_lock)
+    if not (run.merged / MANIFEST).is_file():
+        return
+    proof = read_json(run.merged / "proof.json")
+    if proof["tuned_weights"] == weights:
+        text = merged_card(facts, settings, proof, found)
+        _replace(run.merged, text, run.folder / ".merge.lock")
+
+
+def _replace(folder: Path, text: str, lock: Path) -> None:
+    try:
+        with hold(lock, who="a new model card"):
+            replace_file(folder, "README.md", text)
+    except BusyError as busy:
+        console.info(f"{folder}/README.md does not show this evaluation yet: {busy.what}")
 
 
 def _proved(proof: Mapping[str, Any]) -> dict[str, str]:
@@ -58,13 +77,3 @@ def _proved(proof: Mapping[str, Any]) -> dict[str, str]:
             f"onto the full-precision base; differs from base + adapter by {drift:.1e} in a logit at most (fp32)"
         )
     return facts
-
-
-def _evaluation(split: str, metrics: Mapping[str, Any]) -> str:
-    names = {"loss": "loss", "perplexity": "perplexity", **METRICS}
-    rows = sum(metrics["rows"].values())
-    lines = [f"## Evaluation ({split}, {rows:,} rows)", "", "| | base | tuned |", "|---|---:|---:|"]
-    for key, title in names.items():
-        values = metrics["metrics"][key]
-        lines.append(f"| {title} | {values['base']:.3f} | {values['tuned']:.3f} |")
-    return "\n".join(lines)

@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
 
+from sftplay import console
 from sftplay.data.tokenizing.tokenizer import load_tokenizer
 from sftplay.decision import Decision
 from sftplay.errors import DataError, MachineError, RefusedError
@@ -22,11 +23,12 @@ from sftplay.model.training.interrupt import Interrupt
 from sftplay.model.training.logging_window import LoggingWindow
 from sftplay.model.training.order import FilledRows, epoch_order, filled
 from sftplay.model.training.plan import Plan
+from sftplay.model.training.sample_answers import TrainingSamples, read_samples
 from sftplay.model.training.several import require_newest_start
 from sftplay.model.training.telemetry import Telemetry, event_writer
 from sftplay.model.training.trainer import Trainer, make_trainer
 from sftplay.model.training.trainer_config import trainer_config
-from sftplay.model.weights.generation_config import pad_id
+from sftplay.model.weights.generation_config import end_ids, pad_id, stop_ids
 from sftplay.places import find_model
 from sftplay.untrusted import read_text
 
@@ -94,7 +96,7 @@ def assemble(plan: Plan, model: Any) -> Assembly:
         settings,
         pad_id(tokenizer),
         {"run": plan.run.name, "attempt": plan.attempt.name, "backend": plan.attempt.backend},
-        _callbacks(plan, telemetry, window),
+        _callbacks(plan, telemetry, window, tokenizer, model),
         lambda: require_newest_start(plan),
     )
     telemetry.trainer = window.trainer = trainer
@@ -132,13 +134,38 @@ def _rows(plan: Plan, split: str) -> Any:
     )
 
 
-def _callbacks(plan: Plan, telemetry: Telemetry, window: LoggingWindow) -> list[Any]:
+def _callbacks(
+    plan: Plan, telemetry: Telemetry, window: LoggingWindow, tokenizer: Any, model: Any
+) -> list[Any]:
     callbacks: list[Any] = [window, telemetry]
     if plan.rank == 0:
-        callbacks.append(TensorBoardCallback(event_writer(plan.run.tensorboard(plan.attempt))))
+        writer = event_writer(plan.run.tensorboard(plan.attempt))
+        callbacks.append(TensorBoardCallback(writer))
+        if plan.settings.eval.show:
+            callbacks += _samples(plan, tokenizer, model, writer)
     if plan.settings.train.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(plan.settings.train.early_stopping_patience))
     return callbacks
+
+
+def _samples(plan: Plan, tokenizer: Any, model: Any, writer: Any) -> list[Any]:
+    """Sample answers, or a line that says why there are none."""
+    why = "Unsloth has an inference mode of its own" if plan.attempt.backend == "unsloth" else ""
+    why = "several processes train" if plan.world.size > 1 else why
+    if why:
+        console.info(f"no sample answers (eval.show): {why}")
+        return []
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    samples = TrainingSamples(
+        read_samples(plan.tokenized / "val.arrow", plan.settings.eval.show),
+        tokenizer,
+        end_ids(base, stop_ids(tokenizer, plan.facts.get("eot_id"))),
+        pad_id(tokenizer),
+        plan.settings.eval.max_new_tokens,
+        plan.attempt.samples,
+        writer,
+    )
+    return [samples]
 
 
 def check_first_batch(trainer: Trainer) -> dict[str, int]:

@@ -26,6 +26,7 @@ from sftplay.files import write_text
 from sftplay.manifest import MANIFEST, sealed_folder
 from sftplay.model.ranks.collectives import bytes_of_all, rank_count, this_rank
 from sftplay.model.ranks.shards import whole_states
+from sftplay.model.weights.hub_files import add_older_keys, save_tokenizer
 from sftplay.temporary import sweep, temporary_folder
 from sftplay.untrusted import read_json
 
@@ -274,7 +275,8 @@ def publish(
                 and not _RANDOM.match(name)
             ):
                 shutil.copyfile(path, tmp / path.name)
-        tokenizer.save_pretrained(str(tmp))
+        save_tokenizer(tokenizer, tmp)
+        add_older_keys(tmp)
         if generation is not None:
             generation.save_pretrained(str(tmp))
         write_text(tmp / "README.md", card)

@@ -17,7 +17,6 @@ from sftplay.errors import OutOfMemoryError, RefusedError, SftplayError
 from sftplay.files import human_size, write_json
 from sftplay.manifest import problem_with
 from sftplay.model.training.plan import Plan
-from sftplay.places import published_base
 from sftplay.runs import Run
 from sftplay.untrusted import read_json
 
@@ -61,7 +60,7 @@ def _publish(plan: Plan, assembly: Assembly, opening: Mapping[str, Any]) -> str:
         target,
         assembly.trainer.processing_class,
         _generation_config(plan, assembly),
-        card(record, stamp, published_base(plan.settings), adapter=adapter),
+        card(record, stamp, plan.settings, adapter=adapter),
         {"run": plan.run.name, "checkpoint": chosen.name},
     )
     size = human_size(sum(path.stat().st_size for path in target.iterdir()))

@@ -4,12 +4,18 @@ has to know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from sftplay.places import PublishedBase
+from sftplay.errors import NotFoundError, SftplayError
+from sftplay.places import DEFAULT_MODEL, PublishedBase, find_model, published_base
+from sftplay.rawdata import hub_datasets
+from sftplay.settings import Settings
+from sftplay.significance import METRIC_TITLES
+from sftplay.untrusted import read_json
 
 _ADAPTER = """model = AutoPeftModelForCausalLM.from_pretrained("FOLDER", dtype="auto")"""
 _MODEL = """model = AutoModelForCausalLM.from_pretrained("FOLDER", dtype="auto")"""
@@ -25,49 +31,128 @@ prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, ret
 answer = model.generate(**prompt, max_new_tokens=256)
 print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_tokens=True))
 ```"""
+_VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # --max-lora-rank takes these
+_LICENSE_KEYS = ("license", "license_name", "license_link")
 
 
 def card(
     record: Mapping[str, Any],
     stamp: Mapping[str, Any],
-    base: PublishedBase,
+    settings: Settings,
     *,
     adapter: bool,
+    evaluations: Mapping[str, Mapping[str, Any]] | None = None,
     more: Mapping[str, str] | None = None,
-    sections: Sequence[str] = (),
 ) -> str:
     """The card.
 
     Args:
         record: the run's run.json.
         stamp: its backend.json.
-        base: the base model as others find it.
+        settings: the run's config.
         adapter: the folder holds an adapter, else a whole model.
+        evaluations: split → metrics.json of evaluations of these very weights.
         more: further rows of the table of facts.
-        sections: further sections, in Markdown.
     """
+    base, found = published_base(settings), evaluations or {}
     rows = {**_facts(record, stamp, base), **(more or {})}
+    data = ModelCardData(
+        base_model=base.name if base.on_hub else None,
+        base_model_relation=("adapter" if adapter else "finetune") if base.on_hub else None,
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag="text-generation",
+        tags=_tags(stamp, base, adapter=adapter),
+        datasets=[dataset.name for dataset in hub_datasets(settings.data)] or None,
+        model_name=str(record["name"]) if found else None,
+        eval_results=_results(record, found) or None,
+        **_license_of(settings),
+    )
     parts = [
-        f"---\n{_metadata(stamp, base, adapter=adapter).to_yaml()}\n---",
+        f"---\n{data.to_yaml()}\n---",
         f"# {record['name']}",
         f"{base.name}, fine-tuned with supervised examples ({_method(stamp)}) by sftplay {stamp['versions']['sftplay']}.",
         "\n".join(["| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in rows.items())]),
-        *sections,
+        *(_evaluation(split, found[split]) for split in sorted(found)),
         _use(base, adapter=adapter),
+        _vllm(record, stamp, base, adapter=adapter),
         "The license of the base model and of the training data apply to this model.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _metadata(stamp: Mapping[str, Any], base: PublishedBase, *, adapter: bool) -> ModelCardData:
-    """The metadata that the hub reads. It takes only its own ids for a base model."""
+def evaluations_of(folder: Path, weights: str) -> dict[str, Any]:
+    """Evaluations under `folder` (outputs/<run>/eval) that measured these weights, by split."""
+    found = {}
+    for path in sorted(folder.glob("*/metrics.json")):
+        try:
+            metrics = read_json(path)
+            if metrics["model"]["weights"] == weights:
+                found[str(metrics["split"])] = metrics
+        except (SftplayError, KeyError, TypeError):
+            continue  # damaged, or another version's: the card does without it
+    return found
+
+
+def _tags(stamp: Mapping[str, Any], base: PublishedBase, *, adapter: bool) -> list[str]:
     kind = [f"base_model:adapter:{base.name}"] if adapter and base.on_hub else []
-    return ModelCardData(
-        base_model=base.name if base.on_hub else None,
-        library_name="peft" if adapter else "transformers",
-        pipeline_tag="text-generation",
-        tags=["sftplay", "sft", stamp["tuning_method"], *kind],
-    )
+    return ["sftplay", "sft", str(stamp["tuning_method"]), *kind]
+
+
+def _license_of(settings: Settings) -> dict[str, Any]:
+    """The base's license as its own card names it; empty where nobody says."""
+    if settings.model.name == DEFAULT_MODEL:
+        return {"license": "apache-2.0"}
+    try:
+        text = (find_model(settings) / "README.md").read_text(encoding="utf-8")
+        data: Any = ModelCard(text, ignore_metadata_errors=True).data
+        named = data.to_dict()
+    except (NotFoundError, OSError, ValueError):
+        return {}
+    return {key: str(named[key]) for key in _LICENSE_KEYS if named.get(key)}
+
+
+def _results(
+    record: Mapping[str, Any], evaluations: Mapping[str, Mapping[str, Any]]
+) -> list[EvalResult]:
+    """One result for each metric and split, with the number of rows and the 95 % interval."""
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type="sftplay",
+            dataset_name=f"{record['name']}: rows held out from training",
+            dataset_split=split,
+            dataset_args={"rows": sum(metrics["rows"].values())},
+            metric_type=key,
+            metric_name=title,
+            metric_value=round(metrics["metrics"][key]["tuned"], 6),
+            metric_args={
+                "base": round(metrics["metrics"][key]["base"], 6),
+                "interval_95": [
+                    round(end, 6) for end in metrics["metrics"][key].get("tuned_interval") or []
+                ],
+            },
+        )
+        for split, metrics in sorted(evaluations.items())
+        for key, title in METRIC_TITLES.items()
+        if key in metrics["metrics"]
+    ]
+
+
+def _evaluation(split: str, metrics: Mapping[str, Any]) -> str:
+    rows = sum(metrics["rows"].values())
+    lines = [f"## Evaluation ({split}, {rows:,} rows)", "", "| | base | tuned |", "|---|---:|---:|"]
+    for key, title in METRIC_TITLES.items():
+        values = metrics["metrics"].get(key)
+        if values is None:
+            continue  # an older version's evaluation
+        lines.append(f"| {title} | {_number(values, 'base')} | {_number(values, 'tuned')} |")
+    return "\n".join([*lines, "", "In brackets: 95 % intervals, by bootstrap over rows."])
+
+
+def _number(values: Mapping[str, Any], name: str) -> str:
+    ends = values.get(f"{name}_interval")  # older versions measured none
+    interval = f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
+    return f"{values[name]:.3f}{interval}"
 
 
 def _use(base: PublishedBase, *, adapter: bool) -> str:
@@ -82,6 +167,38 @@ def _use(base: PublishedBase, *, adapter: bool) -> str:
         f"{text}\n\nThe base model came from a local folder named `{base.name}`: start this where that"
         " folder is, or write its path into `base_model_name_or_path` of adapter_config.json."
     )
+
+
+def _vllm(
+    record: Mapping[str, Any], stamp: Mapping[str, Any], base: PublishedBase, *, adapter: bool
+) -> str:
+    """The section about vLLM."""
+    line = vllm_line(str(record["name"]), stamp, base, adapter=adapter)
+    if line is None:
+        return (
+            "vLLM does not load DoRA adapters. Merge it first (`inv merge`), and serve the merged model:"
+            " `vllm serve FOLDER`."
+        )
+    return f"With vLLM:\n\n```\n{line}\n```"
+
+
+def vllm_line(
+    name: str,
+    stamp: Mapping[str, Any],
+    base: PublishedBase,
+    *,
+    adapter: bool,
+    folder: str = "FOLDER",
+) -> str | None:
+    """Return the command that serves `folder` with vLLM; None for an adapter that it refuses."""
+    if not adapter:
+        return f"vllm serve {folder}"
+    lora = stamp["lora"] or {}
+    if lora.get("dora"):
+        return None
+    rank = next((each for each in _VLLM_RANKS if each >= int(lora["r"])), int(lora["r"]))
+    revision = f" --revision {base.revision}" if base.on_hub and base.revision else ""
+    return f"vllm serve {base.name}{revision} --enable-lora --max-lora-rank {rank} --lora-modules {name}={folder}"
 
 
 def _method(stamp: Mapping[str, Any]) -> str:

@@ -11,11 +11,12 @@ from tests.host.conftest import CHECKOUT, RunTask
 
 NAMES = [
     *("launch.slurm", "launch.k8s", "launch.sky"),
+    *("gpu.accept", "gpu.compare"),
     *("help", "init", "doctor", "install", "setup-dirs", "clean", "check"),
     *("process", "style", "render", "full-pipeline", "tokenize", "fetch"),
     *("train", "train-bnb", "train-bnb-tb", "train-unsloth", "train-unsloth-tb"),
     *("eval", "eval-test", "eval-quick", "eval-full"),
-    *("infer", "infer-interactive", "infer-batch", "merge"),
+    *("infer", "infer-interactive", "infer-batch", "serve", "stop-serve", "merge", "push"),
     *(
         "tensorboard",
         "stop-tb",

@@ -199,6 +199,7 @@ def test_which_services_ask_for_the_gpu() -> None:
         "eval": bnb,
         "infer": bnb,
         "accept": bnb,
+        "serve": bnb,
         "numerics": bnb,
         "train-unsloth": unsloth,
     }

@@ -69,13 +69,13 @@ def mounts(container: ContainerSpec) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("stage", [stage.name for stage in STAGES])
-def test_only_fetch_has_the_network_and_only_numerics_may_fill_the_cache_besides(
+def test_only_fetch_and_push_are_online_and_only_numerics_may_fill_the_cache_as_well(
     stage: str,
 ) -> None:
     made = spec(stage)
-    assert made.network == ("bridge" if stage == "fetch" else "none")
-    assert mounts(made)["/cache"] == (stage in ("fetch", "numerics"))
-    assert (made.environment.get("HF_HUB_OFFLINE") == "1") == (stage != "fetch")
+    assert made.network == ("bridge" if stage in ("fetch", "push", "serve") else "none")
+    assert mounts(made)["/cache"] == (stage in ("fetch", "push", "numerics"))
+    assert (made.environment.get("HF_HUB_OFFLINE") == "1") == (stage not in ("fetch", "push"))
 
 
 @pytest.mark.parametrize("stage", [stage.name for stage in STAGES])
@@ -163,3 +163,11 @@ def test_ranks_of_several_machines_get_a_network_and_a_name(
     call = StageCall(BY_NAME["train"], options=options)
     made = stage_spec(call, IMAGE, CALLER, nonce=NONCE)
     assert (made.network, made.hostname) == (network, hostname)
+
+
+def test_a_server_is_published_on_this_machine_only() -> None:
+    made = spec("serve", options=["--port", "8123"])
+    assert made.network == "bridge" and dict(made.publish) == {8000: 8123}
+    bindings = made.create_arguments("1.41")["host_config"]["PortBindings"]
+    assert bindings == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8123"}]}
+    assert "HF_HUB_OFFLINE" in made.environment

@@ -17,6 +17,7 @@ from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from sftplay.model.training.checkpoints import ADAPTER_WEIGHTS
+from sftplay.model.weights.card import vllm_line
 from sftplay.places import DEFAULT_MODEL, PublishedBase, published_base
 from sftplay.settings import Settings
 from tests.box import Box
@@ -82,6 +83,7 @@ def test_a_base_of_the_hub_is_named_by_id_and_revision(
 ) -> None:
     snapshot = tmp_path / "hub/models--acme--tiny/snapshots" / COMMIT
     shutil.copytree(tiny_model, snapshot)
+    (snapshot / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Tiny\n")
     ran = box.run("train", "--config", "demo.yaml", "--set", f"model.name={snapshot}", cwd=project)
     assert ran.code == 0, ran.err
     moved = tmp_path / "there/moved"
@@ -90,6 +92,9 @@ def test_a_base_of_the_hub_is_named_by_id_and_revision(
     assert (config["base_model_name_or_path"], config["revision"]) == ("acme/tiny", COMMIT)
     card = ModelCard.load(moved / "README.md")
     assert card.data.base_model == "acme/tiny" and "base_model:adapter:acme/tiny" in card.data.tags
+    named = card.data.to_dict()
+    assert named["base_model_relation"] == "adapter" and named["license"] == "apache-2.0"
+    assert f"vllm serve acme/tiny --revision {COMMIT} --enable-lora --max-lora-rank 8" in card.text
     env = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     argv = [sys.executable, "-c", ELSEWHERE, json.dumps(IDS)]
     done = subprocess.run(
@@ -111,6 +116,19 @@ def test_a_base_of_the_hub_is_named_by_id_and_revision(
 )
 def test_the_published_name(name: str, expected: PublishedBase) -> None:
     assert published_base(Settings.model_validate({"model": {"name": name}})) == expected
+
+
+@pytest.mark.parametrize(
+    ("lora", "words"),
+    [
+        ({"r": 4}, "--max-lora-rank 8 --lora-modules demo=FOLDER"),
+        ({"r": 33, "dora": False}, "--max-lora-rank 64 "),
+        ({"r": 16, "dora": True}, None),  # vLLM refuses it
+    ],
+)
+def test_the_line_for_vllm(lora: dict[str, Any], words: str | None) -> None:
+    line = vllm_line("demo", {"lora": lora}, PublishedBase("acme/tiny"), adapter=True)
+    assert line is None if words is None else words in f"{line} "
 
 
 def test_the_default_model_is_named_as_on_the_hub() -> None:

@@ -131,6 +131,38 @@ def stop_tb(c: Context) -> None:
     board.stop()
 
 
+@task(
+    words="names",
+    help={
+        "names": "the run, and the repository: RUN OWNER/NAME",
+        "merged": "the merged model instead of the adapter",
+        "private": "a repository that only you and those you invite can see",
+        "yes": "do not ask",
+        "runner": "auto, docker or local",
+    },
+)
+def push(
+    c: Context,
+    names: list[str] | None = None,
+    merged: bool = False,
+    private: bool = False,
+    yes: bool = False,
+    runner: str = "auto",
+) -> int:
+    """Publish a run on the Hugging Face hub: `inv push RUN OWNER/NAME`; shows it and asks first."""
+    from sftplay.host.runs import push as publishing
+
+    return publishing.run(names or [], merged=merged, private=private, yes=yes, runner=runner)
+
+
+@task(words="run", help={"run": "the run whose server is to stop (default: every server)"})
+def stop_serve(c: Context, run: list[str] | None = None) -> int:
+    """Stop what `inv serve` started; answers that are being written end first."""
+    from sftplay.host.runs import ps as processes
+
+    return processes.stop_servers(run or [])
+
+
 @task()
 def ps(c: Context) -> None:
     """List what runs, in containers and without, also trainings that no terminal watches."""

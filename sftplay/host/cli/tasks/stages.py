@@ -144,6 +144,12 @@ infer_batch = stage_task(
 )
 
 
+serve = stage_task(
+    "serve",
+    "Serve the tuned model and its base on 127.0.0.1, for any OpenAI client; Ctrl-C ends it.",
+)
+
+
 merge = stage_task(
     "merge", "Make one model folder out of base and adapter, with a proof that they agree."
 )

@@ -1,0 +1,42 @@
+"""`inv push RUN OWNER/NAME`: show what would be published, ask, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sftplay import console
+from sftplay.call import StageCall
+from sftplay.errors import UsageError
+from sftplay.host.launch.request import LaunchRequest
+from sftplay.host.launch.stage import start
+from sftplay.host.ui import prompt
+from sftplay.stages import BY_NAME
+
+
+def run(names: Sequence[str], *, merged: bool, private: bool, yes: bool, runner: str) -> int:
+    """Publish a run, after a look and a question. Returns the exit code.
+
+    Raises:
+        UsageError: not a run and a repository; or nobody can be asked and `yes` was not given (2).
+    """
+    if len(names) != 2:
+        raise UsageError(
+            "push requires a run and a repository",
+            todo="inv push RUN OWNER/NAME; inv runs lists runs",
+        )
+    name, repository = names
+    options = {"to": repository, "merged": merged, "private": private}
+    call = StageCall(BY_NAME["push"], None, name, (), options)
+    if not yes:
+        code = start(LaunchRequest(call, runner))
+        if code:
+            return code
+        if not prompt.can_ask():
+            raise UsageError(
+                "nothing was sent: there is no terminal to ask on",
+                todo="the same command with --yes",
+            )
+        if not prompt.ask_yes_no(f"Publish this as {repository}?", default=False):
+            console.info("nothing was sent")
+            return 0
+    return start(LaunchRequest(call.with_options(yes=True), runner))

@@ -1,0 +1,1 @@
+"""Publication on the Hugging Face hub: checked, compared with the last push, in one commit."""
