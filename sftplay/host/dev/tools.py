@@ -14,7 +14,6 @@ from sftplay.host.local.runner import run_foreground
 from sftplay.host.protocol.ends import explain_end
 from sftplay.host.system.checkout import CHECKOUT
 
-
 RELIABILITY = CHECKOUT / "docs" / "reliability.md"
 _NAMED = re.compile(r"`(tests/[\w/]+\.py::test_\w+)` \|$", re.MULTILINE)
 
