@@ -138,7 +138,7 @@ class RanksEnd:
 class _Left:
     """Traces of the ranks of a start: records in order of time, ends as the system saw them."""
 
-    world_size: int
+    ranks: Sequence[int]
     records: Sequence[RankRecord]
     ends: Mapping[int, RankEnd]
     asked: int
@@ -147,23 +147,24 @@ class _Left:
     def silent(self) -> list[int]:
         """Ranks without a record."""
         written = {record.rank for record in self.records}
-        return [rank for rank in range(self.world_size) if rank not in written]
+        return [rank for rank in self.ranks if rank not in written]
 
     def of(self, cause: Cause) -> list[RankRecord]:
         return [record for record in self.records if record.cause == cause]
 
 
 def ranks_end(
-    world_size: int, records: Iterable[RankRecord], ends: Iterable[RankEnd], asked: int = 0
+    ranks: Sequence[int], records: Iterable[RankRecord], ends: Iterable[RankEnd], asked: int = 0
 ) -> RanksEnd:
     """Return the exit code of a training from what its ranks left. Pure.
 
     Args:
+        ranks: those that have to be done: all, or those of one machine.
         records: of this start. ends: of the ranks that ended with another code than 0.
         asked: the signal that the front received; 0: none.
     """
     ordered = sorted(records, key=lambda record: (record.time, record.rank))
-    left = _Left(world_size, ordered, {end.rank: end for end in ends}, asked)
+    left = _Left(ranks, ordered, {end.rank: end for end in ends}, asked)
     found = (rule(left) for rule in _RULES)
     return next((end for end in found if end is not None), RanksEnd(0, "done"))
 
@@ -222,7 +223,7 @@ def _lost(left: _Left) -> RanksEnd | None:
     waiting = {record.rank for record in peers if record.waited}
     if not waiting:
         return RanksEnd(69, peers[0].message, peers[0].rank, peers[0])
-    slow = [rank for rank in range(left.world_size) if rank not in waiting]
+    slow = [rank for rank in left.ranks if rank not in waiting]
     named = ", ".join(f"rank {rank}" for rank in slow) or "one of the ranks"
     return RanksEnd(69, f"{named} did not answer: {peers[0].message}", slow[0] if slow else None)
 

@@ -239,6 +239,11 @@ STAGES: tuple[Stage, ...] = (
             Option("--node-rank", "number of this machine, from 0", int),
             Option("--rendezvous", "HOST:PORT of machine 0, where the others find it", str),
             Option("--interface", "network interface of the ranks' traffic, such as eth0", str),
+            Option(
+                "--network",
+                "container network of the ranks of several machines (default: bridge; host: the machine's own)",
+                str,
+            ),
             Option("--plan", "plan of the ranks (the front sets it)", str, internal=True),
         ),
     ),

@@ -153,10 +153,13 @@ def ranks_are_forked() -> None:
 
 
 def _run_rank(*argv: str) -> None:
+    import ctypes
     import os
 
     from sftplay.cli import main
 
+    # torch lets forked ranks have a SIGINT when their parent dies; real ones get nothing
+    ctypes.CDLL(None).prctl(1, 0)
     code = main(argv)
     if code:
         os._exit(code)
@@ -193,3 +196,14 @@ def _in_step_three_of_rank_one(act: Any) -> None:
         return right(self, *args, **kwargs)
 
     Trainer.compute_loss = wrong  # type: ignore[method-assign]
+
+
+def unsloth_breaks_in_two_ranks() -> None:
+    """Unsloth's failure in a training of two ranks, which settings refuse today."""
+    from sftplay.decision import Decision
+    from sftplay.model import train
+    from sftplay.ranks import World
+
+    ranks_are_forked()
+    unsloth_breaks_in_step_three()
+    train.choose_world = lambda *args, **kwargs: Decision(World(2), "a test")

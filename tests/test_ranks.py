@@ -100,13 +100,15 @@ TABLE: dict[str, tuple[list[RankRecord], list[RankEnd], int, int, int | None]] =
 @pytest.mark.parametrize("name", TABLE)
 def test_the_exit_code_of_a_job(name: str) -> None:
     records, ends, asked, code, rank = TABLE[name]
-    end = ranks_end(2, records, ends, asked)
+    end = ranks_end(range(2), records, ends, asked)
     assert (end.code, end.rank) == (code, rank), end
     assert end.code != 1 or any(one.code == 1 for one in records)
 
 
 def test_the_slow_rank_is_named() -> None:
-    end = ranks_end(3, [record(0, 69, PEER, waited=True), record(2, 69, PEER, waited=True)], [])
+    end = ranks_end(
+        range(3), [record(0, 69, PEER, waited=True), record(2, 69, PEER, waited=True)], []
+    )
     assert end.rank == 1 and end.reason.startswith("rank 1 did not answer")
 
 

@@ -36,6 +36,7 @@ from sftplay.model.training.guard import check_attention, choose_checkpoint
 from sftplay.model.training.plan import Plan, make_plan
 from sftplay.model.training.several import (
     connect,
+    join_ranks,
     lead,
     plan_of_rank,
     refuse_while_ranks_save,
@@ -55,6 +56,7 @@ from sftplay.stamp import Stamp, write_stamp
 from sftplay.tuning_method import choose_method
 
 if TYPE_CHECKING:
+    from sftplay.model.ranks.meeting import Meeting
     from sftplay.model.training.assemble import Assembly
 
 
@@ -75,11 +77,15 @@ def run(job: Job) -> None:
     device = likely_device(job.settings)
     method = choose_method(job.settings, device).value
     world = choose_world(job.settings, device, method, gpus=len(visible_gpus()), at=placement)
+    if placement.node:
+        join_ranks(world.value, len(visible_gpus()), device, placement)
+        return
     if world.value.size == 1 and (said := use_gpu(0, 1)):
         console.info(said)
     target = Run(job.run_name)
     resume = bool(job.options.get("resume"))
     with hold(target.run_lock, who="a trainer"):
+        meeting = _meeting(placement) if world.value.size > 1 else None
         refuse_while_ranks_save(target)
         handed = accepted(job, target)
         if handed and not any(
@@ -98,7 +104,7 @@ def run(job: Job) -> None:
             progress.step = _steps_done(attempt) if resume else 0
             plan = make_plan(made, target, attempt, data_folder("tokenized", made.settings))
             plan = replace(plan, fallback=handed[1] if handed else None, world=world.value)
-            _start(plan, progress, world.reason, placement, resume=resume)
+            _start(plan, progress, world.reason, meeting, resume=resume)
 
 
 def _steps_done(attempt: Attempt) -> int:
@@ -107,7 +113,9 @@ def _steps_done(attempt: Attempt) -> int:
     return steps[-1][0] if steps else 0
 
 
-def _start(plan: Plan, progress: Progress, why: str, placement: Placement, *, resume: bool) -> None:
+def _start(
+    plan: Plan, progress: Progress, why: str, meeting: Meeting | None, *, resume: bool
+) -> None:
     """Prepare the run's folder, then train here, or in ranks."""
     began = time.monotonic()
     settings, run, attempt = plan.settings, plan.run, plan.attempt
@@ -121,13 +129,20 @@ def _start(plan: Plan, progress: Progress, why: str, placement: Placement, *, re
     progress.device = plan.device.reason if plan.device.value == "cuda" else "cpu"
     if attempt.backend == "unsloth":
         _probe(plan)
-    if plan.world.size == 1:
+    if meeting is None:
         _train(plan, progress, checkpoint, began, resume=resume)
         return
     console.info(f"{plan.world}: {why}")
     if not resume:
         _write_start(plan)
-    lead(plan, checkpoint, placement)
+    lead(plan, checkpoint, meeting, plan.job.options.get("interface"))
+
+
+def _meeting(placement: Placement) -> Meeting:
+    """Return where the ranks will meet; machine 0 of several listens before its work on the data."""
+    from sftplay.model.ranks.meeting import meeting_of
+
+    return meeting_of(placement.rendezvous, placement.interface, placement.nodes)
 
 
 def _run_rank(job: Job, path: Path) -> None:

@@ -184,14 +184,31 @@ def stage_spec(
             "sftplay.start": "" if start is None else f"{start:03d}",
             "sftplay.nonce": nonce,
         },
-        # a port can be published from no other
-        network="bridge" if stage.network or stage.port else "none",
+        network=network_of(call),
+        hostname=f"node-{call.options.get('node_rank', 0)}"
+        if several_machines(call)
+        else "localhost",
         publish={stage.port: int(call.all_options["port"])} if stage.port else {},
         gpus=identity.gpus if device == "cuda" else None,
         memory=identity.memory,
         stdin=terminal or stdin,
         tty=terminal,
     )
+
+
+def several_machines(call: StageCall) -> bool:
+    """Return whether the ranks of a training are spread over machines."""
+    return int(call.options.get("nodes") or 1) > 1
+
+
+def network_of(call: StageCall) -> str:
+    """Name of the engine's network for a stage: none, unless it fetches, publishes a port (which no
+    other network can), or its ranks talk to other machines. The host's own network is used only
+    where it is asked for.
+    """
+    if several_machines(call):
+        return str(call.options.get("network") or "bridge")
+    return "bridge" if call.stage.network or call.stage.port else "none"
 
 
 def project_of(root: str) -> str:

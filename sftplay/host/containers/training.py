@@ -67,7 +67,13 @@ class ContainerTrainingRunner:
         hand_to_user(
             self.identity, run.folder, *run.folder.rglob("*")
         )  # the records, and what preflight wrote
-        container = lifecycle.create(self.engine, self.spec(run, start))
+        spec = self.spec(run, start)
+        if spec.network != "none":
+            console.info(
+                f"network {spec.network}, host name {spec.hostname}: the ranks of other machines "
+                "must reach it (--network)"
+            )
+        container = lifecycle.create(self.engine, spec)
         try:
             stream = self.engine.api.attach(container, stream=True, logs=True, demux=True)
             lifecycle.start(self.engine, container)

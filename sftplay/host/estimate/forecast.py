@@ -114,7 +114,7 @@ def memory(
     without the attention matrix, which sdpa does not keep), and the logits of the trained tokens in
     three copies. Of several ranks each computes its share of a step's rows, and DDP keeps another
     copy of the gradients (pytorch.org/docs/stable/notes/ddp.html); divided among the ranks, one
-    layer at a time is whole.
+    layer at a time is whole, and the weights are whole once, while they are loaded.
 
     Args:
         ranks: devices that train together. sharded: weights and optimizer are divided among them.
@@ -126,6 +126,7 @@ def memory(
         "qlora": shape.linear * NF4 + (shape.weights - shape.linear) * device.width,
     }[train.method]
     kept = base + trained_weights(settings, shape) * ADAM
+    whole = base or 4.0 * shape.weights  # fp32 where every weight is trained
     if sharded:
         kept = kept / ranks + 2 * shape.linear / shape.layers * device.width
     elif ranks > 1:
@@ -138,8 +139,9 @@ def memory(
     if checkpoints_activations(train, device.kind):
         per_token = per_token / shape.layers + shape.layers * shape.hidden * device.width
     logits = at_once * max(rows.trained, 1) * shape.vocab * 12
+    needed = kept + tokens * per_token + logits
     return Estimate(
-        RUNTIME[device.kind] + kept + tokens * per_token + logits,
+        RUNTIME[device.kind] + (max(needed, whole) if sharded else needed),
         1.4 if shape.exact and rows.exact else 2.0,
     )
 

@@ -45,7 +45,9 @@ def prepare(request: LaunchRequest) -> StageLaunch | TrainingLaunch:
             (69).
     """
     resolved = resolve(request)
-    return TrainingLaunch(resolved) if request.call.stage.name == "train" else StageLaunch(resolved)
+    # the launcher of machine 0 owns the run's records; the other machines only bring their ranks
+    leads = request.call.stage.name == "train" and not request.call.options.get("node_rank")
+    return TrainingLaunch(resolved) if leads else StageLaunch(resolved)
 
 
 def start(request: LaunchRequest) -> int:

@@ -90,7 +90,8 @@ class Proof:
                 f"no gradient reaches {len(result.unreached)} of {result.parameters} trained parameters in the rows looked at"
                 f" (unused experts or embeddings are so); the first is {result.unreached[0]}"
             )
-        self.trainer.add_callback(_AfterSteps(self))
+        if plan.world.sharding == "none":  # the plain pass needs each weight in one piece
+            self.trainer.add_callback(_AfterSteps(self))
 
     def after_steps(self, start: dict[str, torch.Tensor], steps: int, rates: float) -> None:
         """Compare once more, on weights that the optimizer has moved, and save_proof the result.

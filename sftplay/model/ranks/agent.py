@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,24 +16,12 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
 from sftplay.model.ranks.leaving import GRACE
+from sftplay.model.ranks.meeting import Meeting
 from sftplay.ranks import RankEnd, World
 
 _AGENT_KILLS = 25  # seconds after a failure: what ends later was killed by the agent
 _MEETING = 1800  # seconds for all machines to appear
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-@dataclass(frozen=True)
-class Meeting:
-    """Address at which the ranks of all machines find each other.
-
-    Attributes:
-        host, port: of node 0. address: of this machine, as the others reach it.
-    """
-
-    host: str
-    port: int
-    address: str
 
 
 @dataclass
@@ -62,31 +49,6 @@ class RankStreams(LogsSpecs):
     def root_log_dir(self) -> str:
         """Return no folder."""
         return ""
-
-
-def meeting_of(rendezvous: str | None, interface: str | None, nodes: int) -> Meeting:
-    """Return where the ranks meet: on loopback where there is one machine."""
-    if nodes == 1 or rendezvous is None:
-        return Meeting("127.0.0.1", free_port(), "127.0.0.1")
-    host, _, port = rendezvous.rpartition(":")
-    return Meeting(host.strip("[]"), int(port), address_of(interface) or socket.gethostname())
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def address_of(interface: str | None) -> str | None:
-    """Return the IPv4 address of a network interface; None where it has none."""
-    if interface is None:
-        return None
-    import psutil
-
-    found = psutil.net_if_addrs().get(interface, [])
-    return next((one.address for one in found if one.family == socket.AF_INET), None)
 
 
 def variables_for(world: World, *, cores: int, interface: str | None) -> dict[str, str]:

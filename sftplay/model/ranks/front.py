@@ -12,13 +12,18 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import EXIT_MEANINGS, MachineError, SftplayError, StoppedError
 from sftplay.model.ranks import agent
-from sftplay.model.ranks.agent import AgentEnd, Meeting
+from sftplay.model.ranks.agent import AgentEnd
+from sftplay.model.ranks.meeting import Meeting, announce
 from sftplay.ranks import (
+    NATIVE,
+    PLAN_VARIABLE,
     RankEnd,
+    RankRecord,
     RanksEnd,
     RanksPlan,
     World,
     log_file,
+    plan_file,
     ranks_end,
     read_ends,
     read_records,
@@ -27,7 +32,7 @@ from sftplay.ranks import (
     write_result,
 )
 
-_OTHERS = 20  # seconds for the fronts of other machines to tell how their ranks ended
+_OTHERS = 20  # seconds for the files of other machines to show up
 
 
 class RanksError(SftplayError):
@@ -54,19 +59,22 @@ class Front:
     interface: str | None = None
 
     def run(self, plan: RanksPlan) -> RanksEnd:
-        """Start the ranks and wait for their end.
+        """Start the ranks of this machine and wait for their end. Machine 0 tells the others first.
 
         Raises:
-            RanksError: with the code of the rank that decided. StoppedError: stopped before there
-                was something to save (130, 143).
+            MachineError: another machine did not come, or the folder is not shared (69).
         """
-        path = write_plan(self.folder, plan) if self.world.node == 0 else self.folder / "plan.json"
+        path = plan_file(self.folder)
+        if self.world.node == 0:
+            write_plan(self.folder, plan)
+            if self.world.nodes > 1:
+                announce(self.meeting, self.folder, plan, self.argv)
         cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
         variables = agent.variables_for(self.world, cores=cores, interface=self.interface)
-        variables["SFTPLAY_PLAN"] = str(path)
+        variables[PLAN_VARIABLE] = str(path)
+        first = "output of rank 0 here, of the others" if self.world.node == 0 else "their output"
         console.info(
-            f"{self.world}: output of rank 0 here, of the others in {self.folder}; "
-            f"{variables['OMP_NUM_THREADS']} threads each"
+            f"{self.world}: {first} in {self.folder}; {variables['OMP_NUM_THREADS']} threads each"
         )
         command = agent.rank_command(self.argv, str(path))
         ended = agent.run_ranks(self.world, self.meeting, command, variables, plan.nonce)
@@ -76,17 +84,31 @@ class Front:
         return end
 
     def _judge(self, plan: RanksPlan, ended: AgentEnd) -> RanksEnd:
-        ends = list(ended.ends)
-        if self.world.nodes > 1:
-            write_ends(self.folder, plan.nonce, self.world.node, ends)
-            if ends and self.world.node == 0:
-                ends += self._of_others(plan)
-        records = read_records(self.folder, plan.nonce)
-        here = range(self.world.node * self.world.processes, self.world.size)
-        size = self.world.size
-        if self.world.node > 0:  # what it sees: the records of all, the ends of its own
-            records = [one for one in records if one.rank in here or one.cause == "own"]
-        return ranks_end(size, records, ends, ended.asked)
+        first = self.world.node * self.world.processes
+        mine = range(first, first + self.world.processes)
+        if self.world.nodes == 1:
+            return ranks_end(mine, read_records(self.folder, plan.nonce), ended.ends, ended.asked)
+        write_ends(self.folder, plan.nonce, self.world.node, ended.ends)
+        if self.world.node == 0:
+            ends = [*ended.ends, *self._of_others(plan)]
+            records = self._records_of(range(self.world.size), plan, ends)
+            return ranks_end(range(self.world.size), records, ends, ended.asked)
+        records = self._records_of(mine, plan, ended.ends)
+        seen = [one for one in records if one.rank in mine or one.cause == "own"]
+        return ranks_end(mine, seen, ended.ends, ended.asked)
+
+    def _records_of(
+        self, ranks: Sequence[int], plan: RanksPlan, ends: Sequence[RankEnd]
+    ) -> list[RankRecord]:
+        """Records as they show up in a shared folder: those of ranks that crashed never do."""
+        crashed = {end.rank for end in ends if end.code in NATIVE}
+        deadline = time.monotonic() + _OTHERS
+        while True:
+            found = read_records(self.folder, plan.nonce)
+            missing = set(ranks) - crashed - {record.rank for record in found}
+            if not missing or time.monotonic() > deadline:
+                return found
+            time.sleep(0.2)
 
     def _of_others(self, plan: RanksPlan) -> list[RankEnd]:
         """Ends of the other machines' ranks, as far as their fronts tell them in time."""

@@ -25,6 +25,7 @@ from sftplay.errors import RefusedError, SftplayError
 from sftplay.files import write_text
 from sftplay.manifest import MANIFEST, sealed_folder
 from sftplay.model.ranks.collectives import bytes_of_all, rank_count, this_rank
+from sftplay.model.ranks.shards import whole_states
 from sftplay.model.weights.hub_files import add_older_keys, save_tokenizer
 from sftplay.temporary import sweep, temporary_folder
 from sftplay.untrusted import read_json
@@ -53,6 +54,7 @@ def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Pat
     target = folder / f"checkpoint-{trainer.state.global_step}"
     ranks = rank_count()
     random = bytes_of_all(_random_state(trainer)) if ranks > 1 else []
+    shards = whole_states(trainer.model, trainer.optimizer) if trainer.is_fsdp_enabled else None
     if this_rank():
         return target
     worlds = {"world_size": ranks} if ranks > 1 else {}
@@ -60,8 +62,13 @@ def save_checkpoint(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> Pat
         sealed_folder(target, {"step": trainer.state.global_step, **worlds, **facts}) as tmp,
         disk_errors_as_such(tmp),
     ):
-        save_weights(trainer.model, tmp)
-        trainer._save_optimizer_and_scheduler(str(tmp))
+        if shards is None:
+            save_weights(trainer.model, tmp)
+            trainer._save_optimizer_and_scheduler(str(tmp))
+        else:
+            save_weights(trainer.model, tmp, shards[0])
+            torch.save(shards[1], tmp / "optimizer.pt")
+            torch.save(trainer.lr_scheduler.state_dict(), tmp / "scheduler.pt")
         trainer._save_scaler(str(tmp))
         if not random:
             trainer._save_rng_state(str(tmp))
@@ -108,12 +115,19 @@ def disk_errors_as_such(folder: Path) -> Iterator[None]:
         raise
 
 
-def save_weights(model: Any, folder: Path) -> None:
+def save_weights(model: Any, folder: Path, weights: dict[str, Any] | None = None) -> None:
     """Adapter or full weights as safetensors, with configuration files that do not depend on hash
     order.
+
+    Args:
+        weights: whole ones of a model that is divided among ranks.
     """
     # PEFT would save the frozen embeddings too where they carry an adapter
-    options = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    options: dict[str, Any] = (
+        {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    )
+    if weights is not None:
+        options["state_dict"] = weights
     model.save_pretrained(str(folder), safe_serialization=True, **options)
     (folder / "README.md").unlink(
         missing_ok=True
@@ -168,6 +182,25 @@ def load_weights_into(model: Any, folder: Path) -> None:
         folder, [*unexpected, *({*missing} - {*(getattr(model, "_tied_weights_keys", None) or ())})]
     )
     model.tie_weights()
+
+
+def whole_weights_of(model: Any, folder: Path) -> dict[str, torch.Tensor]:
+    """Return a checkpoint's weights by the names that they have in the model."""
+    from safetensors.torch import load_file
+
+    state: dict[str, torch.Tensor] = {}
+    for part in sorted(folder.glob("*.safetensors")):
+        state.update(load_file(str(part)))
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        return state
+    (name,) = model.active_adapters
+    parts = (".lora_A.", ".lora_B.")  # PEFT leaves the adapter's name out of its files
+    return {
+        re.sub(r"(\.lora_[AB])\.", rf"\1.{name}.", key)
+        if any(p in key for p in parts)
+        else key: value
+        for key, value in state.items()
+    }
 
 
 def _refuse(folder: Path, names: list[str]) -> None:

@@ -74,6 +74,10 @@ def fit_batches(plan: Plan, model: Any) -> Plan:
         rows = divisor(asked if isinstance(asked, int) else train.guessed_rows, whole)
         reason = "asked for" if isinstance(asked, int) else "auto, and the CPU's memory holds it"
         return replace(plan, batch=Decision(BatchSize(rows, whole // rows, evaluation), reason))
+    if plan.world.sharding == "full":  # a whole model on one GPU says nothing about shards
+        rows = divisor(train.guessed_rows, whole)
+        sizes = BatchSize(rows, whole // rows, evaluation)
+        return replace(plan, batch=Decision(sizes, "not rehearsed: the weights are sharded later"))
     longest = _longest(plan, "train")
     if isinstance(asked, int):
         start, why = divisor(asked, whole), "asked for"

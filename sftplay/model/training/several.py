@@ -20,6 +20,7 @@ from sftplay.stages import BY_NAME, Job
 
 if TYPE_CHECKING:
     from sftplay.model.ranks.leaving import RankState
+    from sftplay.model.ranks.meeting import Meeting
 
 _SAMPLE = 4096  # numbers of each trained parameter that are compared between ranks
 
@@ -43,15 +44,13 @@ def refuse_while_ranks_save(run: Run) -> None:
         ) from error
 
 
-def lead(plan: Plan, checkpoint: Path | None, at: Placement) -> None:
-    """Start the ranks of this machine and wait for their end. The front of machine 0 tells them
-    what to do.
+def lead(plan: Plan, checkpoint: Path | None, meeting: Meeting, interface: str | None) -> None:
+    """Start the ranks and wait for their end: the front of the only machine, or of machine 0.
 
     Raises:
         RanksError: with the code of the rank that decided. RankHandOverError: the backend can't run
             there. StoppedError: stopped before there was something to save.
     """
-    from sftplay.model.ranks.agent import meeting_of
     from sftplay.model.ranks.front import Front, new_nonce, raise_end
     from sftplay.model.ranks.leaving import RankHandOverError
 
@@ -67,11 +66,35 @@ def lead(plan: Plan, checkpoint: Path | None, at: Placement) -> None:
         resume=checkpoint.name if checkpoint else None,
         handed_from=plan.fallback.from_attempt if plan.fallback else None,
     )
-    meeting = meeting_of(at.rendezvous, at.interface, plan.world.nodes)
-    end = Front(folder, plan.world, _argv(plan.job), meeting, at.interface).run(told)
+    end = Front(folder, plan.world, _argv(plan.job), meeting, interface).run(told)
     if end.record is not None and end.record.handover is not None:
         raise RankHandOverError(end.record.message, end.record.handover)
     raise_end(end, folder)
+
+
+def join_ranks(world: World, gpus: int, device: str, at: Placement) -> None:
+    """Start the ranks of another machine than 0: data, attempt and checkpoint are machine 0's work.
+
+    Raises:
+        As `lead`; MachineError: this machine has too few GPUs, or another project folder (69).
+    """
+    from sftplay.model.ranks.front import Front, raise_end
+    from sftplay.model.ranks.meeting import follow, meeting_of
+
+    meeting = meeting_of(at.rendezvous, at.interface, at.nodes, at.node)
+    folder, told, argv = follow(meeting, at.node)
+    if told.nodes != at.nodes:
+        raise MachineError(
+            f"machine 0 waits for {told.nodes} machines, and this one was started for {at.nodes}",
+            todo="give the same --nodes on each machine",
+        )
+    if device == "cuda" and gpus and told.processes > gpus:
+        raise MachineError(
+            f"machine 0 starts {told.processes} ranks on each machine, and {gpus} GPUs are visible here",
+            todo=f"--set train.processes={gpus} on all machines",
+        )
+    here = replace(world, processes=told.processes, sharding=told.sharding)
+    raise_end(Front(folder, here, argv, meeting, at.interface).run(told), folder)
 
 
 def _argv(job: Job) -> list[str]:
@@ -107,21 +130,23 @@ def connect(plan: Plan, model: Any) -> None:
     from sftplay.model.ranks.collectives import join
 
     join(plan.world, plan.device.value, plan.settings.train.ddp_timeout)
+    if plan.world.sharding == "full":
+        return
     frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
     buffers = [name for name, _ in model.named_buffers()]
     # read from the same files by every rank: they need not be sent
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*frozen, *buffers])
 
 
-def require_same_weights(model: Any) -> None:
-    """Compare the trained weights of all ranks before the first step.
+def require_same_weights(model: Any, *, sharded: bool) -> None:
+    """Compare the trained weights of all ranks before the first step; shards differ by nature.
 
     Raises:
         MachineError: they differ (69).
     """
     from sftplay.model.ranks.collectives import gathered, rank_count
 
-    if rank_count() == 1:
+    if rank_count() == 1 or sharded:
         return
     digest = hashlib.blake2b(digest_size=7)
     for _, weight in model.named_parameters():

@@ -74,7 +74,7 @@ class Telemetry(TrainerCallback, ExportableState):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar; a resumed run starts where it was."""
-        require_same_weights(self.trainer.model)
+        require_same_weights(self.trainer.model, sharded=self.trainer.is_fsdp_enabled)
         self._began, self._open = time.monotonic(), True
         self.load_history(state)
         self._recent.append((self._began, self.tokens))

@@ -26,6 +26,7 @@ from sftplay.model.ranks.collectives import (
     this_rank,
     wait_for_all,
 )
+from sftplay.model.ranks.shards import load_whole_optimizer, load_whole_weights, local_part
 from sftplay.model.training import checkpoints
 from sftplay.model.training.order import EpochSampler, FilledRows, real_tokens
 from sftplay.settings import Settings
@@ -234,7 +235,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir)
         if not all(
-            bool(torch.isfinite(p).all()) for p in self.model.parameters() if p.requires_grad
+            bool(torch.isfinite(local_part(p)).all())
+            for p in self.model.parameters()
+            if p.requires_grad
         ):
             raise NonFiniteError(
                 f"the weights are not finite after step {self.state.global_step}: not saved; the last checkpoint is from before it",
@@ -256,7 +259,23 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         wait_for_all()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        checkpoints.load_weights_into(self.model, Path(resume_from_checkpoint))
+        folder = Path(resume_from_checkpoint)
+        if self.is_fsdp_enabled:
+            load_whole_weights(self.model, checkpoints.whole_weights_of(self.model, folder))
+        else:
+            checkpoints.load_weights_into(self.model, folder)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """The library's; of a model that is divided among ranks our own files."""
+        if checkpoint is None or not self.is_fsdp_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        states, schedule = (
+            torch.load(Path(checkpoint) / name, weights_only=True, map_location="cpu")
+            for name in ("optimizer.pt", "scheduler.pt")
+        )
+        load_whole_optimizer(self.model, self.optimizer, states)
+        self.lr_scheduler.load_state_dict(schedule)
 
 
 def make_trainer(

@@ -48,7 +48,7 @@ def trainer_config(
         bf16=mixed and precision == "bf16",
         fp16=mixed and precision == "fp16",
         use_cpu=device == "cpu",
-        **_checkpointing(checkpointing),
+        **_checkpointing(checkpointing and world.sharding == "none"),
         logging_steps=train.logging_steps,
         logging_first_step=True,
         logging_nan_inf_filter=False,
@@ -66,6 +66,7 @@ def trainer_config(
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         **(_ranks(train, device) if world.size > 1 else {}),
+        **(_sharding(checkpointing) if world.sharding == "full" else {}),
     )
 
 
@@ -90,3 +91,15 @@ def _checkpointing(on: bool) -> dict[str, Any]:
         else "gradient_checkpointing"
     )
     return {name: on, f"{name}_kwargs": {"use_reentrant": False} if on else None}
+
+
+def _sharding(checkpointing: bool) -> dict[str, Any]:
+    """Settings of FSDP2: a layer at a time is whole, and its activations are its own to recompute."""
+    config = {
+        "version": 2,
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "state_dict_type": "FULL_STATE_DICT",
+        "reshard_after_forward": True,
+        "activation_checkpointing": checkpointing,
+    }
+    return {"fsdp": True, "fsdp_config": config}

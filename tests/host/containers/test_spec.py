@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from sftplay.call import StageCall
 from sftplay.errors import UsageError
 from sftplay.host.containers.host_identity import HostIdentity, memory_limit
 from sftplay.host.containers.mounts import Mount
-from sftplay.host.containers.spec import ContainerSpec
+from sftplay.host.containers.spec import ContainerSpec, stage_spec
 from sftplay.host.containers.tensorboard import board_spec
-from sftplay.stages import STAGES
+from sftplay.stages import BY_NAME, STAGES
 from tests.host.containers.stage_specs import CALLER, IMAGE, NONCE, spec
 
 SPECS = [pytest.param(spec(stage.name, device="cuda"), id=stage.name) for stage in STAGES]
@@ -146,6 +147,22 @@ def test_memory() -> None:
     assert memory_limit("1024", 100) == 1024
     with pytest.raises(UsageError, match="eight"):
         memory_limit("eight", 100)
+
+
+@pytest.mark.parametrize(
+    ("options", "network", "hostname"),
+    [
+        ({}, "none", "localhost"),
+        ({"nodes": 2, "node_rank": 1}, "bridge", "node-1"),
+        ({"nodes": 2, "network": "lab"}, "lab", "node-0"),
+    ],
+)
+def test_ranks_of_several_machines_get_a_network_and_a_name(
+    options: dict[str, Any], network: str, hostname: str
+) -> None:
+    call = StageCall(BY_NAME["train"], options=options)
+    made = stage_spec(call, IMAGE, CALLER, nonce=NONCE)
+    assert (made.network, made.hostname) == (network, hostname)
 
 
 def test_a_server_is_published_on_this_machine_only() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.errors import SftplayError, StoppedError
-from sftplay.model.ranks import agent
+from sftplay.errors import MachineError, SftplayError, StoppedError
+from sftplay.model.ranks import agent, meeting
 from sftplay.model.ranks.front import Front, RanksError, raise_end
 from sftplay.ranks import RankRecord, RanksEnd, RanksPlan, World
 
@@ -59,7 +59,7 @@ def start(folder: Path, *acts: str) -> Forked:
 def _lead(folder: Path, acts: tuple[str, ...]) -> int:
     command = [sys.executable, "-m", "tests.model.ranks.standin_rank", json.dumps(acts)]
     agent.rank_command = lambda argv, plan: command
-    front = Front(folder, World(2), [], agent.meeting_of(None, None, 1))
+    front = Front(folder, World(2), [], meeting.meeting_of(None, None, 1))
     try:
         raise_end(front.run(PLAN), folder)
     except (SftplayError, StoppedError) as error:
@@ -134,7 +134,8 @@ def test_a_rank_computes_with_its_share_of_the_cores() -> None:
 
 
 def test_front_and_ranks_meet_on_loopback() -> None:
-    meeting = agent.meeting_of(None, None, 1)
-    assert meeting.host == "127.0.0.1" and meeting.port > 1023
-    assert agent.address_of("lo") == "127.0.0.1"
-    assert agent.address_of("no-such-interface") is None
+    place = meeting.meeting_of(None, None, 1)
+    assert place.host == "127.0.0.1" and place.port > 1023
+    assert meeting.address_of("lo") == "127.0.0.1"
+    with pytest.raises(MachineError, match="no interface nosuch0"):
+        meeting.address_of("nosuch0")

@@ -17,6 +17,10 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from sftplay.errors import BusyError
+from sftplay.locks import share
+from sftplay.model.training.several import refuse_while_ranks_save
+from sftplay.runs import Run
 from tests.box import Box, Ran, Started, wait_for
 
 FORKED = "tests.faults:ranks_are_forked"
@@ -27,19 +31,20 @@ TABLE: dict[str, tuple[str, ...]] = {
     "accumulation": ("train.batch_size=1", "train.gradient_accumulation_steps=4"),
     "accumulation of 4 × 4": ("train.gradient_accumulation_steps=4",),
     "full": ("train.method=full", "train.learning_rate=0.001"),
-    "qlora": ("train.method=qlora",),
+    "qlora": ("train.method=qlora", "train.learning_rate=0.001"),
     # 46 rows: the last step has 2, the second epoch begins anew; stopped by the val loss
     "last step, packing, early stopping": (
         "train.packing=true",
         "train.max_steps=null",
         "train.epochs=3",
-        "train.learning_rate=0.2",
-        "train.eval_steps=4",
+        "train.learning_rate=0.05",
+        "train.eval_steps=1",
         "train.early_stopping_patience=1",
     ),
     "full, packing": ("train.method=full", "train.learning_rate=0.001", "train.packing=true"),
     "qlora, accumulation": (
         "train.method=qlora",
+        "train.learning_rate=0.001",
         "train.batch_size=1",
         "train.gradient_accumulation_steps=4",
     ),
@@ -232,21 +237,34 @@ def test_a_killed_rank_ends_the_job(project: Path, box: Box) -> None:
     os.kill(ranks[1], signal.SIGKILL)
     began = time.monotonic()
     ran = started.wait()
-    assert ran.code == 137 and "rank 1" in ran.err, ran.err
+    # of forked ranks the agent reports only the first that ended: the killed one, or the one that
+    # lost it; tests/model/ranks/test_front.py has real processes
+    assert ran.code in (137, 69), ran.err
     assert time.monotonic() - began < 30
     assert_gone(ranks)
-    assert json.loads((attempt / "ranks/result.json").read_text())["code"] == 137
+    assert json.loads((attempt / "ranks/result.json").read_text())["code"] == ran.code
 
 
 def test_ranks_save_and_leave_when_their_front_is_killed(project: Path, box: Box) -> None:
     started, attempt = start_slow(box, project, "demo")
     ranks = children(started.pid)
     os.kill(started.pid, signal.SIGKILL)
-    again = box.run("train", "--run", "demo", "--resume", cwd=project, BOX_BREAK=FORKED)
-    assert again.code in (0, 75), again.err  # while they save, nobody else may write
     assert_gone(ranks)
     assert started.wait().code == -9
-    assert list((attempt / "checkpoints").glob("checkpoint-*"))
+    assert list((attempt / "checkpoints").glob("checkpoint-*/manifest.json"))
+    records = [json.loads(path.read_text()) for path in attempt.glob("ranks/00?.json")]
+    assert [record["code"] for record in records] == [85, 85]
+
+
+def test_nobody_starts_while_ranks_still_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run("demo")
+    refuse_while_ranks_save(run)
+    with share(run.ranks_lock), share(run.ranks_lock), pytest.raises(BusyError, match="saving"):
+        refuse_while_ranks_save(run)
+    refuse_while_ranks_save(run)
 
 
 def test_a_rank_that_fails_gives_its_code_and_message(project: Path, box: Box) -> None:
@@ -261,6 +279,23 @@ def test_a_rank_that_is_slow_is_named(project: Path, box: Box) -> None:
         BOX_BREAK="tests.faults:rank_one_hangs",
     )
     assert ran.code == 69 and "rank 1 did not answer" in ran.err, ran.err
+
+
+def test_a_backend_that_fails_in_a_rank_is_handed_over_once(project: Path, box: Box) -> None:
+    ran = box.run(
+        *("train", "--config", "demo.yaml", "--set", "backend=unsloth"),
+        cwd=project,
+        BOX_BREAK="tests.faults:unsloth_breaks_in_two_ranks",
+        SFTPLAY_NONCE="abc",
+    )
+    assert ran.code == 79, ran.err
+    attempt = project / "outputs/demo/attempts/01-unsloth"
+    asked = json.loads((attempt / "handover.json").read_text())
+    assert (asked["nonce"], asked["phase"], asked["reason"]) == ("abc", "train", "kernel")
+    records = [json.loads(path.read_text()) for path in attempt.glob("ranks/00?.json")]
+    assert 79 in {record["code"] for record in records}
+    events = (project / "outputs/demo/events.jsonl").read_text()
+    assert events.count("handed over") == 1
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,16 @@ def quickstart(
     help={
         "runner": "the runner you want to use: auto, docker, local or active",
         "json": "for programs",
+        "shared": "prove that two machines share this folder: run it on both at the same time",
     }
 )
-def doctor(c: Context, runner: str = "auto", json: bool = False) -> int:
+def doctor(c: Context, runner: str = "auto", json: bool = False, shared: bool = False) -> int:
     """Check the machine: GPU, engine, disk, folders; what is missing, and what would run where."""
     from sftplay.host.doctor import report
+    from sftplay.host.doctor import shared as shared_folder
 
+    if shared:
+        return shared_folder.run()
     return report.run(runner=runner, as_json=json)
 
 
