@@ -43,8 +43,10 @@ code=$?
 """
 
 _NODES = """
-# Every node starts the same line with its own number; they meet at the first one.
-export RENDEZVOUS="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):$((20000 + SLURM_JOB_ID %% 10000))"
+# Every node starts the same line with its own number; they meet at the first one's address.
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+address=$(scontrol show node "$first" | sed -n 's/.*NodeAddr=\\([^ ]*\\).*/\\1/p')
+export RENDEZVOUS="${address:-$first}:$((20000 + SLURM_JOB_ID %% 10000))"
 node() {
   %{line} --runner local \\
     --nodes "$SLURM_NNODES" --node-rank "$SLURM_PROCID" --rendezvous "$RENDEZVOUS" "$@"

@@ -5,6 +5,7 @@ tools.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 
 from sftplay.errors import NotFoundError
@@ -13,9 +14,22 @@ from sftplay.host.local.runner import run_foreground
 from sftplay.host.protocol.ends import explain_end
 from sftplay.host.system.checkout import CHECKOUT
 
+RELIABILITY = CHECKOUT / "docs" / "reliability.md"
+_NAMED = re.compile(r"`(tests/[\w/]+\.py::test_\w+)` \|$", re.MULTILINE)
+
+
+def tests_of_faults() -> list[str]:
+    """Return the tests that the page about reliability names, each once."""
+    return list(dict.fromkeys(_NAMED.findall(RELIABILITY.read_text(encoding="utf-8"))))
+
 
 def test(
-    *, long: bool = False, docker: bool = False, acceptance: bool = False, args: str = ""
+    *,
+    long: bool = False,
+    docker: bool = False,
+    acceptance: bool = False,
+    faults: bool = False,
+    args: str = "",
 ) -> int:
     """pytest: the everyday selection, with `long` the tests that take minutes, with `docker` those
     that start containers, with `acceptance` the first run with the real model.
@@ -31,7 +45,8 @@ def test(
     cores = len(os.sched_getaffinity(0))
     side_by_side = ["-n", "2", "--dist", "loadfile"] if cores > 1 and not args else []
     threads = {"OMP_NUM_THREADS": str(cores // 2)} if side_by_side else {}
-    return run_tool("pytest", *side_by_side, *selection, *shlex.split(args), **threads)
+    named = tests_of_faults() if faults else []
+    return run_tool("pytest", *side_by_side, *selection, *named, *shlex.split(args), **threads)
 
 
 def bench(what: str, *, args: str = "") -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ def test_slurm_accepts_the_script(cluster: SlurmCluster, tmp_path: Path) -> None
     assert "to start at" in done.stderr
 
 
-def write_script(run_task: RunTask, checkout: Path, model: Path, steps: int) -> Path:
+def write_script(run_task: RunTask, checkout: Path, model: Path, steps: int, *options: str) -> Path:
     rows = [{"user": f"What is {n} + {n}?", "assistant": f"It is {n + n}."} for n in range(60)]
     (checkout / "data" / "raw").mkdir(parents=True)
     (checkout / "outputs").mkdir()
@@ -74,7 +75,7 @@ def write_script(run_task: RunTask, checkout: Path, model: Path, steps: int) -> 
     values += ["model.max_length=256", "train.method=lora", "train.device=cpu"]
     values += ["data.val_share=0.2", "data.test_share=0", "train.save_steps=1000"]
     sets = [word for value in values for word in ("--set", value)]
-    made = run_task("launch.slurm", "--run", "real", *sets, "--cpus", "2", "--memory", "2G", "--out", "job")  # fmt: skip
+    made = run_task("launch.slurm", "--run", "real", *sets, "--cpus", "1", "--memory", "2G", "--out", "job", *options)  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
     script = checkout / "job"
     text = script.read_text()
@@ -106,3 +107,32 @@ def test_a_job_that_is_stopped_is_requeued_and_continues(
     events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
     assert "resumed" in events
     assert json.loads((run / "run.json").read_text())["steps"] == 300
+
+
+@pytest.mark.long  # imports torch in two trainings under Slurm
+@pytest.mark.usefixtures("cpu_env")
+def test_two_nodes_train_together_as_one_process_does(
+    cluster: SlurmCluster, run_task: RunTask, checkout: Path, tiny_model: Path
+) -> None:
+    if not (CHECKOUT / ".venv").is_dir():
+        pytest.skip("needs .venv: python3 tasks.py help")
+    shutil.copytree(CHECKOUT / ".venv", checkout / ".venv", symlinks=True)
+    script = write_script(run_task, checkout, tiny_model, 4, "--nodes", "2")
+    job = re.sub(r"\D", "", cluster.run("sbatch", str(script), check=True))
+    log = checkout / "outputs" / f"slurm-sftplay-real-{job}.log"
+    cluster.wait_for(job, "COMPLETED", "FAILED", seconds=400)
+    assert cluster.state(job) == "COMPLETED", log.read_text()
+    stamp = json.loads((checkout / "outputs/real/backend.json").read_text())
+    assert (stamp["world_size"], stamp["nodes"]) == (2, 2)
+
+    words = next(line for line in script.read_text().splitlines() if "tasks.py train" in line)
+    words = words.strip().removesuffix("\\").replace("--run real", "--run alone")
+    alone = run_task(*shlex.split(words)[2:], env={"SFTPLAY_ENVS": str(environments.envs_folder())})
+    assert alone.returncode == 0, alone.stderr
+    assert losses(checkout, "real") == pytest.approx(losses(checkout, "alone"), rel=1e-5)
+
+
+def losses(checkout: Path, run: str) -> list[float]:
+    (steps,) = (checkout / "outputs" / run).glob("attempts/*/steps.jsonl")
+    values = [json.loads(line) for line in steps.read_text().splitlines()]
+    return [float(value["loss"]) for value in values if "loss" in value]

@@ -13,6 +13,7 @@ from sftplay.host.cli.task import task, whole_number
         "long": "the long tests too (minutes each)",
         "docker": "the tests that start containers too (requires an engine and the cpu image)",
         "acceptance": "the first run with the real model too (about two minutes)",
+        "faults": "only the tests of faults that docs/reliability.md lists",
         "python": "only the host part, on this Python (a version such as 3.13, or a path)",
         "args": "more for pytest, as one word: --args='-k process -x'",
     },
@@ -22,6 +23,7 @@ def test(
     long: bool = False,
     docker: bool = False,
     acceptance: bool = False,
+    faults: bool = False,
     python: str | None = None,
     args: str = "",
 ) -> int:
@@ -30,7 +32,7 @@ def test(
 
     if python is not None:
         return host_tests.run(python, args=args)
-    return tools.test(long=long, docker=docker, acceptance=acceptance, args=args)
+    return tools.test(long=long, docker=docker, acceptance=acceptance, faults=faults, args=args)
 
 
 @task(
