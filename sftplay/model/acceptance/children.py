@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sftplay import isolated
+
 _POLL = 0.05
 
 
@@ -31,7 +33,8 @@ def import_libraries() -> None:
 
 
 def start(words: Sequence[str], log: Path, *, forked: bool, leader: bool) -> int:
-    """Start this Python with these arguments: `-m MODULE …`, or a script. Returns the process.
+    """Start this Python with these arguments: `-m MODULE …` of sftplay, or a script. Returns the
+    process.
 
     Args:
         log: file for its output.
@@ -40,7 +43,9 @@ def start(words: Sequence[str], log: Path, *, forked: bool, leader: bool) -> int
     if not forked:
         with open(log, "wb") as out:
             child = subprocess.Popen(
-                [sys.executable, *words],
+                isolated.command(words[1]) + list(words[2:])
+                if words[0] == "-m"
+                else [sys.executable, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -31,6 +31,6 @@ STEPS = (
     StepPlan("lengths", "short and long rows, padded and packed", f"{_HERE}.lengths", 0.3),
     StepPlan("speed", "next to TRL and Unsloth's script", f"{_HERE}.speed", 0.4),
     StepPlan("answers", "batch decoding, first token", f"{_HERE}.answers", 0.15),
-    StepPlan("ranks", "several ranks", f"{_HERE}.ranks", 0.1),
+    StepPlan("ranks", "several ranks", f"{_HERE}.ranks", 0.2),
 )
 BY_NAME = {step.name: step for step in STEPS}

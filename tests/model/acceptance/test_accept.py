@@ -153,6 +153,22 @@ def test_a_step_past_its_limit_is_ended_with_its_children_and_keeps_its_rows(
     )
 
 
+def test_a_fresh_process_finds_sftplay_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where nothing is forked: no PYTHONPATH, another working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    out, log = tmp_path / "out.json", tmp_path / "log"
+    words = ("-m", "sftplay.model.acceptance.process", "machine", "cpu", str(out))
+    assert children.wait(children.start(words, log, forked=False, leader=True)) == 0, (
+        log.read_text()
+    )
+    assert len(accept._noted(out)) == 12
+    stage = children.start(("-m", "sftplay", "--help"), log, forked=False, leader=False)
+    assert children.wait(stage) == 0
+
+
 def test_what_no_time_is_left_for_is_skipped(tmp_path: Path) -> None:
     found = accept._run(STEPS[0], "cpu", tmp_path, 600.0, time.monotonic() + 1)
     assert (found.state, found.reason) == ("skipped", "the time was over")
