@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftplay import console
 from sftplay.attempts import Attempt
 from sftplay.call import StageCall
 from sftplay.errors import BusyError, MachineError, RefusedError
@@ -129,6 +131,8 @@ def connect(plan: Plan, model: Any) -> None:
 
     from sftplay.model.ranks.collectives import join
 
+    if plan.device.value == "cuda":
+        _spare_missing_links()
     join(plan.world, plan.device.value, plan.settings.train.ddp_timeout)
     if plan.world.sharding == "full":
         return
@@ -136,6 +140,17 @@ def connect(plan: Plan, model: Any) -> None:
     buffers = [name for name, _ in model.named_buffers()]
     # read from the same files by every rank: they need not be sent
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*frozen, *buffers])
+
+
+def _spare_missing_links() -> None:
+    """Switch off direct links between GPUs of a kind that has none (GeForce RTX 40): accelerate ends
+    the training otherwise.
+    """
+    from accelerate.utils import check_cuda_p2p_ib_support
+
+    if not check_cuda_p2p_ib_support():
+        os.environ |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
+        console.info("these GPUs have no direct links: NCCL copies through the host's memory")
 
 
 def require_same_weights(model: Any, *, sharded: bool) -> None:
