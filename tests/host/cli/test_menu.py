@@ -10,7 +10,6 @@ import pytest
 from tests.host.conftest import CHECKOUT, RunTask
 
 NAMES = [
-    *("gpu.accept", "gpu.compare"),
     *("launch.slurm", "launch.k8s", "launch.sky"),
     *("gpu.accept", "gpu.compare"),
     *("help", "init", "doctor", "install", "setup-dirs", "clean", "check"),
