@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from bench._project import ALL_TO_TRAIN, COMMON, Work, run_stage, sets, take_losses, work
-from bench._versus import Taken, parser_of, ratios, seconds, show, surroundings, take_turns, write
+from bench._versus import Taken, parser_of, ratios, seconds, show, take_turns, write
 
 ALONE, TOGETHER = "one process", "two ranks"
 
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     one, two = (turns[name][0].facts["losses"] for name in (ALONE, TOGETHER))
     apart = max(abs(a - b) / a for a, b in zip(one, two, strict=True))
     table = show(
-        f"{options.steps} steps of {surroundings()}",
+        f"{options.steps} steps of 4 rows, LoRA in fp32: two ranks with half of the cores each",
         ("two ranks against one process", "ratio"),
         [
             ("seconds of all steps", ratios(turns, TOGETHER, ALONE, seconds)),
@@ -57,7 +57,13 @@ def _train(task: Work, ranks: int) -> Taken:
     shutil.rmtree(folder, ignore_errors=True)
     began = time.time()
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
-    chosen = (*COMMON, *ALL_TO_TRAIN, "train.method=lora", f"train.processes={ranks}")
+    chosen = (
+        *COMMON,
+        *ALL_TO_TRAIN,
+        "train.method=lora",
+        "train.precision=fp32",
+        f"train.processes={ranks}",
+    )
     cost = run_stage(task.project, "train", "--run", folder.name, *sets(*chosen))
     taken, losses = take_losses(folder)
     (steps,) = (folder / "attempts").glob("*/steps.jsonl")

@@ -74,6 +74,7 @@ def write_script(run_task: RunTask, checkout: Path, model: Path, steps: int, *op
     values = [f"model.name={model}", f"train.max_steps={steps}", "train.batch_size=2"]
     values += ["model.max_length=256", "train.method=lora", "train.device=cpu"]
     values += ["data.val_share=0.2", "data.test_share=0", "train.save_steps=1000"]
+    values += ["train.precision=fp32"]  # the same numbers to 5 digits, whoever adds them up
     sets = [word for value in values for word in ("--set", value)]
     made = run_task("launch.slurm", "--run", "real", *sets, "--cpus", "1", "--memory", "2G", "--out", "job", *options)  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
