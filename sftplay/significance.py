@@ -16,11 +16,12 @@ METRIC_TITLES: Mapping[str, str] = {
 }  # metric → what tables call it, in their order
 LOWER_IS_BETTER = ("loss", "perplexity", "val_loss", "train_loss")
 FEWEST_ROWS = 10  # with fewer, a bootstrap interval means nothing
-Verdict = Literal["better", "worse", "noise", "unknown"]
+Verdict = Literal["better", "worse", "noise", "few", "unknown"]
 MARKS: dict[Verdict, str] = {
     "better": "",
     "worse": "worse",
     "noise": "within noise",
+    "few": "too few rows",
     "unknown": "no interval",
 }
 
@@ -34,6 +35,8 @@ def judge(metric: str, interval: Sequence[float] | None, rows: int) -> Verdict:
     """
     if interval is None:
         return "unknown"
-    if rows < FEWEST_ROWS or interval[0] <= 0 <= interval[1]:
+    if rows < FEWEST_ROWS:
+        return "few"
+    if interval[0] <= 0 <= interval[1]:
         return "noise"
     return "better" if (interval[0] > 0) != (metric in LOWER_IS_BETTER) else "worse"

@@ -13,7 +13,7 @@ from sftplay.significance import judge
         ("rouge_l", [-1.0, 9.0], 40, "noise"),
         ("loss", [-0.5, -0.1], 40, "better"),
         ("loss", [0.1, 0.5], 40, "worse"),
-        ("loss", [-0.5, -0.1], 3, "noise"),
+        ("loss", [-0.5, -0.1], 3, "few"),
         ("chrf", None, 40, "unknown"),
         ("chrf", [0.0, 0.0], 40, "noise"),
     ],

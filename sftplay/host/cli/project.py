@@ -79,6 +79,8 @@ def init(name: str | None) -> int:
     for path in kept:
         console.info(f"kept: {path} (it differs from this version's)")
     console.success(f"a project: {folder}")
+    if (CHECKOUT / "pyproject.toml").is_file():  # its .venv has no `sftplay` to work there with
+        console.info(f"first, in a Python environment of your own: pip install {CHECKOUT}")
     console.info(f"next: cd {name}, then sftplay quickstart (or put your files into data/raw)")
     return 0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sftplay import console
-from sftplay.config import load_config
+from sftplay.config import apply_override, load_config, validate
 from sftplay.files import write_text
 from sftplay.settings import Settings
 
@@ -60,8 +60,17 @@ def show(config: str | None = None, overrides: Sequence[str] = ()) -> None:
         ConfigError: `config` has problems, all of them listed (78). NotFoundError: no such file
             (66).
     """
-    values = load_config(Path(config), overrides).model_dump(mode="json") if config else {}
+    settings = load_config(Path(config), overrides) if config else _defaults(overrides)
+    values = settings.model_dump(mode="json") if settings else {}
     console.result(as_yaml(values), end="")
+
+
+def _defaults(overrides: Sequence[str]) -> Settings | None:
+    """Return the defaults with other values of some keys; None where there are none."""
+    raw: dict[str, Any] = {}
+    for override in overrides:
+        apply_override(raw, override)
+    return validate(raw, "--set", {}) if raw else None
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:

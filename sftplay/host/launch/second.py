@@ -32,7 +32,10 @@ def take_terminal(launch: ResolvedLaunch, signals: StopSignals) -> tuple[int | N
         if signals.hung_up or (signals.stops and not watched):
             return None, 0
         if not waited:
-            console.info("another terminal starts or watches this training: watching it too")
+            console.info(
+                "another terminal starts or watches this training: watching it too;"
+                " Ctrl-C here stops it, closing this terminal does not"
+            )
         waited = True
         start = records.newest(launch.run.launch)
         training = _running(launch, start) if start is not None else None

@@ -157,7 +157,8 @@ class TrainingLaunch:
         second.refuse_others(self.resolved, start)
         assert start is not None
         console.info(
-            f"this training runs already (started {start.created}, {start.runner} runner): watching it"
+            f"this training runs already (started {start.created}, {start.runner} runner): watching it;"
+            " Ctrl-C here stops it, closing this terminal does not"
         )
         if start.runner == "docker":
             return start, container_training.adopt(self.resolved.engine(), run, start)

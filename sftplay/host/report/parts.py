@@ -173,7 +173,7 @@ def _measured(one: MeasuredMetric) -> list[str | html.Markup]:
     ends = f"{one.interval[0]:+.3f} to {one.interval[1]:+.3f}" if one.interval else ""
     judged = (
         html.text(difference)
-        if verdict in ("noise", "unknown")
+        if verdict in ("noise", "few", "unknown")
         else html.mark("good" if verdict == "better" else "bad", difference)
     )
     title = METRIC_TITLES.get(one.name, one.name)

@@ -78,7 +78,11 @@ def run(*, runs: bool = False, envs: bool = False, yes: bool = False) -> int:
     if not yes and not _agreed():
         console.info("nothing was removed")
         return 0
-    console.success(f"removed {human_size(sum(remove(item) for item in found))}")
+    freed = sum(remove(item) for item in found)
+    if freed:
+        console.success(f"removed {human_size(freed)}")
+    else:
+        console.info(f"removed {human_size(freed)}")
     return 0
 
 

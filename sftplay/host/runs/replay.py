@@ -67,10 +67,16 @@ def run(name: str, *, first: int | None = None) -> int:
         view.run.require_tuned()  # else a changed weight is seen after the training only
     _check(view, stamp)
     target = Run(_free_name(view.run))
-    console.info(f"nothing has changed; training again as {target.name}")
+    console.info(
+        f"its config, model and environment are as recorded; training again as {target.name}"
+    )
     code = _train(view, target, first)
     if code and not (first and code == 85):
         console.error(f"the replay itself ended with {code}; it is in {target.folder}")
+        if code == RefusedError.code:
+            console.info(
+                f"next: bring back the raw files and settings that {name} was trained on, then inv replay {name}"
+            )
         return code
     _check_environment(stamp, target)
     compared = compare(view.run, target, whole=first is None)

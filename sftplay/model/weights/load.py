@@ -17,7 +17,7 @@ from sftplay.data.rendering.template import ChatTemplate
 from sftplay.data.rendering.template_choice import choose_template
 from sftplay.data.tokenizing.tokenizer import load_tokenizer, read_tokenizer
 from sftplay.decision import Decision
-from sftplay.model.lean import few_rows
+from sftplay.model.lean import few_rows, lowrank
 from sftplay.model.runtime.device import decide_device
 from sftplay.model.runtime.precision import decide_precision, torch_dtype
 from sftplay.model.runtime.quiet import quiet_libraries
@@ -112,6 +112,7 @@ def load_for_inference(
             find_model(settings), settings, device.value, precision.value, quantize=quantize
         )
         model = attach(base, facts.tuned)
+        compute_as_trained(model, precision.value)
     _ready(model, plain)
     return Loaded(
         model,
@@ -125,6 +126,14 @@ def load_for_inference(
         True,
         quantize,
     )
+
+
+def compute_as_trained(model: Any, precision: str) -> None:
+    """Let adapters add up as in training: in bf16 PEFT's own sum loses much of what a young adapter
+    adds, and the evaluation would measure less than was trained.
+    """
+    if precision == "bf16":
+        lowrank.replace(model)
 
 
 def _ready(*models: Any) -> None:

@@ -52,3 +52,14 @@ def test_a_broken_config_is_refused(tmp_path: Path) -> None:
     config.write_text("train: {epochz: 3}\n")
     with pytest.raises(ConfigError, match="did you mean `epochs`"):
         schema.show(str(config))
+
+
+def test_values_without_a_config_replace_defaults_and_are_checked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    schema.show(None, ["lora.r=8"])
+    assert parse_yaml(capsys.readouterr().out, "shown")[0]["lora"]["r"] == 8
+    with pytest.raises(ConfigError):
+        schema.show(None, ["lora.r=-1"])
+    with pytest.raises(ConfigError):
+        schema.show(None, ["lora.rr=8"])
