@@ -250,7 +250,7 @@ class TrainSettings(Section):
     shard: Literal["none", "full"] = "none"
     """none: each rank holds the whole model (DDP). full: weights, gradients and optimizer states are
     divided among the ranks (FSDP2); for lora and full on GPUs."""
-    ddp_timeout: Annotated[int, Field(ge=10)] = 600
+    ddp_timeout: Annotated[int, Field(ge=10, le=LARGEST)] = 600
     """Seconds that the ranks wait for one another before the training ends with 69."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate."""
