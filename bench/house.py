@@ -79,7 +79,6 @@ TESTED_BY = {
     "model/training/trainer_config.py": "tests/model/test_train.py",
     "model/unsloth/probe_process.py": "tests/model/unsloth/test_probe.py",
     "model/weights/causal.py": "tests/model/weights/test_broken_models.py",
-    "model/weights/load.py": "tests/model/test_infer.py",
     "model/weights/load_errors.py": "tests/model/weights/test_broken_models.py",
     "model/weights/loading_report.py": "tests/model/weights/test_broken_models.py",
     "page/chart_parts.py": "tests/page/test_charts.py",

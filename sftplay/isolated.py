@@ -9,9 +9,11 @@ import os
 import sys
 
 
-def command(module: str, python: str = sys.executable) -> list[str]:
-    """Return the words that run a module of sftplay in a Python; its arguments follow."""
-    return [python, os.path.abspath(__file__), module]
+def command(module: str, python: str = "") -> list[str]:
+    """Return the words that run a module of sftplay in a Python (default: this one); its arguments
+    follow.
+    """
+    return [python or sys.executable, os.path.abspath(__file__), module]
 
 
 def use_own_path(source: str) -> None:

@@ -38,7 +38,7 @@ def test_argv_is_the_stages_own_command_line() -> None:
     assert call.argv == words
 
 
-@pytest.mark.parametrize("stage", [name for name in BY_NAME if name != "fetch"])
+@pytest.mark.parametrize("stage", [name for name, one in BY_NAME.items() if not one.network])
 def test_stages_are_offline_and_know_no_token(stage: str) -> None:
     env = environ(stage, HF_TOKEN="hf_secret", HUGGING_FACE_HUB_TOKEN="hf_secret", HOME="/home/me")
     assert env["HF_HUB_OFFLINE"] == env["TRANSFORMERS_OFFLINE"] == env["HF_DATASETS_OFFLINE"] == "1"

@@ -125,7 +125,7 @@ def test_a_whole_checkpoint_that_lacks_something_is_passed_over(run: Path, box: 
     ("name", "content", "code", "said"),
     [
         ("run.json", "{}", 76, "does not hold what training writes"),
-        ("run.json", "[]", 76, "does not hold what training writes"),
+        ("run.json", "[]", 74, "where an object belongs"),
         ("backend.json", "{}", 76, "schema"),
         ("chat_template.jinja", None, 74, "not a regular file"),
     ],
