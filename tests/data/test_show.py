@@ -146,7 +146,7 @@ def test_rows_from_before_other_rows_were_processed_are_said_to_be_old(project: 
     assert (
         strict.code == 65 and "data/rendered was made before data/processed changed" in strict.said
     )
-    assert "inv render, then repeat this" in strict.said
+    assert "inv render --config config.yaml, then repeat this" in strict.said
     with contextlib.chdir(project.folder):
         assert behind(job(project).settings) is not None
         run(project, "render")
