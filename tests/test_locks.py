@@ -66,7 +66,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_what_is_no_file_is_no_lock(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "lock"
     os.mkfifo(path) if kind == "pipe" else path.mkdir()
-    with pytest.raises(StorageError, match="stands where a file should be"):
+    with pytest.raises(StorageError, match="not a regular file"):
         acquire(path, who="me")
 
 

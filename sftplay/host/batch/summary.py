@@ -92,7 +92,7 @@ def how_sorted(sort_by: str) -> str:
     )
     return (
         f"sorted {key} within each dataset; n: rows of the evaluation; within noise: the 95 % interval "
-        f"of the difference from the base holds 0, or n is below {FEWEST_ROWS}"
+        f"of the difference from the base holds 0; too few rows: n is below {FEWEST_ROWS}"
     )
 
 

@@ -77,7 +77,7 @@ def test_runs_are_ranked_within_their_dataset_by_the_gain_over_the_base(
     assert "60.0 → 70.0" in shown["b-easy"]
     assert "60.0 → 61.0 (within noise)" in shown["a-easy"]
     assert "22.7 → 15.7 (worse)" in shown["a-hard"]
-    assert "22.7 → 40.0 (within noise)" in shown["b-hard"]  # of 3 rows
+    assert "22.7 → 40.0 (too few rows)" in shown["b-hard"]  # of 3 rows
     assert "3" in shown["b-hard"]
     summary.show(Path("outputs/batch-batch"), parsed, list(made.values()), {})
     said = capsys.readouterr().err

@@ -27,7 +27,6 @@ def _evaluated(folder: Path, base: float, tuned: float) -> Run:
     (4.37, 3.13, True, "learned less than it should"),
     (1.50, 1.20, False, None),
     (1.50, 1.45, False, "hardly better than the base"),
-    (1.50, float("nan"), False, "hardly better than the base"),
 ])  # fmt: skip
 def test_a_training_that_learned_too_little_is_doubted(
     base: float,
