@@ -41,11 +41,11 @@ def hand_to_user(identity: HostIdentity, *paths: Path) -> None:
 
 
 def hand_to_owner(folder: Path) -> None:
-    """Give what root wrote into a run (records, locks) to the project's owner, who could not continue
+    """Give what root wrote into a run or a file (records, locks) to the project's owner, who could not continue
     with it otherwise.
     """
     owner = Path().stat()
-    if os.geteuid() != 0 or owner.st_uid == 0 or not folder.is_dir():
+    if os.geteuid() != 0 or owner.st_uid == 0 or not folder.exists():
         return
     for path in (folder, *folder.rglob("*")):
         if path.lstat().st_uid == 0:

@@ -17,6 +17,7 @@ from sftplay.host.containers import available, engine
 from sftplay.host.containers import runner as container_runner
 from sftplay.host.containers.available import AvailableImages
 from sftplay.host.containers.engine import Engine
+from sftplay.host.containers.ownership import hand_to_owner
 from sftplay.host.images import registry
 from sftplay.host.launch.runner import TrainingRunner
 from sftplay.host.local import active, environments
@@ -187,6 +188,7 @@ def announce(call: StageCall, runner: Decision[RunnerName], stack: Decision[Stac
     if OUTPUTS.is_dir():
         with contextlib.suppress(SftplayError):  # then it is printed once more
             write_json(_LAST, chosen)
+            hand_to_owner(_LAST)  # root may work in another user's project
     where = f"{call.stage.name}: {runner.value} runner ({runner.reason})"
     if runner.value != active.NAME:  # a Python of the user's is no stack; its own line follows
         where += f", {stack.value} stack ({stack.reason})"

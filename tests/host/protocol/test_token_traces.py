@@ -157,7 +157,9 @@ def test_a_killed_training_and_its_tensorboard_know_no_token(
         train.process.wait()
         assert train.traces(*(child.pid for child in children)) == []
         assert board.process.wait(120) == 0, board.output.read_text()
-        served = [p.pid for p in psutil.process_iter(["cmdline"]) if "16106" in p.info["cmdline"]]
+        served = [
+            p.pid for p in psutil.process_iter(["cmdline"]) if "16106" in (p.info["cmdline"] or [])
+        ]
         assert served
         assert board.traces(*served) == []
     finally:

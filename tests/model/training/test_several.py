@@ -217,7 +217,7 @@ def start_slow(box: Box, project: Path, run: str, **env: str) -> tuple[Started, 
     return started, attempt
 
 
-def assert_gone(pids: list[int], seconds: float = 30) -> None:
+def assert_gone(pids: list[int], seconds: float = 100) -> None:
     end = time.monotonic() + seconds
     while any(_lives(pid) for pid in pids):
         assert time.monotonic() < end, "a process is left"
