@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ with new_files(Path({str(tmp_path)!r}), "process") as tmp:
 """
     killed = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
+    time.sleep(0.1)  # what changed just now could be a writer's that has not locked it yet
     write(tmp_path, "whole")
     assert visible(tmp_path) == [STAMP, "train.jsonl", "val.jsonl"]
 

@@ -25,7 +25,7 @@ MADE = 512_000_000  # bytes of all texts and lists that one rendering makes
 _WIDEST = 100_000  # characters that a text is padded to
 _WIDE_FORMAT = re.compile(r"[0-9]{6}|\*|\{[^{}]*\{")  # of `%` and `format`: a width, or one given
 _PADDING = ("center", "ljust", "rjust", "zfill", "expandtabs")
-_TODO = "use another chat template: data.chat_template, or `trl:NAME`"
+_ADVICE = "use another chat template: data.chat_template, or `trl:NAME`"
 
 
 class EndlessTemplateError(DataError):
@@ -50,7 +50,7 @@ class RenderingBudget:
             raise EndlessTemplateError(
                 f"the chat template renders a conversation for more than {SECONDS:.0f} seconds: "
                 "its loops do not end",
-                todo=_TODO,
+                todo=_ADVICE,
             )
 
     def charge(self, value: Any) -> Any:
@@ -83,7 +83,7 @@ class BoundedContext(Context):
 
 def too_large() -> EndlessTemplateError:
     """The error of a template that makes too much text."""
-    return EndlessTemplateError("the chat template makes too much text", todo=_TODO)
+    return EndlessTemplateError("the chat template makes too much text", todo=_ADVICE)
 
 
 def bounded_concat(pieces: Iterable[str]) -> str:

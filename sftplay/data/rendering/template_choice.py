@@ -19,7 +19,7 @@ from sftplay.untrusted import read_template
 
 TRL = "trl:"  # in front of the name of a template that the installed TRL ships
 _QUESTION, _ANSWER, _REASONING = "probe the question", "probe the answer", "probe the reasoning"
-_TODO = "check data.chat_template in the config"
+_ADVICE = "check data.chat_template in the config"
 
 
 def choose_template(
@@ -45,7 +45,7 @@ def _named(chosen: str | None, tokenizer: TokenizerFacts, date: str | None) -> C
         elif Path(chosen).is_file():
             source = read_template(Path(chosen))
         else:
-            raise NotFoundError("no such chat template", where=chosen, todo=_TODO)
+            raise NotFoundError("no such chat template", where=chosen, todo=_ADVICE)
         return checked_template(source, tokenizer.named, date, chosen)
     if tokenizer.chat_template is None:
         raise DataError(
@@ -73,7 +73,7 @@ def read_shipped(chosen: str) -> str:
     path = folder / f"{name}.jinja" if folder else None
     if path is None or not path.is_file() or os.sep in name:
         what = "the installed TRL has no such chat template"
-        raise NotFoundError(what, where=chosen, todo=_TODO)
+        raise NotFoundError(what, where=chosen, todo=_ADVICE)
     return path.read_text(encoding="utf-8")
 
 

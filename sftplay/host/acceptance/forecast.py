@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from sftplay.host.estimate.inputs import gather
 from sftplay.host.system import machine, nvidia
 
 _OF_THE_ROW = ("train.batch_size=4", "train.method=qlora", "train.max_steps=4")
+from sftplay.host.system.working_directory import working_directory
 
 
 def with_forecast(result: Acceptance) -> Acceptance:
@@ -46,7 +44,7 @@ def _completed_step(step: AcceptanceStep, device: str) -> AcceptanceStep:
 
 def _completed(row: AcceptanceRow, device: str) -> AcceptanceRow:
     try:
-        with _inside(WORK):
+        with working_directory(WORK):
             amount = _forecast(device)
     except SftplayError as problem:
         return replace(row, state="failed", reason=f"no forecast: {problem}")
@@ -77,13 +75,3 @@ def _forecast(device: str) -> Estimate:
     if plan.shape is None or plan.rows is None or plan.device is None:
         raise problems[0]
     return forecast.memory(plan.settings, plan.shape, plan.rows, plan.device)
-
-
-@contextmanager
-def _inside(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -14,8 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from sftplay import console, parity
@@ -23,6 +22,7 @@ from sftplay.errors import MachineError
 from sftplay.host.dev import lockfiles
 from sftplay.host.local import environments
 from sftplay.host.system.checkout import CHECKOUT, PROJECT_VARIABLE
+from sftplay.host.system.working_directory import working_directory
 from sftplay.runs import Run
 
 _PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[.*\])?==([^\s;]+)", re.MULTILINE)
@@ -97,7 +97,7 @@ def _try_cpu_stack(draft: Path, project: Path) -> None:
     for root, run in ((CHECKOUT, "today"), (draft, "upgraded")):
         sets = (*_TINY, f"train.max_steps={_STEPS}", f"train.save_steps={_STEPS}")
         _stage(root, project, "train", "--run", run, *_sets(sets))
-    with _working_directory(project):
+    with working_directory(project):
         parity.report([Run("today"), Run("upgraded")], {"stacks": ["cpu", "cpu, upgraded"]})
     more = (*_TINY, f"train.max_steps={_STEPS + 1}")
     _stage(draft, project, "train", "--run", "upgraded", "--resume", *_sets(more))
@@ -129,13 +129,3 @@ def _menu(root: Path, folder: Path, *words: str) -> None:
             f"the upgraded cpu stack does not pass: {words[0]} ended with {code}",
             todo="nothing was written; its messages are above. Bound the package in the .in file",
         )
-
-
-@contextmanager
-def _working_directory(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
