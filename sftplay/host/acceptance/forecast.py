@@ -21,9 +21,9 @@ from sftplay.host.estimate import forecast
 from sftplay.host.estimate.forecast import Estimate
 from sftplay.host.estimate.inputs import gather
 from sftplay.host.system import machine, nvidia
+from sftplay.host.system.working_directory import working_directory
 
 _OF_THE_ROW = ("train.batch_size=4", "train.method=qlora", "train.max_steps=4")
-from sftplay.host.system.working_directory import working_directory
 
 
 def with_forecast(result: Acceptance) -> Acceptance:
