@@ -20,13 +20,16 @@ Loss = Callable[[], tuple[torch.Tensor, int]]  # summed loss, trained tokens
 # routed experts), SmolLM2-135M with its 30 layers 0.08 in bf16; a gradient that stops at 4-bit
 # layers differs by 0.8 to 1. In 16 bits the loss may differ by a few per cent where the plain
 # pass rounds more often: PEFT rounds the base's output before it adds the adapter's (2 % on
-# SmolLM2-135M after two steps).
+# SmolLM2-135M after two steps). `small` is a share of the largest gradient of a parameter: below it,
+# rounding may be all there is. After two steps of LoRA in bf16 on SmolLM2-135M (60 rows of one
+# short sentence), parameters with 0.3 to 1 % of the largest gradient differed by up to 0.5, those
+# with 0.1 to 0.3 % by up to 0.9, and in fp32 by less than 0.001.
 TOLERANCES: Mapping[str, Mapping[str, float]] = {
-    "fp32": {"loss": 1e-3, "gradient": 1e-2, "parameter": 0.1},
-    "bf16": {"loss": 0.1, "gradient": 0.3, "parameter": 0.6},
-    "fp16": {"loss": 0.05, "gradient": 0.2, "parameter": 0.6},
+    "fp32": {"loss": 1e-3, "gradient": 1e-2, "parameter": 0.1, "small": 1e-3},
+    "bf16": {"loss": 0.1, "gradient": 0.3, "parameter": 0.6, "small": 1e-2},
+    "fp16": {"loss": 0.05, "gradient": 0.2, "parameter": 0.6, "small": 1e-2},
 }
-SMALL = 1e-3  # of the largest gradient of a parameter: below that, rounding may be all there is
+UNREACHED = 1e-6  # share of the largest below which a gradient of zero is no fault
 # times the tolerance in 16 bits where a router picks experts: rounding sends a token to another one
 ROUTED = 2.0
 
@@ -154,9 +157,12 @@ def judge(
     ]
     largest = max(plain_norms.values(), default=0.0)
     for name, expected in plain_norms.items():
-        if norms[name] == 0 and expected > SMALL * SMALL * largest:
+        if norms[name] == 0 and expected > UNREACHED * largest:
             problems.append(f"{name}: no gradient reaches it (expected a norm of {expected:.3g})")
-        elif expected > SMALL * largest and not rest[name] <= limits["parameter"] * expected:
+        elif (
+            expected > limits["small"] * largest
+            and not rest[name] <= limits["parameter"] * expected
+        ):
             problems.append(f"{name}: gradient norm {norms[name]:.3g}, expected {expected:.3g}")
     if not difference <= limits["gradient"]:
         problems.append(
