@@ -212,9 +212,12 @@ LOSS_ROWS = 8
 AUTO_ROWS = 16  # of an optimizer step, where `batch_size: auto` leaves them to sftplay
 
 
+MOST_RANKS = 4096  # that are proposed; rows of a step may be any number
+
+
 def fitting_counts(rows: int) -> list[int]:
     """Numbers of ranks among which the rows of a step can be divided."""
-    return [count for count in range(1, rows + 1) if rows % count == 0]
+    return [count for count in range(1, min(rows, MOST_RANKS) + 1) if rows % count == 0]
 
 
 class TrainSettings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
@@ -264,3 +265,12 @@ def test_numbers_out_of_range_end_at_the_config(tmp_path: Path, key: str) -> Non
 
 def test_there_are_numbers_to_try() -> None:
     assert len(NUMERIC) > 25
+
+
+def test_huge_steps_among_ranks_are_refused_at_once(tmp_path: Path) -> None:
+    """Not after counting to a billion for the message."""
+    began = time.process_time()
+    huge = ["train.batch_size=2147483647", "train.processes=1000"]
+    with pytest.raises(ConfigError, match="can't be divided"):
+        load_config(_write(tmp_path, ""), huge)
+    assert time.process_time() - began < 5
