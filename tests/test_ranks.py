@@ -13,7 +13,6 @@ from sftplay.ranks import (
     RankRecord,
     RanksPlan,
     World,
-    ranks_end,
     read_ends,
     read_plan,
     read_records,
@@ -21,6 +20,7 @@ from sftplay.ranks import (
     write_plan,
     write_record,
 )
+from sftplay.ranks_end import ranks_end
 
 PLAN = RanksPlan("n1", "01-bnb", 1, 2, 2, "none", "sha256:d")
 

@@ -24,13 +24,13 @@ from sftplay.ranks import (
     World,
     log_file,
     plan_file,
-    ranks_end,
     read_ends,
     read_records,
     write_ends,
     write_plan,
     write_result,
 )
+from sftplay.ranks_end import ranks_end
 
 _OTHERS = 20  # seconds for the files of other machines to show up
 
