@@ -16,6 +16,8 @@ import types
 from pathlib import Path
 from typing import Any
 
+from tests.cuda_on_cpu import Nowhere, send_to_cpu
+
 NAME = "NVIDIA H100, pretended"
 GB = 1 << 30
 _ROWS = 3  # that are evaluated
@@ -48,7 +50,7 @@ def pretend() -> None:
             if hasattr(place, name):
                 setattr(place, name, lambda *args, _answer=answer, **kwargs: _answer)
     torch._C._cuda_getCurrentRawStream = lambda device: 0  # type: ignore[attr-defined]
-    torch.cuda.device = _Nowhere  # type: ignore[misc, assignment]
+    torch.cuda.device = Nowhere  # type: ignore[misc, assignment]
     torch.Tensor.pin_memory = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
     fork = torch.random.fork_rng  # the GPU's random numbers are the CPU's here
     torch.random.fork_rng = lambda devices=(), **more: fork(devices=[], **more)
@@ -56,37 +58,7 @@ def pretend() -> None:
     from transformers import PreTrainedModel
 
     PreTrainedModel.device = property(lambda self: gpu)  # type: ignore[assignment]
-    _send_to_cpu()
-
-
-class _Nowhere(contextlib.nullcontext[None]):
-    """torch.cuda.device(…) without a device."""
-
-    idx = 0
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__()
-
-
-def _send_to_cpu() -> None:
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    def place(key: str, value: Any) -> Any:
-        on_device = isinstance(value, torch.device) and value.type == "cuda"
-        named = isinstance(value, str) and value.split(":")[0] == "cuda"
-        return "cpu" if on_device or named or (key == "device" and type(value) is int) else value
-
-    class Elsewhere(TorchFunctionMode):
-        def __torch_function__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            numbered = func in (torch.device, torch.Tensor.to)  # by the GPU's number
-            placed = {key: place(key, value) for key, value in (kwargs or {}).items()}
-            placed.pop("pin_memory", None)
-            return func(*[place("device" if numbered else "", value) for value in args], **placed)
-
-    Elsewhere().__enter__()
+    send_to_cpu(numbers=True)
 
 
 def _ask_directly(folder: Path) -> None:

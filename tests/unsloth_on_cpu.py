@@ -10,11 +10,12 @@ Slow: 10 s a step.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import types
 from typing import Any
+
+from tests.cuda_on_cpu import Nowhere, send_to_cpu
 
 VARIABLES = {
     "UNSLOTH_ALLOW_CPU": "1",
@@ -31,15 +32,6 @@ DEVICE = types.SimpleNamespace(
 )  # fmt: skip
 
 
-class _Nowhere(contextlib.nullcontext[None]):
-    """torch.cuda.device(…) without a device."""
-
-    idx = 0
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__()
-
-
 def pretend() -> None:
     """Answer for the device, and import Unsloth."""
     os.environ.update(VARIABLES)
@@ -52,31 +44,11 @@ def pretend() -> None:
     }  # fmt: skip
     for name, answer in answers.items():
         setattr(torch.cuda, name, lambda *args, _answer=answer, **kwargs: _answer)
-    torch.cuda.device = _Nowhere  # type: ignore[misc, assignment]
+    torch.cuda.device = Nowhere  # type: ignore[misc, assignment]
     import unsloth.models.llama
 
     unsloth.models.llama.DEVICE_COUNT = 1
-    _send_to_cpu()
-
-
-def _send_to_cpu() -> None:
-    """Make on the CPU what is asked for on `cuda`."""
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    def place(key: str, value: Any) -> Any:
-        on_device = isinstance(value, torch.device) and value.type == "cuda"
-        named = isinstance(value, str) and value.split(":")[0] == "cuda"
-        return "cpu" if on_device or named or (key == "device" and type(value) is int) else value
-
-    class Elsewhere(TorchFunctionMode):
-        def __torch_function__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            placed = {key: place(key, value) for key, value in (kwargs or {}).items()}
-            return func(*[place("", value) for value in args], **placed)
-
-    Elsewhere().__enter__()
+    send_to_cpu()
 
 
 def main() -> int:

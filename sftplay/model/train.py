@@ -1,4 +1,7 @@
-"""Stage `train`. Reads top to bottom: data, decisions, model, stamp, trainer, loop, result."""
+"""Stage `train`. Reads top to bottom: data, decisions, model, stamp, trainer, loop, result.
+
+One module although it is long: the order of these steps is what it is about.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """TRL's SFTTrainer with our rows, our order, our loss, our save path; the loop itself stays the
 library's.
+
+One module although it is long: one class, whose methods replace those of the library.
 """
 
 from __future__ import annotations
