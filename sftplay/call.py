@@ -55,6 +55,12 @@ class StageCall:
         return words
 
     @property
+    def stack(self) -> str:
+        """The stack that the stage, or one of the options given, always runs in; empty: none."""
+        named = (option.stack for option in self.stage.options if self.options.get(option.key))
+        return next((stack for stack in named if stack), self.stage.stack)
+
+    @property
     def all_options(self) -> dict[str, Any]:
         """Every option by key, with its default where none was given."""
         return {

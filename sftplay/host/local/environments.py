@@ -51,6 +51,10 @@ STACKS: Mapping[str, StackSource] = {
     "unsloth": StackSource(
         "images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True
     ),
+    "export": StackSource(
+        "images/export/requirements.lock",
+        "about 330 MB: torch for the CPU, transformers, llama.cpp",
+    ),
     "dev": StackSource("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
     "audit": StackSource("images/audit.lock", "about 20 MB: pip-audit, for `inv audit`"),
     "llamafactory": StackSource(
