@@ -30,7 +30,7 @@ class _CoreLoader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own class attribute
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
-        """Join surrogate pairs: `"\\ud83d\\ude00"`, as JSON writes it, is one character."""
+        """Join surrogate pairs into one character: JSON writes an emoji as two escapes."""
         node = super().compose_scalar_node(anchor)
         try:
             node.value = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
