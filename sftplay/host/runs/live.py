@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -78,13 +78,20 @@ def _now(view: RunView, progress: dict[str, Any]) -> str:
 
 def ranks_of(progress: dict[str, Any]) -> str:
     """Return how many ranks train, and which is the slowest; empty for a single process. Pure."""
-    seconds = progress.get("rank_seconds")
-    if not isinstance(seconds, list) or len(seconds) < 2:
+    times = seconds_of_ranks(progress)
+    if len(times) < 2:
         return ""
-    times = [float(one) if isinstance(one, (int, float)) else 0.0 for one in seconds]
     usual, slowest = median(times), max(range(len(times)), key=times.__getitem__)
     more = times[slowest] / usual - 1 if usual > 0 else 0.0
     return f"{len(times)} ranks" + (f", rank {slowest} {more:.0%} slower" if more > 0.1 else "")
+
+
+def seconds_of_ranks(progress: Mapping[str, Any]) -> list[float]:
+    """Return the seconds that each rank computed in the last step, by rank; 0 for what is no number."""
+    seconds = progress.get("rank_seconds")
+    if not isinstance(seconds, list):
+        return []
+    return [float(one) if isinstance(one, (int, float)) else 0.0 for one in seconds]
 
 
 def _other_stages() -> Iterator[list[str | Text]]:
