@@ -5,6 +5,7 @@ root's.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
 import subprocess
@@ -199,7 +200,7 @@ def test_two_containers_on_a_bridge_train_as_one_process(
     assert [one.returncode for one in pair] == [69, 137], "\n".join(said)
     result = tasks.read("demo/attempts/01-bnb/ranks/result.json")
     assert (result["code"], result["rank"]) == (69, 0)
-    assert "Connection closed by peer [10.79.13." in said[0]
+    assert "another rank is gone: " in said[0] and ".cc:" not in said[0], said[0]
 
     pair = _two_machines(tasks, network, "--run", "demo", "--resume", *steps)
     said = [one.communicate(timeout=300)[1] for one in pair]
@@ -248,4 +249,5 @@ def test_a_fetch_shows_its_token_nowhere(checkout: Path, engine_host: str) -> No
 def _gateway(client: docker.DockerClient) -> str:
     """Return this machine's address on the engine's own bridge."""
     (pool,) = client.networks.get("bridge").attrs["IPAM"]["Config"]
-    return str(pool["Gateway"])
+    first = next(ipaddress.ip_network(pool["Subnet"]).hosts())  # where no other is named
+    return str(pool.get("Gateway") or first)
