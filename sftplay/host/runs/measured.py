@@ -16,6 +16,7 @@ class MeasuredMetric:
     Attributes:
         interval: 95 % interval of the difference; None where an older version measured it.
         rows: how many it was measured on.
+        lower_is_better: of a metric that is not ours, as the record says.
     """
 
     name: str
@@ -24,6 +25,7 @@ class MeasuredMetric:
     tuned: float
     interval: tuple[float, float] | None
     rows: int
+    lower_is_better: bool = False
 
     @classmethod
     def read(cls, name: str, split: str, record: Mapping[str, Any]) -> MeasuredMetric | None:
@@ -35,7 +37,8 @@ class MeasuredMetric:
             return None
         counts = counted.values() if isinstance(counted, Mapping) else ()
         rows = sum(count for count in counts if isinstance(count, int))
-        return cls(name, split, base, tuned, _interval_in(values), rows)
+        lower = name in LOWER_IS_BETTER or values.get("lower_is_better") is True
+        return cls(name, split, base, tuned, _interval_in(values), rows, lower)
 
     @property
     def difference(self) -> float:
@@ -44,11 +47,13 @@ class MeasuredMetric:
     @property
     def gain(self) -> float:
         """The difference, positive where it is an improvement."""
-        return -self.difference if self.name in LOWER_IS_BETTER else self.difference
+        return -self.difference if self.lower_is_better else self.difference
 
     @property
     def verdict(self) -> Verdict:
-        return judge(self.name, self.interval, self.rows)
+        return judge(
+            self.name, self.interval, self.rows, lower_is_better=self.lower_is_better
+        )
 
     def shown(self, form: str) -> str:
         """`12.1 → 30.4`, with a word where that is no improvement."""
