@@ -44,3 +44,12 @@ def judge(
         return "noise"
     lower = lower_is_better or metric in LOWER_IS_BETTER
     return "better" if (interval[0] > 0) != lower else "worse"
+
+
+def show_number(value: float, form: str) -> str:
+    """Format a metric; one that is too long for a table as a power of ten.
+
+    Args:
+        form: of a fixed number of decimals, such as `+.3f`.
+    """
+    return f"{value:{form}}" if abs(value) < 1e6 else f"{value:{form[:-1]}e}"

@@ -82,7 +82,9 @@ def _require_name(config: Mapping[str, Any], path: Path) -> None:
     name = config.get("group", config.get("task"))
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} is no name of a task", where=str(path), todo="task: NAME, of letters, digits, - . and _"
+            f"{name!r} is no name of a task",
+            where=str(path),
+            todo="task: NAME, of letters, digits, - . and _",
         )
     members = config.get("task") if "group" in config else None
     if isinstance(members, list) and any(isinstance(member, str) for member in members):

@@ -67,8 +67,9 @@ def missing(call: StageCall, settings: Settings) -> Iterator[tuple[dict[str, Any
         yield {"only": "model"}, settings.model.name
     trusted = bool(call.options.get("trust_tasks"))
     words = split_words(str(call.options["tasks"])) if call.options.get("tasks") else ()
-    if not stage.network and not all([is_fetched(word, trusted=trusted) for word in words]):
-        yield {"tasks": ",".join(words), "trust_tasks": trusted}, f"data of {', '.join(words)}"
+    absent = [word for word in words if not is_fetched(word, trusted=trusted)]
+    if absent and not stage.network:
+        yield {"tasks": ",".join(absent), "trust_tasks": trusted}, f"data of {', '.join(absent)}"
 
 
 def _was_processed(settings: Settings) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sftplay.significance import LOWER_IS_BETTER, MARKS, Verdict, judge
+from sftplay.runs import TASK_PREFIX
+from sftplay.significance import LOWER_IS_BETTER, MARKS, Verdict, judge, show_number
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class MeasuredMetric:
     def read(cls, name: str, split: str, record: Mapping[str, Any]) -> MeasuredMetric | None:
         """Read it from metrics.json; None where it is not there."""
         metrics, counted = record.get("metrics"), record.get("rows")
-        values = metrics.get(name) if isinstance(metrics, Mapping) else None
+        values: Any = metrics.get(name) if isinstance(metrics, Mapping) else None
         base, tuned = number_in(values, "base"), number_in(values, "tuned")
         if base is None or tuned is None:
             return None
@@ -51,14 +52,24 @@ class MeasuredMetric:
 
     @property
     def verdict(self) -> Verdict:
-        return judge(
-            self.name, self.interval, self.rows, lower_is_better=self.lower_is_better
-        )
+        return judge(self.name, self.interval, self.rows, lower_is_better=self.lower_is_better)
 
     def shown(self, form: str) -> str:
         """`12.1 → 30.4`, with a word where that is no improvement."""
         mark = MARKS[self.verdict]
-        return f"{self.base:{form}} → {self.tuned:{form}}" + (f" ({mark})" if mark else "")
+        base, tuned = (show_number(value, form) for value in (self.base, self.tuned))
+        return f"{base} → {tuned}" + (f" ({mark})" if mark else "")
+
+
+def title_of(split: str, kind: str = "") -> str:
+    """Name an evaluation by its folder: a split, or a task of lm-eval.
+
+    Args:
+        kind: the word behind the name of a split.
+    """
+    if split.startswith(TASK_PREFIX):
+        return f"task {split.removeprefix(TASK_PREFIX)} (lm-eval)"
+    return f"{split} {kind}".rstrip()
 
 
 def _interval_in(values: Any) -> tuple[float, float] | None:

@@ -48,11 +48,6 @@ def choose_runner(
             77).
     """
     check_runner(asked)
-    if stack not in image_names.STACKS and asked == "docker":
-        raise MachineError(
-            f"--runner docker: {stack} is an environment only, there is no image of it",
-            todo="leave --runner out, or use --runner local",
-        )
     if asked == "local":
         return Decision("local", "asked for")
     if asked == "active":
@@ -60,7 +55,20 @@ def choose_runner(
     if asked == "auto" and python:
         return Decision("active", f"SFTPLAY_PYTHON={python}")
     if stack not in image_names.STACKS:
-        return Decision("local", f"{stack} is an environment only")
+        return _without_image(asked, stack)
+    return _with_image(asked, stack, shelf)
+
+
+def _without_image(asked: str, stack: str) -> Decision[RunnerName]:
+    if asked == "docker":
+        raise MachineError(
+            f"--runner docker: {stack} is an environment only, there is no image of it",
+            todo="leave --runner out, or use --runner local",
+        )
+    return Decision("local", f"{stack} is an environment only")
+
+
+def _with_image(asked: str, stack: str, shelf: AvailableImages) -> Decision[RunnerName]:
     if shelf.problem is not None:
         if asked == "docker":
             raise shelf.problem

@@ -19,7 +19,7 @@ from sftplay.model.answers.prompts import plain_text
 from sftplay.model.evaluation.intervals import Sums, intervals, mean_of, ratio_of
 from sftplay.model.evaluation.measurement import Measurement
 from sftplay.model.evaluation.metrics import METRICS, chrf_sums, perplexity, score_row, summarize
-from sftplay.significance import FEWEST_ROWS, MARKS, METRIC_TITLES, Verdict, judge
+from sftplay.significance import FEWEST_ROWS, MARKS, METRIC_TITLES, Verdict, judge, show_number
 
 _EXAMPLES = 5
 _HEADING = 90  # characters of a question
@@ -116,7 +116,7 @@ def table(record: Mapping[str, Any]) -> str:
         base, tuned, difference = _numbers(values)
         low, high = values["difference_interval"]
         verdict = _verdict(metric, values, count)
-        ends = f"{_short(low, '+.2f')} to {_short(high, '+.2f')}"
+        ends = f"{show_number(low, '+.2f')} to {show_number(high, '+.2f')}"
         line = f"{title:{width}}  {base:>8}  {tuned:>8}  {difference:>10}  {ends:<16}"
         lines.append(f"{line}  {'' if verdict == 'better' else verdict}".rstrip())
     return "\n".join([*lines, how_measured(count)])
@@ -189,7 +189,7 @@ def _line(metric: str, title: str, record: Mapping[str, Any]) -> str:
     values = record["metrics"][metric]
     names = ("base", "tuned", "difference")
     cells = [
-        f"{number} [{', '.join(_short(end, '.3f') for end in values[f'{name}_interval'])}]"
+        f"{number} [{', '.join(show_number(end, '.3f') for end in values[f'{name}_interval'])}]"
         for name, number in zip(names, _numbers(values), strict=True)
     ]
     mark = MARKS[_verdict(metric, values, rows_of(record))]
@@ -203,10 +203,5 @@ def _fenced(text: str) -> str:
 
 
 def _numbers(values: Mapping[str, float]) -> tuple[str, str, str]:
-    base, tuned = (_short(values[name], ".3f") for name in ("base", "tuned"))
-    return base, tuned, _short(values["difference"], "+.3f")
-
-
-def _short(value: float, form: str) -> str:
-    """Format a number; one too long for a column as a power of ten."""
-    return f"{value:{form}}" if abs(value) < 1e6 else f"{value:{form[:-1]}e}"
+    base, tuned = (show_number(values[name], ".3f") for name in ("base", "tuned"))
+    return base, tuned, show_number(values["difference"], "+.3f")

@@ -111,9 +111,9 @@ def _check_names(file: TaskFile) -> None:
 
 def _members(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     members = config.get("task")
-    yield from (one for one in members if isinstance(one, Mapping)) if isinstance(
-        members, list
-    ) else ()
+    yield from (
+        (one for one in members if isinstance(one, Mapping)) if isinstance(members, list) else ()
+    )
 
 
 def _listed(part: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,6 @@ from sftplay.manifest import sealed_folder
 from sftplay.model.evaluation.report import how_measured, markdown_table, rows_of, table
 from sftplay.model.lmeval import results
 from sftplay.runs import Run
-
-_NO_PATH = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def record_of_task(name: str, base: Any, tuned: Any, task: Any) -> dict[str, Any]:
@@ -39,18 +36,16 @@ def record_of_task(name: str, base: Any, tuned: Any, task: Any) -> dict[str, Any
 
 def _leaves(group: str, found: Any) -> list[str]:
     """Return the tasks of a group, and of the groups in it."""
-    leaves = []
+    leaves: list[str] = []
     for child in found["group_subtasks"].get(group, ()):
         leaves += [child] if child in found["n-samples"] else _leaves(child, found)
     return leaves
 
 
-def write(
-    target: Run, record: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]
-) -> None:
+def write(target: Run, record: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> None:
     """Write outputs/<run>/eval/task-<name>/, and print its table."""
     name = str(record["task"])
-    place = target.eval(f"task-{_NO_PATH.sub('-', name)}")
+    place = target.task(name)
     with sealed_folder(place, {"run": target.name, "task": name}) as folder:
         write_json(folder / "metrics.json", record)
         lines = b"".join(orjson.dumps(one) + b"\n" for one in samples)
@@ -82,5 +77,3 @@ def _stderr_lines(record: Mapping[str, Any]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
-
-

@@ -150,6 +150,4 @@ def _answer(sample: Mapping[str, Any]) -> str:
 
 def _scores(sample: Mapping[str, Any]) -> dict[str, float]:
     values = {name: sample.get(name) for name in sample["metrics"]}
-    return {
-        name: float(value) for name, value in values.items() if isinstance(value, (int, float))
-    }
+    return {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}

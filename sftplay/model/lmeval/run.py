@@ -158,7 +158,7 @@ def _answer(
     from sftplay.model.lmeval.counting import language_model
 
     random.seed(SEEDS["random"])
-    np.random.seed(SEEDS["numpy"])  # noqa: NPY002 - lm-eval's samplers read the global one
+    np.random.seed(SEEDS["numpy"])
     torch.manual_seed(SEEDS["torch"])
     for task in loaded["tasks"].values():
         if task.get_config("num_fewshot") is None:
@@ -227,5 +227,3 @@ def _source(file: TaskFile) -> dict[str, Any]:
 
 def _hashes(paths: Any) -> dict[str, str]:
     return {str(path): hash_file(path) for path in paths}
-
-
