@@ -64,7 +64,8 @@ def show(*, as_json: bool = False) -> None:
 def print_runs(views: Sequence[RunView]) -> None:
     """Print the table; a column of lm-eval's tasks only where a run has some."""
     tasks = [task_results(view) for view in views]
-    columns, rows = COLUMNS, [cells(view) for view in views]
+    columns: tuple[str, ...] = COLUMNS
+    rows = [cells(view) for view in views]
     if any(tasks):
         columns = (*COLUMNS, "tasks")
         rows = [[*row, cell] for row, cell in zip(rows, tasks, strict=True)]
