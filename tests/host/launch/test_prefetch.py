@@ -52,7 +52,7 @@ def test_the_data_comes_before_the_model() -> None:
     settings = HUB.model_copy(update={"model": ModelSettings(name="owner/model")})
     assert list(missing(StageCall(BY_NAME["train"]), settings)) == [
         *LACKING,
-        ("model", "owner/model"),
+        ({"only": "model"}, "owner/model"),
     ]
 
 

@@ -46,7 +46,7 @@ LIKELIHOOD = {
     "task": "clips_likelihood",
     "output_type": "loglikelihood",
     "doc_to_text": "{{q}}",
-    "doc_to_target": "{{a}}",
+    "doc_to_target": " {{a}}",
     "metric_list": [
         {"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False},
         {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
