@@ -168,7 +168,9 @@ def _print_plan(batch: BatchRun) -> None:
     console.info(f"{len(batch.experiments)} experiments; nothing was started")
 
 
-def _run(batch: BatchRun, runner: str, cluster: ClusterEngine | None, *, stop_on_error: bool) -> int:
+def _run(
+    batch: BatchRun, runner: str, cluster: ClusterEngine | None, *, stop_on_error: bool
+) -> int:
     began = time.monotonic()
     workers = _workers(batch, runner) if cluster is None else SequentialWorkers(runner)
     write_state(batch, [])

@@ -20,7 +20,9 @@ from sftplay.host.protocol.signals import GRACE
 
 EngineName = Literal["local", "slurm", "ray"]
 POLL = 1.0  # seconds between two looks at a cluster's queue
-_HELD = GRACE + 60.0  # seconds in which a lost node's training saves and leaves, or its lock expires
+_HELD = (
+    GRACE + 60.0
+)  # seconds in which a lost node's training saves and leaves, or its lock expires
 
 
 @dataclass(frozen=True)

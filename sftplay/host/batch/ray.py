@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from sftplay.files import hash_bytes
 from sftplay.host.batch.engines import JobEnd
 from sftplay.host.batch.expand import Experiment
 from sftplay.host.protocol.signals import GRACE
+from sftplay.host.protocol.stops import STOPS
 from sftplay.host.ray.connection import GUARD, RayConnection
 from sftplay.host.ray.nodes import check_nodes
-from sftplay.host.protocol.stops import STOPS
 from sftplay.host.system.checkout import PROJECT
+from sftplay.settings import TrainSettings
 
 _PASSED_ON = ("OMP_NUM_THREADS", "DOCKER_HOST", "DOCKER_CONTEXT")  # and what begins with SFTPLAY_
 _OF_A_NODE = ("SFTPLAY_NODE", "SFTPLAY_JOB")
@@ -142,9 +143,8 @@ def choose_resources(
             "no node of the Ray cluster offers CPU cores", todo="start an agent without --cpus 0"
         )
     found: dict[str, dict[str, int]] = {}
-    for one, wanted in _wanted(experiments):
-        if wanted > gpus and one.settings.train.device == "auto" and not gpus:
-            wanted = 0
+    for one in experiments:
+        wanted = _gpus(one.settings.train, any_gpu=gpus > 0)
         if wanted > gpus:
             raise MachineError(
                 f"{one.name} asks for {wanted} GPUs, and the largest node of the Ray cluster has {gpus}",
@@ -156,8 +156,8 @@ def choose_resources(
     return found
 
 
-def _wanted(experiments: Sequence[Experiment]) -> Iterator[tuple[Experiment, int]]:
-    for one in experiments:
-        processes = one.settings.train.processes
-        count = processes if isinstance(processes, int) else 1
-        yield one, 0 if one.settings.train.device == "cpu" else count
+def _gpus(train: TrainSettings, *, any_gpu: bool) -> int:
+    """Return how many GPUs a training asks for; without one in the cluster, auto means the CPU."""
+    if train.device == "cpu" or (train.device == "auto" and not any_gpu):
+        return 0
+    return train.processes if isinstance(train.processes, int) else 1

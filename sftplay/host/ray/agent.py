@@ -69,7 +69,9 @@ def run(
         f"this machine is the node {node}; ports {port} to {port + 6 + WORKER_PORTS}, on every interface"
     )
     if not address:
-        console.info(f"the other nodes: inv ray.agent --address {ip or socket.gethostname()}:{port}")
+        console.info(
+            f"the other nodes: inv ray.agent --address {ip or socket.gethostname()}:{port}"
+        )
     return _block(argv, {**ray_environ(), "SFTPLAY_NODE": node})
 
 

@@ -74,7 +74,10 @@ class Guard:
 
     def _end_what_is_left(self) -> None:
         """End a training whose launcher crashed: nobody would watch it."""
-        for signum, seconds in ((signal.SIGTERM, float(self.job["grace"])), (signal.SIGKILL, _LEFT)):
+        for signum, seconds in (
+            (signal.SIGTERM, float(self.job["grace"])),
+            (signal.SIGKILL, _LEFT),
+        ):
             for pid in descendants(os.getpid()):
                 _signal(pid, signum)
             deadline = time.monotonic() + seconds

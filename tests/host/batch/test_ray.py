@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,9 +56,7 @@ def start(cluster: RayCluster, *more: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.long  # trains four tiny models under Ray: minutes on a slow machine
-def test_a_lost_node_costs_no_result(
-    cluster: RayCluster, checkout: Path, tiny_model: Path
-) -> None:
+def test_a_lost_node_costs_no_result(cluster: RayCluster, checkout: Path, tiny_model: Path) -> None:
     make_environment(checkout / ".envs", f'exec "{stage_python()}" "$@"')
     write_batch(checkout, str(tiny_model), [1, 2, 3, 4], **{"train.max_steps": 120, "train.save_steps": 5})  # fmt: skip
     driver = start(cluster)
@@ -68,10 +65,10 @@ def test_a_lost_node_costs_no_result(
     def trained_on(node: str) -> str:
         """A run with a checkpoint on this node."""
         for run in runs:
-            record = checkout / f"outputs/{run}/launch/start-001.json"
-            if list((checkout / f"outputs/{run}").glob("attempts/*/checkpoints/*/manifest.json")):
-                if f'"node": "{node}"' in record.read_text():
-                    return run
+            folder = checkout / f"outputs/{run}"
+            saved = list(folder.glob("attempts/*/checkpoints/*/manifest.json"))
+            if saved and f'"node": "{node}"' in (folder / "launch/start-001.json").read_text():
+                return run
         return ""
 
     wait_until(lambda: bool(trained_on("n2")) or driver.poll() is not None, "training on n2", 300)

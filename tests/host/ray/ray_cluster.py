@@ -88,7 +88,12 @@ class RayCluster:
         """
         log = self.folder / f"{name}.log"
         first = name == "n1"
-        words = ["--ip", HEAD if first else OTHER, "--first-port", str(PORT if first else PORT + 100)]
+        words = [
+            "--ip",
+            HEAD if first else OTHER,
+            "--first-port",
+            str(PORT if first else PORT + 100),
+        ]
         words += [] if first else ["--address", self.address]
         temporary = self.folder / name
         temporary.mkdir(exist_ok=True)
@@ -101,12 +106,16 @@ class RayCluster:
         deadline = time.monotonic() + START
         while b"runtime started" not in log.read_bytes():
             ended = self._agents[name].poll() is not None
-            assert not ended and time.monotonic() < deadline, log.read_text(errors="replace")[-3000:]
+            assert not ended and time.monotonic() < deadline, log.read_text(errors="replace")[
+                -3000:
+            ]
             time.sleep(0.1)
 
     def raylet(self, name: str) -> psutil.Process:
         """The daemon of a node."""
-        for one in psutil.Process(self._first).children(recursive=True) + list(psutil.process_iter()):
+        for one in psutil.Process(self._first).children(recursive=True) + list(
+            psutil.process_iter()
+        ):
             try:
                 if one.name() == "raylet" and f"--node-name={name}" in one.cmdline():
                     return one
@@ -118,7 +127,11 @@ class RayCluster:
         """End an agent as Ctrl-C does. Returns its exit code."""
         for one in psutil.process_iter():
             try:
-                if "ray.agent" in one.cmdline() and name in one.cmdline() and one.name() != "nsenter":
+                if (
+                    "ray.agent" in one.cmdline()
+                    and name in one.cmdline()
+                    and one.name() != "nsenter"
+                ):
                     one.send_signal(signal.SIGINT)
             except psutil.Error:
                 continue

@@ -1,4 +1,4 @@
-"""`launch.*`: one training as a script or manifest for a cluster."""
+"""`launch.*`: one training as a script or manifest for a cluster; `ray.agent`: a node of one."""
 
 from __future__ import annotations
 
