@@ -14,10 +14,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-import ray
-from ray import cloudpickle
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
 from sftplay.host.ray import inside
 
 NAMESPACE = "sftplay"
@@ -26,6 +22,9 @@ _LOOK = 60.0  # seconds for a node's answer
 
 def connect(host: str, port: int) -> dict[str, Any]:
     """Join the cluster as a driver, next to this machine's agent."""
+    import ray
+    from ray import cloudpickle
+
     with socket.create_connection((host, port), timeout=5) as reached:
         own = reached.getsockname()[0]
     ray.init(
@@ -41,6 +40,8 @@ def connect(host: str, port: int) -> dict[str, Any]:
 
 def nodes() -> list[dict[str, Any]]:
     """Nodes that are up, with their resources."""
+    import ray
+
     return [
         {
             "id": one["NodeID"],
@@ -55,6 +56,9 @@ def nodes() -> list[dict[str, Any]]:
 
 def look(folder: str, nonce: str, files: list[str]) -> list[dict[str, Any]]:
     """Look at every node. One that does not answer has an error."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
     task = ray.remote(num_cpus=0, max_retries=0)(inside.look_at_node)
     asked = {
         one["name"]: task.options(
@@ -74,6 +78,8 @@ def look(folder: str, nonce: str, files: list[str]) -> list[dict[str, Any]]:
 
 def submit(jobs: list[dict[str, Any]], guard: list[str]) -> None:
     """Put experiments into Ray's queue; one that is there already stays as it is."""
+    import ray
+
     actor = ray.remote(inside.ExperimentActor)
     there = set(queued())
     for one in jobs:
@@ -89,11 +95,15 @@ def submit(jobs: list[dict[str, Any]], guard: list[str]) -> None:
 
 def queued() -> list[str]:
     """Names of the experiments that wait or run, of every batch."""
+    import ray
+
     return list(ray.util.list_named_actors())
 
 
 def cancel(names: list[str]) -> None:
     """Remove experiments from the queue."""
+    import ray
+
     for name in names:
         try:
             ray.kill(ray.get_actor(name), no_restart=True)
