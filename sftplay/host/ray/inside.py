@@ -1,4 +1,4 @@
-"""What runs in Ray's workers: the actor of one experiment, and a look at a node. Ray sends this
+"""Code for Ray's workers: the actor of one experiment, and a look at a node. Ray sends this
 module's code to the nodes, so it imports the standard library and Ray alone.
 """
 
