@@ -1,4 +1,4 @@
-"""lm-eval's view of a transformers model, with our progress."""
+"""Models as lm-eval asks them, with our progress."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def language_model(model: Any, tokenizer: Any, batch_size: int, title: str) -> A
 
 
 class _Counter:
-    """What lm-eval tells of each response, to a cache that is none."""
+    """A cache that keeps nothing: it counts the responses that lm-eval would have it keep."""
 
     def __init__(self, bar: ProgressBar) -> None:
         self._bar = bar

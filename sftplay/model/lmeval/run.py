@@ -33,7 +33,7 @@ _VERSIONS = ("lm-eval", "torch", "transformers", "peft", "datasets")
 
 @dataclass(frozen=True)
 class TaskRun:
-    """What was asked for.
+    """The options of an evaluation on tasks.
 
     Attributes:
         words: of `--tasks`.
