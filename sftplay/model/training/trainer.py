@@ -188,14 +188,16 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
 
     def create_optimizer(self, model: Any = None) -> Any:
         """The library's, or that of LoRA+."""
-        if self.optimizer is not None or self.settings.train.loraplus_lr_ratio is None:
+        known: Any = getattr(self, "optimizer", None)
+        if known is not None or self.settings.train.loraplus_lr_ratio is None:
             return super().create_optimizer(model)
         trained = self.model if model is None else model
         kind, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
-        self.optimizer = loraplus_optimizer(trained, kind, options, self.settings.train)
+        made = loraplus_optimizer(trained, kind, options, self.settings.train)
         if self.is_world_process_zero():
-            console.info(f"LoRA+: learning rate {rates_of(self.optimizer)}")
-        return self.optimizer
+            console.info(f"LoRA+: learning rate {rates_of(made)}")
+        self.optimizer: Any = made
+        return made
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         multiple = self.rows_per_pass if self.args.world_size > 1 else 1

@@ -38,7 +38,11 @@ def _noise(collate: Any) -> tuple[torch.Tensor, int]:
 def test_each_row_gets_noise_by_its_own_length(packed: bool) -> None:
     """Uniform in ±alpha / sqrt(L·d): never beyond, close to both ends, with variance limit² / 3."""
     added, size = _noise(Packer() if packed else Collator(0))
-    rows = added[0].split(LENGTHS) if packed else [row[:n] for row, n in zip(added, LENGTHS)]
+    rows = (
+        added[0].split(LENGTHS)
+        if packed
+        else [row[:n] for row, n in zip(added, LENGTHS, strict=True)]
+    )
     for length, row in zip(LENGTHS, rows, strict=True):
         limit = ALPHA / (length * size) ** 0.5
         assert 0.9 * limit < float(row.abs().max()) <= limit * (1 + 1e-5)
@@ -65,9 +69,11 @@ def test_without_padding_it_is_what_transformers_adds() -> None:
 def test_a_model_that_goes_around_its_embeddings_is_refused() -> None:
     model = random_model("Llama")
     batch = Collator(0)([{"input_ids": [3, 4], "labels": [3, 4]}])
-    with pytest.raises(ConfigError, match="nowhere to add noise"):
-        with noisy_embeddings(model, batch, ALPHA):
-            pass
+    with (
+        pytest.raises(ConfigError, match="nowhere to add noise"),
+        noisy_embeddings(model, batch, ALPHA),
+    ):
+        pass
 
 
 @pytest.fixture(scope="module")
