@@ -46,6 +46,7 @@ LOCKS: Mapping[str, LockSpec] = {
     "host": LockSpec("images/host.in", "images/host.lock", _ANYWHERE),
     "host-test": LockSpec("images/host-test.in", "images/host-test.lock", _ANYWHERE),
     "cluster-test": LockSpec("images/cluster-test.in", "images/cluster-test.lock", _STACK),
+    "ray": LockSpec("images/ray.in", "images/ray.lock", _STACK),
     "cpu": LockSpec(
         "images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"
     ),

@@ -53,6 +53,7 @@ STACKS: Mapping[str, StackSource] = {
     ),
     "dev": StackSource("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
     "audit": StackSource("images/audit.lock", "about 20 MB: pip-audit, for `inv audit`"),
+    "ray": StackSource("images/ray.lock", "about 80 MB: Ray, for `inv batch --engine ray`"),
     "llamafactory": StackSource(
         "bench/llamafactory.lock", "about 480 MB: LLaMA-Factory, for `inv bench train`"
     ),
