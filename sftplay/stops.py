@@ -18,7 +18,7 @@ _SOON = 0.02  # seconds: after the callback, whose own code is not interrupted
 
 
 class _Request:
-    """What this process was asked, and has not obeyed yet."""
+    """The stop that this process was asked for and has not obeyed yet."""
 
     stopped: StoppedError | None = None
     swallowed: BaseException | None = None
