@@ -55,18 +55,18 @@ class StageCall:
         return words
 
     @property
-    def stack(self) -> str:
-        """The stack that the stage, or one of the options given, always runs in; empty: none."""
-        named = (option.stack for option in self.stage.options if self.options.get(option.key))
-        return next((stack for stack in named if stack), self.stage.stack)
-
-    @property
     def all_options(self) -> dict[str, Any]:
         """Every option by key, with its default where none was given."""
         return {
             option.key: self.options.get(option.key, _default(option))
             for option in self.stage.options
         }
+
+    @property
+    def packages(self) -> str:
+        """Return what the stage imports besides its stack, with these options."""
+        given = (one.packages for one in self.stage.options if self.options.get(one.key))
+        return next(filter(None, given), self.stage.packages)
 
     def with_options(self, **options: Any) -> StageCall:
         """Return this call with other values of some options; a default removes one."""

@@ -257,6 +257,11 @@ class TrainSettings(Section):
     """Seconds that the ranks wait for one another before the training ends with 69."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate."""
+    loraplus_lr_ratio: Annotated[float, Field(ge=1, le=1e3)] | None = None
+    """LoRA+ (arXiv:2402.12354): the B matrices of an adapter learn at so many times `learning_rate`;
+    16 is a usual value. None: at the same rate as A. Refused with `method: full`."""
+    loraplus_lr_embedding: Annotated[float, Field(gt=0)] | None = None
+    """Learning rate of adapters on embedding layers with LoRA+. None: 1e-6, as in PEFT."""
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     """Learning-rate curve after the warm-up."""
     warmup_steps: Annotated[float, Field(ge=0, le=LARGEST)] = 0.03
@@ -271,6 +276,9 @@ class TrainSettings(Section):
     """Optimizer, by its Hugging Face name."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     """Seed for the adapter's initial weights, the data order and dropout."""
+    neftune_noise_alpha: Annotated[float, Field(gt=0, le=1e3)] | None = None
+    """NEFTune (arXiv:2310.05914): noise on the embeddings in training passes, never in evaluations;
+    5 to 15 are usual values. The logged training loss contains it. None: no noise."""
     packing: bool = False
     """Concatenate the rows of a pass instead of padding them; attention stays within each row.
     Refused for models that would mix them."""
@@ -303,6 +311,19 @@ class TrainSettings(Section):
         if self.early_stopping_patience and not self.eval_steps:
             raise ValueError(
                 "early_stopping_patience needs eval_steps: how often to look at the val loss"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _loraplus_is_possible(self) -> TrainSettings:
+        if self.loraplus_lr_ratio is not None and self.method == "full":
+            raise ValueError(
+                "loraplus_lr_ratio is for adapters, and `method: full` trains none: leave it out, or "
+                "use lora or qlora"
+            )
+        if self.loraplus_lr_embedding is not None and self.loraplus_lr_ratio is None:
+            raise ValueError(
+                "loraplus_lr_embedding has no effect without loraplus_lr_ratio: set both, or neither"
             )
         return self
 

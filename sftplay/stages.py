@@ -29,8 +29,9 @@ class Option:
         once: for one start; a refresh of a data stage does not repeat it.
         path: its value is a path that the stage reads, or writes (`read`, `write`): a container
             gets it mounted.
+        packages: what the stage imports besides its stack where this is given (`lm-eval`,
+            `export`).
         bare: the value that it has when it stands alone; empty: it always takes one.
-        stack: where it is given, the stage runs in this stack.
     """
 
     name: str
@@ -42,8 +43,8 @@ class Option:
     setting: str = ""
     once: bool = False
     path: str = ""
+    packages: str = ""
     bare: str = ""
-    stack: str = ""
 
     @property
     def key(self) -> str:
@@ -90,7 +91,7 @@ class Stage:
     interactive: bool = False
     # listens here in its container; published on the port of 127.0.0.1 that --port names
     port: int = 0
-    stack: str = ""  # always runs in this stack; empty: chosen by device and backend
+    packages: str = ""  # as an option's, but always
     options: tuple[Option, ...] = ()
 
 
@@ -216,7 +217,16 @@ STAGES: tuple[Stage, ...] = (
         "bring the model, and hub datasets of data.raw, into the cache",
         "the cache",
         network=True,
-        options=(Option("--only", "the model, or the data (else both)", str, ("model", "data")),),
+        options=(
+            Option("--only", "the model, or the data (else both)", str, ("model", "data")),
+            Option(
+                "--tasks",
+                "only the datasets of these tasks of lm-eval: FILE.yaml or NAME, with commas between them",
+                str,
+                packages="lm-eval",
+            ),
+            Option("--trust-tasks", "run the Python that a task file names"),
+        ),
     ),
     Stage(
         "train",
@@ -268,6 +278,15 @@ STAGES: tuple[Stage, ...] = (
             Option("--split", "which rows", str, _EVALUATED, "val"),
             Option("--samples", "only so many rows, the same ones every time", int),
             Option(
+                "--tasks",
+                "tasks of lm-eval instead of the run's rows: FILE.yaml or NAME, with commas between them",
+                str,
+                packages="lm-eval",
+            ),
+            Option("--limit", "only the first rows of each task, so many", int),
+            Option("--chat-template", "put the prompts of tasks into the run's chat template"),
+            Option("--trust-tasks", "run the Python that a task file names"),
+            Option(
                 "--portable",
                 "only load the adapter by plain PEFT and compare its val loss",
                 internal=True,
@@ -301,7 +320,7 @@ STAGES: tuple[Stage, ...] = (
                 str,
                 path="read",
                 bare=NEWEST_GGUF,
-                stack="export",
+                packages="export",
             ),
         ),
     ),
@@ -386,7 +405,7 @@ STAGES: tuple[Stage, ...] = (
         "outputs/<run>/gguf",
         model=True,
         run=True,
-        stack="export",
+        packages="export",
         options=(
             Option("--to", "the format", str, ("gguf",), "gguf"),
             Option("--quant", "number format of the file (default: q8_0)", str, QUANTS),

@@ -55,7 +55,7 @@ def main() -> int:
         facts["unsloth"] = attempt("unsloth", _import_unsloth)
     libraries = OF_EXPORT if stack == "export" else LIBRARIES
     facts["versions"] = {name: attempt(name, partial(_import, name)) for name in libraries}
-    modules = [one.module for one in STAGES if stack != "export" or one.stack == stack]
+    modules = [one.module for one in STAGES if stack != "export" or one.packages == stack]
     if stack == "export":
         facts["llama.cpp"] = attempt("llama.cpp's programs", _start_converter)
         modules += ["sftplay.model.exporting.write", "sftplay.model.answers.gguf"]

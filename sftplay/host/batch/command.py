@@ -18,10 +18,11 @@ from pathlib import Path
 from sftplay import console
 from sftplay.errors import NotFoundError, UsageError
 from sftplay.host.batch import summary
-from sftplay.host.batch.engines import check_engine, run_on_cluster
+from sftplay.host.batch.engines import ClusterEngine, check_engine, run_on_cluster
 from sftplay.host.batch.expand import Experiment, expand
 from sftplay.host.batch.file import BatchFile, read, write_template
 from sftplay.host.batch.plan import data_steps, decide, read_known
+from sftplay.host.batch.ray import RayEngine
 from sftplay.host.batch.slots import choose_slots
 from sftplay.host.batch.slurm import SlurmEngine
 from sftplay.host.batch.work import (
@@ -55,6 +56,7 @@ def run(
     only: str | None = None,
     engine: str = "local",
     submit: str = "",
+    address: str | None = None,
 ) -> int:
     """Run the batch, or continue it.
 
@@ -64,7 +66,7 @@ def run(
         yes: do not ask, however many experiments there are.
         device: auto, cuda or cpu, for every experiment.
         only: this experiment and no other, its data as it is.
-        engine: local or slurm; submit: more words for sbatch.
+        engine: local, slurm or ray; submit: more words for sbatch; address: of Ray's head.
 
     Returns:
         0 where everything is done; the code of the first failure otherwise, or of the stop.
@@ -73,7 +75,7 @@ def run(
         ConfigError: the file is wrong: every problem at once, nothing started (78). BusyError: it
             runs already (75).
     """
-    check_engine(engine)
+    check_engine(engine, address)
     path = Path(file or DEFAULT_FILE)
     if not path.exists():
         write_template(path)
@@ -101,7 +103,7 @@ def run(
         who="a batch",
         todo="wait for it, or stop it; inv status shows what trains",
     ):
-        cluster = _cluster(batch, engine, runner, device, submit)
+        cluster = _cluster(batch, engine, runner, device, submit, address)
         return _run(batch, runner, cluster, stop_on_error=stop_on_error)
 
 
@@ -120,13 +122,15 @@ def _run_only(batch: BatchRun, name: str, runner: str) -> int:
 
 
 def _cluster(
-    batch: BatchRun, engine: str, runner: str, device: str | None, submit: str
-) -> SlurmEngine | None:
+    batch: BatchRun, engine: str, runner: str, device: str | None, submit: str, address: str | None
+) -> ClusterEngine | None:
     """Return the engine of a cluster; None for this machine."""
     if engine == "local":
         return None
     argv = ["batch", "--file", str(batch.file), "--runner", runner]
     argv += ["--device", device] if device else []
+    if engine == "ray":
+        return RayEngine(address or "", batch.folder, argv, batch.experiments, runner)
     on_cpu = all(one.settings.train.device == "cpu" for one in batch.experiments)
     return SlurmEngine(batch.folder, argv, gpus=0 if on_cpu else 1, options=shlex.split(submit))
 
@@ -164,7 +168,9 @@ def _print_plan(batch: BatchRun) -> None:
     console.info(f"{len(batch.experiments)} experiments; nothing was started")
 
 
-def _run(batch: BatchRun, runner: str, cluster: SlurmEngine | None, *, stop_on_error: bool) -> int:
+def _run(
+    batch: BatchRun, runner: str, cluster: ClusterEngine | None, *, stop_on_error: bool
+) -> int:
     began = time.monotonic()
     workers = _workers(batch, runner) if cluster is None else SequentialWorkers(runner)
     write_state(batch, [])
@@ -182,7 +188,7 @@ def _run(batch: BatchRun, runner: str, cluster: SlurmEngine | None, *, stop_on_e
     summary.show(
         batch.folder, batch.parsed, batch.experiments, {one.name: one.said for one in outcomes}
     )
-    engine = () if cluster is None else ("--engine", "slurm")
+    engine = () if cluster is None else cluster.words()
     return _end(batch, outcomes, stopped, time.monotonic() - began, engine)
 
 
@@ -197,7 +203,7 @@ def _outcomes(
     batch: BatchRun,
     experiments: Sequence[Experiment],
     workers: Workers,
-    cluster: SlurmEngine | None,
+    cluster: ClusterEngine | None,
     stops: list[int],
     *,
     stop_on_error: bool,

@@ -61,6 +61,8 @@ class SlurmEngine:
         gpus: for each experiment. options: more words for sbatch.
     """
 
+    restarts = 0  # a job that somebody cancelled stays cancelled
+
     def __init__(
         self, folder: Path, argv: Sequence[str], *, gpus: int = 0, options: Sequence[str] = ()
     ) -> None:
@@ -112,6 +114,10 @@ class SlurmEngine:
     def how_to_stop(self) -> str:
         """Return the command that stops the jobs with a checkpoint each."""
         return "scancel --signal=TERM --name=" + ",".join(self._submissions())
+
+    def words(self) -> tuple[str, ...]:
+        """Return the options that choose this engine."""
+        return ("--engine", "slurm")
 
     def _submit(self, names: Sequence[str]) -> None:
         number = len(self._submissions()) + 1

@@ -74,6 +74,7 @@ def build() -> Collection:
     more = (images.image_ls, images.image_prune, images.image_sbom, images.lock)
     namespace.add_collection(Collection("image", *image, *more))
     namespace.add_collection(Collection("launch", cluster.slurm, cluster.k8s, cluster.sky))
+    namespace.add_collection(Collection("ray", cluster.ray_agent))
     of_runs = Collection("runs", runs.runs_show, runs.runs_compare, runs.runs_rm)
     of_runs.add_task(runs.runs_list, default=True)  # `inv runs`
     namespace.add_collection(of_runs)

@@ -47,6 +47,7 @@ LOCKS: Mapping[str, LockSpec] = {
     "host": LockSpec("images/host.in", "images/host.lock", _ANYWHERE),
     "host-test": LockSpec("images/host-test.in", "images/host-test.lock", _ANYWHERE),
     "cluster-test": LockSpec("images/cluster-test.in", "images/cluster-test.lock", _STACK),
+    "ray": LockSpec("images/ray.in", "images/ray.lock", _STACK),
     "cpu": LockSpec(
         "images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"
     ),
@@ -64,6 +65,8 @@ LOCKS: Mapping[str, LockSpec] = {
         "cpu",
     ),
     "dev": LockSpec("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "lm-eval": LockSpec("images/lm-eval.in", "images/lm-eval.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "lm-eval-cuda": LockSpec("images/lm-eval-cuda.in", "images/lm-eval-cuda.lock", _STACK, "cuda"),
     "audit": LockSpec("images/audit.in", "images/audit.lock", _STACK),
     "llamafactory": LockSpec(
         "bench/llamafactory.in", "bench/llamafactory.lock", (*_STACK, *_NO_VISION), "cpu"

@@ -94,7 +94,7 @@ class ResolvedLaunch:
 
     def device(self) -> DeviceName | None:
         """Decide where a stage that computes does so; None for the others, and for llama.cpp."""
-        if not self.call.stage.gpu or self.call.stack:
+        if not self.call.stage.gpu or self.call.packages == "export":
             return None
         return choose.choose_device(self.settings, self.machine).value
 
@@ -207,8 +207,10 @@ def _choose_stack(
     request: LaunchRequest, job: Job, here: Machine, present: frozenset[str]
 ) -> Decision[StackName]:
     stage, settings = request.call.stage, job.settings
-    if request.call.stack == "export":
+    if request.call.packages == "export":
         return choose.EXPORT
+    if request.call.packages:
+        return choose.choose_lm_eval(settings, here)
     backend = _backend_of(Run(job.run_name)) if stage.run else ""
     if stage.name == "train":
         return choose.choose_training_stack(

@@ -24,6 +24,7 @@ from sftplay.host.local.training import request_stop
 from sftplay.host.protocol import records
 from sftplay.host.protocol.records import PROCESS_RUNNERS
 from sftplay.host.protocol.signals import GRACE
+from sftplay.host.protocol.stops import ask_to_stop
 from sftplay.host.runs import tensorboard
 from sftplay.host.runs.running import (
     BOARD,
@@ -140,6 +141,9 @@ def _stop(engine: Engine | None, one: RunningItem) -> None:
     elif one.stage == SERVE and one.pid:
         os.kill(one.pid, signal.SIGTERM)
         _wait_until_free(serve_lock(one.run))
+    elif one.job.startswith("ray "):
+        ask_to_stop(one.job.removeprefix("ray "), one.run)
+        _wait_until_free(run.launch_lock)
     elif one.job.startswith("slurm "):
         _stop_job(one)
         _wait_until_free(run.launch_lock)

@@ -10,7 +10,7 @@ import pytest
 from tests.host.conftest import CHECKOUT, RunTask
 
 NAMES = [
-    *("launch.slurm", "launch.k8s", "launch.sky"),
+    *("launch.slurm", "launch.k8s", "launch.sky", "ray.agent"),
     *("gpu.accept", "gpu.compare"),
     *("help", "init", "doctor", "install", "setup-dirs", "clean", "check"),
     *("process", "style", "render", "full-pipeline", "tokenize", "fetch"),

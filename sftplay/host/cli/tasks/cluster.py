@@ -1,4 +1,4 @@
-"""`launch.*`: one training as a script or manifest for a cluster."""
+"""`launch.*`: one training as a script or manifest for a cluster; `ray.agent`: a node of one."""
 
 from __future__ import annotations
 
@@ -136,3 +136,36 @@ def sky(
 
     job = _job(target, run, set_, nodes, gpus, cpus, memory, time)
     command.write_sky(job, accelerator=accelerator, out=out)
+
+
+@task(
+    name="agent",
+    help={
+        "address": "HOST:PORT of the cluster's first agent (default: this one is the first)",
+        "ip": "address of this machine that the other nodes reach",
+        "first-port": "the first of 71 ports (default: 6379)",
+        "cpus": "CPU cores to offer (default: all; 0 for a machine that only starts batches)",
+        "gpus": "GPUs to offer (default: all)",
+        "name": "name of the node (default: the host's)",
+    },
+)
+def ray_agent(
+    c: Context,
+    address: str | None = None,
+    ip: str | None = None,
+    first_port: str | None = None,
+    cpus: str | None = None,
+    gpus: str | None = None,
+    name: str | None = None,
+) -> int:
+    """Make this machine a node of a Ray cluster until Ctrl-C."""
+    from sftplay.host.ray import agent
+
+    return agent.run(
+        address,
+        ip=ip,
+        first_port=whole_number("--first-port", first_port),
+        cpus=whole_number("--cpus", cpus),
+        gpus=whole_number("--gpus", gpus),
+        name=name,
+    )

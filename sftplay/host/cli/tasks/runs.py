@@ -16,8 +16,9 @@ from sftplay.host.cli.task import only, task, whole_number
         "runner": "auto, docker, local or active",
         "device": "auto, cuda or cpu, for every experiment",
         "only": "this experiment and no other; its data is not made",
-        "engine": "where experiments run: local, or slurm (one array job)",
+        "engine": "where experiments run: local, slurm (one array job) or ray",
         "submit": 'more words for sbatch, for example "--partition=gpu --time=8:00:00"',
+        "address": "HOST:PORT of Ray's first agent",
     }
 )
 def batch(
@@ -31,6 +32,7 @@ def batch(
     only: str | None = None,
     engine: str = "local",
     submit: str = "",
+    address: str | None = None,
 ) -> int:
     """Run many datasets and experiments; run it again to continue."""
     from sftplay.host.batch import command as batches
@@ -45,6 +47,7 @@ def batch(
         only=only,
         engine=engine,
         submit=submit,
+        address=address,
     )
 
 
