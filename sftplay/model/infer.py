@@ -71,7 +71,7 @@ def _is_terminal() -> bool:
 
 def _answer(job: Job, prompt: str) -> None:
     """One answer on stdout and nothing else; on a terminal as it is written."""
-    from sftplay.model.answers.answerer import open_answerer
+    from sftplay.model.answers.opening import open_answerer
 
     answerer = open_answerer(job)
     stream = answerer.stream()

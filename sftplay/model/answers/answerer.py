@@ -134,7 +134,7 @@ class Answerer:
             ]  # half a character, where the answer was cut off in the middle of it
 
 
-def open_answerer(job: Job) -> Answerer:
+def open_loaded_answerer(job: Job) -> Answerer:
     """Load the model that a job wants to talk to: the tuned one, or with --base the model as it was
     before training.
 
@@ -145,10 +145,6 @@ def open_answerer(job: Job) -> Answerer:
             changed (76).
     """
     quiet_libraries()
-    if job.options.get("gguf"):
-        from sftplay.model.answers.gguf import open_gguf_answerer
-
-        return open_gguf_answerer(job)
     settings, run = job.settings, Run(job.run_name)
     base = bool(job.options.get("base"))
     facts = None if base and run.tuned() is None else open_run(run)

@@ -43,7 +43,7 @@ def run_batch(job: Job, source: Path) -> None:
     if not total:
         raise DataError("no prompts in it", where=str(source))
     output = _output(job, source)
-    from sftplay.model.answers.answerer import open_answerer
+    from sftplay.model.answers.opening import open_answerer
 
     with _opened(output) as out:
         answerer = open_answerer(job)

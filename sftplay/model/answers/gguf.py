@@ -16,6 +16,7 @@ from sftplay.model.answers.prompts import make_prompter
 from sftplay.model.answers.sampling import Sampling
 from sftplay.model.answers.stop_strings import StopWatch
 from sftplay.model.gguf.runtime import Runtime, processor_threads
+from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.weights.generation_config import pad_id
 from sftplay.model.weights.trained_run import open_run
 from sftplay.runs import Run
@@ -76,13 +77,14 @@ class GgufStream:
 
 
 def open_gguf_answerer(job: Job) -> GgufAnswerer:
-    """Load the GGUF file that a job names, or the run's newest one.
+    """Load the GGUF file that a job names, or the run's newest one, in llama.cpp.
 
     Raises:
         NotFoundError: no trained run, no such file (66). RefusedError: it is an adapter, or of
             another tokenizer (76). StorageError: damaged (74).
     """
     settings, run = job.settings, Run(job.run_name)
+    quiet_libraries()
     facts = open_run(run)
     file = _file(run, str(job.options["gguf"]))
     prompter = make_prompter(facts.tuned, facts.template, facts.tokenizer, settings.data, facts.eot)

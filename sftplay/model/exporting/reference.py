@@ -38,7 +38,7 @@ _LEAST = -50.0  # llama.cpp writes a huge number where a probability is 0
 
 @dataclass(frozen=True)
 class Reference:
-    """What a file has to agree with.
+    """A model's answers, with which a file has to agree.
 
     Attributes:
         ids: of each prompt; logits: at each of their positions.

@@ -32,13 +32,18 @@ class OllamaModel:
 
     @property
     def notes(self) -> list[str]:
-        """What a person has to know before they rely on it."""
-        if self.frame is None:
-            return [
-                "the run's chat template does more than Ollama's templates can: no TEMPLATE is given,"
-                " and Ollama picks one itself. Compare answers with inv infer, or use llama-server --jinja",
-            ]
+        """Return the warnings for a person who relies on it."""
         notes = []
+        if self.system and not self._has_system:
+            notes.append(
+                "the system prompt has quotes that a Modelfile can't hold: no SYSTEM is given"
+            )
+        if self.frame is None:
+            notes.append(
+                "the run's chat template does more than Ollama's templates can: no TEMPLATE is given,"
+                " and Ollama picks one itself. Compare answers with inv infer, or use llama-server --jinja"
+            )
+            return notes
         if self.frame.system is None:
             notes.append(
                 "the run's chat template takes no system turn: Ollama leaves one out silently"
@@ -48,6 +53,11 @@ class OllamaModel:
                 "the run's chat template strips spaces around messages, Ollama's does not: send none"
             )
         return notes
+
+    @property
+    def _has_system(self) -> bool:
+        system = self.system or ""
+        return bool(system) and '"""' not in system and not system.endswith('"')
 
     def text(self) -> str:
         """Return the Modelfile."""
@@ -64,7 +74,7 @@ class OllamaModel:
             lines.append(f"FROM ./{self.file}")
         if self.frame is not None:
             lines.append(f'TEMPLATE """{self.frame.go()}"""')
-        if self.system and (self.frame is None or self.frame.system is not None):
+        if self._has_system and (self.frame is None or self.frame.system is not None):
             lines.append(f'SYSTEM """{self.system}"""')
         lines += [f"PARAMETER stop {json.dumps(text, ensure_ascii=False)}" for text in self.stop]
         lines += [f"PARAMETER {key} {value:g}" for key, value in self.parameters]

@@ -15,7 +15,7 @@ from sftplay.errors import RefusedError
 
 @dataclass(frozen=True)
 class Floor:
-    """What a file must reach.
+    """The least that a file must reach.
 
     Attributes:
         top1: share of positions at which both put the same token first; kl: mean KL divergence of
