@@ -145,7 +145,11 @@ def _tiles(
 def _settings(
     record: Mapping[str, Any], report: Mapping[str, Any], tokenized: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    yield "data.raw", str(record.get("raw", ""))
+    raw = record.get("raw", "")
+    if isinstance(raw, Mapping):
+        yield "data.mix", ", ".join(f"{name}: {weight}" for name, weight in raw.items())
+    else:
+        yield "data.raw", str(raw)
     style = _mapping(_mapping(_mapping(record, "stages"), "style"), "section")
     if style.get("style.prompt"):
         yield "style prompt", f"{style['style.prompt']} ({style.get('style.mode', '')})"

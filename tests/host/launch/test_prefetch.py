@@ -44,6 +44,11 @@ def test_training_on_rows_that_were_made_before_needs_no_hub() -> None:
     assert not list(missing(BY_NAME["train"], HUB))
     DataStamp("process", "", {"data.raw": "data/raw"}).write(folder)
     assert list(missing(BY_NAME["train"], HUB)) == LACKING
+    mixed = {"data/raw/a.jsonl": 1.0, "owner/rows": 2.0}
+    mix = HUB.model_copy(update={"data": DataSettings(mix=mixed)})
+    assert next(missing(BY_NAME["train"], mix)) == ("data", "owner/rows")
+    DataStamp("process", "", {"data.raw": "data/raw", "data.mix": mixed}).write(folder)
+    assert not [kind for kind, _ in missing(BY_NAME["train"], mix) if kind == "data"]
 
 
 def test_the_data_comes_before_the_model() -> None:
