@@ -201,7 +201,7 @@ class ProcessCounts:
                 "rejected": self.rejected,
                 "duplicates": self.duplicates,
                 "near_duplicates": self.near_dropped,
-                "left_out": self.left_out,
+                **({"left_out": self.left_out} if self.mix else {}),
             },
             "splits": self.splits,
             "reasoning": {"rows": self.reasoning, "setting": settings.reasoning},
