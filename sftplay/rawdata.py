@@ -65,6 +65,16 @@ class HubDataset:
         safe = f"{self.name}@{self.revision or 'main'}".replace("/", "--")
         return cache_folder() / "datasets" / f"{safe}{part}.json"
 
+    @property
+    def folder(self) -> Path:
+        """Return the fetched snapshot; the last part of its path is the commit.
+
+        Raises:
+            NotFoundError: as `files` (66).
+        """
+        self.files()
+        return cache_folder() / str(read_json(self.record, folder=str)["folder"])
+
     def files(self) -> list[tuple[Path, str]]:
         """(path, name in messages) of every fetched file, in name order.
 

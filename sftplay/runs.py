@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,6 +20,9 @@ from sftplay.files import append_line
 from sftplay.manifest import MANIFEST, problem_with
 from sftplay.places import OUTPUTS
 from sftplay.untrusted import RECORD, parse_json, read_lines
+
+TASK_PREFIX = "task-"
+_NO_PATH = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,17 @@ class Run:
     def launch_lock(self) -> Path:
         return self.folder / ".launch.lock"
 
+    @property
+    def locks(self) -> tuple[Path, ...]:
+        """Locks that whoever removes it takes: of a launcher, a stage, ranks that still save."""
+        return self.launch_lock, self.run_lock, self.ranks_lock
+
     def eval(self, split: str) -> Path:
         return self.folder / "eval" / split
+
+    def task(self, name: str) -> Path:
+        """The evaluation on a task of lm-eval, next to those on splits."""
+        return self.eval(TASK_PREFIX + _NO_PATH.sub("-", name))
 
     def tensorboard(self, attempt: Attempt) -> Path:
         return self.folder / "tb" / attempt.name

@@ -29,6 +29,7 @@ class Option:
         once: for one start; a refresh of a data stage does not repeat it.
         path: its value is a path that the stage reads, or writes (`read`, `write`): a container
             gets it mounted.
+        packages: what the stage imports besides its stack where this is given (`lm-eval`).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Option:
     setting: str = ""
     once: bool = False
     path: str = ""
+    packages: str = ""
 
     @property
     def key(self) -> str:
@@ -207,7 +209,16 @@ STAGES: tuple[Stage, ...] = (
         "bring the model, and hub datasets of data.raw, into the cache",
         "the cache",
         network=True,
-        options=(Option("--only", "the model, or the data (else both)", str, ("model", "data")),),
+        options=(
+            Option("--only", "the model, or the data (else both)", str, ("model", "data")),
+            Option(
+                "--tasks",
+                "only the datasets of these tasks of lm-eval: FILE.yaml or NAME, with commas between them",
+                str,
+                packages="lm-eval",
+            ),
+            Option("--trust-tasks", "run the Python that a task file names"),
+        ),
     ),
     Stage(
         "train",
@@ -258,6 +269,15 @@ STAGES: tuple[Stage, ...] = (
         options=(
             Option("--split", "which rows", str, _EVALUATED, "val"),
             Option("--samples", "only so many rows, the same ones every time", int),
+            Option(
+                "--tasks",
+                "tasks of lm-eval instead of the run's rows: FILE.yaml or NAME, with commas between them",
+                str,
+                packages="lm-eval",
+            ),
+            Option("--limit", "only the first rows of each task, so many", int),
+            Option("--chat-template", "put the prompts of tasks into the run's chat template"),
+            Option("--trust-tasks", "run the Python that a task file names"),
             Option(
                 "--portable",
                 "only load the adapter by plain PEFT and compare its val loss",

@@ -10,6 +10,7 @@ schema: `2e-4` is a number, `no` is a word, `012` is 12, `1:30` is text.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,26 @@ MAX_DEPTH = 32
 Marks = dict[tuple[str, ...], tuple[int, int]]  # key path → (line, column), both from 1
 
 
+class TaggedText(str):
+    """A scalar that a tag of another program stands before; read as text, never acted on."""
+
+    __slots__ = ()
+
+
 class _CoreLoader(yaml.SafeLoader):
     """safe_load with the scalar rules of YAML 1.2's core schema."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own class attribute
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        """Join surrogate pairs into one character: JSON writes an emoji as two escapes."""
+        node = super().compose_scalar_node(anchor)
+        try:
+            node.value = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError as error:
+            problem = "half of a surrogate pair, which is no character"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark) from error
+        return node
 
 
 for _tag, _pattern, _first in (
@@ -80,8 +97,11 @@ def dump_yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=_CoreDumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
+def read_yaml(path: Path, tags: Sequence[str] = ()) -> tuple[dict[str, Any], Marks]:
     """Read one mapping from a YAML file.
+
+    Args:
+        tags: tags that may stand before a scalar, such as `!function`; it is read as `TaggedText`.
 
     Returns:
         The mapping, and where each of its keys stands.
@@ -101,7 +121,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
         raise ConfigError(
             f"not UTF-8 (byte {error.start})", where=str(path), todo="save the file as UTF-8"
         ) from error
-    return parse_yaml(text, str(path))
+    return parse_yaml(text, str(path), tags)
 
 
 def _is_of_run(path: Path) -> bool:
@@ -109,7 +129,7 @@ def _is_of_run(path: Path) -> bool:
     return path.absolute().is_relative_to(OUTPUTS.absolute())
 
 
-def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
+def parse_yaml(text: str, name: str, tags: Sequence[str] = ()) -> tuple[dict[str, Any], Marks]:
     """`read_yaml` on text; `name` is what messages call it."""
     try:
         _check_structure(text, name)
@@ -122,7 +142,7 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
             )
         marks: Marks = {}
         _collect(node, (), marks, name)
-        loader = _CoreLoader(text)
+        loader = _loader_with(tags)(text)
         try:
             return dict(loader.get_single_data()), marks
         finally:
@@ -137,6 +157,19 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
         ) from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"not valid YAML ({error})", where=name) from error
+
+
+def _loader_with(tags: Sequence[str]) -> type[_CoreLoader]:
+    """Return the loader that reads these tags as text."""
+    if not tags:
+        return _CoreLoader
+
+    class Loader(_CoreLoader):
+        pass
+
+    for tag in tags:
+        Loader.add_constructor(tag, lambda loader, node: TaggedText(_text(loader, node)))
+    return Loader
 
 
 def parse_scalar(text: str) -> Any:

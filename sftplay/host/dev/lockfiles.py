@@ -58,6 +58,8 @@ LOCKS: Mapping[str, LockSpec] = {
         "cuda",
     ),
     "dev": LockSpec("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "lm-eval": LockSpec("images/lm-eval.in", "images/lm-eval.lock", (*_STACK, *_NO_LLM), "cpu"),
+    "lm-eval-cuda": LockSpec("images/lm-eval-cuda.in", "images/lm-eval-cuda.lock", _STACK, "cuda"),
     "audit": LockSpec("images/audit.in", "images/audit.lock", _STACK),
     "llamafactory": LockSpec(
         "bench/llamafactory.in", "bench/llamafactory.lock", (*_STACK, *_NO_VISION), "cpu"

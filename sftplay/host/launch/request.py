@@ -207,6 +207,8 @@ def _choose_stack(
     request: LaunchRequest, job: Job, here: Machine, present: frozenset[str]
 ) -> Decision[StackName]:
     stage, settings = request.call.stage, job.settings
+    if request.call.packages:
+        return choose.choose_lm_eval(settings, here)
     backend = _backend_of(Run(job.run_name)) if stage.run else ""
     if stage.name == "train":
         return choose.choose_training_stack(
