@@ -170,7 +170,7 @@ class DataSettings(Section):
 
     @property
     def sources(self) -> list[str]:
-        """What names the rows: the sources of the mix, else the entries of `raw`."""
+        """Names of the rows' sources: those of the mix, else the entries of `raw`."""
         if self.mix:
             return list(self.mix)
         return [self.raw] if isinstance(self.raw, str) else self.raw

@@ -25,7 +25,7 @@ _SOME = 100_000  # rows whose sources are looked up together
 
 @dataclass
 class _Rows:
-    """What is known of the rows in a split's file, in their order."""
+    """Columns about the rows in a split's file, in their order."""
 
     keys: array[int] = field(default_factory=lambda: array("Q"))
     sizes: array[int] = field(default_factory=lambda: array("L"))
