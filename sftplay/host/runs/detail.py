@@ -15,8 +15,8 @@ from sftplay import console
 from sftplay.attempts import checkpoints_in
 from sftplay.files import human_size
 from sftplay.host.protocol import records
-from sftplay.host.runs.measured import title_of
 from sftplay.host.runs.exported import exported
+from sftplay.host.runs.measured import title_of
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.harmless_console import HarmlessConsole
