@@ -136,9 +136,18 @@ def whole_project(tmp_path_factory: pytest.TempPathFactory, box: Box) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(default / name, base)
     torch.manual_seed(0)
-    shape = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512}
-    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "vocab_size": 49152}
+    shape: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2}
+    heads: dict[str, Any] = {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+    }
+    ids: dict[str, Any] = {
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 2,
+        "vocab_size": 49152,
+    }
     config = LlamaConfig(**shape, **heads, **ids, tie_word_embeddings=True, initializer_range=0.1)
     LlamaForCausalLM(config).save_pretrained(base)
     settings = {
@@ -193,7 +202,9 @@ def test_an_exported_file_is_the_run(export: Exporter, quant: str, most: float) 
     saved = folder.parent / "logits.pt"
     argv = [export.python, "-c", READ_BACK, folder, name, saved]
     subprocess.run([str(word) for word in argv], check=True, capture_output=True)
-    model = AutoModelForCausalLM.from_pretrained(export.run / "merged", dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        export.run / "merged", dtype=torch.float32
+    ).eval()
     with torch.inference_mode():
         ours = model(torch.arange(3, 60)[None]).logits[0]
     both = (torch.load(saved).log_softmax(-1), ours.log_softmax(-1))
@@ -212,7 +223,7 @@ def test_an_exported_file_is_the_run(export: Exporter, quant: str, most: float) 
 
 def plain_answer(run: Path, model: Any) -> str:
     """The merged model's answer by transformers alone."""
-    tokenizer = AutoTokenizer.from_pretrained(run / "merged")
+    tokenizer: Any = AutoTokenizer.from_pretrained(run / "merged")
     messages = [
         {"role": "system", "content": "Answer in one short sentence."},
         {"role": "user", "content": QUESTION},
@@ -255,7 +266,7 @@ def test_refusals_of_the_converter_leave_nothing(export: Exporter, tmp_path: Pat
     before = export.left()
     other = tmp_path / "other"
     shutil.copytree(read_base(export), other)
-    model = LlamaForCausalLM.from_pretrained(other)
+    model: Any = LlamaForCausalLM.from_pretrained(other)
     model.model.norm.weight.data += 0.5
     model.save_pretrained(other)
     refused = export("export", "--run", "demo", "--adapter", "--set", f"model.name={other}")
