@@ -274,6 +274,34 @@ def test_trusted_python_runs(measured: Path, python: Path, tmp_path: Path) -> No
     assert record(measured, "trusted")["rows"] == {"trusted": 12}
 
 
+def test_the_runs_own_rows_as_a_task_give_the_answers_of_eval(
+    measured: Path, python: Path, tmp_path: Path
+) -> None:
+    """Greedy answers in the run's template, by lm-eval's decoding and by ours."""
+    import shutil
+
+    project = tmp_path / "project"
+    shutil.copytree(measured, project)
+    argv = ("-m", "sftplay", "eval", "--run", "demo")
+    place = "outputs/demo/eval/for-lm-eval/demo_test.yaml"
+    for more in (
+        ("--split=test",),
+        ("--split=test", "--write-task"),
+        (f"--tasks={place}", "--chat-template"),
+    ):
+        done = _run(python, *argv, *more, cwd=project)
+        assert done.returncode == 0, done.stderr
+    folder = project / "outputs/demo/eval"
+    ours, theirs = (
+        [json.loads(line) for line in (folder / name / "samples.jsonl").read_text().splitlines()]
+        for name in ("test", "task-demo_test")
+    )
+    assert len(ours) == len(theirs) > 3
+    for one, other in zip(ours, theirs, strict=True):
+        for key in ("prompt", "reference", "base", "tuned"):
+            assert one[key] == other[key], key
+
+
 def test_a_name_that_lm_eval_does_not_have(measured: Path, python: Path) -> None:
     done = _run(python, "-m", "sftplay", "fetch", "--tasks=helaswag", cwd=measured)
     assert done.returncode == 66 and "hellaswag" in done.stderr, done.stderr
