@@ -97,6 +97,11 @@ class Run:
     def launch_lock(self) -> Path:
         return self.folder / ".launch.lock"
 
+    @property
+    def locks(self) -> tuple[Path, ...]:
+        """Locks that whoever removes it takes: of a launcher, a stage, ranks that still save."""
+        return self.launch_lock, self.run_lock, self.ranks_lock
+
     def eval(self, split: str) -> Path:
         return self.folder / "eval" / split
 

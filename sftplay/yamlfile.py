@@ -36,6 +36,16 @@ class _CoreLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own class attribute
 
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        """Join surrogate pairs into one character: JSON writes an emoji as two escapes."""
+        node = super().compose_scalar_node(anchor)
+        try:
+            node.value = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError as error:
+            problem = "half of a surrogate pair, which is no character"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark) from error
+        return node
+
 
 for _tag, _pattern, _first in (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),

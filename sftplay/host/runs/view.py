@@ -98,9 +98,9 @@ class RunView:
             if kind in _BEGINS:
                 began = moment
             elif kind in _ENDS and began is not None:
-                total, began = total + (moment - began).total_seconds(), None
+                total, began = total + _seconds_between(began, moment), None
         if began is not None and self.state == "running":
-            total += (datetime.now(timezone.utc) - began).total_seconds()
+            total += _seconds_between(began, datetime.now(timezone.utc))
         return total or number_in(self.record, "seconds")
 
     @property
@@ -265,6 +265,11 @@ def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
     except SftplayError as error:
         problems.append(f"{path.name}: {error.what}")
         return {}
+
+
+def _seconds_between(began: datetime, ended: datetime) -> float:
+    """Return how long something took: 0 where the clock was set back meanwhile."""
+    return max(0.0, (ended - began).total_seconds())
 
 
 def moment_of(event: Mapping[str, Any]) -> datetime | None:
