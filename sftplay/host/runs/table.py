@@ -9,6 +9,7 @@ from rich.text import Text
 
 from sftplay import console
 from sftplay.files import human_size
+from sftplay.host.protocol.records import newest_place
 from sftplay.host.runs.view import RunView, read_runs
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
@@ -53,7 +54,12 @@ def show(*, as_json: bool = False) -> None:
     if not views:
         console.info("no runs yet; next: inv train, or inv quickstart")
         return
-    print_table(COLUMNS, [cells(view) for view in views], _NUMBERS, short=("model",), least=_LEAST)
+    columns, rows = list(COLUMNS), [cells(view) for view in views]
+    places = [newest_place(view.run.launch) for view in views]
+    if any(places):  # on a cluster
+        columns.append("where")
+        rows = [[*row, place] for row, place in zip(rows, places, strict=True)]
+    print_table(columns, rows, _NUMBERS, short=("model", "where"), least=_LEAST)
     for view in views:
         for problem in view.problems:
             console.warning(f"{view.name}: {problem}")
@@ -93,6 +99,7 @@ def facts(view: RunView) -> dict[str, Any]:
         "seconds": view.seconds,
         "bytes": view.size,
         "began": view.began,
+        "where": newest_place(view.run.launch),
         "problems": list(view.problems),
     }
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ from tests.host.standin import wait_until
 SUBMIT = "--cpus-per-task=1 --mem=500M"
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, checkout: Path) -> Iterator[SlurmCluster]:
+@contextmanager
+def started_cluster(tmp_path: Path, checkout: Path) -> Iterator[SlurmCluster]:
+    """A cluster whose jobs run tasks of the copy."""
     if reason := missing():
         pytest.skip(reason)
     if not (CHECKOUT / ".venv").is_dir():
@@ -36,6 +38,12 @@ def cluster(tmp_path: Path, checkout: Path) -> Iterator[SlurmCluster]:
             "PYTHONPATH": str(checkout),
             "OMP_NUM_THREADS": "1",
         }
+        yield started
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, checkout: Path) -> Iterator[SlurmCluster]:
+    with started_cluster(tmp_path, checkout) as started:
         yield started
 
 
