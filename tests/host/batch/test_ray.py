@@ -164,7 +164,7 @@ def test_a_node_that_leaves_and_a_head_that_is_gone_cost_no_result(
 
 @pytest.mark.long  # needs Ray's environment and an agent
 def test_a_cluster_that_is_not_fit_is_refused_before_anything_starts(
-    checkout: Path, tmp_path: Path
+    checkout: Path,
 ) -> None:
     (checkout / "model").mkdir()
     (checkout / "model/config.json").write_text("{}")
@@ -179,26 +179,6 @@ def test_a_cluster_that_is_not_fit_is_refused_before_anything_starts(
         code, said = screen_of(cluster, *batch, "10.99.0.1:1")
         assert code == 69 and "nobody answers at 10.99.0.1:1" in said
         assert time.monotonic() - began < 20  # starting Python included
-
-        # another Ray or Python: the agent does not become a node
-        other = tmp_path / "envs"
-        other.mkdir()
-        (other / environments.ensure("ray").folder.name).symlink_to(_other_ray(tmp_path))
-        (other / "ray.token").write_bytes((checkout / ".envs/ray.token").read_bytes())
-        done = subprocess.run(
-            cluster.inside(*TASK, "ray.agent", "--address", cluster.address, "--ip", "10.99.0.2", "--first-port", "6500"),
-            env={**cluster.environ, "SFTPLAY_ENVS": str(other)}, capture_output=True, text=True,
-            timeout=200, check=False,
-        )  # fmt: skip
-        assert done.returncode == 69, done.stdout + done.stderr
-        assert "Version mismatch" in done.stderr and "same Python" in done.stderr
-        # and a driver of another Python is refused too
-        done = subprocess.run(
-            cluster.inside(*TASK, *batch, cluster.address),
-            env={**cluster.environ, "SFTPLAY_ENVS": str(other)}, capture_output=True, text=True,
-            timeout=200, check=False,
-        )  # fmt: skip
-        assert done.returncode == 69 and "another Ray or Python" in done.stderr, done.stderr
 
         # another token
         done = subprocess.run(
@@ -227,12 +207,47 @@ def test_a_cluster_that_is_not_fit_is_refused_before_anything_starts(
     assert not (checkout / "outputs/n-seed1").exists()
 
 
+@pytest.mark.long  # needs Ray's environment, once more in another Python
+def test_another_python_or_ray_is_refused_on_a_node_and_by_the_driver(
+    checkout: Path, tmp_path: Path
+) -> None:
+    (checkout / "model").mkdir()
+    (checkout / "model/config.json").write_text("{}")
+    make_environment(checkout / ".envs", "exit 0")
+    write_batch(checkout, "./model", [1])
+    name, made = environments.ensure("ray").folder.name, _other_ray(tmp_path)
+    with started_cluster(checkout, nodes=["n1"]) as cluster:
+        batch = ("batch", "--engine", "ray", "--address")
+
+        # another Ray or Python: the agent does not become a node
+        other = tmp_path / "envs"
+        other.mkdir()
+        (other / name).symlink_to(made)
+        (other / "ray.token").write_bytes((checkout / ".envs/ray.token").read_bytes())
+        done = subprocess.run(
+            cluster.inside(*TASK, "ray.agent", "--address", cluster.address, "--ip", "10.99.0.2", "--first-port", "6500"),
+            env={**cluster.environ, "SFTPLAY_ENVS": str(other)}, capture_output=True, text=True,
+            timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 69, done.stdout + done.stderr
+        assert "Version mismatch" in done.stderr and "same Python" in done.stderr
+        # and a driver of another Python is refused too
+        done = subprocess.run(
+            cluster.inside(*TASK, *batch, cluster.address),
+            env={**cluster.environ, "SFTPLAY_ENVS": str(other)}, capture_output=True, text=True,
+            timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 69 and "another Ray or Python" in done.stderr, done.stderr
+
+
 def _other_ray(tmp_path: Path) -> Path:
     """An environment from the same lock with another Python."""
     folder, lock = tmp_path / "other-ray", CHECKOUT / "images/ray.lock"
     uv = str(find_uv())
+    versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    found = [*map(str, versions.glob("3.12.*/bin/python3.12")), "3.12"]
     for argv in (
-        [uv, "venv", "-q", "--python", "3.12", str(folder)],
+        [uv, "venv", "-q", "--python", found[0], str(folder)],
         [uv, "pip", "install", "-q", "--require-hashes", "--python", str(folder), "-r", str(lock)],
     ):
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
