@@ -143,7 +143,7 @@ def test_a_node_that_leaves_and_a_head_that_is_gone_cost_no_result(
     cluster: RayCluster, checkout: Path, tiny_model: Path
 ) -> None:
     make_environment(checkout / ".envs", f'exec "{stage_python()}" "$@"')
-    write_batch(checkout, str(tiny_model), [1, 2], **{"train.max_steps": 200, "train.save_steps": 5})  # fmt: skip
+    write_batch(checkout, str(tiny_model), [1, 2], **{"train.max_steps": 600, "train.save_steps": 20})  # fmt: skip
     driver = start(cluster)
     runs = [checkout / f"outputs/n-seed{seed}" for seed in (1, 2)]
     for run in runs:
@@ -230,7 +230,7 @@ def test_another_python_or_ray_is_refused_on_a_node_and_by_the_driver(
             timeout=200, check=False,
         )  # fmt: skip
         assert done.returncode == 69, done.stdout + done.stderr
-        assert "Version mismatch" in done.stderr and "same Python" in done.stderr
+        assert "Version mismatch" in done.stderr and "same Ray and Python" in done.stderr
         # and a driver of another Python is refused too
         done = subprocess.run(
             cluster.inside(*TASK, *batch, cluster.address),
