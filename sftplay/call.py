@@ -62,6 +62,12 @@ class StageCall:
             for option in self.stage.options
         }
 
+    @property
+    def packages(self) -> str:
+        """Return what the stage imports besides its stack, with these options."""
+        given = (one.packages for one in self.stage.options if self.options.get(one.key))
+        return next(filter(None, given), self.stage.packages)
+
     def with_options(self, **options: Any) -> StageCall:
         """Return this call with other values of some options; a default removes one."""
         return replace(self, options={**self.options, **options})

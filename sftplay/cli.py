@@ -11,7 +11,6 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from sftplay import __version__, console
@@ -19,9 +18,10 @@ from sftplay.boundary import Boundary
 from sftplay.call import StageCall
 from sftplay.collector import loading
 from sftplay.environment import drop_training_settings
-from sftplay.errors import EXIT_MEANINGS, NotFoundError, StoppedError, UsageError
+from sftplay.errors import EXIT_MEANINGS, NotFoundError, UsageError
 from sftplay.places import OUTPUTS
 from sftplay.stages import BY_NAME, STAGES, Job, Option
+from sftplay.stops import raise_if_stopped, raise_swallowed_again, stop
 
 DEFAULT_CONFIG = "configs/run_bnb.yaml"
 
@@ -85,6 +85,8 @@ def _add_option(command: argparse.ArgumentParser, option: Option) -> None:
             metavar=metavar,
             help=option.help,
             dest=option.key,
+            nargs="?" if option.bare else None,
+            const=option.bare or None,
         )
 
 
@@ -161,7 +163,8 @@ def _is_name(run: str) -> bool:
 def main(argv: Sequence[str]) -> int:
     """Run one stage and return its exit code. Every failure ends here as one message."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signum, _stop)
+        signal.signal(signum, stop)
+    raise_swallowed_again()
     console.open_streams()
     with Boundary("") as end:
         drop_training_settings(os.environ)
@@ -169,21 +172,13 @@ def main(argv: Sequence[str]) -> int:
         end.name, end.config = call.stage.name, call.config
         job = resolve(call)
         with loading():
-            importlib.import_module(call.stage.module).run(job)
+            module = importlib.import_module(call.stage.module)
+            raise_if_stopped()
+            module.run(job)
         # a closed pipe is caught here; in Python's own last flush it would end in 120
         console.flush_results()
     console.settle_stderr()
     return end.code
-
-
-def _stop(signum: int, frame: FrameType | None) -> None:
-    """Default handler of every stage; training replaces it by one that saves first."""
-    signal.signal(signum, signal.SIG_IGN)
-    raise StoppedError(
-        f"stopped by {signal.Signals(signum).name}",
-        signum=signum,
-        todo="run the same command again; nothing half-written was left",
-    )
 
 
 __all__ = [

@@ -95,7 +95,7 @@ def open_regular(path: Path, *, links: bool = False) -> Iterator[IO[bytes]]:
         PermissionDeniedError: not readable (77).
     """
     try:
-        fd = os.open(path, _READ | os.O_NONBLOCK) if links else _open_unlinked(path)
+        fd = _open_named(path, links=links)
         with open(fd, "rb") as source:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.ENXIO, "not a regular file", str(path))
@@ -103,6 +103,13 @@ def open_regular(path: Path, *, links: bool = False) -> Iterator[IO[bytes]]:
     except OSError as error:
         error.filename = str(path)
         raise explain_os_error(error, path) from error
+
+
+def _open_named(path: Path, *, links: bool) -> int:
+    try:
+        return os.open(path, _READ | os.O_NONBLOCK) if links else _open_unlinked(path)
+    except ValueError as error:  # a null byte, half of a surrogate pair
+        raise NotFoundError("no file can have this name", where=ascii(str(path))) from error
 
 
 def _open_unlinked(path: Path) -> int:

@@ -65,6 +65,16 @@ class HubDataset:
         safe = f"{self.name}@{self.revision or 'main'}".replace("/", "--")
         return cache_folder() / "datasets" / f"{safe}{part}.json"
 
+    @property
+    def folder(self) -> Path:
+        """Return the fetched snapshot; the last part of its path is the commit.
+
+        Raises:
+            NotFoundError: as `files` (66).
+        """
+        self.files()
+        return cache_folder() / str(read_json(self.record, folder=str)["folder"])
+
     def files(self) -> list[tuple[Path, str]]:
         """(path, name in messages) of every fetched file, in name order.
 
@@ -141,8 +151,8 @@ def hub_dataset(entry: str) -> HubDataset | None:
 
 
 def hub_datasets(settings: DataSettings) -> Iterator[HubDataset]:
-    """Every hub dataset that data.raw names."""
-    for entry in [settings.raw] if isinstance(settings.raw, str) else settings.raw:
+    """Every hub dataset that data.raw or data.mix names."""
+    for entry in settings.sources:
         dataset = hub_dataset(entry)
         if dataset is not None:
             yield dataset

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,6 +20,9 @@ from sftplay.files import append_line
 from sftplay.manifest import MANIFEST, problem_with
 from sftplay.places import OUTPUTS
 from sftplay.untrusted import RECORD, parse_json, read_lines
+
+TASK_PREFIX = "task-"
+_NO_PATH = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,10 @@ class Run:
         return self.folder / "merged"
 
     @property
+    def gguf(self) -> Path:
+        return self.folder / "gguf"
+
+    @property
     def predictions(self) -> Path:
         return self.folder / "predictions"
 
@@ -93,8 +101,17 @@ class Run:
     def launch_lock(self) -> Path:
         return self.folder / ".launch.lock"
 
+    @property
+    def locks(self) -> tuple[Path, ...]:
+        """Locks that whoever removes it takes: of a launcher, a stage, ranks that still save."""
+        return self.launch_lock, self.run_lock, self.ranks_lock
+
     def eval(self, split: str) -> Path:
         return self.folder / "eval" / split
+
+    def task(self, name: str) -> Path:
+        """The evaluation on a task of lm-eval, next to those on splits."""
+        return self.eval(TASK_PREFIX + _NO_PATH.sub("-", name))
 
     def tensorboard(self, attempt: Attempt) -> Path:
         return self.folder / "tb" / attempt.name
@@ -214,6 +231,28 @@ class Run:
                 todo=f"make it again: {again}",
             )
         return self.merged
+
+    def require_gguf(self) -> Path:
+        """The folder with the GGUF files, verified.
+
+        Raises:
+            NotFoundError: there is none (66). RefusedError: changed since (76).
+        """
+        again = f"inv export --run {self.name}"
+        if not (self.gguf / MANIFEST).is_file():
+            raise NotFoundError(
+                f"the run {self.name} has no GGUF file",
+                where=str(self.gguf),
+                todo=f"make one first: {again}",
+            )
+        problem = problem_with(self.gguf)
+        if problem:
+            raise RefusedError(
+                f"the GGUF files were changed: {problem}",
+                where=str(self.gguf),
+                todo=f"remove the folder, then: {again}",
+            )
+        return self.gguf
 
     def _repair_advice(self) -> str:
         """Explain what to do about published weights that were changed: the checkpoints may still

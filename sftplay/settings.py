@@ -14,10 +14,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+RAW = "data/raw"  # where rows are looked for if nothing says otherwise
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 LARGEST = 2**31 - 1  # of any count: what every library and file format can hold
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Source = Annotated[str, Field(min_length=1)]
+Weight = Annotated[float, Field(gt=0, le=1e6)]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 
@@ -90,9 +93,13 @@ class FieldMap(Section):
 class DataSettings(Section):
     """Source of the rows, and the treatment of unusual ones."""
 
-    raw: str | list[str] = "data/raw"
+    raw: str | list[str] = RAW
     """A folder, a file, a glob, a hub dataset (`owner/name`, `owner/name@revision`,
     `owner/name:folder`), or a list of these."""
+    mix: Annotated[dict[Source, Weight], Field(min_length=1, max_length=1000)] | None = None
+    """Sources with their weights, instead of `raw`: `{chat.jsonl: 3, owner/name: 1}` takes three
+    rows of the first for one of the second, in every split, until a source has no more
+    (`first_exhausted` of datasets' interleave_datasets). The rest is left out and counted."""
     suffix: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
     """Name of a dataset kept next to the default one: data/processed_<suffix>/ and so on."""
     format: Literal[
@@ -160,6 +167,21 @@ class DataSettings(Section):
     def _accept_former_value(cls, value: object) -> object:
         """`mend` was the name of `fix`."""
         return "fix" if value == "mend" else value
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the rows' sources: those of the mix, else the entries of `raw`."""
+        if self.mix:
+            return list(self.mix)
+        return [self.raw] if isinstance(self.raw, str) else self.raw
+
+    @model_validator(mode="after")
+    def _sources_are_named_once(self) -> DataSettings:
+        if self.mix is not None and self.raw != RAW:
+            raise ValueError(
+                "raw and mix both name the rows to read: keep one of them (data.mix=null ends the mix)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _shares_leave_rows_to_train(self) -> DataSettings:
@@ -257,6 +279,11 @@ class TrainSettings(Section):
     """Seconds that the ranks wait for one another before the training ends with 69."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate."""
+    loraplus_lr_ratio: Annotated[float, Field(ge=1, le=1e3)] | None = None
+    """LoRA+ (arXiv:2402.12354): the B matrices of an adapter learn at so many times `learning_rate`;
+    16 is a usual value. None: at the same rate as A. Refused with `method: full`."""
+    loraplus_lr_embedding: Annotated[float, Field(gt=0)] | None = None
+    """Learning rate of adapters on embedding layers with LoRA+. None: 1e-6, as in PEFT."""
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     """Learning-rate curve after the warm-up."""
     warmup_steps: Annotated[float, Field(ge=0, le=LARGEST)] = 0.03
@@ -271,6 +298,9 @@ class TrainSettings(Section):
     """Optimizer, by its Hugging Face name."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     """Seed for the adapter's initial weights, the data order and dropout."""
+    neftune_noise_alpha: Annotated[float, Field(gt=0, le=1e3)] | None = None
+    """NEFTune (arXiv:2310.05914): noise on the embeddings in training passes, never in evaluations;
+    5 to 15 are usual values. The logged training loss contains it. None: no noise."""
     packing: bool = False
     """Concatenate the rows of a pass instead of padding them; attention stays within each row.
     Refused for models that would mix them."""
@@ -303,6 +333,19 @@ class TrainSettings(Section):
         if self.early_stopping_patience and not self.eval_steps:
             raise ValueError(
                 "early_stopping_patience needs eval_steps: how often to look at the val loss"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _loraplus_is_possible(self) -> TrainSettings:
+        if self.loraplus_lr_ratio is not None and self.method == "full":
+            raise ValueError(
+                "loraplus_lr_ratio is for adapters, and `method: full` trains none: leave it out, or "
+                "use lora or qlora"
+            )
+        if self.loraplus_lr_embedding is not None and self.loraplus_lr_ratio is None:
+            raise ValueError(
+                "loraplus_lr_embedding has no effect without loraplus_lr_ratio: set both, or neither"
             )
         return self
 

@@ -26,12 +26,15 @@ MARKS: dict[Verdict, str] = {
 }
 
 
-def judge(metric: str, interval: Sequence[float] | None, rows: int) -> Verdict:
+def judge(
+    metric: str, interval: Sequence[float] | None, rows: int, *, lower_is_better: bool = False
+) -> Verdict:
     """Say what the difference from the base means.
 
     Args:
         interval: of the difference, 95 %; None where an older version measured it.
         rows: how many it was measured on.
+        lower_is_better: of a metric that is not ours.
     """
     if interval is None:
         return "unknown"
@@ -39,4 +42,14 @@ def judge(metric: str, interval: Sequence[float] | None, rows: int) -> Verdict:
         return "few"
     if interval[0] <= 0 <= interval[1]:
         return "noise"
-    return "better" if (interval[0] > 0) != (metric in LOWER_IS_BETTER) else "worse"
+    lower = lower_is_better or metric in LOWER_IS_BETTER
+    return "better" if (interval[0] > 0) != lower else "worse"
+
+
+def show_number(value: float, form: str) -> str:
+    """Format a metric; one that is too long for a table as a power of ten.
+
+    Args:
+        form: of a fixed number of decimals, such as `+.3f`.
+    """
+    return f"{value:{form}}" if abs(value) < 1e6 else f"{value:{form[:-1]}e}"

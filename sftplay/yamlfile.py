@@ -10,6 +10,7 @@ schema: `2e-4` is a number, `no` is a word, `012` is 12, `1:30` is text.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from sftplay.places import OUTPUTS
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 Marks = dict[tuple[str, ...], tuple[int, int]]  # key path → (line, column), both from 1
+
+
+class TaggedText(str):
+    """A scalar that a tag of another program stands before; read as text, never acted on."""
+
+    __slots__ = ()
 
 
 class _CoreLoader(yaml.SafeLoader):
@@ -64,6 +71,16 @@ class _CoreLoader(yaml.SafeLoader):
     def _refused(self, what: str, todo: str = "") -> ConfigError:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         return ConfigError(what, where=_at(self.file, event.start_mark), todo=todo)
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        """Join surrogate pairs into one character: JSON writes an emoji as two escapes."""
+        node = super().compose_scalar_node(anchor)
+        try:
+            node.value = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError as error:
+            problem = "half of a surrogate pair, which is no character"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark) from error
+        return node
 
 
 for _tag, _pattern, _first in (
@@ -116,8 +133,11 @@ def dump_yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=_CoreDumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
+def read_yaml(path: Path, tags: Sequence[str] = ()) -> tuple[dict[str, Any], Marks]:
     """Read one mapping from a YAML file.
+
+    Args:
+        tags: tags that may stand before a scalar, such as `!function`; it is read as `TaggedText`.
 
     Returns:
         The mapping, and where each of its keys stands.
@@ -137,7 +157,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
         raise ConfigError(
             f"not UTF-8 (byte {error.start})", where=str(path), todo="save the file as UTF-8"
         ) from error
-    return parse_yaml(text, str(path))
+    return parse_yaml(text, str(path), tags)
 
 
 def _is_of_run(path: Path) -> bool:
@@ -145,10 +165,10 @@ def _is_of_run(path: Path) -> bool:
     return path.absolute().is_relative_to(OUTPUTS.absolute())
 
 
-def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
+def parse_yaml(text: str, name: str, tags: Sequence[str] = ()) -> tuple[dict[str, Any], Marks]:
     """`read_yaml` on text; `name` is what messages call it."""
     try:
-        loader = _CoreLoader(text)
+        loader = _loader_with(tags)(text)
         loader.file = name
         try:
             node = loader.get_single_node()
@@ -173,6 +193,19 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Marks]:
         ) from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"not valid YAML ({error})", where=name) from error
+
+
+def _loader_with(tags: Sequence[str]) -> type[_CoreLoader]:
+    """Return the loader that reads these tags as text."""
+    if not tags:
+        return _CoreLoader
+
+    class Loader(_CoreLoader):
+        pass
+
+    for tag in tags:
+        Loader.add_constructor(tag, lambda loader, node: TaggedText(_text(loader, node)))
+    return Loader
 
 
 def parse_scalar(text: str) -> Any:

@@ -207,3 +207,27 @@ def unsloth_breaks_in_two_ranks() -> None:
     ranks_are_forked()
     unsloth_breaks_in_step_three()
     train.choose_world = lambda *args, **kwargs: Decision(World(2), "a test")
+
+
+def slow_disk() -> None:
+    """A disk that takes a quarter of a second for each file that is to be safe."""
+    import os
+    import time
+
+    right = os.fsync
+
+    def slow(fd: int) -> None:
+        time.sleep(0.25)
+        right(fd)
+
+    os.fsync = slow
+
+
+def breaks_in_its_first_step() -> None:
+    """A failure before anything is counted."""
+    from sftplay.model.training.trainer import Trainer
+
+    def breaks(*args: Any, **kwargs: Any) -> Any:
+        raise MemoryError("in the first step")
+
+    Trainer.training_step = breaks  # type: ignore[method-assign]

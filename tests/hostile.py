@@ -39,7 +39,7 @@ def _sparse(size: int) -> Callable[[Path], None]:
 
 
 def _link_to_a_secret(path: Path) -> None:
-    secret = Path("secret.yaml")
+    secret = path.absolute().parent.with_name("secret.yaml")
     secret.write_text(f"api_key: {SECRET}\n")
     path.symlink_to(secret.absolute())
 

@@ -59,8 +59,18 @@ def test_an_option_at_its_default_is_not_written() -> None:
     assert StageCall(BY_NAME["eval"]).all_options == {
         "split": "val",
         "samples": None,
+        "tasks": None,
+        "limit": None,
+        "chat_template": False,
+        "trust_tasks": False,
+        "write_task": False,
         "portable": False,
     }
+
+
+def test_tasks_of_lm_eval_need_its_packages() -> None:
+    assert StageCall(BY_NAME["eval"], options={"tasks": "a.yaml"}).packages == "lm-eval"
+    assert StageCall(BY_NAME["eval"], options={"limit": 3}).packages == ""
 
 
 def test_an_option_that_the_stage_does_not_have_is_a_bug() -> None:

@@ -418,6 +418,8 @@ FOUND: tuple[tuple[str, Any], ...] = (
     ("model folders", {"tokenizer_config.json": b'{"added_tokens_decoder": [1]}'}),
     ("model folders", {"tokenizer_config.json": b'{"additional_special_tokens": [{"x": 1}]}'}),
     ("model folders", {"special_tokens_map.json": b'{"eos_token": [1]}'}),
+    ("batch files", b'{"config": "\\ud800\\udc00", "experiments": [{"name": "one"}]}'),
+    ("batch files", b'{"config": "a\\u0000b", "experiments": [{"name": "one"}]}'),
     ("prompts", ("jsonl", b'{"messages": [{"role": [1], "content": "x"}]}')),
     ("templates", "{% break %}"),
     ("templates", "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_traps_are_refused_with_their_place(text: str, place: str, word: str) ->
         parse_yaml(text, "x")
     assert caught.value.where.startswith(place)
     assert word in caught.value.what
+
+
+def test_surrogate_pairs_are_one_character() -> None:
+    """As json.dumps writes text beyond the first 65,536 characters."""
+    assert parse_yaml(json.dumps({"style": "Hi \U0001f600!", "\U0001f600": 1}), "c")[0] == {
+        "style": "Hi \U0001f600!",
+        "\U0001f600": 1,
+    }
+    with pytest.raises(ConfigError, match="half of a surrogate pair"):
+        parse_yaml('style: "Hi \\ud83d!"', "c")
 
 
 def test_python_tags_build_nothing() -> None:

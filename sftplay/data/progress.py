@@ -125,6 +125,7 @@ class ProgressBar:
                 miniters=0,  # the clock continues while a slow one is not whole yet,
                 smoothing=0,  # and the rate is that of all the time
                 leave=False,
+                disable=False,  # also where a library's own bars are switched off
                 file=sys.stderr,
             )
             self._bar.start_t -= now - self._start

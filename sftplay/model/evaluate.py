@@ -48,6 +48,17 @@ def run(job: Job) -> None:
     if samples is not None and samples < 1:
         raise UsageError(f"--samples requires a number of rows, 1 or more, not {samples}")
     target.require_tuned()  # before anything slow
+    if job.options.get("tasks"):
+        from sftplay.model.lmeval.run import run as run_tasks
+
+        run_tasks(job, target)
+        return
+    _refuse_task_options(job)
+    if job.options.get("write_task"):
+        from sftplay.model.lmeval.own_task import write_task
+
+        write_task(target, job.settings, split, samples)
+        return
     if job.options.get("portable"):
         from sftplay.model.evaluation.portable import check
 
@@ -88,6 +99,14 @@ def run(job: Job) -> None:
     seconds = time.monotonic() - began
     target.record_event("evaluated", split=split, rows=len(rows), seconds=round(seconds, 1))
     console.success(f"{target.eval(split)}/report.md ({seconds:.0f} s)")
+
+
+def _refuse_task_options(job: Job) -> None:
+    """UsageError (2) for an option that means nothing without `--tasks`."""
+    for key in ("limit", "chat_template", "trust_tasks"):
+        if job.options.get(key):
+            name = "--" + key.replace("_", "-")
+            raise UsageError(f"{name} is for tasks of lm-eval", todo="name some: --tasks FILE.yaml")
 
 
 def _measure(

@@ -15,12 +15,14 @@ from sftplay import console
 from sftplay.data.progress import progress
 from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
 from sftplay.files import explain_os_error, human_size, write_json
+from sftplay.lmeval import is_file, record_of, split_words
 from sftplay.model import smollm2
 from sftplay.model.hub.access import first_line, read_token
 from sftplay.model.runtime.hub_progress import counting_into
 from sftplay.places import DEFAULT_MODEL, cache_folder, find_model, is_local_model, model_record
 from sftplay.rawdata import KINDS, METADATA, HubDataset, hub_datasets, kind_of
 from sftplay.stages import Job
+from sftplay.task_file import read_task
 
 # Safetensors, configuration, tokenizer, template: no pickle, no code.
 WANTED = [
@@ -33,6 +35,7 @@ WANTED = [
     "LICENSE*",
     "README.md",  # names the license
 ]
+CARD = "README.md"  # of a dataset: which of its files are one configuration
 IGNORED = [pattern for name in (*METADATA, ".*") for pattern in (name, f"*/{name}")]
 
 
@@ -59,12 +62,34 @@ def run(job: Job) -> None:
         cache_folder().mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain_os_error(error, cache_folder()) from error
+    if job.options.get("tasks"):
+        _fetch_tasks(job)
+        return
     only = job.options.get("only")
     if only != "model":
         for dataset in hub_datasets(job.settings.data):
             _fetch_dataset(dataset)
     if only != "data":
         _fetch_model(job)
+
+
+def _fetch_tasks(job: Job) -> None:
+    """Bring the datasets that tasks of lm-eval read into the cache; the record of a public task
+    lists them.
+    """
+    from sftplay.model.lmeval.public import datasets_of_names
+
+    words = split_words(str(job.options["tasks"]))
+    trusted = bool(job.options.get("trust_tasks"))
+    for word in filter(is_file, words):
+        for dataset in read_task(Path(word), trusted=trusted).datasets:
+            _fetch_dataset(dataset)
+    for name, datasets in datasets_of_names([w for w in words if not is_file(w)]).items():
+        for dataset in datasets:
+            _fetch_dataset(dataset)
+        listed = [{"name": one.name, "revision": one.revision} for one in datasets]
+        write_json(record_of(name), {"task": name, "datasets": listed})
+        console.success(f"the data of the task {name} is in the cache")
 
 
 def _fetch_model(job: Job) -> None:
@@ -100,8 +125,9 @@ def _fetch_dataset(dataset: HubDataset) -> None:
         console.info(f"{dataset.name} is in the cache already: {dataset.record}")
         return
     elsewhere = "set data.raw to a local folder"
+    patterns = (*dataset.patterns, CARD)
     wanted = _Repository(
-        "dataset", "data.raw", dataset.name, dataset.revision, dataset.patterns, IGNORED, elsewhere
+        "dataset", "data.raw", dataset.name, dataset.revision, patterns, IGNORED, elsewhere
     )
     folder = _download(wanted)
     files = _data_files(folder, dataset)

@@ -236,6 +236,7 @@ def _write_opening(
 
     run = plan.run
     write_json(run.record, opening)
+    plan.attempt.progress.unlink(missing_ok=True)  # that of the start before this one
     if not resume:
         write_json(run.data_record, record.data_record(plan, assembly.trainer.lengths))
     run.record_event(

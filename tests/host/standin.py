@@ -91,6 +91,8 @@ for step in range(600):
 """
 
 LAUNCHER = r"""
+from sftplay.stops import raise_swallowed_again
+raise_swallowed_again()  # as the menu does
 import json, os, sys
 from dataclasses import replace
 from pathlib import Path

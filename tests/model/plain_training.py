@@ -85,9 +85,14 @@ def train(
     adapter: Path | None,
     steps: int,
     rate: float,
+    ratio: float = 1.0,
+    decay: float = 0.0,
 ) -> Trained:
-    """Every row in every step, one at a time, full logits; AdamW without decay, constant learning
-    rate, no clipping.
+    """Every row in every step, one at a time, full logits; AdamW, constant learning rate,
+    no clipping.
+
+    Args:
+        ratio: of the learning rate of B to that of everything else.
     """
     from peft import PeftModel
 
@@ -97,7 +102,11 @@ def train(
     model.train()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     start = {name: p.detach().clone() for name, p in trained.items()}
-    optimizer = torch.optim.AdamW(trained.values(), lr=rate, weight_decay=0.0, foreach=False)
+    groups = [
+        {"params": [p], "lr": rate * (ratio if "lora_B" in name else 1)}
+        for name, p in trained.items()
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=decay, foreach=False)
     losses, norms, gradients = [], [], []
     for _ in range(steps):
         total, count = torch.zeros(()), 0

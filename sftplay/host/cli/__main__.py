@@ -10,9 +10,16 @@ def start() -> int:
     from sftplay.host.system import interpreter
 
     interpreter.start_unchanged()
-    from sftplay.host.cli.menu import namespace
-    from sftplay.host.cli.program import main
+    from sftplay import console
+    from sftplay.stops import raise_swallowed_again
 
+    raise_swallowed_again()
+    try:
+        from sftplay.host.cli.menu import namespace
+        from sftplay.host.cli.program import main
+    except KeyboardInterrupt:
+        console.error("stopped")
+        return 130
     return main(sys.argv, namespace)
 
 

@@ -26,6 +26,7 @@ from sftplay.host.system import interpreter, packages
 from sftplay.host.system.checkout import CHECKOUT, VENV
 from sftplay.host.system.setup_lock import one_at_a_time, run_step
 from sftplay.host.system.uv import uv_environ
+from sftplay.stops import raise_swallowed_again
 from sftplay.untrusted import read_json
 
 MARKER = VENV / "sftplay-set-up"
@@ -42,6 +43,7 @@ def enter(argv: Sequence[str]) -> int | None:
     Returns:
         None: this is .venv already, the menu can run; else the exit code of a set-up that failed.
     """
+    raise_swallowed_again()
     console.open_streams()
     if _runs_as_it_is(argv):
         return None
@@ -73,6 +75,9 @@ def run_menu(argv: Sequence[str]) -> int:
     try:
         from sftplay.host.cli.menu import namespace
         from sftplay.host.cli.program import main
+    except KeyboardInterrupt:
+        console.error("stopped")
+        return 130
     except ImportError as error:
         ours = (error.name or "").startswith("sftplay") or Path(sys.prefix) != VENV
         if ours or os.environ.pop(_HEALED, ""):

@@ -17,6 +17,7 @@ from sftplay.errors import StorageError
 from sftplay.host.cli import usage
 from sftplay.host.cli.words import asks_help_for, spell_out
 from sftplay.host.protocol.hub import hide_token
+from sftplay.stops import raise_swallowed_again
 
 
 class MenuConfig(Config):
@@ -38,6 +39,16 @@ class Menu(Program):
     """Invoke's program with our message and exit code for a wrong command line: 2, as everywhere
     else.
     """
+
+    def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
+        """Run a task; a Ctrl-C before it has begun ends with 130, and not with Invoke's 1."""
+        try:
+            super().run(argv, exit)
+        except SystemExit as end:
+            if isinstance(end.__context__, KeyboardInterrupt):
+                console.error("stopped")
+                raise SystemExit(130) from None
+            raise
 
     def parse_core_args(self) -> None:
         self._or_usage(super().parse_core_args)
@@ -67,6 +78,7 @@ def adopt() -> None:
     """Make Invoke's own program a Menu, where that is what reads tasks.py (`inv`): the same
     messages and exit codes, and no token in what it starts.
     """
+    raise_swallowed_again()
     console.open_streams()
     hide_token(os.environ)
     invoke_main = sys.modules.get("invoke.main")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from sftplay import console
 from sftplay.call import StageCall
@@ -14,10 +15,11 @@ from sftplay.host.launch.execute import execute
 from sftplay.host.launch.request import ResolvedLaunch, announce
 from sftplay.host.local import active, environments
 from sftplay.host.select import choose
+from sftplay.lmeval import is_fetched, split_words
 from sftplay.places import data_folder, find_model, is_local_model
 from sftplay.rawdata import hub_datasets
 from sftplay.settings import Settings
-from sftplay.stages import BY_NAME, Stage
+from sftplay.stages import BY_NAME
 
 
 def fetch_missing(launch: ResolvedLaunch) -> int:
@@ -26,9 +28,9 @@ def fetch_missing(launch: ResolvedLaunch) -> int:
     Returns its exit code, 0 where nothing was.
     """
     call = launch.call
-    for only, name in missing(call.stage, launch.settings):
+    for options, name in missing(call, launch.settings):
         console.info(f"{name} is not in the cache: fetching it first")
-        fetch = StageCall(BY_NAME["fetch"], call.config, call.run, call.overrides, {"only": only})
+        fetch = StageCall(BY_NAME["fetch"], call.config, call.run, call.overrides, options)
         code = _fetch(
             replace(launch, request=replace(launch.request, call=fetch), job=resolve_job(fetch))
         )
@@ -50,16 +52,24 @@ def _fetch(launch: ResolvedLaunch) -> int:
     return execute(launch, runner.value, stack.value)
 
 
-def missing(stage: Stage, settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield (what `fetch --only` takes, the name) for what the stage needs and the cache does not
-    have.
+def missing(call: StageCall, settings: Settings) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield (options of `fetch`, the name) for what the stage needs and the cache does not have.
+
+    Raises:
+        SftplayError: a task file of lm-eval that is refused (65, 66, 78).
     """
+    stage = call.stage
     if stage.raw and not (stage.name == "train" and _was_processed(settings)):
         absent = [dataset.name for dataset in hub_datasets(settings.data) if not dataset.is_cached]
         if absent:
-            yield "data", ", ".join(absent)
+            yield {"only": "data"}, ", ".join(absent)
     if stage.model and not _has_model(settings):
-        yield "model", settings.model.name
+        yield {"only": "model"}, settings.model.name
+    trusted = bool(call.options.get("trust_tasks"))
+    words = split_words(str(call.options["tasks"])) if call.options.get("tasks") else ()
+    absent = [word for word in words if not is_fetched(word, trusted=trusted)]
+    if absent and not stage.network:
+        yield {"tasks": ",".join(absent), "trust_tasks": trusted}, f"data of {', '.join(absent)}"
 
 
 def _was_processed(settings: Settings) -> bool:
@@ -70,7 +80,8 @@ def _was_processed(settings: Settings) -> bool:
     stamp = read_stamp(folder)
     if stamp is None:
         return (folder / "train.jsonl").is_file()
-    return bool(stamp.section.get("data.raw") == settings.data.raw)
+    made_of = (stamp.section.get("data.raw"), stamp.section.get("data.mix"))
+    return made_of == (settings.data.raw, settings.data.mix)
 
 
 def _has_model(settings: Settings) -> bool:

@@ -28,7 +28,8 @@ from sftplay.untrusted import read_json
 PYTHON = (3, 11)  # the locks hold wheels for exactly this one
 HOST_TESTS = "images/host-test.lock"  # of host<Python>-<lock hash>, which `inv test --python` makes
 _MARKER = "sftplay.json"
-_SOURCE_ONLY = "rouge-score"  # the one package without a wheel; built with images/build.lock
+# Packages without a wheel; built with images/build.lock.
+_SOURCE_ONLY = ("rouge-score", "sqlitedict", "word2number")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,19 @@ STACKS: Mapping[str, StackSource] = {
     "unsloth": StackSource(
         "images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True
     ),
+    "export": StackSource(
+        "images/export/requirements.lock",
+        "about 330 MB: torch for the CPU, transformers, llama.cpp",
+    ),
     "dev": StackSource("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
+    "lm-eval": StackSource(
+        "images/lm-eval.lock", "about 620 MB: the cpu stack and lm-eval, for `inv eval --tasks`"
+    ),
+    "lm-eval-cuda": StackSource(
+        "images/lm-eval-cuda.lock",
+        "about 3 GB: torch with CUDA and lm-eval, for `inv eval --tasks`",
+        cuda=True,
+    ),
     "audit": StackSource("images/audit.lock", "about 20 MB: pip-audit, for `inv audit`"),
     "ray": StackSource("images/ray.lock", "about 80 MB: Ray, for `inv batch --engine ray`"),
     "llamafactory": StackSource(
@@ -208,7 +221,8 @@ def _make(stack: str, folder: Path, lock: Path, lock_hash: str, held: IO[str]) -
         "--require-hashes",
         *backend,
     ]
-    sources = ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY]
+    sources = ["--only-binary", ":all:"]
+    sources += [word for name in _SOURCE_ONLY for word in ("--no-binary", name)]
     sources += ["--build-constraints", str(CHECKOUT / "images" / "build.lock")]
     if installing.install([*install, *sources, str(lock)], env, held):
         raise MachineError(

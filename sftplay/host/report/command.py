@@ -11,6 +11,7 @@ from sftplay.errors import UsageError
 from sftplay.files import human_size, write_text
 from sftplay.host.report import answers, parts
 from sftplay.host.report.batch import of_batch
+from sftplay.host.report.ranks import ranks_of_run
 from sftplay.host.runs.newest import running_or_newest
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.page import html
@@ -51,6 +52,7 @@ def of_run(view: RunView) -> str:
         *parts.notices(view),
         parts.figures(view),
         html.section("Training", parts.training_curves(view)),
+        *ranks_of_run(view),
         *answers.sample_answers(view),
         html.section("Evaluation", *parts.evaluation(view)),
         html.section("Answers before and after", *answers.answers_side_by_side(view)),

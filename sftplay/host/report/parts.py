@@ -17,12 +17,12 @@ from sftplay.files import human_size
 from sftplay.host.report.data import data_page
 from sftplay.host.runs import curves
 from sftplay.host.runs.detail import event_line, sections
-from sftplay.host.runs.measured import MeasuredMetric, number_in
+from sftplay.host.runs.measured import MeasuredMetric, number_in, title_of
 from sftplay.host.runs.view import RunView
 from sftplay.host.ui.format import show_duration
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
-from sftplay.significance import MARKS, METRIC_TITLES
+from sftplay.significance import MARKS, METRIC_TITLES, show_number
 from sftplay.untrusted import read_bytes
 
 _SMOOTHED_FROM = 60  # points
@@ -157,7 +157,7 @@ def evaluation(view: RunView) -> Iterator[html.Markup]:
             for name in (*METRIC_TITLES, *(names if isinstance(names, Mapping) else ()))
         ]
         measured = list({one.name: one for one in found if one is not None}.values())
-        caption = f"{split} split" + (f", {measured[0].rows:,} rows" if measured else "")
+        caption = title_of(split, "split") + (f", {measured[0].rows:,} rows" if measured else "")
         columns = ["metric", "base", "tuned", "difference", "95 % interval", ""]
         yield html.table(columns, [_measured(one) for one in measured], caption=caption)
         changed = record.get("data_changed_since_training")
@@ -169,15 +169,16 @@ def evaluation(view: RunView) -> Iterator[html.Markup]:
 
 def _measured(one: MeasuredMetric) -> list[str | html.Markup]:
     """A metric's line: what is more than noise has the colour of better or worse, and says so."""
-    verdict, difference = one.verdict, f"{one.difference:+.3f}"
-    ends = f"{one.interval[0]:+.3f} to {one.interval[1]:+.3f}" if one.interval else ""
+    verdict, difference = one.verdict, show_number(one.difference, "+.3f")
+    ends = " to ".join(show_number(end, "+.3f") for end in one.interval or ())
     judged = (
         html.text(difference)
         if verdict in ("noise", "few", "unknown")
         else html.mark("good" if verdict == "better" else "bad", difference)
     )
     title = METRIC_TITLES.get(one.name, one.name)
-    return [title, f"{one.base:.3f}", f"{one.tuned:.3f}", judged, ends, MARKS[verdict]]
+    base, tuned = (show_number(value, ".3f") for value in (one.base, one.tuned))
+    return [title, base, tuned, judged, ends, MARKS[verdict]]
 
 
 def provenance(view: RunView) -> Iterator[html.Markup]:

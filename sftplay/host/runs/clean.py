@@ -119,7 +119,7 @@ def _find(*, runs: bool, envs: bool) -> Iterator[Removal]:
             yield _removable(path, path / ".lock", readers=readers)
     for path in _inside(OUTPUTS) if runs else ():
         run = Run(path.name)
-        yield _removable(path, run.launch_lock, run.run_lock)
+        yield _removable(path, *run.locks)
     for path, _ in environments.listing() if envs else ():
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         yield Removal(shown, disk_size(path), (path,), environment=True)

@@ -15,11 +15,12 @@ from sftplay import console
 from sftplay.attempts import checkpoints_in
 from sftplay.files import human_size
 from sftplay.host.protocol import records
+from sftplay.host.runs.measured import title_of
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.harmless_console import HarmlessConsole
 from sftplay.host.ui.tables import print_table
-from sftplay.significance import METRIC_TITLES
+from sftplay.significance import METRIC_TITLES, show_number
 
 LATEST = 12  # events shown
 HASH = re.compile(r"\b((?:sha256:)?[0-9a-f]{12})[0-9a-f]{28,52}\b")
@@ -39,7 +40,7 @@ def show(name: str) -> None:
         for key, value in pairs:
             _print_pair(out, f"  {key:{width}}  ", value)
     for split, record in sorted(view.metrics.items()):
-        out.print(Text(f"\nevaluation on {split}", style="bold"))
+        out.print(Text(f"\nevaluation on {title_of(split)}", style="bold"))
         print_table(
             ("metric", "base", "tuned", "difference"),
             list(metric_rows(record)),
@@ -160,9 +161,8 @@ def metric_rows(record: Mapping[str, Any]) -> Iterator[list[str]]:
         try:
             yield [
                 METRIC_TITLES.get(name, name),
-                f"{values['base']:.3f}",
-                f"{values['tuned']:.3f}",
-                f"{values['difference']:+.3f}",
+                *(show_number(values[key], ".3f") for key in ("base", "tuned")),
+                show_number(values["difference"], "+.3f"),
             ]
         except (KeyError, TypeError, ValueError):
             yield [METRIC_TITLES.get(name, name), "?", "?", "?"]

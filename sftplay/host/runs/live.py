@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,7 +15,7 @@ from sftplay.host.protocol.records import newest_place
 from sftplay.host.runs.logs import last_line, source_of
 from sftplay.host.runs.measured import number_in
 from sftplay.host.runs.table import decimals
-from sftplay.host.runs.view import RunView, moment_of, read_running
+from sftplay.host.runs.view import RunView, read_running
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
 from sftplay.locks import is_held, read_note
@@ -35,7 +35,7 @@ def status() -> None:
 
 
 def _training(view: RunView) -> list[str | Text]:
-    progress = dict(view.progress) if _is_of_this_start(view) else {}
+    progress = dict(view.progress)
     step, steps = number_in(progress, "step"), number_in(progress, "steps")
     attempts = view.run.attempts()
     backend = attempts[-1].backend if attempts else ""
@@ -52,13 +52,15 @@ def _training(view: RunView) -> list[str | Text]:
 
 
 def time_left(progress: dict[str, Any], now: float) -> str:
-    """Remaining steps at the speed of the last ones, less the time since the last look. Pure."""
+    """Remaining steps at the speed of the last ones, less the time since the last look, which is 0
+    where the clock was set back. Pure.
+    """
     step, steps, pace, at = (
         number_in(progress, key) for key in ("step", "steps", "seconds_per_step", "time")
     )
     if step is None or steps is None or pace is None or at is None:
         return ""
-    return show_duration(max(0.0, (steps - step) * pace - (now - at)))
+    return show_duration(max(0.0, (steps - step) * pace - max(0.0, now - at)))
 
 
 def _now(view: RunView, progress: dict[str, Any]) -> str:
@@ -85,22 +87,20 @@ def _joined(*words: str) -> str:
 
 def ranks_of(progress: dict[str, Any]) -> str:
     """Return how many ranks train, and which is the slowest; empty for a single process. Pure."""
-    seconds = progress.get("rank_seconds")
-    if not isinstance(seconds, list) or len(seconds) < 2:
+    times = seconds_of_ranks(progress)
+    if len(times) < 2:
         return ""
-    times = [float(one) if isinstance(one, (int, float)) else 0.0 for one in seconds]
     usual, slowest = median(times), max(range(len(times)), key=times.__getitem__)
     more = times[slowest] / usual - 1 if usual > 0 else 0.0
     return f"{len(times)} ranks" + (f", rank {slowest} {more:.0%} slower" if more > 0.1 else "")
 
 
-def _is_of_this_start(view: RunView) -> bool:
-    """Return whether progress.json was written since the training last began: a resumed one has its
-    old file first.
-    """
-    begins = [event for event in view.events if event.get("event") in ("started", "resumed")]
-    moment = moment_of(begins[-1]) if begins else None
-    return moment is not None and (number_in(view.progress, "time") or 0) >= moment.timestamp()
+def seconds_of_ranks(progress: Mapping[str, Any]) -> list[float]:
+    """Return the seconds that each rank computed in the last step, by rank; 0 for what is no number."""
+    seconds = progress.get("rank_seconds")
+    if not isinstance(seconds, list):
+        return []
+    return [float(one) if isinstance(one, (int, float)) else 0.0 for one in seconds]
 
 
 def _other_stages() -> Iterator[list[str | Text]]:

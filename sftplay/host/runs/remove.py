@@ -36,11 +36,7 @@ def run(names: Sequence[str], *, yes: bool = False) -> int:
         link = folder.is_symlink()
         note = f"link: only the link goes, not {folder.readlink()}" if link else view.state
         console.info(f"{folder}  {human_size(disk_size(folder))}  {note}")
-        locks = [
-            lock
-            for lock in (view.run.launch_lock, view.run.run_lock)
-            if lock.is_file() and not link
-        ]
+        locks = [lock for lock in view.run.locks if lock.is_file() and not link]
         doomed.append(Removal(folder, disk_size(folder), (folder,), tuple(locks)))
     if not yes and not _agreed(len(doomed)):
         console.info("nothing was removed")

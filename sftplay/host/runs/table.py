@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.text import Text
@@ -13,6 +14,7 @@ from sftplay.host.protocol.records import newest_place
 from sftplay.host.runs.view import RunView, read_runs
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
+from sftplay.runs import TASK_PREFIX
 
 STYLES = {
     "running": "bold",
@@ -54,15 +56,34 @@ def show(*, as_json: bool = False) -> None:
     if not views:
         console.info("no runs yet; next: inv train, or inv quickstart")
         return
-    columns, rows = list(COLUMNS), [cells(view) for view in views]
-    places = [newest_place(view.run.launch) for view in views]
-    if any(places):  # on a cluster
-        columns.append("where")
-        rows = [[*row, place] for row, place in zip(rows, places, strict=True)]
-    print_table(columns, rows, _NUMBERS, short=("model", "where"), least=_LEAST)
+    print_runs(views)
     for view in views:
         for problem in view.problems:
             console.warning(f"{view.name}: {problem}")
+
+
+def print_runs(views: Sequence[RunView]) -> None:
+    """Print the table; a column of lm-eval's tasks, and one of places in a cluster, only where a run
+    has some.
+    """
+    columns: tuple[str, ...] = COLUMNS
+    rows = [cells(view) for view in views]
+    places = [newest_place(view.run.launch) for view in views]
+    for name, more in (("where", places), ("tasks", [task_results(view) for view in views])):
+        if any(more):
+            columns = (*columns, name)
+            rows = [[*row, cell] for row, cell in zip(rows, more, strict=True)]
+    least = ("tasks", *_LEAST)
+    print_table(columns, rows, _NUMBERS, short=("model", "where"), least=least)
+
+
+def task_results(view: RunView) -> str:
+    """`arc_easy acc 0.41 → 0.45`: the first metric of each task of lm-eval, at most three."""
+    found = [
+        f"{one.split.removeprefix(TASK_PREFIX)} {one.name.removesuffix(',none')} {one.shown('.2f')}"
+        for one in view.task_metrics()
+    ]
+    return ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
 
 
 def cells(view: RunView) -> list[str | Text]:

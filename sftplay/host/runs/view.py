@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from sftplay.host.system.disk import disk_size
 from sftplay.locks import is_held
 from sftplay.manifest import MANIFEST
 from sftplay.places import OUTPUTS
-from sftplay.runs import Run
+from sftplay.runs import TASK_PREFIX, Run
 from sftplay.stamp import SCHEMA, read_stamp
 from sftplay.untrusted import read_json
 
@@ -42,7 +43,7 @@ class RunView:
         problems: what could not be read, for people.
         stamp: backend.json; record: run.json; events: events.jsonl. Empty where there is none.
         progress: progress.json of the newest attempt.
-        metrics: eval/<split>/metrics.json by split.
+        metrics: eval/<split>/metrics.json by split, those of lm-eval's tasks as `task-<name>`.
     """
 
     run: Run
@@ -97,9 +98,9 @@ class RunView:
             if kind in _BEGINS:
                 began = moment
             elif kind in _ENDS and began is not None:
-                total, began = total + (moment - began).total_seconds(), None
+                total, began = total + _seconds_between(began, moment), None
         if began is not None and self.state == "running":
-            total += (datetime.now(timezone.utc) - began).total_seconds()
+            total += _seconds_between(began, datetime.now(timezone.utc))
         return total or number_in(self.record, "seconds")
 
     @property
@@ -122,6 +123,14 @@ class RunView:
             if found is not None:
                 return found
         return None
+
+    def task_metrics(self) -> Iterator[MeasuredMetric]:
+        """Yield the first metric of each task of lm-eval, by name of the task."""
+        for split, record in sorted(self.metrics.items()):
+            names = record.get("metrics")
+            if split.startswith(TASK_PREFIX) and isinstance(names, Mapping):
+                found = (MeasuredMetric.read(str(name), split, record) for name in names)
+                yield from islice(filter(None, found), 1)
 
 
 def read_runs() -> Iterator[RunView]:
@@ -256,6 +265,11 @@ def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
     except SftplayError as error:
         problems.append(f"{path.name}: {error.what}")
         return {}
+
+
+def _seconds_between(began: datetime, ended: datetime) -> float:
+    """Return how long something took: 0 where the clock was set back meanwhile."""
+    return max(0.0, (ended - began).total_seconds())
 
 
 def moment_of(event: Mapping[str, Any]) -> datetime | None:

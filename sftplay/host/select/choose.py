@@ -6,6 +6,7 @@ from typing import Literal
 
 from sftplay.decision import Decision
 from sftplay.errors import MachineError, UsageError
+from sftplay.host.containers import image_names
 from sftplay.host.containers.available import AvailableImages, command_to_get, describe_missing
 from sftplay.host.system.machine import Machine
 from sftplay.places import DEFAULT_MODEL
@@ -13,8 +14,9 @@ from sftplay.settings import Settings
 from sftplay.stages import BY_NAME, Stage
 
 RunnerName = Literal["docker", "local", "active"]
-StackName = Literal["bnb", "unsloth", "cpu"]
+StackName = Literal["bnb", "unsloth", "cpu", "export", "lm-eval", "lm-eval-cuda"]
 DeviceName = Literal["cuda", "cpu"]
+EXPORT: Decision[StackName] = Decision("export", "llama.cpp is in this stack only")
 RUNNERS = ("auto", "docker", "local", "active")
 
 
@@ -53,6 +55,21 @@ def choose_runner(
         return Decision("active", "asked for")
     if asked == "auto" and python:
         return Decision("active", f"SFTPLAY_PYTHON={python}")
+    if stack not in image_names.STACKS:
+        return _without_image(asked, stack)
+    return _with_image(asked, stack, shelf)
+
+
+def _without_image(asked: str, stack: str) -> Decision[RunnerName]:
+    if asked == "docker":
+        raise MachineError(
+            f"--runner docker: {stack} is an environment only, there is no image of it",
+            todo="leave --runner out, or use --runner local",
+        )
+    return Decision("local", f"{stack} is an environment only")
+
+
+def _with_image(asked: str, stack: str, shelf: AvailableImages) -> Decision[RunnerName]:
     if shelf.problem is not None:
         if asked == "docker":
             raise shelf.problem
@@ -104,6 +121,14 @@ def choose_device(settings: Settings, machine: Machine) -> Decision[DeviceName]:
     return Decision("cpu", "no NVIDIA GPU here")
 
 
+def choose_lm_eval(settings: Settings, machine: Machine) -> Decision[StackName]:
+    """Choose the environment of a stage that uses lm-eval: PyPI's torch on a GPU, whatever the run's
+    backend, whose adapters plain PEFT loads.
+    """
+    device = choose_device(settings, machine)
+    return Decision("lm-eval-cuda" if device.value == "cuda" else "lm-eval", device.reason)
+
+
 def choose_stack(
     stage: Stage, settings: Settings, machine: Machine, present: frozenset[str], backend: str = ""
 ) -> Decision[StackName]:
@@ -114,6 +139,8 @@ def choose_stack(
         backend: the run's, where it has one: a run that was handed over continues in the backend that
             it ended in.
     """
+    if stage.packages == "export":
+        return EXPORT
     if stage.network:
         return _fetching(settings, present)
     if stage.gpu:

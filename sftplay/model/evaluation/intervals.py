@@ -6,8 +6,9 @@ what both have in common.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,24 @@ def intervals(base: Sums, tuned: Sums) -> tuple[Interval, Interval, Interval]:
     for _ in range(0, ROUNDS, 100):  # a hundred at a time: of 10,000 rows, 8 MB
         times = draw.multinomial(count, np.full(count, 1 / count), size=100)
         found.append(np.stack([one.of(times @ one.rows) for one in (base, tuned)]))
-    drawn = np.concatenate(found, axis=1)
+    return _ends(np.concatenate(found, axis=1))
+
+
+def resampled_intervals(
+    base: Sequence[Any], tuned: Sequence[Any], of: Callable[[list[Any]], float], rounds: int
+) -> tuple[Interval, Interval, Interval]:
+    """`intervals` of any function of the rows' values: it is computed for each round."""
+    draw = np.random.default_rng(_SEED)
+    drawn = np.empty((2, rounds))
+    for number in range(rounds):
+        places = draw.integers(len(base), size=len(base))
+        for row, values in zip(drawn, (base, tuned), strict=True):
+            row[number] = of([values[place] for place in places])
+    return _ends(drawn)
+
+
+def _ends(drawn: np.ndarray) -> tuple[Interval, Interval, Interval]:
+    """Return the percentiles of both metrics and of their difference; shape (2, rounds)."""
     low, high = (100 - LEVEL) / 2, (100 + LEVEL) / 2
     ends = (np.percentile(values, [low, high]) for values in (*drawn, drawn[1] - drawn[0]))
     first, second, third = ((float(a), float(b)) for a, b in ends)

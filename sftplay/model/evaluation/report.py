@@ -19,7 +19,7 @@ from sftplay.model.answers.prompts import plain_text
 from sftplay.model.evaluation.intervals import Sums, intervals, mean_of, ratio_of
 from sftplay.model.evaluation.measurement import Measurement
 from sftplay.model.evaluation.metrics import METRICS, chrf_sums, perplexity, score_row, summarize
-from sftplay.significance import FEWEST_ROWS, MARKS, METRIC_TITLES, judge
+from sftplay.significance import FEWEST_ROWS, MARKS, METRIC_TITLES, Verdict, judge, show_number
 
 _EXAMPLES = 5
 _HEADING = 90  # characters of a question
@@ -108,20 +108,34 @@ def rows_of(record: Mapping[str, Any]) -> int:
 
 def table(record: Mapping[str, Any]) -> str:
     """The metrics as plain text."""
-    width, count = max(len(title) for title in METRIC_TITLES.values()), rows_of(record)
+    titles, count = titles_of(record), rows_of(record)
+    width = max(map(len, titles.values()))
     lines = [f"{'':{width}}  {'base':>8}  {'tuned':>8}  {'difference':>10}  95 % interval"]
-    for metric, title in METRIC_TITLES.items():
+    for metric, title in titles.items():
         values = record["metrics"][metric]
         base, tuned, difference = _numbers(values)
         low, high = values["difference_interval"]
-        verdict = judge(metric, values["difference_interval"], count)
-        ends = f"{low:+.2f} to {high:+.2f}"
+        verdict = _verdict(metric, values, count)
+        ends = f"{show_number(low, '+.2f')} to {show_number(high, '+.2f')}"
         line = f"{title:{width}}  {base:>8}  {tuned:>8}  {difference:>10}  {ends:<16}"
         lines.append(f"{line}  {'' if verdict == 'better' else verdict}".rstrip())
-    return "\n".join([*lines, _how(count)])
+    return "\n".join([*lines, how_measured(count)])
 
 
-def _how(count: int) -> str:
+def titles_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return metric → title of everything in a record: ours in their order, then others by name."""
+    names = record["metrics"]
+    known = {name: title for name, title in METRIC_TITLES.items() if name in names}
+    return known | {name: name for name in names if name not in known}
+
+
+def _verdict(metric: str, values: Mapping[str, Any], count: int) -> Verdict:
+    lower = bool(values.get("lower_is_better"))
+    return judge(metric, values["difference_interval"], count, lower_is_better=lower)
+
+
+def how_measured(count: int) -> str:
+    """Say on how many rows a table stands, and what its intervals are."""
     few = f": fewer than {FEWEST_ROWS}, which prove nothing" if count < FEWEST_ROWS else ""
     return f"on {count:,} rows{few}; intervals by bootstrap over rows; noise: 0 is inside"
 
@@ -141,11 +155,9 @@ def _report(record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> 
     lines = [
         f"# {record['run']}: {record['split']} split",
         "",
-        "| | base | tuned | difference | |",
-        "|---|---:|---:|---:|---|",
-        *(_line(metric, title, record) for metric, title in METRIC_TITLES.items()),
+        *markdown_table(record),
         "",
-        f"In brackets: 95 % intervals, {_how(rows_of(record))}.",
+        f"In brackets: 95 % intervals, {how_measured(rows_of(record))}.",
         "",
         f"{model['base_model']} against the same model tuned by {model['method']}; {rows} rows, {record['trained_tokens']:,} "
         f"trained tokens; greedy, at most {generation['max_new_tokens']} tokens an answer; "
@@ -167,14 +179,20 @@ def _report(record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> 
     return "\n".join(lines).rstrip() + "\n"
 
 
+def markdown_table(record: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a table of all metrics, with their intervals."""
+    lines = [_line(metric, title, record) for metric, title in titles_of(record).items()]
+    return ["| | base | tuned | difference | |", "|---|---:|---:|---:|---|", *lines]
+
+
 def _line(metric: str, title: str, record: Mapping[str, Any]) -> str:
     values = record["metrics"][metric]
     names = ("base", "tuned", "difference")
     cells = [
-        f"{number} [{values[f'{name}_interval'][0]:.3f}, {values[f'{name}_interval'][1]:.3f}]"
+        f"{number} [{', '.join(show_number(end, '.3f') for end in values[f'{name}_interval'])}]"
         for name, number in zip(names, _numbers(values), strict=True)
     ]
-    mark = MARKS[judge(metric, values["difference_interval"], rows_of(record))]
+    mark = MARKS[_verdict(metric, values, rows_of(record))]
     return f"| {title} | {' | '.join(cells)} | {mark} |"
 
 
@@ -185,4 +203,5 @@ def _fenced(text: str) -> str:
 
 
 def _numbers(values: Mapping[str, float]) -> tuple[str, str, str]:
-    return f"{values['base']:.3f}", f"{values['tuned']:.3f}", f"{values['difference']:+.3f}"
+    base, tuned = (show_number(values[name], ".3f") for name in ("base", "tuned"))
+    return base, tuned, show_number(values["difference"], "+.3f")

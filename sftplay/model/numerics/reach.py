@@ -29,8 +29,11 @@ def check_reach(model: Any, settings: Settings, steps: int) -> float:
         ConfigError: it is below rounding (78).
     """
     farthest = settings.train.learning_rate * steps
+    ratio = settings.train.loraplus_lr_ratio or 1.0
     sizes = [
-        _relative_reach(module, farthest) for module in model.modules() if hasattr(module, "lora_A")
+        _relative_reach(module, farthest, ratio)
+        for module in model.modules()
+        if hasattr(module, "lora_A")
     ]
     if settings.train.method == "full":
         weights = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
@@ -54,9 +57,12 @@ def check_reach(model: Any, settings: Settings, steps: int) -> float:
     return reach
 
 
-def _relative_reach(layer: Any, farthest: float) -> float | None:
+def _relative_reach(layer: Any, farthest: float, ratio: float) -> float | None:
     """Return how far B·A can move a base weight, relative to it; None where the layer holds no
     plain LoRA.
+
+    Args:
+        farthest: how far A can move; ratio: how many times as far B can.
     """
     found = []
     for name, a in layer.lora_A.items():
@@ -67,7 +73,7 @@ def _relative_reach(layer: Any, farthest: float) -> float | None:
         state = getattr(base, "quant_state", None)
         # Of a 4-bit weight, the scales of its blocks tell the size; a few per cent are enough here.
         size = _size(base) if state is None else 0.05
-        b = _size(layer.lora_B[name].weight) + farthest
+        b = _size(layer.lora_B[name].weight) + farthest * ratio
         found.append(
             abs(layer.scaling[name])
             * weight.shape[0]

@@ -18,6 +18,7 @@ from sftplay.ranks import World
 
 # gloo and NCCL raise plain RuntimeErrors; what they say is all that tells them apart
 _PEER = re.compile(r"gloo/|Connection closed by peer|Connection reset by peer|NCCL|ProcessGroup")
+_SOURCE = re.compile(r"^\[[^\]]*\.cc:\d+\] ")
 _WAITED = re.compile(r"[Tt]imed out|[Tt]imeout")
 _UNREADY = re.compile(r"Expected to have finished reduction in the prior iteration")
 
@@ -109,6 +110,11 @@ def is_lost_peer(error: BaseException) -> bool:
         or (isinstance(one, RuntimeError) and bool(_PEER.search(str(one))))
         for one in _chain(error)
     )
+
+
+def essence(error: BaseException) -> str:
+    """Return what a failure says of the peer, without the place in a library's source and advice."""
+    return _SOURCE.sub("", str(error)).split(". This is typically")[0][:300]
 
 
 def has_waited(error: BaseException) -> bool:

@@ -109,7 +109,7 @@ def _redirect(log: Path) -> None:
 
 def record_of(error: BaseException, state: RankState) -> RankRecord:
     """Return the record of a rank that failed or was stopped."""
-    from sftplay.model.ranks.collectives import has_waited, is_lost_peer, is_unready
+    from sftplay.model.ranks.collectives import essence, has_waited, is_lost_peer, is_unready
 
     if is_unready(error):
         error = _unready()
@@ -121,7 +121,7 @@ def record_of(error: BaseException, state: RankState) -> RankRecord:
             MachineError.code,
             "peer",
             error=type(error).__name__,
-            message=f"another rank {said}: {str(error)[:300]}",
+            message=f"another rank {said}: {essence(error)}",
             waited=waited,
         )
     if isinstance(error, Exception) and not isinstance(error, SftplayError):

@@ -10,6 +10,7 @@ import time
 from types import FrameType
 
 from sftplay import console
+from sftplay.stops import raise_if_stopped
 
 # Schedulers (Slurm, systemd) signal every process of a job: the stage is told by them and again by
 # the process that started it. That is one request, not a person's second one.
@@ -27,7 +28,12 @@ class Interrupt:
         self._since = 0.0
 
     def install(self) -> None:
-        """Take over SIGINT and SIGTERM; a closed terminal (SIGHUP) does not end a run."""
+        """Take over SIGINT and SIGTERM; a closed terminal (SIGHUP) does not end a run.
+
+        Raises:
+            StoppedError: a stop came before, and a library swallowed it.
+        """
+        raise_if_stopped()
         signal.signal(signal.SIGINT, self._handle)
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -24,6 +24,7 @@ from sftplay.model.forward.loss import target_loss
 from sftplay.model.forward.packing import keep_rows_apart
 from sftplay.model.ranks.collectives import least
 from sftplay.model.runtime.precision import autocast
+from sftplay.model.training.noise import noisy_embeddings
 from sftplay.model.training.plan import BatchSize, Plan
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def attention_of(plan: Plan, model: Any) -> str:
     with _as_in_training(plan, model):
         if packed:
             keep_rows_apart(model, [rows[0], rows[-1]])
-        name = kernel_of(model, _batch(plan, rows, model))
+        batch = _batch(plan, rows, model)
+        with noisy_embeddings(model, batch, plan.settings.train.neftune_noise_alpha):
+            name = kernel_of(model, batch)
     return f"{name}, packed" if packed else name
 
 

@@ -34,7 +34,7 @@ STAMPED_VERSIONS = (
 # What shapes the optimization: changed, and a resumed run is another run.
 OPTIMIZATION = (
     "learning_rate", "batch_size", "gradient_accumulation_steps", "lr_scheduler", "warmup_steps", "weight_decay",
-    "max_grad_norm", "optimizer", "seed",
+    "max_grad_norm", "optimizer", "seed", "neftune_noise_alpha", "loraplus_lr_ratio", "loraplus_lr_embedding",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from sftplay.model.training.assemble import Assembly
 from sftplay.model.training.plan import Plan
 from sftplay.places import data_folder
 from sftplay.processor import processor_name
+from sftplay.settings import TrainSettings
 from sftplay.stamp import Stamp, surroundings
 from sftplay.untrusted import read_json
 
@@ -71,6 +72,7 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
         "trainable_dtype": sorted({str(p.dtype) for p in trained}),
         "trainable_parameters": sum(p.numel() for p in trained),
         "effective_batch": trainer.rows_per_step,
+        **_extras(trainer.settings.train),
         **({"ranks": str(plan.world)} if plan.world.size > 1 else {}),
         "gradient_checkpointing": bool(trainer.args.gradient_checkpointing),
         "gradient_checkpointing_reason": plan.checkpointing.reason,
@@ -81,6 +83,19 @@ def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> d
         "first_batch": first_batch,
         "linear_weights": record_of(trainer.model),
     }
+
+
+def _extras(train: TrainSettings) -> dict[str, str]:
+    """Noise and learning rates that not every training has."""
+    found = {}
+    if train.neftune_noise_alpha is not None:
+        found["neftune"] = f"noise of alpha {train.neftune_noise_alpha:g} on the embeddings"
+    if train.loraplus_lr_ratio is not None:
+        rate = train.learning_rate
+        found["loraplus"] = (
+            f"peak learning rate {rate:g} for A, {rate * train.loraplus_lr_ratio:g} for B"
+        )
+    return found
 
 
 def closing(assembly: Assembly, published: str, seconds: float) -> dict[str, Any]:
@@ -113,7 +128,7 @@ def data_record(plan: Plan, lengths: list[int]) -> dict[str, Any]:
     stamps = {stage: folder / STAMP for stage, folder in folders.items()}
     report = folders["process"] / "report.json"
     return {
-        "raw": plan.settings.data.raw,
+        "raw": plan.settings.data.mix or plan.settings.data.raw,
         "report": read_json(report) if report.is_file() else None,
         "stages": {stage: read_json(path) for stage, path in stamps.items() if path.is_file()},
         "lengths": sorted(

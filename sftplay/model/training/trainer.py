@@ -17,6 +17,7 @@ import torch
 from transformers.trainer_callback import ExportableState, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
+from sftplay import console
 from sftplay.errors import NonFiniteError
 from sftplay.model.forward.collate import collate_for
 from sftplay.model.forward.head import has_plain_head
@@ -30,6 +31,8 @@ from sftplay.model.ranks.collectives import (
 )
 from sftplay.model.ranks.shards import load_whole_optimizer, load_whole_weights, local_part
 from sftplay.model.training import checkpoints
+from sftplay.model.training.loraplus import loraplus_optimizer, rates_of
+from sftplay.model.training.noise import noisy_embeddings
 from sftplay.model.training.order import EpochSampler, FilledRows, real_tokens
 from sftplay.settings import Settings
 
@@ -133,7 +136,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         as many times as there are ranks.
         """
         began = time.perf_counter()
-        total, count, hits = loss_and_hits(model, inputs, plain_head=self.plain_head)
+        with noisy_embeddings(model, inputs, self.settings.train.neftune_noise_alpha):
+            total, count, hits = loss_and_hits(model, inputs, plain_head=self.plain_head)
         alone = self.args.world_size == 1
         self._own.seen += int(inputs["attention_mask"].sum()) if alone else real_tokens(inputs)
         self._own.trained += count
@@ -181,6 +185,19 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
                 todo=_CALMER,
             )
         return norm
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The library's, or that of LoRA+."""
+        known: Any = getattr(self, "optimizer", None)
+        if known is not None or self.settings.train.loraplus_lr_ratio is None:
+            return super().create_optimizer(model)
+        trained = self.model if model is None else model
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
+        made = loraplus_optimizer(trained, kind, options, self.settings.train)
+        if self.is_world_process_zero():
+            console.info(f"LoRA+: learning rate {rates_of(made)}")
+        self.optimizer: Any = made
+        return made
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         multiple = self.rows_per_pass if self.args.world_size > 1 else 1

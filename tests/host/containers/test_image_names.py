@@ -65,5 +65,7 @@ def test_the_stacks_are_those_of_the_environments() -> None:
         "dev",
         "audit",
         "llamafactory",
-    }  # the tools, and what the bench compares with: no images
+        "lm-eval",
+        "lm-eval-cuda",
+    }  # the tools, what the bench compares with, and the packages of `inv eval --tasks`: no images
     assert {*image_names.STACKS, *for_developers, "ray"} == set(environments.STACKS)

@@ -88,6 +88,17 @@ def test_the_developers_stack_is_the_users_stack_and_more() -> None:
     assert wanted("images/host.in") <= set(dev)
 
 
+@pytest.mark.parametrize(("added", "stack"), [("lm-eval", "cpu"), ("lm-eval-cuda", "bnb")])
+def test_lm_eval_moves_no_version_of_the_stack_below_it(added: str, stack: str) -> None:
+    """What it measures is what the other stages run."""
+    locked = pins(LOCKS[added].target)
+    for name, version in pins(LOCKS[stack].target).items():
+        assert locked[name] == version, name
+    other = pins(LOCKS["lm-eval"].target)
+    more = locked.keys() - pins(LOCKS[stack].target).keys()
+    assert {name: locked[name] for name in more} == {name: other[name] for name in more}
+
+
 def test_the_host_needs_what_pyproject_says() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     dependencies = {

@@ -4,14 +4,18 @@ seconds of torch each.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+import psutil
 import pytest
 
 from tests.host.standin import Project
@@ -111,6 +115,40 @@ def test_fifty_kills_at_random_moments_never_leave_two_trainings(project: Projec
     (project.run / "enough").touch()
     assert project.ends(last) == 0
     assert project.starts() == 1
+
+
+@pytest.mark.long  # 500 launchers, about ten minutes
+def test_five_hundred_starts_and_stops_leave_nothing(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at any moment of their first second, by Ctrl-C's signal or that of `inv stop`."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    random, codes = Random(7), Counter[int]()
+    for _ in range(500):
+        launcher = project.start("--resume") if project.starts() else project.start()
+        time.sleep(random.uniform(0.05, 1.2))
+        launcher.send_signal(random.choice([signal.SIGINT, signal.SIGTERM]))
+        codes[project.ends(launcher)] += 1
+    # -2, -15 and 1: in the imports of this test's launcher, before it can listen
+    assert set(codes) <= {85, 130, 143, 1, -2, -15} and codes[85] > 100, codes
+    assert not _mentioning(str(tmp_path)), "a process is left"
+    assert not list(temporary.iterdir())
+    hidden = {path.name for path in project.run.rglob(".*") if path.is_file()}
+    assert hidden <= {".launch.lock", ".run.lock"}, hidden
+
+
+def _mentioning(folder: str) -> list[list[str]]:
+    """Return the commands of processes that work in a folder or name it, but for this one."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            inside = process.cwd().startswith(folder) or any(folder in word for word in words)
+            if inside and process.pid != os.getpid():
+                found.append(words)
+    return found
 
 
 def test_the_losers_of_a_race_watch_the_winner(project: Project) -> None:

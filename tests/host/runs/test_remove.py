@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.host.runs import remove
-from sftplay.locks import hold
+from sftplay.host.runs import clean, remove
+from sftplay.locks import hold, share
 from tests.host.runfolders import write_run
 
 
@@ -28,6 +28,16 @@ def test_a_run_that_is_held_is_left_and_the_others_go(capsys: pytest.CaptureFixt
         assert "✓ removed" in capsys.readouterr().err
     assert busy.config.is_file()
     assert not idle.folder.exists()
+
+
+def test_a_run_whose_ranks_still_save_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    saving = write_run("saving")
+    with share(saving.ranks_lock), share(saving.ranks_lock):
+        assert remove.run(["saving"], yes=True) == 75
+        clean.run(runs=True, yes=True)
+    assert "left: outputs/saving" in capsys.readouterr().err
+    assert saving.config.is_file()
+    assert remove.run(["saving"], yes=True) == 0
 
 
 def test_removing_a_link_leaves_what_it_points_to(

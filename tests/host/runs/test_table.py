@@ -33,6 +33,31 @@ def test_five_hundred_runs_are_listed_and_a_damaged_one_is_named(
     assert "run-250: events.jsonl: 1 line not readable" in err
 
 
+def test_tasks_of_lm_eval_have_a_column_where_a_run_has_some(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = write_run("a")
+    write_run("b")
+    run_table.show()
+    assert "tasks" not in capsys.readouterr().out
+    record = {
+        "rows": {"arc": 40},
+        "metrics": {
+            "acc,none": {"base": 0.25, "tuned": 0.5, "difference_interval": [0.1, 0.4]},
+            "bits,none": {"base": 1e9, "tuned": 2.0, "difference_interval": [-2e9, -1e8]},
+        },
+    }
+    for name, kept in (("arc", "acc,none"), ("wiki", "bits,none")):
+        metrics = {kept: {**record["metrics"][kept], "lower_is_better": name == "wiki"}}
+        path = run.task(name) / "metrics.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({**record, "metrics": metrics}))
+    run_table.show()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("tasks")
+    assert "arc acc 0.25 → 0.50, wiki bits 1.00e+09 → 2.00" in lines[2]
+
+
 def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     write_eval(write_run("a", handed_over=True))
     write_run("b", finished=False)

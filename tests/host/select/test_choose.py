@@ -6,7 +6,7 @@ import pytest
 
 from sftplay.errors import MachineError, PermissionDeniedError, SftplayError, UsageError
 from sftplay.host.containers.available import AvailableImages
-from sftplay.host.select.choose import choose_device, choose_runner, choose_stack
+from sftplay.host.select.choose import choose_device, choose_lm_eval, choose_runner, choose_stack
 from sftplay.host.system.machine import Machine
 from sftplay.settings import Settings
 from sftplay.stages import BY_NAME
@@ -137,3 +137,15 @@ def test_a_hub_model_is_fetched_in_whatever_is_present() -> None:
         choose_stack(BY_NAME["fetch"], settings(), machine(gpu=True), frozenset({"bnb"})).value
         == "cpu"
     )
+
+
+def test_lm_eval_has_environments_and_no_image() -> None:
+    assert choose_lm_eval(settings(), machine()).value == "lm-eval"
+    assert choose_lm_eval(settings(backend="unsloth"), machine(gpu=True)).value == "lm-eval-cuda"
+    on_cpu = settings(train={"device": "cpu"})
+    assert choose_lm_eval(on_cpu, machine(gpu=True)).value == "lm-eval"
+    shelf = AvailableImages(states={"cpu": "present"})
+    assert choose_runner("auto", "lm-eval", shelf).value == "local"
+    assert choose_runner("auto", "lm-eval", shelf, "/usr/bin/python3").value == "active"
+    with pytest.raises(MachineError, match="there is no image"):
+        choose_runner("docker", "lm-eval", shelf)

@@ -55,6 +55,7 @@ def accepted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     return json.loads((folder / acceptance.RESULT).read_text()), ran.stderr
 
 
+@pytest.mark.acceptance
 def test_every_step_passes_on_a_cpu_or_says_why_not(
     accepted: tuple[dict[str, Any], str],
 ) -> None:

@@ -273,6 +273,7 @@ def test_a_rank_that_fails_gives_its_code_and_message(project: Path, box: Box) -
     assert "rank 1: out of GPU memory" in ran.err and "halve train.batch_size" in ran.err
 
 
+@pytest.mark.long  # waits for two timeouts of ten seconds
 def test_a_rank_that_is_slow_is_named(project: Path, box: Box) -> None:
     ran = train(
         *(box, project, 2, "demo", "train.ddp_timeout=10"),

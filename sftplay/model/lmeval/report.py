@@ -1,0 +1,79 @@
+"""Output of tasks: metrics.json, samples.jsonl and report.md of each, and a table for the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from sftplay import console
+from sftplay.files import write_bytes, write_json, write_text
+from sftplay.manifest import sealed_folder
+from sftplay.model.evaluation.report import how_measured, markdown_table, rows_of, table
+from sftplay.model.lmeval import results
+from sftplay.runs import Run
+
+
+def record_of_task(name: str, base: Any, tuned: Any, task: Any) -> dict[str, Any]:
+    """Return what is a task's own in its record.
+
+    Args:
+        task: lm-eval's; None for a group.
+    """
+    if task is None:
+        rows = {one: base["n-samples"][one]["effective"] for one in _leaves(name, base)}
+        return {"task": name, "rows": rows, "metrics": results.compare_group(name, base, tuned)}
+    return {
+        "task": name,
+        "task_version": base["versions"].get(name),
+        "output_type": task.OUTPUT_TYPE,
+        "num_fewshot": base["n-shot"].get(name),
+        "rows": {name: base["n-samples"][name]["effective"]},
+        "metrics": results.compare_task(name, base, tuned, task),
+    }
+
+
+def _leaves(group: str, found: Any) -> list[str]:
+    """Return the tasks of a group, and of the groups in it."""
+    leaves: list[str] = []
+    for child in found["group_subtasks"].get(group, ()):
+        leaves += [child] if child in found["n-samples"] else _leaves(child, found)
+    return leaves
+
+
+def write(target: Run, record: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> None:
+    """Write outputs/<run>/eval/task-<name>/, and print its table."""
+    name = str(record["task"])
+    place = target.task(name)
+    with sealed_folder(place, {"run": target.name, "task": name}) as folder:
+        write_json(folder / "metrics.json", record)
+        lines = b"".join(orjson.dumps(one) + b"\n" for one in samples)
+        write_bytes(folder / "samples.jsonl", lines)
+        write_text(folder / "report.md", _report(record))
+    console.result(f"{name}\n{table(record)}")
+    console.success(str(place / "report.md"))
+
+
+def _report(record: Mapping[str, Any]) -> str:
+    model, asked = record["model"], record["settings"]
+    lines = [f"# {record['run']}: task {record['task']}", "", *markdown_table(record), ""]
+    lines.append(f"In brackets: 95 % intervals, {how_measured(rows_of(record))}.")
+    lines += ["", "| | base | tuned |", "|---|---:|---:|", *_stderr_lines(record), ""]
+    lines.append(
+        f"{model['base_model']} against the same model tuned by {model['method']}; lm-eval "
+        f"{record['versions']['lm-eval']}, {'with' if asked['chat_template'] else 'without'} the chat "
+        f"template; {record['precision']} on {record['device']}. Every row with its scores: samples.jsonl."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _stderr_lines(record: Mapping[str, Any]) -> list[str]:
+    return [
+        f"| standard error of {name} | {_number(one['base_stderr'])} | {_number(one['tuned_stderr'])} |"
+        for name, one in record["metrics"].items()
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
