@@ -51,6 +51,10 @@ def named_keys(job: Job) -> set[str]:
     named = leaves | {_key(override) for override in job.overrides}
     if f"style.prompts.{job.settings.data.suffix}" in named:
         named.add("style.prompt")  # it stands for it, for this dataset
+    for one, other in (("data.raw", "data.mix"), ("data.mix", "data.raw")):
+        if any(_overlap(name, one) for name in named):
+            named.add(other)  # each stands in the place of the other
+            break
     return named
 
 

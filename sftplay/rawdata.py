@@ -151,8 +151,8 @@ def hub_dataset(entry: str) -> HubDataset | None:
 
 
 def hub_datasets(settings: DataSettings) -> Iterator[HubDataset]:
-    """Every hub dataset that data.raw names."""
-    for entry in [settings.raw] if isinstance(settings.raw, str) else settings.raw:
+    """Every hub dataset that data.raw or data.mix names."""
+    for entry in settings.sources:
         dataset = hub_dataset(entry)
         if dataset is not None:
             yield dataset

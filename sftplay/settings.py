@@ -14,10 +14,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+RAW = "data/raw"  # where rows are looked for if nothing says otherwise
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 LARGEST = 2**31 - 1  # of any count: what every library and file format can hold
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Source = Annotated[str, Field(min_length=1)]
+Weight = Annotated[float, Field(gt=0, le=1e6)]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 
@@ -90,9 +93,13 @@ class FieldMap(Section):
 class DataSettings(Section):
     """Source of the rows, and the treatment of unusual ones."""
 
-    raw: str | list[str] = "data/raw"
+    raw: str | list[str] = RAW
     """A folder, a file, a glob, a hub dataset (`owner/name`, `owner/name@revision`,
     `owner/name:folder`), or a list of these."""
+    mix: Annotated[dict[Source, Weight], Field(min_length=1, max_length=1000)] | None = None
+    """Sources with their weights, instead of `raw`: `{chat.jsonl: 3, owner/name: 1}` takes three
+    rows of the first for one of the second, in every split, until a source has no more
+    (`first_exhausted` of datasets' interleave_datasets). The rest is left out and counted."""
     suffix: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
     """Name of a dataset kept next to the default one: data/processed_<suffix>/ and so on."""
     format: Literal[
@@ -160,6 +167,21 @@ class DataSettings(Section):
     def _accept_former_value(cls, value: object) -> object:
         """`mend` was the name of `fix`."""
         return "fix" if value == "mend" else value
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the rows' sources: those of the mix, else the entries of `raw`."""
+        if self.mix:
+            return list(self.mix)
+        return [self.raw] if isinstance(self.raw, str) else self.raw
+
+    @model_validator(mode="after")
+    def _sources_are_named_once(self) -> DataSettings:
+        if self.mix is not None and self.raw != RAW:
+            raise ValueError(
+                "raw and mix both name the rows to read: keep one of them (data.mix=null ends the mix)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _shares_leave_rows_to_train(self) -> DataSettings:

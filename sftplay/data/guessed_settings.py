@@ -38,7 +38,7 @@ def _data_settings(
     data: DataSettings, counts: ProcessCounts, splits: SplitPlan
 ) -> Iterator[tuple[str, Any, list[str]]]:
     """Yield (key of the data section, value, reasons)."""
-    yield "raw", data.raw, []
+    yield ("mix", data.mix, []) if data.mix else ("raw", data.raw, [])
     formats = {file.format for file in counts.files if file.format}
     reasons = [f"{file.file}: {file.evidence or 'no rows'}" for file in counts.files]
     if data.fields:

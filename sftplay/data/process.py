@@ -8,15 +8,15 @@ duplicates are known.
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 from sftplay import console
-from sftplay.console import count_of
 from sftplay.data import output
 from sftplay.data.conversion.convert import convert
+from sftplay.data.conversion.mix import Mix
 from sftplay.data.conversion.raw_files import SplitPlan, in_order, plan_splits, work
+from sftplay.data.conversion.refusal import refuse_unusable, refuse_warnings
 from sftplay.data.conversion.report import ProcessCounts
 from sftplay.data.conversion.summary import say
 from sftplay.data.findings import Finding
@@ -41,6 +41,7 @@ ROW_FILES = tuple(f"{split}.jsonl" for split in SPLITS)
 SECTION = (
     *(
         "data.raw",
+        "data.mix",
         "data.format",
         "data.fields",
         "data.reasoning",
@@ -65,13 +66,13 @@ def freshness(job: Job) -> str | None:
     if stamp is None:
         return "not made yet"
     try:
-        files = find(settings.data.raw).files
+        files = find(settings.data.sources).files
     except (NotFoundError, DataError):
-        if stamp.section.get("data.raw") != section_of(settings, "data.raw")["data.raw"]:
+        wanted = section_of(settings, "data.raw", "data.mix")
+        if any(stamp.section.get(key) != value for key, value in wanted.items()):
             raise  # other rows are asked for now
-        console.warning(
-            f"data.raw ({settings.data.raw}) has no files any more: {folder} stays as it is"
-        )
+        names = ", ".join(settings.data.sources)
+        console.warning(f"data.raw ({names}) has no files any more: {folder} stays as it is")
         return None
     known = stamp.facts.get("sources", {})
     source = output.hash_of(
@@ -92,7 +93,8 @@ def run(job: Job) -> None:
     """
     settings = job.settings.data
     folder = data_folder("processed", job.settings)
-    found = find(settings.raw)
+    found = find(settings.sources)
+    mix = Mix(settings.mix) if settings.mix else None
     for skipped in found.skipped:
         tell = console.info if skipped.is_description else console.warning
         tell(f"{skipped}: left out")
@@ -112,10 +114,12 @@ def run(job: Job) -> None:
             None if settings.near_duplicates == "drop" else Sample(len(PRECEDENCE))
         )  # else every row is looked at
         counts = _write_rows(
-            files, settings, splits, worker_count(settings.workers, size), tmp, bar, sample
+            files, settings, splits, worker_count(settings.workers, size), tmp, bar, sample, mix
         )
         _refuse_changed(found.files, sources)
-        _refuse_unusable(counts, settings, tmp, folder)
+        refuse_unusable(counts, settings, tmp, folder, REJECTS)
+        if mix and sample:
+            _thin(mix, counts, tmp, sample)
         alike = near_duplicates(
             tmp,
             counts.splits,
@@ -126,14 +130,21 @@ def run(job: Job) -> None:
             None if splits.kept else splits.borders(""),
         )
         counts.add_alike(alike)
+        if mix and not sample:
+            for split in SPLITS:
+                mix.forget(split, alike.dropped_from(split))
+            _thin(mix, counts, tmp)
         if settings.val_share and "val" not in splits.kept:
             counts.splits = fill_val(
                 tmp, counts.splits, alike.grouped_in("train"), alike.moved_to("train")
             )
         alike.name_lines(tmp, str(folder), counts.findings)
+        if mix:
+            mix.count(tmp)
+            counts.add_mix(mix)
         _note_empty(counts, settings)
         if job.options.get("strict"):
-            _refuse_warnings(counts, tmp, folder)
+            refuse_warnings(counts, tmp, folder, REJECTS)
         write_json(tmp / REPORT, counts.to_json(found.skipped, settings))
         _stamp(job, counts, sources, output.marks(tmp, ROW_FILES, hashed)).write(tmp)
     say(counts, str(folder), settings)
@@ -148,6 +159,7 @@ def _write_rows(
     tmp: Path,
     bar: ProgressBar,
     sample: Sample | None,
+    mix: Mix | None,
 ) -> ProcessCounts:
     counts, seen = ProcessCounts(), SeenRows()
     with ExitStack() as stack:
@@ -162,12 +174,26 @@ def _write_rows(
                 kept.append(rows.without(again))
             for split, out, rows in zip(SPLITS, outs, kept, strict=True):
                 out.write(rows.lines)
-                if sample is not None:
+                if mix is not None:
+                    mix.add(split, rows, files[done.file].source)
+                elif sample is not None:
                     sample.add(PRECEDENCE.index(split), rows.keys, rows.sizes)
             rejects.writelines(bad.to_json(files[done.file].name) for bad in done.rejects)
             counts.add(done, kept)
             bar.advance(done.used)
     return counts
+
+
+def _thin(mix: Mix, counts: ProcessCounts, tmp: Path, sample: Sample | None = None) -> None:
+    """Leave out what the shares of the mix have no place for.
+
+    Args:
+        sample: for near duplicates; it has not seen a row yet.
+    """
+    for left in mix.thin(tmp):
+        counts.add_left_out(left)
+        if sample is not None:
+            sample.add(PRECEDENCE.index(left.split), *mix.rows_in(left.split))
 
 
 def _refuse_changed(files: tuple[RawFile, ...], sources: output.Marks) -> None:
@@ -177,51 +203,6 @@ def _refuse_changed(files: tuple[RawFile, ...], sources: output.Marks) -> None:
             raise DataError(
                 "the file changed while it was read", where=file.name, todo="run it again"
             )
-
-
-def _refuse_unusable(
-    counts: ProcessCounts, settings: DataSettings, tmp: Path, folder: Path
-) -> None:
-    """Raise DataError where the rows can't be used.
-
-    The rejects are put in place even so: they say why.
-    """
-    if not counts.rows_in:
-        raise DataError("no rows in any file", where=str(settings.raw), todo="put your rows there")
-    share = counts.rejected / counts.rows_in
-    if share > settings.max_reject_share:
-        os.replace(tmp / REJECTS, folder / REJECTS)
-        listing = "\n".join(f"  {line}" for line in counts.first_rejects)
-        above = _share_above(share)
-        leave = f", or leave them out: --set data.max_reject_share={above}" if share < 1 else ""
-        fix = "\nor have the turns fixed: --set data.odd_turns=fix" if counts.out_of_order else ""
-        raise DataError(
-            f"{count_of(counts.rejected)} of {counts.rows_in:,} can't be used ({counts.reasons_text()}); "
-            f"data.max_reject_share allows {settings.max_reject_share:.3g}\n{listing}",
-            where=counts.first_place,
-            todo=f"look at them in {folder / REJECTS}, then fix them{leave}{fix}",
-        )
-    if not counts.splits["train"]:
-        todo = "add rows, or put fewer aside: --set data.val_share=0 --set data.test_share=0"
-        raise DataError(
-            f"none of {count_of(counts.rows_out)} is in the train split",
-            where=str(settings.raw),
-            todo=todo,
-        )
-
-
-def _refuse_warnings(counts: ProcessCounts, tmp: Path, folder: Path) -> None:
-    """Apply --strict. The rejects are put in place even so: they say why."""
-    try:
-        counts.findings.refuse_warnings()
-    except DataError:
-        if counts.rejected:
-            os.replace(tmp / REJECTS, folder / REJECTS)
-        raise
-
-
-def _share_above(share: float) -> float:
-    return min(1.0, int(share * 100 + 1) / 100)
 
 
 def _stamp(

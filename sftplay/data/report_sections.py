@@ -100,7 +100,8 @@ def rows(done: Report, rendered: Report | None, tokenized: Report | None) -> Ite
         (
             "adds up",
             f"{rows['in']:,} read = {rows['out']:,} kept + {rows['rejected']:,} set aside + {rows['duplicates']:,} exact duplicates"
-            f" + {rows['near_duplicates']:,} near duplicates left out",
+            f" + {rows['near_duplicates']:,} near duplicates left out"
+            + (f" + {rows['left_out']:,} left out by data.mix" if done.get("mix") else ""),
         ),
         ("equal rows in two splits", _leaks(rendered)),
     ]
@@ -117,9 +118,29 @@ def rows(done: Report, rendered: Report | None, tokenized: Report | None) -> Ite
             ("rows that decode to other text", "0: else the stage fails"),
         ]
     yield html.facts(checks)
+    if done.get("mix"):
+        yield mix_table(done["mix"])
     if done["rejected"]:
         reasons = [[reason, f"{count:,}"] for reason, count in done["rejected"].items()]
         yield html.table(["set aside because", "rows"], reasons)
+
+
+def mix_table(mix: Report) -> Markup:
+    """Return rows and shares of each source of `data.mix`, asked and real."""
+    table = [
+        [
+            one["source"],
+            f"{one['weight']:g}",
+            f"{one['usable']:,}",
+            *(f"{one['rows'][split]:,}" for split in SPLITS),
+            f"{one['asked']:.1%}",
+            f"{one['shares']['train'] or 0:.1%}",
+        ]
+        for one in mix["sources"]
+    ]
+    header = ["source", "weight", "usable rows", *SPLITS, "share asked", "share of train"]
+    ended = f"taken until {', '.join(mix['exhausted'])} had no more rows ({mix['strategy']})"
+    return html.table(header, table, caption=f"sources of data.mix, {ended}")
 
 
 def _leaks(rendered: Report | None) -> str:

@@ -182,3 +182,28 @@ def test_unsloth_trains_as_bnb_does(
     assert (
         json.loads(Path("outputs/uns/run.json").read_text())["portable"]["trained_by"] == "unsloth"
     )
+
+
+@pytest.mark.skipif(
+    any(Path("/dev").glob("nvidia[0-9]*")), reason="this machine has a GPU: tests/gpu asks it"
+)
+def test_noise_and_two_learning_rates_reach_unsloths_own_forward(
+    python: Path, project: Path
+) -> None:
+    """Unsloth adds a hook for NEFTune itself where the trainer's arguments ask for it; sftplay's is
+    the only one, and Unsloth's forward calls it.
+    """
+    losses = {}
+    for run, words in (
+        ("without", []),
+        ("noisy", ["--set", "train.neftune_noise_alpha=100", "--set", "train.loraplus_lr_ratio=4"]),
+    ):
+        ran = _run(
+            python, str(ROOT / "tests" / "unsloth_on_cpu.py"), "train", "--config", "demo.yaml", "--run", run,
+            "--set", "backend=unsloth", "--set", "train.max_steps=1", "--set", "train.eval_samples=1", *words, cwd=project,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        record = json.loads((project / "outputs" / run / "run.json").read_text())
+        losses[run] = record["first_loss"]
+    assert "LoRA+: learning rate 0.01 for" in ran.stderr and ", 0.04 for" in ran.stderr
+    assert abs(losses["noisy"] - losses["without"]) > 0.05

@@ -1,6 +1,6 @@
 """Counts of what `process` did, and report.json.
 
-Rows in = out + rejected + duplicates, always.
+Rows in = out + rejected + duplicates + near duplicates dropped + left out by the mix, always.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from sftplay.data import findings
 from sftplay.data.bins import bins_of
 from sftplay.data.conversion.convert import ConvertedPiece, SplitRows
+from sftplay.data.conversion.mix import LeftOut, Mix
 from sftplay.data.findings import Finding
 from sftplay.data.formats.conversation import TURNS_OUT_OF_ORDER
 from sftplay.data.near_duplicates.count import PRECEDENCE, NearDuplicateCount
@@ -103,6 +104,8 @@ class ProcessCounts:
         self.first_place = ""
         self.findings = findings.Findings()
         self.alike: NearDuplicateCount | None = None
+        self.mix: Mix | None = None
+        self.left_out = 0
 
     @property
     def rejected(self) -> int:
@@ -165,6 +168,21 @@ class ProcessCounts:
         self.asked.remove(alike.asked)
         self.answered.remove(alike.answered)
 
+    def add_left_out(self, left: LeftOut) -> None:
+        """Take back rows that the mix has no place for."""
+        self.left_out += left.rows
+        self.splits[left.split] -= left.rows
+        self.asked.remove(left.asked)
+        self.answered.remove(left.answered)
+
+    def add_mix(self, mix: Mix) -> None:
+        """Take over the shares of the sources, once every row lies where it stays."""
+        self.mix = mix
+        for source, split in mix.missing():
+            what = f"{source} has no row in the {split} split"
+            todo = f"a larger data.{split}_share, or more rows of it"
+            self.findings.add(Finding("mix_missing", "warning", what, todo), count=0)
+
     @property
     def near_dropped(self) -> int:
         return sum(self.alike.dropped.values()) if self.alike else 0
@@ -183,10 +201,12 @@ class ProcessCounts:
                 "rejected": self.rejected,
                 "duplicates": self.duplicates,
                 "near_duplicates": self.near_dropped,
+                **({"left_out": self.left_out} if self.mix else {}),
             },
             "splits": self.splits,
             "reasoning": {"rows": self.reasoning, "setting": settings.reasoning},
             "near_duplicates": self.alike.to_json(settings.near_duplicates) if self.alike else None,
+            "mix": self.mix.to_json() if self.mix else None,
             "rejected": dict(self.reasons.most_common()),
             "characters": {"input": self.asked.quantiles(), "answer": self.answered.quantiles()},
             "character_counts": {"input": self.asked.bars(), "answer": self.answered.bars()},

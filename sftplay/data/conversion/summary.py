@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sftplay import console
 from sftplay.console import count_of
+from sftplay.data.conversion.mix import Mix
 from sftplay.data.conversion.report import DUPLICATE, ProcessCounts
 from sftplay.data.formats.unused_keys import KIND as UNUSED_KEYS
 from sftplay.data.near_duplicates.count import NearDuplicateCount
@@ -18,6 +19,8 @@ def say(counts: ProcessCounts, folder: str, settings: DataSettings) -> None:
     say_rows(counts, settings)
     if counts.rejected:
         console.info(f"they are in {folder}/rejects.jsonl")
+    if counts.mix:
+        say_mix(counts.mix, counts.left_out)
     say_findings(counts)
     shown = ", ".join(f"{split} {count:,}" for split, count in counts.splits.items())
     console.success(f"{count_of(counts.rows_out)} in {folder}: {shown}")
@@ -51,6 +54,24 @@ def say_rows(counts: ProcessCounts, settings: DataSettings) -> None:
         )
         for line in counts.first_rejects:
             console.warning(line)
+
+
+def say_mix(mix: Mix, left_out: int) -> None:
+    """Print rows and shares of each source, asked and real."""
+    found = mix.to_json()
+    for one in found["sources"]:
+        real = " and ".join(
+            f"{share:.1%} of {split}" for split, share in one["shares"].items() if share is not None
+        )
+        console.info(
+            f"mix: {one['source']}: {sum(one['rows'].values()):,} of {count_of(one['usable'])}, "
+            f"{real} (asked: {one['asked']:.1%})"
+        )
+    if left_out:
+        console.info(
+            f"mix: {count_of(left_out)} left out, because {', '.join(found['exhausted'])} has no"
+            " more rows to train on (first_exhausted)"
+        )
 
 
 def say_findings(counts: ProcessCounts) -> None:

@@ -78,6 +78,13 @@ class NearDuplicateCount:
         ends += [(pair.like_file, pair.like_at) for pair in self.found.pairs]
         return frozenset(at for number, at in ends if number == file)
 
+    def dropped_from(self, split: str) -> frozenset[int]:
+        """Return where the lines began that were left out of a split."""
+        if not self.dropped:
+            return frozenset()
+        file = PRECEDENCE.index(split)
+        return frozenset(pair.at for pair in self.found.pairs if pair.file == file)
+
     @property
     def is_sample(self) -> bool:
         return self.found.looked_at < self.found.rows

@@ -25,12 +25,14 @@ class RawFile:
         kind: one of the values of rawdata.KINDS.
         name: what messages and reports call it.
         split: train, val or test, where its name, its folder or a dataset card says so.
+        source: number of the entry of data.raw or data.mix that it belongs to.
     """
 
     path: Path
     kind: str
     name: str
     split: str = ""
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,12 @@ def find(raw: str | list[str]) -> RawFiles:
     files: dict[Path, RawFile] = {}
     skipped: list[SkippedFile] = []
     configs: tuple[str, ...] = ()
-    for entry in [raw] if isinstance(raw, str) else raw:
+    for source, entry in enumerate([raw] if isinstance(raw, str) else raw):
         dataset = hub_dataset(entry)
         if dataset is not None:
             for path, name in dataset.files():
                 split = split_of_path(PurePath(name).relative_to(dataset.name))
-                files.setdefault(path.resolve(), RawFile(path, kind_of(path), name, split))
+                files.setdefault(path.resolve(), RawFile(path, kind_of(path), name, split, source))
             continue
         place = Path(entry).expanduser()
         if place.is_dir():
@@ -84,13 +86,14 @@ def find(raw: str | list[str]) -> RawFiles:
                     describes = path.name in (*METADATA, "README.md")
                     skipped.append(SkippedFile(name_of(path), reason, describes))
                 else:
-                    files.setdefault(path.resolve(), _raw_file(path, path.relative_to(place), card))
+                    file = _raw_file(path, path.relative_to(place), source, card)
+                    files.setdefault(path.resolve(), file)
             continue
         for path in _named(place, entry):
             if not kind_of(path):
                 what = f"not a kind of file that can be read ({KNOWN})"
                 raise DataError(what, where=name_of(path), todo=why_left_out(path))
-            files.setdefault(path.resolve(), _raw_file(path, Path(path.name)))
+            files.setdefault(path.resolve(), _raw_file(path, Path(path.name), source))
     if not files:
         others = "".join(f"\n  {each}" for each in skipped[:5])
         names = raw if isinstance(raw, str) else ", ".join(raw)
@@ -109,9 +112,11 @@ def _why_skipped(path: Path) -> str:
     return "" if kind_of(path) else why_left_out(path)
 
 
-def _raw_file(path: Path, inside: PurePath, card: DatasetCard | None = None) -> RawFile:
+def _raw_file(
+    path: Path, inside: PurePath, source: int, card: DatasetCard | None = None
+) -> RawFile:
     split = (card or DatasetCard()).split_of(inside)
-    return RawFile(path, kind_of(path), name_of(path), split)
+    return RawFile(path, kind_of(path), name_of(path), split, source)
 
 
 def name_of(path: Path) -> str:

@@ -157,7 +157,7 @@ def data_key(settings: Settings) -> str:
     is stale.
     """
     kept = settings.model_dump(mode="json", include={"data", "style", "model"})
-    named = [settings.data.raw] if isinstance(settings.data.raw, str) else settings.data.raw
+    named = settings.data.sources
     if list(hub_datasets(settings.data)):
         return hash_json([kept, named])
     names = [*named, *([settings.data.chat_template] if settings.data.chat_template else [])]

@@ -93,8 +93,8 @@ def _reads(call: StageCall, job: Job) -> Iterator[str]:
             yield settings.model.name
         yield from [settings.data.chat_template] if settings.data.chat_template else []
         if call.stage.raw or call.stage.writes_data:
-            raw = [settings.data.raw] if isinstance(settings.data.raw, str) else settings.data.raw
-            yield from (_before_wildcard(entry) for entry in raw if hub_dataset(entry) is None)
+            local = (entry for entry in settings.data.sources if hub_dataset(entry) is None)
+            yield from map(_before_wildcard, local)
     yield from _option_values(call, job, "read")
 
 
@@ -117,7 +117,7 @@ def _writes(call: StageCall, job: Job) -> Iterable[str]:
 def _option_values(call: StageCall, job: Job, kind: str) -> Iterator[str]:
     for option in call.stage.options:
         value = job.options.get(option.key)
-        if option.path == kind and value:
+        if option.path == kind and value and value != option.bare:
             yield str(value)
 
 

@@ -147,6 +147,7 @@ def _takes(field: Mapping[str, Any]) -> str:
         "number": "number",
         "boolean": "true or false",
         "null": "null",
+        "object": "a mapping",
     }
     limits = [
         f"{word} {field[name]}"

@@ -5,7 +5,7 @@ size of raw files.
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sftplay.errors import DataError, NotFoundError
@@ -51,15 +51,19 @@ def find_rows(settings: Settings) -> TrainingRows | None:
 def guess_rows(settings: Settings) -> TrainingRows | None:
     """Rows and tokens by file sizes, about four characters a token; None for a hub dataset that is
     not fetched yet.
+
+    Raises:
+        DataError: an empty folder (65). NotFoundError: nothing there (66).
     """
-    files = list(raw_files(settings))
-    if not files:
+    sources = [list(raw_files(name)) for name in settings.data.sources]
+    files = [file for source in sources for file in source]
+    mix = settings.data.mix
+    if not files or (mix and not all(sources)):
         return None
-    rows, text = 0.0, 0.0
-    for file in files:
-        size = file.stat().st_size * _PACKED.get(file.suffix, 1.0)
-        text += size
-        rows += _count_lines(file) if file.suffix in _LINES else size / _ROW_BYTES
+    sizes = [_rows_and_text(source) for source in sources]
+    if mix:
+        sizes = _mixed(sizes, list(mix.values()))
+    rows, text = (sum(column) for column in zip(*sizes, strict=True))
     count = max(round(rows * (1 - settings.data.val_share - settings.data.test_share)), 1)
     tokens = text / max(rows, 1) / CHARACTERS_A_TOKEN + TEMPLATE_TOKENS
     names = files[0].name if len(files) == 1 else f"{len(files)} files"
@@ -68,36 +72,55 @@ def guess_rows(settings: Settings) -> TrainingRows | None:
     )
 
 
-def raw_files(settings: Settings) -> Iterator[Path]:
-    """The files that data.raw names: folders (their data files), globs, single files. Hub datasets
-    that are not fetched yet give none.
+def _rows_and_text(files: Iterable[Path]) -> tuple[float, float]:
+    """Return rows of some files, and bytes of text, about."""
+    rows, text = 0.0, 0.0
+    for file in files:
+        size = file.stat().st_size * _PACKED.get(file.suffix, 1.0)
+        text += size
+        rows += _count_lines(file) if file.suffix in _LINES else size / _ROW_BYTES
+    return rows, text
+
+
+def _mixed(
+    sizes: Sequence[tuple[float, float]], weights: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Return the same of the rows that `data.mix` takes: until a source has no more."""
+    rounds = min(rows / weight for (rows, _), weight in zip(sizes, weights, strict=True))
+    return [
+        (weight * rounds, text * weight * rounds / max(rows, 1))
+        for (rows, text), weight in zip(sizes, weights, strict=True)
+    ]
+
+
+def raw_files(name: str) -> Iterator[Path]:
+    """The files that an entry of data.raw or data.mix names: a folder's data files, a glob's, a
+    single file. A hub dataset that is not fetched yet gives none.
 
     Raises:
         DataError: an empty folder (65). NotFoundError: nothing there (66).
     """
-    raw = settings.data.raw
-    for name in [raw] if isinstance(raw, str) else raw:
-        path = Path(name).expanduser()
-        if path.is_dir():
-            found = [
-                file
-                for file in files_below(path)
-                if kind_of(file) and file.is_file() and file.name not in METADATA
-            ]
-            if not found:
-                raise DataError(
-                    "no data there",
-                    where=name,
-                    todo="put a file there (jsonl, json, csv, parquet …), or run: inv quickstart",
-                )
-        else:
-            found = [path] if path.is_file() else [Path(p) for p in sorted(glob.glob(str(path)))]  # noqa: PTH207 - absolute patterns too
-            dataset = hub_dataset(name)
-            if dataset is not None:
-                found = [file for file, _ in dataset.files()] if dataset.is_cached else []
-            elif not found:
-                raise NotFoundError("no such data", where=name, todo="check data.raw in the config")
-        yield from found
+    path = Path(name).expanduser()
+    if path.is_dir():
+        found = [
+            file
+            for file in files_below(path)
+            if kind_of(file) and file.is_file() and file.name not in METADATA
+        ]
+        if not found:
+            raise DataError(
+                "no data there",
+                where=name,
+                todo="put a file there (jsonl, json, csv, parquet …), or run: inv quickstart",
+            )
+    else:
+        found = [path] if path.is_file() else [Path(p) for p in sorted(glob.glob(str(path)))]  # noqa: PTH207 - absolute patterns too
+        dataset = hub_dataset(name)
+        if dataset is not None:
+            found = [file for file, _ in dataset.files()] if dataset.is_cached else []
+        elif not found:
+            raise NotFoundError("no such data", where=name, todo="check data.raw in the config")
+    yield from found
 
 
 def _count_lines(file: Path) -> int:

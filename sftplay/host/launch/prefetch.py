@@ -80,7 +80,8 @@ def _was_processed(settings: Settings) -> bool:
     stamp = read_stamp(folder)
     if stamp is None:
         return (folder / "train.jsonl").is_file()
-    return bool(stamp.section.get("data.raw") == settings.data.raw)
+    made_of = (stamp.section.get("data.raw"), stamp.section.get("data.mix"))
+    return made_of == (settings.data.raw, settings.data.mix)
 
 
 def _has_model(settings: Settings) -> bool:

@@ -75,8 +75,8 @@ def environment(session: GuidedSession) -> None:
 def data(session: GuidedSession) -> None:
     """Step 3: the person's files, or the sample."""
     print_heading(3, "the data")
-    if session.settings.data.raw != DataSettings().raw:
-        console.info(f"data.raw in the config: {session.settings.data.raw}")
+    if session.settings.data.sources != DataSettings().sources:
+        console.info(f"data in the config: {', '.join(session.settings.data.sources)}")
         return
     written = sample_data.write_if_empty()
     if written:
@@ -170,7 +170,7 @@ def evaluate(session: GuidedSession, target: Run) -> None:
 def only_sample(session: GuidedSession) -> bool:
     """True if the rows are those of the sample, trained with the default settings."""
     return (
-        session.settings.data.raw == DataSettings().raw
+        session.settings.data.sources == DataSettings().sources
         and sample_data.FILE.exists()
         and not sample_data.own_files()
     )

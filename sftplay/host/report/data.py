@@ -55,8 +55,9 @@ def data_page(view: RunView) -> Iterator[html.Markup]:
             else (),
         )
     ]
+    tables = _sources(report)
     rejected = _mapping(report, "rejected")
-    tables = (
+    tables += (
         [
             html.table(
                 ["why rows were set aside", "rows"],
@@ -82,6 +83,28 @@ def data_page(view: RunView) -> Iterator[html.Markup]:
             f"Files ({len(files):,}{more})",
             html.table(["file", "rows", "rejected", "duplicates", "format"], rows),
         )
+
+
+def _sources(report: Mapping[str, Any]) -> list[html.Markup]:
+    """Rows and shares of each source of data.mix, asked and real."""
+    mix = _mapping(report, "mix")
+    listed = mix.get("sources")
+    rows = [
+        [
+            str(one.get("source", "")),
+            *(_count(_mapping(one, "rows").get(split)) for split in SPLITS),
+            _percent(one.get("asked")),
+            _percent(_mapping(one, "shares").get("train")),
+        ]
+        for one in (listed if isinstance(listed, list) else ())[:_FILES]
+        if isinstance(one, Mapping)
+    ]
+    header = ["source of the mix", *SPLITS, "share asked", "share of train"]
+    return [html.table(header, rows)] if rows else []
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * value:.1f}%" if isinstance(value, (int, float)) else ""
 
 
 def _tiles(
@@ -122,7 +145,11 @@ def _tiles(
 def _settings(
     record: Mapping[str, Any], report: Mapping[str, Any], tokenized: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    yield "data.raw", str(record.get("raw", ""))
+    raw = record.get("raw", "")
+    if isinstance(raw, Mapping):
+        yield "data.mix", ", ".join(f"{name}: {weight}" for name, weight in raw.items())
+    else:
+        yield "data.raw", str(raw)
     style = _mapping(_mapping(_mapping(record, "stages"), "style"), "section")
     if style.get("style.prompt"):
         yield "style prompt", f"{style['style.prompt']} ({style.get('style.mode', '')})"

@@ -62,7 +62,8 @@ def find_changed_rows(run: Run, settings: Settings) -> ChangedRows | None:
             same or then["format"] != FORMATS["process"]
         ):  # another format writes the same rows otherwise
             return None
-        raw, was = str(now.section["data.raw"]), str(then["section"]["data.raw"])
+        sections = now.section, then["section"]
+        raw, was = (str(one.get("data.mix") or one["data.raw"]) for one in sections)
         sets = "".join(f" --set {shlex.quote(str(override))}" for override in then["overrides"])
     except (SftplayError, KeyError, TypeError):
         return None

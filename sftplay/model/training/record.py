@@ -128,7 +128,7 @@ def data_record(plan: Plan, lengths: list[int]) -> dict[str, Any]:
     stamps = {stage: folder / STAMP for stage, folder in folders.items()}
     report = folders["process"] / "report.json"
     return {
-        "raw": plan.settings.data.raw,
+        "raw": plan.settings.data.mix or plan.settings.data.raw,
         "report": read_json(report) if report.is_file() else None,
         "stages": {stage: read_json(path) for stage, path in stamps.items() if path.is_file()},
         "lengths": sorted(

@@ -60,6 +60,9 @@ def test_raw_files_elsewhere_and_patterns_of_them(project: Path, tmp_path: Path)
     raw.mkdir()
     assert binds(project, "process", data__raw=f"{raw}/*.jsonl") == {str(raw): (str(raw), True)}
     assert binds(project, "eval", data__raw=f"{raw}/*.jsonl") == {}
+    mix = f"{{{raw}/a.jsonl: 1, owner/dataset: 2}}"
+    (raw / "a.jsonl").touch()
+    assert [*binds(project, "process", data__mix=mix)] == [f"{raw}/a.jsonl"]
     assert binds(project, "process", data__raw="owner/dataset") == {}
 
 

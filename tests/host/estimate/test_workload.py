@@ -58,6 +58,16 @@ def test_a_glob_and_a_list_are_followed() -> None:
     assert found is not None and found.count == 270 and found.source == "3 files, by size"
 
 
+def test_a_mix_takes_rows_until_a_source_ends() -> None:
+    for name, count in (("a", 100), ("b", 1000)):
+        line = json.dumps({"user": name * 80, "assistant": name * 80})
+        Path(f"data/raw/{name}.jsonl").write_text(f"{line}\n" * count)
+    mix = {"data/raw/a.jsonl": 1, "data/raw/b.jsonl": 3}
+    found = find_rows(Settings.model_validate({"data": {"mix": mix}}))
+    assert found is not None and found.count == 360  # 400 less the shares of val and test
+    assert 70 < found.tokens < 90
+
+
 def test_one_json_list_is_guessed_from_its_size() -> None:
     Path("data/raw/all.json").write_text(
         json.dumps([{"user": "x" * 300, "assistant": "y" * 350}] * 100)

@@ -46,6 +46,11 @@ def test_training_on_rows_that_were_made_before_needs_no_hub() -> None:
     assert not list(missing(StageCall(BY_NAME["train"]), HUB))
     DataStamp("process", "", {"data.raw": "data/raw"}).write(folder)
     assert list(missing(StageCall(BY_NAME["train"]), HUB)) == LACKING
+    mixed = {"data/raw/a.jsonl": 1.0, "owner/rows": 2.0}
+    mix = HUB.model_copy(update={"data": DataSettings(mix=mixed)})
+    assert next(missing(StageCall(BY_NAME["train"]), mix)) == ({"only": "data"}, "owner/rows")
+    DataStamp("process", "", {"data.raw": "data/raw", "data.mix": mixed}).write(folder)
+    assert ({"only": "data"}, "owner/rows") not in missing(StageCall(BY_NAME["train"]), mix)
 
 
 def test_the_data_comes_before_the_model() -> None:

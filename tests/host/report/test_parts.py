@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 from sftplay.host.report import command as reports
@@ -17,6 +18,18 @@ def test_a_run_without_eval_and_without_data_says_so() -> None:
     assert "Not evaluated yet: inv eval --run bare" in page.text
     assert "no data.json" in page.text
     assert "To continue: inv train --run bare --resume" in page.text
+
+
+def test_the_shares_of_a_mix_are_shown() -> None:
+    run = whole_run()
+    record = json.loads(run.data_record.read_text())
+    one = {"rows": {"train": 1234, "val": 5, "test": 6}, "asked": 0.75, "shares": {"train": 0.745}}
+    record["raw"] = {"a.jsonl": 3, "owner/name": 1}
+    record["report"]["mix"] = {"sources": [{"source": "a.jsonl", **one}, {"rows": 1}, "torn"]}
+    run.data_record.write_text(json.dumps(record))
+    page = Words(reports.of_run(look_into(run))).text
+    for words in ("share asked", "1,234", "75.0%", "74.5%", "a.jsonl: 3, owner/name: 1"):
+        assert words in page, words
 
 
 def test_what_is_left_of_a_broken_run_is_shown() -> None:

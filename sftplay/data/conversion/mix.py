@@ -1,0 +1,216 @@
+"""`data.mix`: rows of several sources in given shares.
+
+Each split takes rows of every source by its weight until one source has none left, as
+`first_exhausted` of datasets' interleave_datasets does; the rest is left out. The rows with the
+lowest keys are taken, so the choice depends neither on the order of the rows nor on chance.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import nsmallest
+from itertools import accumulate, compress
+from pathlib import Path
+from typing import Any
+
+from sftplay.data.conversion.convert import SplitRows
+from sftplay.errors import DataError
+from sftplay.places import SPLITS
+
+_ID = b'"id":"'
+_SOME = 100_000  # rows whose sources are looked up together
+
+
+@dataclass
+class _Rows:
+    """Columns about the rows in a split's file, in their order."""
+
+    keys: array[int] = field(default_factory=lambda: array("Q"))
+    sizes: array[int] = field(default_factory=lambda: array("L"))
+    asked: array[int] = field(default_factory=lambda: array("L"))
+    answered: array[int] = field(default_factory=lambda: array("L"))
+    sources: array[int] = field(default_factory=lambda: array("H"))
+
+    def where(self, kept: Sequence[bool]) -> _Rows:
+        columns = (self.keys, self.sizes, self.asked, self.answered, self.sources)
+        return _Rows(*(array(one.typecode, compress(one, kept)) for one in columns))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows of a split that its shares have no place for: how many, and their characters."""
+
+    split: str
+    rows: int
+    asked: array[int]
+    answered: array[int]
+
+
+class Mix:
+    """The sources of a dataset, and which rows are whose.
+
+    Args:
+        weights: by source, in their order.
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self.names, self.weights = list(weights), list(weights.values())
+        self._rows = {split: _Rows() for split in SPLITS}
+        self._usable = [dict.fromkeys(SPLITS, 0) for _ in weights]
+        self._final = [dict.fromkeys(SPLITS, 0) for _ in weights]
+
+    def add(self, split: str, rows: SplitRows, source: int) -> None:
+        """Note rows that were written to a split's file."""
+        known = self._rows[split]
+        known.keys += rows.keys
+        known.sizes += rows.sizes
+        known.asked += rows.asked
+        known.answered += rows.answered
+        known.sources += array("H", [source]) * len(rows.keys)
+
+    def forget(self, split: str, starts: Collection[int]) -> None:
+        """Take back rows that are no longer in a split's file, by where their lines began."""
+        if starts:
+            rows = self._rows[split]
+            begins = accumulate(rows.sizes, initial=0)
+            self._rows[split] = rows.where([begin not in starts for begin in begins][:-1])
+
+    def thin(self, folder: Path) -> Iterable[LeftOut]:
+        """Write the splits' files again with the rows that the shares have place for.
+
+        Raises:
+            DataError: a source has no row to train on (65).
+        """
+        for split in SPLITS:
+            rows = self._rows[split]
+            found = [rows.sources.count(source) for source in range(len(self.names))]
+            if split == "train":
+                self._refuse_empty(found)
+            for source, count in enumerate(found):
+                self._usable[source][split] = count
+            kept = _chosen(rows, quotas(found, self.weights))
+            _rewrite(folder / f"{split}.jsonl", kept)
+            gone = rows.where([not one for one in kept])
+            self._rows[split] = rows.where(kept)
+            yield LeftOut(split, len(gone.keys), gone.asked, gone.answered)
+
+    def rows_in(self, split: str) -> tuple[array[int], array[int]]:
+        """Return keys and sizes of the lines in a split's file."""
+        return self._rows[split].keys, self._rows[split].sizes
+
+    def count(self, folder: Path) -> None:
+        """Count the rows of each source in the files as they stay: some went to another split."""
+        import numpy
+
+        keys = numpy.concatenate([numpy.frombuffer(r.keys, numpy.uint64) for r in self._parts()])
+        whose = numpy.concatenate(
+            [numpy.frombuffer(r.sources, numpy.uint16) for r in self._parts()]
+        )
+        order = numpy.argsort(keys)
+        keys, whose = keys[order], whose[order]
+        for split in SPLITS:
+            for some in _keys_of(folder / f"{split}.jsonl"):
+                found = whose[numpy.searchsorted(keys, numpy.frombuffer(some, numpy.uint64))]
+                for source, count in enumerate(numpy.bincount(found, minlength=len(self.names))):
+                    self._final[source][split] += int(count)
+
+    def _parts(self) -> list[_Rows]:
+        return [rows for rows in self._rows.values() if rows.keys]
+
+    def _refuse_empty(self, found: Sequence[int]) -> None:
+        for name, count in zip(self.names, found, strict=True):
+            if not count:
+                raise DataError(
+                    "no row of this source is left to train on, so it can't have a share",
+                    where=name,
+                    todo="its rows are bad, equal to those of an earlier source, or for evaluation"
+                    " only: see report.json of a run without data.mix, or take it out of data.mix",
+                )
+
+    @property
+    def exhausted(self) -> list[str]:
+        """The sources all of whose rows are trained on: more of them would make more of all."""
+        return [
+            name
+            for name, found, quota in zip(
+                self.names, self._train(), quotas(self._train(), self.weights), strict=True
+            )
+            if found == quota
+        ]
+
+    def _train(self) -> list[int]:
+        return [usable["train"] for usable in self._usable]
+
+    def missing(self) -> Iterable[tuple[str, str]]:
+        """Yield (source, split) for each source without a row in a split that has some."""
+        for split in SPLITS:
+            counts = [final[split] for final in self._final]
+            if any(counts):
+                yield from (
+                    (name, split) for name, n in zip(self.names, counts, strict=True) if not n
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """For report.json: rows and shares of each source."""
+        whole = sum(self.weights)
+        totals = {split: sum(final[split] for final in self._final) for split in SPLITS}
+        sources = [
+            {
+                "source": name,
+                "weight": weight,
+                "asked": weight / whole,
+                "usable": sum(usable.values()),
+                "rows": final,
+                "shares": {s: final[s] / totals[s] if totals[s] else None for s in SPLITS},
+            }
+            for name, weight, usable, final in zip(
+                self.names, self.weights, self._usable, self._final, strict=True
+            )
+        ]
+        return {"strategy": "first_exhausted", "exhausted": self.exhausted, "sources": sources}
+
+
+def quotas(found: Sequence[int], weights: Sequence[float]) -> list[int]:
+    """Return how many rows of each source are taken: by their weights, as many as the source that
+    ends first allows. Sources without rows are passed over.
+    """
+    ratios = [count / weight for count, weight in zip(found, weights, strict=True) if count]
+    rounds = min(ratios, default=0.0)
+    return [
+        min(count, max(1, int(weight * rounds + 0.5))) if count else 0
+        for count, weight in zip(found, weights, strict=True)
+    ]
+
+
+def _chosen(rows: _Rows, taken: Sequence[int]) -> list[bool]:
+    """Return for each row whether it is among the lowest keys of its source."""
+    limits = []
+    for source, quota in enumerate(taken):
+        own = (key for key, whose in zip(rows.keys, rows.sources, strict=True) if whose == source)
+        limits.append(max(nsmallest(quota, own), default=-1))
+    return [key <= limits[source] for key, source in zip(rows.keys, rows.sources, strict=True)]
+
+
+def _rewrite(path: Path, kept: Sequence[bool]) -> None:
+    if all(kept):
+        return
+    new = path.with_suffix(".new")
+    with open(path, "rb") as lines, open(new, "wb") as out:
+        out.writelines(compress(lines, kept))
+    new.replace(path)
+
+
+def _keys_of(path: Path) -> Iterable[array[int]]:
+    """Yield the keys of a file's rows, some at a time."""
+    keys = array("Q")
+    with open(path, "rb") as lines:
+        for line in lines:
+            start = line.rfind(_ID) + len(_ID)
+            keys.append(int(line[start : start + 16], 16))
+            if len(keys) == _SOME:
+                yield keys
+                keys = array("Q")
+    if keys:
+        yield keys
