@@ -3,7 +3,7 @@ report.json.
 
 Pieces of the raw files are converted (by several processes where that pays), then taken in order:
 duplicates out, rows written. Nothing grows with the input but at most 16 bytes a row, by which
-duplicates are known.
+duplicates are known, and with `data.mix` about 40 more.
 """
 
 from __future__ import annotations

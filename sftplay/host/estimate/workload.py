@@ -119,7 +119,9 @@ def raw_files(name: str) -> Iterator[Path]:
         if dataset is not None:
             found = [file for file, _ in dataset.files()] if dataset.is_cached else []
         elif not found:
-            raise NotFoundError("no such data", where=name, todo="check data.raw in the config")
+            raise NotFoundError(
+                "no such data", where=name, todo="check data.raw or data.mix in the config"
+            )
     yield from found
 
 
