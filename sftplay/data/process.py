@@ -94,7 +94,7 @@ def run(job: Job) -> None:
     settings = job.settings.data
     folder = data_folder("processed", job.settings)
     found = find(settings.sources)
-    mix = Mix(settings.mix) if settings.mix else None
+    mix = Mix({name: settings.mix[name] for name in settings.sources}) if settings.mix else None
     for skipped in found.skipped:
         tell = console.info if skipped.is_description else console.warning
         tell(f"{skipped}: left out")
