@@ -66,7 +66,7 @@ class StageCall:
     def packages(self) -> str:
         """Return what the stage imports besides its stack, with these options."""
         given = (one.packages for one in self.stage.options if self.options.get(one.key))
-        return next(filter(None, given), "")
+        return next(filter(None, given), self.stage.packages)
 
     def with_options(self, **options: Any) -> StageCall:
         """Return this call with other values of some options; a default removes one."""

@@ -85,6 +85,8 @@ def _add_option(command: argparse.ArgumentParser, option: Option) -> None:
             metavar=metavar,
             help=option.help,
             dest=option.key,
+            nargs="?" if option.bare else None,
+            const=option.bare or None,
         )
 
 

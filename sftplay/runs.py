@@ -76,6 +76,10 @@ class Run:
         return self.folder / "merged"
 
     @property
+    def gguf(self) -> Path:
+        return self.folder / "gguf"
+
+    @property
     def predictions(self) -> Path:
         return self.folder / "predictions"
 
@@ -227,6 +231,28 @@ class Run:
                 todo=f"make it again: {again}",
             )
         return self.merged
+
+    def require_gguf(self) -> Path:
+        """The folder with the GGUF files, verified.
+
+        Raises:
+            NotFoundError: there is none (66). RefusedError: changed since (76).
+        """
+        again = f"inv export --run {self.name}"
+        if not (self.gguf / MANIFEST).is_file():
+            raise NotFoundError(
+                f"the run {self.name} has no GGUF file",
+                where=str(self.gguf),
+                todo=f"make one first: {again}",
+            )
+        problem = problem_with(self.gguf)
+        if problem:
+            raise RefusedError(
+                f"the GGUF files were changed: {problem}",
+                where=str(self.gguf),
+                todo=f"remove the folder, then: {again}",
+            )
+        return self.gguf
 
     def _repair_advice(self) -> str:
         """Explain what to do about published weights that were changed: the checkpoints may still

@@ -29,7 +29,9 @@ class Option:
         once: for one start; a refresh of a data stage does not repeat it.
         path: its value is a path that the stage reads, or writes (`read`, `write`): a container
             gets it mounted.
-        packages: what the stage imports besides its stack where this is given (`lm-eval`).
+        packages: what the stage imports besides its stack where this is given (`lm-eval`,
+            `export`).
+        bare: the value that it has when it stands alone; empty: it always takes one.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Option:
     once: bool = False
     path: str = ""
     packages: str = ""
+    bare: str = ""
 
     @property
     def key(self) -> str:
@@ -54,6 +57,8 @@ class Option:
         Raises:
             UsageError: not a whole number, or none of the choices (2).
         """
+        if text is True and self.bare:
+            return self.bare
         if isinstance(text, bool) or self.kind is str:
             value: Any = text
         else:
@@ -86,6 +91,7 @@ class Stage:
     interactive: bool = False
     # listens here in its container; published on the port of 127.0.0.1 that --port names
     port: int = 0
+    packages: str = ""  # as an option's, but always
     options: tuple[Option, ...] = ()
 
 
@@ -126,6 +132,8 @@ _STRICT_DATA = Option(
     once=True,
 )
 SERVE_PORT = 8000
+QUANTS = ("f16", "q8_0", "q4_k_m")
+NEWEST_GGUF = "newest"  # `--gguf` without a file
 _EVALUATED = ("val", "test", "all")
 
 STAGES: tuple[Stage, ...] = (
@@ -278,6 +286,7 @@ STAGES: tuple[Stage, ...] = (
             Option("--limit", "only the first rows of each task, so many", int),
             Option("--chat-template", "put the prompts of tasks into the run's chat template"),
             Option("--trust-tasks", "run the Python that a task file names"),
+            Option("--write-task", "only write the split as a task of lm-eval, for other models"),
             Option(
                 "--portable",
                 "only load the adapter by plain PEFT and compare its val loss",
@@ -306,6 +315,14 @@ STAGES: tuple[Stage, ...] = (
             Option("--system", "system prompt of the chat", str),
             Option("--no-style", "without the style prompt that the run was trained with"),
             Option("--base", "talk to the model as it was before training"),
+            Option(
+                "--gguf",
+                "answer from the run's GGUF file with llama.cpp; without FILE: its newest one",
+                str,
+                path="read",
+                bare=NEWEST_GGUF,
+                packages="export",
+            ),
         ),
     ),
     Stage(
@@ -366,6 +383,7 @@ STAGES: tuple[Stage, ...] = (
         options=(
             Option("--to", "the repository: OWNER/NAME", str),
             Option("--merged", "the merged model instead of the adapter"),
+            Option("--gguf", "the GGUF files instead of the adapter"),
             Option("--private", "a repository that only you and those you invite can see"),
             Option("--yes", "send it; otherwise it is only shown"),
         ),
@@ -379,6 +397,20 @@ STAGES: tuple[Stage, ...] = (
         run=True,
         options=(
             Option("--dtype", "number format of the merged weights", str, ("bf16", "fp16", "fp32")),
+        ),
+    ),
+    Stage(
+        "export",
+        "sftplay.model.export",
+        "a GGUF file for llama.cpp and Ollama, with a proof that it is the same model",
+        "outputs/<run>/gguf",
+        model=True,
+        run=True,
+        packages="export",
+        options=(
+            Option("--to", "the format", str, ("gguf",), "gguf"),
+            Option("--quant", "number format of the file (default: q8_0)", str, QUANTS),
+            Option("--adapter", "the adapter alone, in f16, for use with the base's own GGUF file"),
         ),
     ),
 )

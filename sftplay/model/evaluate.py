@@ -54,6 +54,11 @@ def run(job: Job) -> None:
         run_tasks(job, target)
         return
     _refuse_task_options(job)
+    if job.options.get("write_task"):
+        from sftplay.model.lmeval.own_task import write_task
+
+        write_task(target, job.settings, split, samples)
+        return
     if job.options.get("portable"):
         from sftplay.model.evaluation.portable import check
 

@@ -53,6 +53,8 @@ def _check_usage(job: Job) -> None:
             "--output goes with --input FILE",
             todo="one answer goes to the screen; redirect it with >",
         )
+    if job.options.get("base") and job.options.get("gguf"):
+        raise UsageError("--base and --gguf exclude each other", todo="keep one of them")
     if prompt is None and source is None and not _is_terminal():
         raise UsageError(
             "a chat needs a terminal, and stdin is none",
@@ -69,7 +71,7 @@ def _is_terminal() -> bool:
 
 def _answer(job: Job, prompt: str) -> None:
     """One answer on stdout and nothing else; on a terminal as it is written."""
-    from sftplay.model.answers.answerer import open_answerer
+    from sftplay.model.answers.opening import open_answerer
 
     answerer = open_answerer(job)
     stream = answerer.stream()

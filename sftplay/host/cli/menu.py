@@ -46,7 +46,7 @@ MENU = {
         *(stages.train_unsloth, stages.train_unsloth_tb),
         *(stages.evaluate, stages.eval_test, stages.eval_quick, stages.eval_full),
         *(stages.infer, stages.infer_interactive, stages.infer_batch),
-        *(stages.serve, runs.stop_serve, stages.merge, runs.push),
+        *(stages.serve, runs.stop_serve, stages.merge, stages.export, runs.push),
     ),
     "Many runs": (runs.batch, runs.report, runs.replay, runs.status, runs.logs),
     "Around it": (runs.tensorboard, runs.stop_tb, runs.ps, runs.stop, start.clean),

@@ -106,7 +106,10 @@ def stage_task(
         key: _COMMON["trained" if trained and key == "run" else key] for key in common
     }
     words = "file" if raw_files else None
-    return task(name=name or stage, help=help_texts, iterable=["set_"], words=words)(body)
+    bare = [option.key for option in offered if option.bare]
+    return task(name=name or stage, help=help_texts, iterable=["set_"], words=words, optional=bare)(
+        body
+    )
 
 
 def one_or_list(words: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ _PATHS = (
     "model",
     "old",
     "out",
+    "gguf",
 )  # parameters that name a file where the person stands
 
 
@@ -37,6 +38,7 @@ def task(
     name: str | None = None,
     help: Mapping[str, str] | None = None,
     iterable: Iterable[str] = (),
+    optional: Iterable[str] = (),
     words: str | None = None,
     short: bool = False,
     anywhere: bool = False,
@@ -45,6 +47,7 @@ def task(
     """An Invoke task whose body returns an exit code (None: 0) and may raise SftplayError.
 
     Args:
+        optional: parameters whose option may stand without a value; the body then gets True.
         words: name of the parameter (a list) whose values may also be given as plain words after
             the task's name.
         short: options have one-letter forms too.
@@ -57,7 +60,9 @@ def task(
         def run(context: Context, **given: Any) -> None:
             with Boundary(name or body.__name__, passes=(Exit, ParseError)) as end:
                 given = {
-                    key: _from_root(value) if key in _PATHS and key != words and value else value
+                    key: _from_root(value)
+                    if key in _PATHS and key != words and value and isinstance(value, str)
+                    else value
                     for key, value in given.items()
                 }
                 if words in _PATHS:
@@ -72,7 +77,12 @@ def task(
         lists = [*iterable, *([words] if words else [])]
         kind = WordsTask if words else RepeatableTask
         made: Task[Any] = kind(
-            run, name=name, help=dict(help or {}), iterable=lists, auto_shortflags=short
+            run,
+            name=name,
+            help=dict(help or {}),
+            iterable=lists,
+            optional=list(optional),
+            auto_shortflags=short,
         )
         if isinstance(made, WordsTask):
             made.words = words or ""

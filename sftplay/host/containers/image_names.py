@@ -10,7 +10,7 @@ from sftplay.errors import MachineError, UsageError
 from sftplay.files import hash_file, hash_files
 from sftplay.host.system.checkout import CHECKOUT
 
-STACKS = ("cpu", "bnb", "unsloth")
+STACKS = ("cpu", "bnb", "unsloth", "export")
 REPOSITORY = "sftplay"
 DOCKERFILE = Path("images/Dockerfile")
 

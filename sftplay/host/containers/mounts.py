@@ -117,7 +117,7 @@ def _writes(call: StageCall, job: Job) -> Iterable[str]:
 def _option_values(call: StageCall, job: Job, kind: str) -> Iterator[str]:
     for option in call.stage.options:
         value = job.options.get(option.key)
-        if option.path == kind and value:
+        if option.path == kind and value and value != option.bare:
             yield str(value)
 
 

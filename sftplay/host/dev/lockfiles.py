@@ -22,6 +22,7 @@ _STACK = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_2
 _ANYWHERE = ("--universal", "--python-version", "3.10")
 _NO_LLM = ("--override", "images/cpu/overrides.txt")
 _NO_VISION = ("--override", "bench/llamafactory-overrides.txt")
+_AS_CPU = ("--constraint", "images/cpu/requirements.lock")
 _NO_XFORMERS = ("--override", "images/unsloth/overrides.txt")
 
 
@@ -45,6 +46,7 @@ LOCKS: Mapping[str, LockSpec] = {
     "build": LockSpec("images/build.in", "images/build.lock", _ANYWHERE),
     "host": LockSpec("images/host.in", "images/host.lock", _ANYWHERE),
     "host-test": LockSpec("images/host-test.in", "images/host-test.lock", _ANYWHERE),
+    "clients-test": LockSpec("images/clients-test.in", "images/clients-test.lock", _STACK),
     "cluster-test": LockSpec("images/cluster-test.in", "images/cluster-test.lock", _STACK),
     "ray": LockSpec("images/ray.in", "images/ray.lock", _STACK),
     "cpu": LockSpec(
@@ -56,6 +58,12 @@ LOCKS: Mapping[str, LockSpec] = {
         "images/unsloth/requirements.lock",
         (*_STACK, *_NO_XFORMERS),
         "cuda",
+    ),
+    "export": LockSpec(
+        "images/export/requirements.in",
+        "images/export/requirements.lock",
+        (*_STACK, *_AS_CPU),
+        "cpu",
     ),
     "dev": LockSpec("images/dev.in", "images/dev.lock", (*_STACK, *_NO_LLM), "cpu"),
     "lm-eval": LockSpec("images/lm-eval.in", "images/lm-eval.lock", (*_STACK, *_NO_LLM), "cpu"),

@@ -95,7 +95,7 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class StackFacts:
-    """One of bnb, unsloth, cpu: what there is of it here, and what it requires of a GPU.
+    """One of bnb, unsloth, cpu, export: what there is of it here, and what it requires of a GPU.
 
     Attributes:
         tag: of the image of this checkout.

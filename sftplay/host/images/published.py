@@ -69,7 +69,7 @@ class _Lock(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     version: Literal[1] = Field(alias="schema")
-    images: dict[Literal["cpu", "bnb", "unsloth"], PublishedImage]
+    images: dict[Literal["cpu", "bnb", "unsloth", "export"], PublishedImage]
 
 
 def read(root: Path | None = None) -> Mapping[str, PublishedImage]:

@@ -97,6 +97,8 @@ def exercise(engine: Engine, name: ImageName, tag: str) -> str:
             console.info(
                 f"torch for CUDA {found['cuda']}, {found['bitsandbytes_library']}, built for {', '.join(found['built_for'])}"
             )
+        if image.stack == "export":
+            return "imports, converter, quantizer and llama.cpp; it trains nothing"
         if cuda and device == "cpu":
             return "imports and CUDA libraries; no GPU was there"
         _train_tiny_model(engine, image, who, device)

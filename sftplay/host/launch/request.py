@@ -93,10 +93,10 @@ class ResolvedLaunch:
         return device.reason if device.value == "cpu" and self.request.preflight else ""
 
     def device(self) -> DeviceName | None:
-        """Decide where a stage that computes does so; None for the others."""
-        return (
-            choose.choose_device(self.settings, self.machine).value if self.call.stage.gpu else None
-        )
+        """Decide where a stage that computes does so; None for the others, and for llama.cpp."""
+        if not self.call.stage.gpu or self.call.packages == "export":
+            return None
+        return choose.choose_device(self.settings, self.machine).value
 
     def stack(self, present: frozenset[str]) -> Decision[StackName]:
         """Decide the stage's stack.
@@ -207,6 +207,8 @@ def _choose_stack(
     request: LaunchRequest, job: Job, here: Machine, present: frozenset[str]
 ) -> Decision[StackName]:
     stage, settings = request.call.stage, job.settings
+    if request.call.packages == "export":
+        return choose.EXPORT
     if request.call.packages:
         return choose.choose_lm_eval(settings, here)
     backend = _backend_of(Run(job.run_name)) if stage.run else ""

@@ -52,6 +52,10 @@ STACKS: Mapping[str, StackSource] = {
     "unsloth": StackSource(
         "images/unsloth/requirements.lock", "about 3 GB: torch with CUDA, Unsloth", cuda=True
     ),
+    "export": StackSource(
+        "images/export/requirements.lock",
+        "about 330 MB: torch for the CPU, transformers, llama.cpp",
+    ),
     "dev": StackSource("images/dev.lock", "about 640 MB: the cpu stack and the developer tools"),
     "lm-eval": StackSource(
         "images/lm-eval.lock", "about 620 MB: the cpu stack and lm-eval, for `inv eval --tasks`"

@@ -13,7 +13,9 @@ from sftplay.host.ui import prompt
 from sftplay.stages import BY_NAME
 
 
-def run(names: Sequence[str], *, merged: bool, private: bool, yes: bool, runner: str) -> int:
+def run(
+    names: Sequence[str], *, merged: bool, gguf: bool, private: bool, yes: bool, runner: str
+) -> int:
     """Publish a run, after a look and a question. Returns the exit code.
 
     Raises:
@@ -25,7 +27,7 @@ def run(names: Sequence[str], *, merged: bool, private: bool, yes: bool, runner:
             todo="inv push RUN OWNER/NAME; inv runs lists runs",
         )
     name, repository = names
-    options = {"to": repository, "merged": merged, "private": private}
+    options = {"to": repository, "merged": merged, "gguf": gguf, "private": private}
     call = StageCall(BY_NAME["push"], None, name, (), options)
     if not yes:
         code = start(LaunchRequest(call, runner))

@@ -14,8 +14,9 @@ from sftplay.settings import Settings
 from sftplay.stages import BY_NAME, Stage
 
 RunnerName = Literal["docker", "local", "active"]
-StackName = Literal["bnb", "unsloth", "cpu", "lm-eval", "lm-eval-cuda"]
+StackName = Literal["bnb", "unsloth", "cpu", "export", "lm-eval", "lm-eval-cuda"]
 DeviceName = Literal["cuda", "cpu"]
+EXPORT: Decision[StackName] = Decision("export", "llama.cpp is in this stack only")
 RUNNERS = ("auto", "docker", "local", "active")
 
 
@@ -138,6 +139,8 @@ def choose_stack(
         backend: the run's, where it has one: a run that was handed over continues in the backend that
             it ended in.
     """
+    if stage.packages == "export":
+        return EXPORT
     if stage.network:
         return _fetching(settings, present)
     if stage.gpu:

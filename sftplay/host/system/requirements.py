@@ -10,8 +10,18 @@ GB = 1000**3
 
 # Bytes on disk: an image (its layers unpacked), and the same packages as an environment of the
 # local runner.
-IMAGE_SIZE: Mapping[str, int] = {"cpu": int(2.5 * GB), "bnb": int(7.5 * GB), "unsloth": int(8 * GB)}
-ENVIRONMENT_SIZE: Mapping[str, int] = {"cpu": 2 * GB, "bnb": 7 * GB, "unsloth": int(7.5 * GB)}
+IMAGE_SIZE: Mapping[str, int] = {
+    "cpu": int(2.5 * GB),
+    "bnb": int(7.5 * GB),
+    "unsloth": int(8 * GB),
+    "export": int(1.5 * GB),
+}
+ENVIRONMENT_SIZE: Mapping[str, int] = {
+    "cpu": 2 * GB,
+    "bnb": 7 * GB,
+    "unsloth": int(7.5 * GB),
+    "export": int(1.3 * GB),
+}
 RUN_SIZE = (
     2 * GB
 )  # a small model with its data, two checkpoints, adapter and merged copy; `inv check` forecasts a real one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from sftplay import console
 from sftplay.data.styling.prompt import StylePrompt
 from sftplay.errors import DataError
 from sftplay.fingerprint import fingerprint
+from sftplay.model.answers.generate import Answer, Request, answers
 from sftplay.model.answers.prompts import Messages, Prompter, make_prompter, window_of
 from sftplay.model.answers.sampling import Sampling
 from sftplay.model.answers.stop_strings import StopWatch, before_stop
@@ -23,6 +24,7 @@ from sftplay.model.weights.same_base import require_same_base
 from sftplay.model.weights.trained_run import RunFacts, open_run
 from sftplay.places import find_model
 from sftplay.runs import Run
+from sftplay.settings import Settings
 from sftplay.stages import Job
 
 _REPORTED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "stop")
@@ -93,6 +95,27 @@ class Answerer:
         """A new conversation."""
         return Stream(self.model, self.stop_ids, self.pad_id, own=self.own_decoder)
 
+    def answers(
+        self, requests: Iterable[Request], size: int, advance: Callable[[float], None]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Answers to many prompts as they are ready, each with its request's key.
+
+        Args:
+            size: prompts that are answered together at most.
+            advance: told how much was done, a whole answer being 1.
+        """
+        return answers(
+            self.model,
+            requests,
+            self.sampling,
+            self.stop_ids,
+            self.pad_id,
+            size,
+            advance,
+            own=self.own_decoder,
+            watch=self.watch() if self.sampling.stop else None,
+        )
+
     def say(self, stream: Stream, ids: Sequence[int]) -> Iterator[str]:
         """The answer to a prompt, in pieces of text as they are written; joined they are the
         answer.
@@ -111,7 +134,7 @@ class Answerer:
             ]  # half a character, where the answer was cut off in the middle of it
 
 
-def open_answerer(job: Job) -> Answerer:
+def open_loaded_answerer(job: Job) -> Answerer:
     """Load the model that a job wants to talk to: the tuned one, or with --base the model as it was
     before training.
 
@@ -160,18 +183,8 @@ def make_answerer(
     prompter = make_prompter(
         folder, template, loaded.tokenizer, settings.data, facts.eot if facts else settings.data.eot
     )
-    wanted = settings.infer
-    sampling = Sampling(
-        wanted.max_new_tokens,
-        wanted.temperature,
-        wanted.top_p,
-        wanted.top_k,
-        wanted.min_p,
-        wanted.repetition_penalty,
-        tuple(wanted.stop),
-        settings.train.seed,
-    )
-    system, style = _system(job, facts)
+    sampling = sampling_of(settings)
+    system, style = system_of(job, facts)
     identity = {
         "model": settings.model.name,
         "base_weights": fingerprint(weights),
@@ -202,6 +215,21 @@ def make_answerer(
     )
 
 
+def sampling_of(settings: Settings) -> Sampling:
+    """The config's sampling."""
+    wanted = settings.infer
+    return Sampling(
+        wanted.max_new_tokens,
+        wanted.temperature,
+        wanted.top_p,
+        wanted.top_k,
+        wanted.min_p,
+        wanted.repetition_penalty,
+        tuple(wanted.stop),
+        settings.train.seed,
+    )
+
+
 def report_sampling(sampling: Sampling) -> None:
     """Print the settings that are not the defaults, and those without effect."""
     used = {key: value for key, value in sampling.identity.items() if key in _REPORTED}
@@ -214,7 +242,7 @@ def report_sampling(sampling: Sampling) -> None:
         )
 
 
-def _system(job: Job, facts: RunFacts | None) -> tuple[str | None, StylePrompt | None]:
+def system_of(job: Job, facts: RunFacts | None) -> tuple[str | None, StylePrompt | None]:
     """The system prompt: the one given, else the style prompt that the run was trained with."""
     given = job.options.get("system") or job.settings.infer.system
     recorded = facts.record.get("style") if facts else None

@@ -43,7 +43,7 @@ def run_batch(job: Job, source: Path) -> None:
     if not total:
         raise DataError("no prompts in it", where=str(source))
     output = _output(job, source)
-    from sftplay.model.answers.answerer import open_answerer
+    from sftplay.model.answers.opening import open_answerer
 
     with _opened(output) as out:
         answerer = open_answerer(job)
@@ -68,7 +68,8 @@ def run_batch(job: Job, source: Path) -> None:
 def _output(job: Job, source: Path) -> Path:
     """Return the file for the answers: --output, else one in the run's predictions/."""
     given = job.options.get("output")
-    suffix = ".base.jsonl" if job.options.get("base") else ".jsonl"
+    kind = next((f".{name}" for name in ("base", "gguf") if job.options.get(name)), "")
+    suffix = f"{kind}.jsonl"
     output = Path(given) if given else Run(job.run_name).predictions / f"{stem(source)}{suffix}"
     if output.is_dir() or (output.exists() and output.samefile(source)):
         raise UsageError(
@@ -181,24 +182,12 @@ def _answer(answerer: Any, source: Path, out: IO[bytes], done: int, total: int, 
     """Answer prompts from number `done` on; rows are written in order as soon as all before them
     are there.
     """
-    from sftplay.model.answers.generate import answers
-
     asked: dict[int, Prompt] = {}
     ready: dict[int, bytes] = {}
     following = done
     with progress(total, "prompt", "answers", done) as bar:
         requests = _requests(answerer, source, done, _WINDOW * size, asked)
-        for key, answer in answers(
-            answerer.model,
-            requests,
-            answerer.sampling,
-            answerer.stop_ids,
-            answerer.pad_id,
-            size,
-            bar.advance,
-            own=answerer.own_decoder,
-            watch=answerer.watch() if answerer.sampling.stop else None,
-        ):
+        for key, answer in answerer.answers(requests, size, bar.advance):
             text = answerer.text(answer.ids)
             row = {
                 **_question(asked.pop(key)),

@@ -17,7 +17,8 @@ from types import FrameType
 
 from sftplay import console
 from sftplay.errors import DataError, StoppedError
-from sftplay.model.answers.answerer import Answerer, open_answerer
+from sftplay.model.answers.answerer import Answerer
+from sftplay.model.answers.opening import open_answerer
 from sftplay.model.answers.stream import Stream
 from sftplay.stages import Job
 from sftplay.terminal_text import harmless

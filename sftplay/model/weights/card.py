@@ -43,6 +43,7 @@ def card(
     adapter: bool,
     evaluations: Mapping[str, Mapping[str, Any]] | None = None,
     more: Mapping[str, str] | None = None,
+    gguf: str = "",
 ) -> str:
     """The card.
 
@@ -53,15 +54,16 @@ def card(
         adapter: the folder holds an adapter, else a whole model.
         evaluations: split → metrics.json of evaluations of these very weights.
         more: further rows of the table of facts.
+        gguf: the folder holds GGUF files, and this section says how they are used.
     """
     base, found = published_base(settings), evaluations or {}
     rows = {**_facts(record, stamp, base), **(more or {})}
     data = ModelCardData(
         base_model=base.name if base.on_hub else None,
         base_model_relation=("adapter" if adapter else "finetune") if base.on_hub else None,
-        library_name="peft" if adapter else "transformers",
+        library_name="gguf" if gguf else "peft" if adapter else "transformers",
         pipeline_tag="text-generation",
-        tags=_tags(stamp, base, adapter=adapter),
+        tags=[*_tags(stamp, base, adapter=adapter), *(["gguf"] if gguf else [])],
         datasets=[dataset.name for dataset in hub_datasets(settings.data)] or None,
         model_name=str(record["name"]) if found else None,
         eval_results=_results(record, found) or None,
@@ -73,8 +75,8 @@ def card(
         f"{base.name}, fine-tuned with supervised examples ({_method(stamp)}) by sftplay {stamp['versions']['sftplay']}.",
         "\n".join(["| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in rows.items())]),
         *(_evaluation(split, found[split]) for split in sorted(found)),
-        _use(base, adapter=adapter),
-        _vllm(record, stamp, base, adapter=adapter),
+        gguf or _use(base, adapter=adapter),
+        *([] if gguf else [_vllm(record, stamp, base, adapter=adapter)]),
         "The license of the base model and of the training data apply to this model.",
     ]
     return "\n\n".join(parts) + "\n"

@@ -16,7 +16,16 @@ NAMES = [
     *("process", "style", "render", "full-pipeline", "tokenize", "fetch"),
     *("train", "train-bnb", "train-bnb-tb", "train-unsloth", "train-unsloth-tb"),
     *("eval", "eval-test", "eval-quick", "eval-full"),
-    *("infer", "infer-interactive", "infer-batch", "serve", "stop-serve", "merge", "push"),
+    *(
+        "infer",
+        "infer-interactive",
+        "infer-batch",
+        "serve",
+        "stop-serve",
+        "merge",
+        "export",
+        "push",
+    ),
     *(
         "tensorboard",
         "stop-tb",

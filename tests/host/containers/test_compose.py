@@ -86,7 +86,8 @@ def spec_of(service: dict[str, Any]) -> ContainerSpec:
     device = service["environment"].get("SFTPLAY_DEVICE", "")
     token = "/dev/null" if BY_NAME[stage].network else None
     overrides = tuple(word for word in service["entrypoint"] if word.startswith("backend="))
-    call = StageCall(BY_NAME[stage], overrides=overrides)
+    options = {"gguf": "newest"} if "--gguf=newest" in service["entrypoint"] else {}
+    call = StageCall(BY_NAME[stage], overrides=overrides, options=options)
     return stage_spec(
         call,
         image,

@@ -263,6 +263,23 @@ def test_a_wrong_task_is_refused_before_the_model_is_loaded(
     assert not (measured / "outputs/demo/eval/task-wrong").exists()
 
 
+def test_the_task_file_of_the_documentation(measured: Path, python: Path) -> None:
+    import re
+
+    found = re.findall(r"```yaml\n(task: .*?)```", (ROOT / "docs/runs.md").read_text(), re.DOTALL)
+    (text,) = found
+    rows = (
+        {"question": row["q"], "choices": row["choices"], "answer": row["gold"]} for row in ROWS
+    )
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (measured / "data/exam.jsonl").write_text(lines)
+    (measured / "exam.yaml").write_text(text)
+    argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=exam.yaml", "--limit=4")
+    done = _run(python, *argv, cwd=measured)
+    assert done.returncode == 0, done.stderr
+    assert record(measured, "exam")["rows"] == {"exam": 4}
+
+
 def test_trusted_python_runs(measured: Path, python: Path, tmp_path: Path) -> None:
     task = {**CHOICE, "task": "trusted", "process_docs": "MARK"}
     text = yaml.safe_dump(task).replace("MARK", "!function first.half")
@@ -274,6 +291,34 @@ def test_trusted_python_runs(measured: Path, python: Path, tmp_path: Path) -> No
     assert record(measured, "trusted")["rows"] == {"trusted": 12}
 
 
+def test_the_runs_own_rows_as_a_task_give_the_answers_of_eval(
+    measured: Path, python: Path, tmp_path: Path
+) -> None:
+    """Greedy answers in the run's template, by lm-eval's decoding and by ours."""
+    import shutil
+
+    project = tmp_path / "project"
+    shutil.copytree(measured, project)
+    argv = ("-m", "sftplay", "eval", "--run", "demo")
+    place = "outputs/demo/eval/for-lm-eval/demo_test.yaml"
+    for more in (
+        ("--split=test",),
+        ("--split=test", "--write-task"),
+        (f"--tasks={place}", "--chat-template"),
+    ):
+        done = _run(python, *argv, *more, cwd=project)
+        assert done.returncode == 0, done.stderr
+    folder = project / "outputs/demo/eval"
+    ours, theirs = (
+        [json.loads(line) for line in (folder / name / "samples.jsonl").read_text().splitlines()]
+        for name in ("test", "task-demo_test")
+    )
+    assert len(ours) == len(theirs) > 3
+    for one, other in zip(ours, theirs, strict=True):
+        for key in ("prompt", "reference", "base", "tuned"):
+            assert one[key] == other[key], key
+
+
 def test_a_name_that_lm_eval_does_not_have(measured: Path, python: Path) -> None:
-    done = _run(python, "-m", "sftplay", "fetch", "--tasks=helaswag", cwd=measured)
+    done = _run(python, "-m", "sftplay", "fetch", "--run", "demo", "--tasks=helaswag", cwd=measured)
     assert done.returncode == 66 and "hellaswag" in done.stderr, done.stderr

@@ -6,7 +6,7 @@ from invoke.context import Context
 
 from sftplay.host.cli.task import task
 
-STACKS = "any of cpu, bnb, unsloth (default: all)"
+STACKS = "any of cpu, bnb, unsloth, export (default: all)"
 
 
 @task(
@@ -35,7 +35,9 @@ def image_build(
 @task(
     name="check",
     words="name",
-    help={"name": "any of cpu, bnb, unsloth, or all (default: those that this machine uses)"},
+    help={
+        "name": "any of cpu, bnb, unsloth, export, or all (default: those that this machine uses)"
+    },
 )
 def image_check(c: Context, name: list[str] | None = None) -> int:
     """Report which images are up to date, and what has changed since the others were built."""
@@ -44,7 +46,7 @@ def image_check(c: Context, name: list[str] | None = None) -> int:
     return state.check(name or [])
 
 
-@task(name="verify", help={"name": "cpu, bnb or unsloth"})
+@task(name="verify", help={"name": "cpu, bnb, unsloth or export"})
 def image_verify(c: Context, name: str) -> int:
     """Run an image: libraries, two training steps, resume, merge, an answer."""
     from sftplay.host.images import verification
@@ -73,7 +75,7 @@ def image_push(
 @task(
     name="pull",
     words="name",
-    help={"name": "any of cpu, bnb, unsloth (default: all that are published)"},
+    help={"name": "any of cpu, bnb, unsloth, export (default: all that are published)"},
 )
 def image_pull(c: Context, name: list[str] | None = None) -> int:
     """Bring published images by digest, verify them, and give them their tags."""
@@ -84,7 +86,7 @@ def image_pull(c: Context, name: list[str] | None = None) -> int:
 
 @task(
     name="sbom",
-    help={"name": "cpu, bnb or unsloth", "output": "file to write (default: the screen)"},
+    help={"name": "cpu, bnb, unsloth or export", "output": "file to write (default: the screen)"},
 )
 def image_sbom(c: Context, name: str, output: str | None = None) -> None:
     """Write a stack's bill of materials (CycloneDX, JSON), from its lock."""
@@ -112,7 +114,7 @@ def image_prune(c: Context, everything: bool = False, yes: bool = False) -> int:
 @task(
     developer=True,
     help={
-        "name": "uv, build, host, cpu, bnb, unsloth, dev, audit, llamafactory, or all",
+        "name": "uv, build, host, cpu, bnb, unsloth, export, dev, audit, llamafactory, or all",
         "upgrade": "take the newest versions that the ranges accept; the cpu stack is tried before it is written",
     },
 )

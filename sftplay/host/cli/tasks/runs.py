@@ -139,6 +139,7 @@ def stop_tb(c: Context) -> None:
     help={
         "names": "the run, and the repository: RUN OWNER/NAME",
         "merged": "the merged model instead of the adapter",
+        "gguf": "the GGUF files instead of the adapter",
         "private": "a repository that only you and those you invite can see",
         "yes": "do not ask",
         "runner": "auto, docker or local",
@@ -148,6 +149,7 @@ def push(
     c: Context,
     names: list[str] | None = None,
     merged: bool = False,
+    gguf: bool = False,
     private: bool = False,
     yes: bool = False,
     runner: str = "auto",
@@ -155,7 +157,9 @@ def push(
     """Publish a run on the Hugging Face hub: `inv push RUN OWNER/NAME`; shows it and asks first."""
     from sftplay.host.runs import push as publishing
 
-    return publishing.run(names or [], merged=merged, private=private, yes=yes, runner=runner)
+    return publishing.run(
+        names or [], merged=merged, gguf=gguf, private=private, yes=yes, runner=runner
+    )
 
 
 @task(words="run", help={"run": "the run whose server is to stop (default: every server)"})

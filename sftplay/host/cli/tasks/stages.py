@@ -150,6 +150,12 @@ serve = stage_task(
 )
 
 
+export = stage_task(
+    "export",
+    "Make a GGUF file for llama.cpp and Ollama, with a proof that it is the same model.",
+)
+
+
 merge = stage_task(
     "merge", "Make one model folder out of base and adapter, with a proof that they agree."
 )

