@@ -286,6 +286,7 @@ STAGES: tuple[Stage, ...] = (
             Option("--limit", "only the first rows of each task, so many", int),
             Option("--chat-template", "put the prompts of tasks into the run's chat template"),
             Option("--trust-tasks", "run the Python that a task file names"),
+            Option("--write-task", "only write the split as a task of lm-eval, for other models"),
             Option(
                 "--portable",
                 "only load the adapter by plain PEFT and compare its val loss",

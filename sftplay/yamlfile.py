@@ -32,9 +32,45 @@ class TaggedText(str):
 
 
 class _CoreLoader(yaml.SafeLoader):
-    """safe_load with the scalar rules of YAML 1.2's core schema."""
+    """safe_load with the scalar rules of YAML 1.2's core schema, one document, nested up to
+    MAX_DEPTH, without anchors and aliases.
+
+    Attributes:
+        file: what messages call the text.
+    """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own class attribute
+    file = ""
+    _depth = 0
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Return the only document's tree; None where there is no document."""
+        self.get_event()  # type: ignore[no-untyped-call] # the stream's start
+        if self.check_event(yaml.StreamEndEvent):
+            return None
+        node: yaml.Node | None = self.compose_document()
+        if not self.check_event(yaml.StreamEndEvent):
+            raise self._refused("several documents in one file (---)", "keep one")
+        return node
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        """Return a node with everything below it."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise self._refused(
+                "anchors and aliases are not allowed in a config", "write the value out"
+            )
+        is_collection = isinstance(event, yaml.CollectionStartEvent)
+        self._depth += is_collection
+        if self._depth > MAX_DEPTH:
+            raise self._refused(f"nested deeper than {MAX_DEPTH} levels")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= is_collection
+        return node
+
+    def _refused(self, what: str, todo: str = "") -> ConfigError:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        return ConfigError(what, where=_at(self.file, event.start_mark), todo=todo)
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         """Join surrogate pairs into one character: JSON writes an emoji as two escapes."""
@@ -132,19 +168,19 @@ def _is_of_run(path: Path) -> bool:
 def parse_yaml(text: str, name: str, tags: Sequence[str] = ()) -> tuple[dict[str, Any], Marks]:
     """`read_yaml` on text; `name` is what messages call it."""
     try:
-        _check_structure(text, name)
-        node = yaml.compose(text, Loader=_CoreLoader)
-        if node is None:
-            return {}, {}
-        if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(
-                "the top level must be a mapping (key: value)", where=_at(name, node.start_mark)
-            )
-        marks: Marks = {}
-        _collect(node, (), marks, name)
         loader = _loader_with(tags)(text)
+        loader.file = name
         try:
-            return dict(loader.get_single_data()), marks
+            node = loader.get_single_node()
+            if node is None:
+                return {}, {}
+            if not isinstance(node, yaml.MappingNode):
+                raise ConfigError(
+                    "the top level must be a mapping (key: value)", where=_at(name, node.start_mark)
+                )
+            marks: Marks = {}
+            _collect(node, (), marks, name)
+            return dict(loader.construct_document(node)), marks
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -184,34 +220,6 @@ def parse_scalar(text: str) -> Any:
         if text.lstrip()[:1] in "[{'\"&*!|>":
             raise
         return text
-
-
-def _check_structure(text: str, name: str) -> None:
-    depth = 0
-    documents = 0
-    for event in yaml.parse(text, Loader=_CoreLoader):
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise ConfigError(
-                "anchors and aliases are not allowed in a config",
-                where=_at(name, event.start_mark),
-                todo="write the value out",
-            )
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise ConfigError(
-                    f"nested deeper than {MAX_DEPTH} levels", where=_at(name, event.start_mark)
-                )
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        elif isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                raise ConfigError(
-                    "several documents in one file (---)",
-                    where=_at(name, event.start_mark),
-                    todo="keep one",
-                )
 
 
 def _collect(node: yaml.Node, path: tuple[str, ...], marks: Marks, name: str) -> None:

@@ -63,6 +63,7 @@ def test_an_option_at_its_default_is_not_written() -> None:
         "limit": None,
         "chat_template": False,
         "trust_tasks": False,
+        "write_task": False,
         "portable": False,
     }
 

@@ -14,6 +14,7 @@ from sftplay import __version__, console
 from sftplay.data.progress import progress
 from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
 from sftplay.files import hash_json
+from sftplay.freshness import warn_if_behind
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder
 from sftplay.model.answers.last_answer import HeldOut
@@ -54,6 +55,11 @@ def run(job: Job) -> None:
         run_tasks(job, target)
         return
     _refuse_task_options(job)
+    if job.options.get("write_task"):
+        from sftplay.model.lmeval.own_task import write_task
+
+        write_task(target, job.settings, split, samples)
+        return
     if job.options.get("portable"):
         from sftplay.model.evaluation.portable import check
 
@@ -72,6 +78,7 @@ def run(job: Job) -> None:
     began = time.monotonic()
     facts = open_run(target)
     require_same_base(job.settings, facts)
+    warn_if_behind(job.settings)
     changed = changes_since(facts.record, job.settings, SPLIT_FILES[split])
     for line in changed:
         console.warning(f"not the data of this run: {line}")

@@ -4,24 +4,20 @@ loopback that answers as the hub does.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
 import pytest
 
+from tests.model.hub.dataset_hub import COMMIT, serving
+
 ROOT = Path(__file__).resolve().parents[2]
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ROWS = b"".join(b'{"question": "What is %d?", "answer": "%d"}\n' % (n, n) for n in range(30))
 FILES = {
     "README.md": b"# rows",
@@ -32,68 +28,10 @@ FILES = {
 }
 
 
-class _Hub(BaseHTTPRequestHandler):
-    """The requests that huggingface_hub makes for a snapshot: repository, list of files, each file."""
-
-    def do_GET(self) -> None:
-        path = unquote(self.path.partition("?")[0])
-        if "/gated" in path:
-            self._refuse(403, "GatedRepo")
-        elif path == "/api/datasets/owner/rows/revision/main":
-            self._json(
-                {
-                    "id": "owner/rows",
-                    "sha": COMMIT,
-                    "siblings": [{"rfilename": name} for name in FILES],
-                }
-            )
-        elif path.startswith("/api/datasets/owner/rows/revision/"):
-            self._refuse(404, "RevisionNotFound")
-        elif path.startswith("/api/datasets/owner/rows/tree/"):
-            self._json(
-                [
-                    {"type": "file", "path": n, "size": len(c), "oid": _oid(c)}
-                    for n, c in FILES.items()
-                ]
-            )
-        elif path.startswith(f"/datasets/owner/rows/resolve/{COMMIT}/"):
-            self._file(FILES[path.partition(f"{COMMIT}/")[2]])
-        else:
-            self._refuse(404, "RepoNotFound")
-
-    do_HEAD = do_GET  # noqa: N815 - http.server looks it up by this name
-
-    def _json(self, value: Any) -> None:
-        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def _file(self, content: bytes) -> None:
-        self._send(200, content, {"ETag": f'"{_oid(content)}"', "X-Repo-Commit": COMMIT})
-
-    def _refuse(self, code: int, error: str) -> None:
-        self._send(code, b"{}", {"X-Error-Code": error, "X-Error-Message": error})
-
-    def _send(self, code: int, content: bytes, headers: dict[str, str]) -> None:
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-def _oid(content: bytes) -> str:
-    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
-
-
 @pytest.fixture(scope="module")
 def hub() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with serving("owner/rows", FILES) as address:
+        yield address
 
 
 @dataclass(frozen=True)

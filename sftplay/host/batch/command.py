@@ -223,7 +223,8 @@ def _end(
     seconds: float,
     engine: Sequence[str],
 ) -> int:
-    failed = [one for one in outcomes if one.code and one.code not in STOPPED]
+    ended = [one for one in outcomes if one.code]
+    failed = [one for one in ended if one.code not in STOPPED]
     for one in failed:
         console.error(f"{one.name}: {one.said}")
     done = len([one for one in outcomes if not one.code])
@@ -236,8 +237,9 @@ def _end(
         return stopped
     if failed or done < len(batch.experiments):
         console.warning(line)
-        console.info(f"next: fix the problems above; {again} does only what is left")
-        return failed[0].code if failed else 1
+        advice = "fix the problems above; " if failed else ""
+        console.info(f"next: {advice}{again} does only what is left")
+        return (failed or ended)[0].code
     console.success(line)
     console.info(f"next: inv report --batch {batch.file}")
     return 0

@@ -66,6 +66,11 @@ class Start:
         """Return whether it runs under a supervisor on this machine, and not in a container."""
         return self.runner in PROCESS_RUNNERS
 
+    @property
+    def place(self) -> str:
+        """Job and node of a cluster; empty on a machine of one's own."""
+        return f"{self.job} on {self.node}" if self.job else ""
+
 
 @dataclass(frozen=True)
 class Exit:
@@ -124,6 +129,15 @@ def newest(folder: Path) -> Start | None:
     """The start with the highest number."""
     numbers = _numbers(folder)
     return read_start(start_file(folder, numbers[-1])) if numbers else None
+
+
+def newest_place(folder: Path) -> str:
+    """Return where the newest start runs in a cluster; empty elsewhere, or if it can't be read."""
+    try:
+        start = newest(folder)
+    except SftplayError:
+        return ""
+    return start.place if start else ""
 
 
 def every(folder: Path) -> list[Start]:

@@ -39,6 +39,7 @@ class RayConnection:
         python = str(environments.ensure("ray").python)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as output:
+            self._begin = output.tell()
             self._process = subprocess.Popen(
                 [*isolated.command("sftplay.host.ray.client", python), host, str(port)],
                 env=dict(ray_environ()),
@@ -96,14 +97,19 @@ class RayConnection:
         )
 
     def _refused(self, error: str) -> MachineError:
+        with open(self.log, "rb") as log:
+            log.seek(self._begin)
+            error += log.read().decode(errors="replace")  # why a token was refused stands there
         known = {
             "Version mismatch": (
                 "it runs another Ray or Python than this machine",
                 f"every node has to use the same checkout and the same Python (here {sys.version.split()[0]} starts tasks.py)",
             ),
-            "AuthenticationError": (
-                "it has another token",
-                "give this machine the cluster's: RAY_AUTH_TOKEN_PATH=FILE",
+            "InvalidAuthToken": _OTHER_TOKEN,
+            "AuthenticationError": _OTHER_TOKEN,
+            "Failed to connect to Ray cluster": (
+                "what listens there does not answer as Ray",
+                "the address of the first agent: inv ray.agent prints it",
             ),
             "No node info found": _NO_AGENT,
             "Can't find a": _NO_AGENT,
@@ -116,6 +122,10 @@ class RayConnection:
         )
 
 
+_OTHER_TOKEN = (
+    "it has another token",
+    "give this machine the cluster's: RAY_AUTH_TOKEN_PATH=FILE",
+)
 _NO_AGENT = (
     "this machine is no node of it",
     "start an agent here too, with --cpus 0 --gpus 0 if nothing is to run on it: inv ray.agent --address HOST:PORT",

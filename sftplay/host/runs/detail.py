@@ -149,7 +149,8 @@ def _last_start(view: RunView) -> str:
     if start is None:
         return ""
     code = "is running, or its end was not recorded" if end is None else f"ended with {end.code}"
-    return f"inv {' '.join(start.argv)}: {code}"
+    place = f" ({start.place})" if start.place else ""
+    return f"inv {' '.join(start.argv)}{place}: {code}"
 
 
 def metric_rows(record: Mapping[str, Any]) -> Iterator[list[str]]:

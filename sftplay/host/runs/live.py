@@ -11,6 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from sftplay import console
+from sftplay.host.protocol.records import newest_place
 from sftplay.host.runs.logs import last_line, source_of
 from sftplay.host.runs.measured import number_in
 from sftplay.host.runs.table import decimals
@@ -63,17 +64,25 @@ def time_left(progress: dict[str, Any], now: float) -> str:
 
 
 def _now(view: RunView, progress: dict[str, Any]) -> str:
-    """Return the last thing it printed if nothing is counted yet, and since when it is silent."""
+    """Return the last thing it printed if nothing is counted yet, and since when it is silent; job
+    and node of a cluster.
+    """
+    place = newest_place(view.run.launch)
     at, pace = number_in(progress, "time"), number_in(progress, "seconds_per_step")
     if at is None:
         source = source_of(view.run)
-        return last_line(source)[:100] if source else "starting"
+        said = last_line(source)[:100] if source else "starting"
+        return _joined(said, place)
     silent = time.time() - at
     if number_in(progress, "step") == number_in(progress, "steps"):
-        return "saving the result"
+        return _joined("saving the result", place)
     if silent > 60 + 10 * (pace or 0):
-        return f"no step for {show_duration(silent)}"
-    return ranks_of(progress)
+        return _joined(f"no step for {show_duration(silent)}", place)
+    return _joined(ranks_of(progress), place)
+
+
+def _joined(*words: str) -> str:
+    return "; ".join(word for word in words if word)
 
 
 def ranks_of(progress: dict[str, Any]) -> str:

@@ -56,7 +56,11 @@ def find_running(engine: Engine | None) -> Iterator[RunningItem]:
     """Trainings under a supervisor, containers of this project, servers, TensorBoard, and every
     other training that holds its lock.
     """
-    found = [*_supervised(), *(_contained(engine) if engine is not None else ())]
+    found = list(_supervised())
+    jobs = {one.run for one in found if one.job}  # stopped through their scheduler
+    found += (
+        [one for one in _contained(engine) if one.run not in jobs] if engine is not None else []
+    )
     yield from found
     yield from _unclaimed({one.run for one in found if one.stage != SERVE})
     yield from _servers({one.run for one in found if one.stage == SERVE})
@@ -83,7 +87,7 @@ def _supervised() -> Iterator[RunningItem]:
         except SftplayError as error:
             console.warning(f"{run.name}: {error}")
             continue
-        if start is not None and start.is_process:
+        if start is not None and (start.is_process or start.job):
             yield RunningItem(
                 "train",
                 run.name,
@@ -91,7 +95,7 @@ def _supervised() -> Iterator[RunningItem]:
                 start.stack,
                 start.created,
                 "running",
-                f"{start.job} on {start.node}" if start.job else "a supervised process",
+                start.place or "a supervised process",
                 is_watched(run),
                 job=start.job,
             )

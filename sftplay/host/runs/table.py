@@ -10,6 +10,7 @@ from rich.text import Text
 
 from sftplay import console
 from sftplay.files import human_size
+from sftplay.host.protocol.records import newest_place
 from sftplay.host.runs.view import RunView, read_runs
 from sftplay.host.ui.format import show_duration
 from sftplay.host.ui.tables import print_table
@@ -62,15 +63,18 @@ def show(*, as_json: bool = False) -> None:
 
 
 def print_runs(views: Sequence[RunView]) -> None:
-    """Print the table; a column of lm-eval's tasks only where a run has some."""
-    tasks = [task_results(view) for view in views]
+    """Print the table; a column of lm-eval's tasks, and one of places in a cluster, only where a run
+    has some.
+    """
     columns: tuple[str, ...] = COLUMNS
     rows = [cells(view) for view in views]
-    if any(tasks):
-        columns = (*COLUMNS, "tasks")
-        rows = [[*row, cell] for row, cell in zip(rows, tasks, strict=True)]
+    places = [newest_place(view.run.launch) for view in views]
+    for name, more in (("where", places), ("tasks", [task_results(view) for view in views])):
+        if any(more):
+            columns = (*columns, name)
+            rows = [[*row, cell] for row, cell in zip(rows, more, strict=True)]
     least = ("tasks", *_LEAST)
-    print_table(columns, rows, _NUMBERS, short=("model",), least=least)
+    print_table(columns, rows, _NUMBERS, short=("model", "where"), least=least)
 
 
 def task_results(view: RunView) -> str:
@@ -116,6 +120,7 @@ def facts(view: RunView) -> dict[str, Any]:
         "seconds": view.seconds,
         "bytes": view.size,
         "began": view.began,
+        "where": newest_place(view.run.launch),
         "problems": list(view.problems),
     }
 

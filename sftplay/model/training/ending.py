@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 def finish(plan: Plan, assembly: Assembly, opening: dict[str, Any], began: float) -> None:
     """Adapter, run.json and history of a training that has come to its end."""
     from sftplay.model.training import record
+    from sftplay.model.training.several import require_newest_start
 
+    require_newest_start(plan)
     published = _publish(plan, assembly, opening)
+    require_newest_start(plan)  # copying took a while
     result = {**opening, **record.closing(assembly, published, time.monotonic() - began)}
     write_json(plan.run.record, result)
     plan.run.record_event(

@@ -12,6 +12,7 @@ from sftplay import console
 from sftplay.attempts import Attempt
 from sftplay.call import StageCall
 from sftplay.errors import BusyError, MachineError, RefusedError
+from sftplay.fencing import require_own_run
 from sftplay.locks import hold
 from sftplay.model.ranks.choose import Placement
 from sftplay.model.training.plan import Plan, make_plan
@@ -177,11 +178,12 @@ def require_same_weights(model: Any, *, sharded: bool) -> None:
 
 
 def require_newest_start(plan: Plan) -> None:
-    """Refuse to write where another start has taken the attempt over: its ranks own it now.
+    """Refuse to write where another start has taken the run or the attempt over.
 
     Raises:
-        BusyError: it has (75).
+        BusyError: it has (75). StorageError: the run's lock is lost (74).
     """
+    require_own_run(plan.run)
     if plan.world.size > 1 and read_plan(plan_file(plan.attempt.ranks)).nonce != plan.nonce:
         raise BusyError(
             "another start trains this attempt now: nothing more is written here",

@@ -146,12 +146,16 @@ class RayCluster:
 
 @contextmanager
 def ray_cluster(
-    folder: Path, project: Path, environ: Mapping[str, str], task: Sequence[str]
+    folder: Path,
+    project: Path,
+    environ: Mapping[str, str],
+    task: Sequence[str],
+    nodes: Sequence[str] = ("n1", "n2"),
 ) -> Iterator[RayCluster]:
     """Start a cluster, and end every process of it."""
     cluster = RayCluster(folder, project, environ)
     try:
-        for name in ("n1", "n2"):
+        for name in nodes:
             cluster.start_node(name, task=task)
         yield cluster
     finally:

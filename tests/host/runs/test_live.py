@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sftplay.files import write_json
-from sftplay.host.runs import live
+from sftplay.host.runs import live, table
 from sftplay.locks import hold
 from tests.host.runfolders import write_run
 
@@ -43,6 +43,19 @@ def test_a_training_that_stands_still_is_said_to(capsys: pytest.CaptureFixture[s
     with hold(run.run_lock, who="a trainer"):
         live.status()
     assert "no step for" in capsys.readouterr().out
+
+
+def test_job_and_node_of_a_cluster_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run("far", finished=False)
+    start = {
+        **{"number": 1, "nonce": "n", "argv": ["train"], "stack": "cpu", "runner": "local"},
+        **{"environment_hash": "", "created": "", "job": "ray batch-grid", "node": "n2 GPU 1"},
+    }
+    write_json(run.launch / "start-001.json", start)
+    with hold(run.run_lock, who="a trainer"):
+        live.status()
+    table.show()
+    assert capsys.readouterr().out.count("ray batch-grid on n2 GPU 1") == 2
 
 
 def test_data_stages_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

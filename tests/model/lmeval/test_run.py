@@ -200,6 +200,13 @@ def test_what_is_written_and_printed(measured: Path) -> None:
     assert samples[0]["prompt"].endswith(ROWS[0]["q"]) and samples[0]["prompt"].count("?") == 3
     printed = (measured / "out.txt").read_text()
     assert "exact_match,none" in printed and "bootstrapping" not in printed
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(measured / "outputs/demo/adapter/README.md")
+    listed = {(one.dataset_name, one.metric_type): one for one in card.data.eval_results}
+    assert listed["clips_answers", "chrf,none"].metric_value == round(chrf["tuned"], 6)
+    assert listed["clips", "acc,none"].dataset_args == {"rows": 24}
+    assert "## Evaluation (lm-eval's task clips_answers, 24 rows)" in card.content
     left = {path.name for path in (measured / "outputs/demo/eval").iterdir()}
     assert left == {".lock", *(f"task-{task['task']}" for task in TASKS)}
 
@@ -263,6 +270,39 @@ def test_a_wrong_task_is_refused_before_the_model_is_loaded(
     assert not (measured / "outputs/demo/eval/task-wrong").exists()
 
 
+def test_a_row_without_a_field_is_named_as_such(measured: Path, python: Path) -> None:
+    """The first row is tried before the model is loaded; another one ends with 65."""
+    rows = [{"q": "a?", "a": "b", "more": 1}, {"q": "c?", "a": "d"}]
+    (measured / "data/uneven.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {
+        **LIKELIHOOD,
+        "task": "uneven",
+        "dataset_kwargs": {"data_files": {"test": "data/uneven.jsonl"}},
+        "doc_to_target": "{{a + more * 'x'}}",
+    }
+    (measured / "uneven.yaml").write_text(yaml.safe_dump(task))
+    argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=uneven.yaml")
+    done = _run(python, *argv, cwd=measured)
+    assert (done.returncode, "failed on a row" in done.stderr) == (65, True), done.stderr
+
+
+def test_the_task_file_of_the_documentation(measured: Path, python: Path) -> None:
+    import re
+
+    found = re.findall(r"```yaml\n(task: .*?)```", (ROOT / "docs/runs.md").read_text(), re.DOTALL)
+    (text,) = found
+    rows = (
+        {"question": row["q"], "choices": row["choices"], "answer": row["gold"]} for row in ROWS
+    )
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (measured / "data/exam.jsonl").write_text(lines)
+    (measured / "exam.yaml").write_text(text)
+    argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=exam.yaml", "--limit=4")
+    done = _run(python, *argv, cwd=measured)
+    assert done.returncode == 0, done.stderr
+    assert record(measured, "exam")["rows"] == {"exam": 4}
+
+
 def test_trusted_python_runs(measured: Path, python: Path, tmp_path: Path) -> None:
     task = {**CHOICE, "task": "trusted", "process_docs": "MARK"}
     text = yaml.safe_dump(task).replace("MARK", "!function first.half")
@@ -274,6 +314,34 @@ def test_trusted_python_runs(measured: Path, python: Path, tmp_path: Path) -> No
     assert record(measured, "trusted")["rows"] == {"trusted": 12}
 
 
+def test_the_runs_own_rows_as_a_task_give_the_answers_of_eval(
+    measured: Path, python: Path, tmp_path: Path
+) -> None:
+    """Greedy answers in the run's template, by lm-eval's decoding and by ours."""
+    import shutil
+
+    project = tmp_path / "project"
+    shutil.copytree(measured, project)
+    argv = ("-m", "sftplay", "eval", "--run", "demo")
+    place = "outputs/demo/eval/for-lm-eval/demo_test.yaml"
+    for more in (
+        ("--split=test",),
+        ("--split=test", "--write-task"),
+        (f"--tasks={place}", "--chat-template"),
+    ):
+        done = _run(python, *argv, *more, cwd=project)
+        assert done.returncode == 0, done.stderr
+    folder = project / "outputs/demo/eval"
+    ours, theirs = (
+        [json.loads(line) for line in (folder / name / "samples.jsonl").read_text().splitlines()]
+        for name in ("test", "task-demo_test")
+    )
+    assert len(ours) == len(theirs) > 3
+    for one, other in zip(ours, theirs, strict=True):
+        for key in ("prompt", "reference", "base", "tuned"):
+            assert one[key] == other[key], key
+
+
 def test_a_name_that_lm_eval_does_not_have(measured: Path, python: Path) -> None:
-    done = _run(python, "-m", "sftplay", "fetch", "--tasks=helaswag", cwd=measured)
+    done = _run(python, "-m", "sftplay", "fetch", "--run", "demo", "--tasks=helaswag", cwd=measured)
     assert done.returncode == 66 and "hellaswag" in done.stderr, done.stderr
