@@ -170,9 +170,11 @@ class DataSettings(Section):
 
     @property
     def sources(self) -> list[str]:
-        """Names of the rows' sources: those of the mix, else the entries of `raw`."""
+        """Names of the rows' sources: those of the mix, by name, since a mapping has no order;
+        else the entries of `raw`.
+        """
         if self.mix:
-            return list(self.mix)
+            return sorted(self.mix)
         return [self.raw] if isinstance(self.raw, str) else self.raw
 
     @model_validator(mode="after")

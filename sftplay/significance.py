@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 METRIC_TITLES: Mapping[str, str] = {
@@ -44,6 +44,13 @@ def judge(
         return "noise"
     lower = lower_is_better or metric in LOWER_IS_BETTER
     return "better" if (interval[0] > 0) != lower else "worse"
+
+
+def titles_of(names: Iterable[str]) -> dict[str, str]:
+    """Return metric → title: ours in their order, then others by their names."""
+    given = list(names)
+    known = {name: title for name, title in METRIC_TITLES.items() if name in given}
+    return known | {name: name for name in given if name not in known}
 
 
 def show_number(value: float, form: str) -> str:

@@ -3,7 +3,7 @@ report.json.
 
 Pieces of the raw files are converted (by several processes where that pays), then taken in order:
 duplicates out, rows written. Nothing grows with the input but at most 16 bytes a row, by which
-duplicates are known.
+duplicates are known, and with `data.mix` about 40 more.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def run(job: Job) -> None:
     settings = job.settings.data
     folder = data_folder("processed", job.settings)
     found = find(settings.sources)
-    mix = Mix(settings.mix) if settings.mix else None
+    mix = Mix({name: settings.mix[name] for name in settings.sources}) if settings.mix else None
     for skipped in found.skipped:
         tell = console.info if skipped.is_description else console.warning
         tell(f"{skipped}: left out")

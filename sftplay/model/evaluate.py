@@ -14,6 +14,7 @@ from sftplay import __version__, console
 from sftplay.data.progress import progress
 from sftplay.errors import NonFiniteError, OutOfMemoryError, UsageError
 from sftplay.files import hash_json
+from sftplay.freshness import warn_if_behind
 from sftplay.locks import hold
 from sftplay.manifest import sealed_folder
 from sftplay.model.answers.last_answer import HeldOut
@@ -77,6 +78,7 @@ def run(job: Job) -> None:
     began = time.monotonic()
     facts = open_run(target)
     require_same_base(job.settings, facts)
+    warn_if_behind(job.settings)
     changed = changes_since(facts.record, job.settings, SPLIT_FILES[split])
     for line in changed:
         console.warning(f"not the data of this run: {line}")

@@ -194,3 +194,14 @@ def test_samples_are_the_same_few_rows_every_time(
         == sorted(everything)[:3]
     )
     assert read_metrics(project)["rows"] == {"val": 3}
+    assert "was made before" not in ran.err
+
+
+def test_rows_that_were_processed_again_since_are_not_passed_over_silently(
+    trained: Path, box: Box
+) -> None:
+    shares = ("--set", "data.val_share=0.3")
+    assert box.run("process", "--config", "demo.yaml", *shares, cwd=trained).code == 0
+    ran = box.run("eval", "--run", "demo", "--samples", "1", cwd=trained)
+    assert ran.code == 0, ran.err
+    assert "data/rendered was made before data/processed changed" in ran.err

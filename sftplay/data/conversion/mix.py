@@ -8,9 +8,9 @@ lowest keys are taken, so the choice depends neither on the order of the rows no
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import nsmallest
 from itertools import accumulate, compress
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ class Mix:
         """
         for split in SPLITS:
             rows = self._rows[split]
-            found = [rows.sources.count(source) for source in range(len(self.names))]
+            numbers = Counter(rows.sources)
+            found = [numbers[source] for source in range(len(self.names))]
             if split == "train":
                 self._refuse_empty(found)
             for source, count in enumerate(found):
@@ -186,11 +187,18 @@ def quotas(found: Sequence[int], weights: Sequence[float]) -> list[int]:
 
 def _chosen(rows: _Rows, taken: Sequence[int]) -> list[bool]:
     """Return for each row whether it is among the lowest keys of its source."""
-    limits = []
+    if not rows.keys:
+        return []
+    import numpy
+
+    keys = numpy.frombuffer(rows.keys, numpy.uint64)
+    whose = numpy.frombuffer(rows.sources, numpy.uint16)
+    kept = numpy.zeros(len(keys), bool)
     for source, quota in enumerate(taken):
-        own = (key for key, whose in zip(rows.keys, rows.sources, strict=True) if whose == source)
-        limits.append(max(nsmallest(quota, own), default=-1))
-    return [key <= limits[source] for key, source in zip(rows.keys, rows.sources, strict=True)]
+        own = numpy.flatnonzero(whose == source)
+        kept[own[numpy.argsort(keys[own])[:quota]]] = True
+    found: list[bool] = kept.tolist()
+    return found
 
 
 def _rewrite(path: Path, kept: Sequence[bool]) -> None:

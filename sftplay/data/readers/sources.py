@@ -135,11 +135,13 @@ def _named(place: Path, entry: str) -> Iterator[Path]:
         found = [path for path in sorted(_glob(place)) if path.is_file()]
         if not found:
             raise NotFoundError(
-                "no file fits this pattern", where=entry, todo="check data.raw in the config"
+                "no file fits this pattern",
+                where=entry,
+                todo="check data.raw or data.mix in the config",
             )
         yield from found
     else:
-        todo = f"make it and put your file there ({KNOWN}), or set data.raw to where the file lies"
+        todo = f"make it and put your file there ({KNOWN}), or set data.raw or data.mix to where the file lies"
         raise NotFoundError("no such file or folder", where=entry, todo=todo)
 
 

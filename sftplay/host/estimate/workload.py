@@ -62,7 +62,7 @@ def guess_rows(settings: Settings) -> TrainingRows | None:
         return None
     sizes = [_rows_and_text(source) for source in sources]
     if mix:
-        sizes = _mixed(sizes, list(mix.values()))
+        sizes = _mixed(sizes, [mix[name] for name in settings.data.sources])
     rows, text = (sum(column) for column in zip(*sizes, strict=True))
     count = max(round(rows * (1 - settings.data.val_share - settings.data.test_share)), 1)
     tokens = text / max(rows, 1) / CHARACTERS_A_TOKEN + TEMPLATE_TOKENS
@@ -119,7 +119,9 @@ def raw_files(name: str) -> Iterator[Path]:
         if dataset is not None:
             found = [file for file, _ in dataset.files()] if dataset.is_cached else []
         elif not found:
-            raise NotFoundError("no such data", where=name, todo="check data.raw in the config")
+            raise NotFoundError(
+                "no such data", where=name, todo="check data.raw or data.mix in the config"
+            )
     yield from found
 
 

@@ -17,7 +17,7 @@ from sftplay.files import write_text
 from sftplay.host.runs import curves
 from sftplay.host.runs.comparable import other_rows
 from sftplay.host.runs.detail import HASH, shown
-from sftplay.host.runs.measured import number_in
+from sftplay.host.runs.measured import number_in, title_of
 from sftplay.host.runs.table import before_after, decimals
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
@@ -99,7 +99,20 @@ def outcome(views: Sequence[RunView]) -> list[list[str]]:
     rows.append(
         ["rows evaluated", *(f"{one.rows:,} of {one.split}" if one else "" for one in measured)]
     )
-    return [row for row in rows if any(row[1:])]
+    return [row for row in [*rows, *_task_rows(views)] if any(row[1:])]
+
+
+def _task_rows(views: Sequence[RunView]) -> list[list[str]]:
+    """The first metric of each task of lm-eval; with its rows, as a run may have fewer of them."""
+    found = [{(one.split, one.name): one for one in view.task_metrics()} for view in views]
+    cells = [
+        {key: f"{one.shown('.2f')}, {one.rows:,} rows" for key, one in each.items()}
+        for each in found
+    ]
+    return [
+        [f"{title_of(key[0])} {key[1]}", *(each.get(key, "") for each in cells)]
+        for key in sorted({key for each in found for key in each})
+    ]
 
 
 def differences(views: Sequence[RunView]) -> list[list[str]]:

@@ -19,7 +19,15 @@ from sftplay.model.answers.prompts import plain_text
 from sftplay.model.evaluation.intervals import Sums, intervals, mean_of, ratio_of
 from sftplay.model.evaluation.measurement import Measurement
 from sftplay.model.evaluation.metrics import METRICS, chrf_sums, perplexity, score_row, summarize
-from sftplay.significance import FEWEST_ROWS, MARKS, METRIC_TITLES, Verdict, judge, show_number
+from sftplay.significance import (
+    FEWEST_ROWS,
+    MARKS,
+    METRIC_TITLES,
+    Verdict,
+    judge,
+    show_number,
+    titles_of,
+)
 
 _EXAMPLES = 5
 _HEADING = 90  # characters of a question
@@ -108,8 +116,8 @@ def rows_of(record: Mapping[str, Any]) -> int:
 
 def table(record: Mapping[str, Any]) -> str:
     """The metrics as plain text."""
-    titles, count = titles_of(record), rows_of(record)
-    width = max(map(len, titles.values()))
+    titles, count = titles_of(record["metrics"]), rows_of(record)
+    width = max(map(len, titles.values()), default=0)
     lines = [f"{'':{width}}  {'base':>8}  {'tuned':>8}  {'difference':>10}  95 % interval"]
     for metric, title in titles.items():
         values = record["metrics"][metric]
@@ -120,13 +128,6 @@ def table(record: Mapping[str, Any]) -> str:
         line = f"{title:{width}}  {base:>8}  {tuned:>8}  {difference:>10}  {ends:<16}"
         lines.append(f"{line}  {'' if verdict == 'better' else verdict}".rstrip())
     return "\n".join([*lines, how_measured(count)])
-
-
-def titles_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return metric → title of everything in a record: ours in their order, then others by name."""
-    names = record["metrics"]
-    known = {name: title for name, title in METRIC_TITLES.items() if name in names}
-    return known | {name: name for name in names if name not in known}
 
 
 def _verdict(metric: str, values: Mapping[str, Any], count: int) -> Verdict:
@@ -181,7 +182,7 @@ def _report(record: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> 
 
 def markdown_table(record: Mapping[str, Any]) -> list[str]:
     """Return the lines of a table of all metrics, with their intervals."""
-    lines = [_line(metric, title, record) for metric, title in titles_of(record).items()]
+    lines = [_line(metric, title, record) for metric, title in titles_of(record["metrics"]).items()]
     return ["| | base | tuned | difference | |", "|---|---:|---:|---:|---|", *lines]
 
 

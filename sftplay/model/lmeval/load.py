@@ -84,11 +84,11 @@ def _load_one(manager: Any, word: str, file: TaskFile | None) -> Any:
     except Exception as error:
         if file is None:
             raise NotFoundError(
-                f"the task {word} can't be loaded: {_reason(error)}",
+                f"the task {word} can't be loaded: {reason(error)}",
                 todo="fetch its data again: inv fetch --tasks " + word,
             ) from error
         raise ConfigError(
-            f"lm-eval can't load it: {_reason(error)}", where=str(file.path)
+            f"lm-eval can't load it: {reason(error)}", where=str(file.path)
         ) from error
 
 
@@ -152,7 +152,7 @@ def _try(task: Any, file: TaskFile) -> None:
         found = task.process_results(doc, given)
     except Exception as error:
         raise ConfigError(
-            f"its first row can't be scored: {_reason(error)}",
+            f"its first row can't be scored: {reason(error)}",
             where=str(file.path),
             todo="check doc_to_text, doc_to_target, doc_to_choice and metric_list against the row",
         ) from error
@@ -165,7 +165,7 @@ def _try(task: Any, file: TaskFile) -> None:
         )
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Return the first line of an error, with its kind."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

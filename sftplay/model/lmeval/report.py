@@ -21,9 +21,11 @@ def record_of_task(name: str, base: Any, tuned: Any, task: Any) -> dict[str, Any
     Args:
         task: lm-eval's; None for a group.
     """
+    left_out = {"not_a_number": results.metric_names(name, base, tuned)[1]}
     if task is None:
         rows = {one: base["n-samples"][one]["effective"] for one in _leaves(name, base)}
-        return {"task": name, "rows": rows, "metrics": results.compare_group(name, base, tuned)}
+        found = results.compare_group(name, base, tuned)
+        return {"task": name, "rows": rows, "metrics": found, **left_out}
     return {
         "task": name,
         "task_version": base["versions"].get(name),
@@ -31,6 +33,7 @@ def record_of_task(name: str, base: Any, tuned: Any, task: Any) -> dict[str, Any
         "num_fewshot": base["n-shot"].get(name),
         "rows": {name: base["n-samples"][name]["effective"]},
         "metrics": results.compare_task(name, base, tuned, task),
+        **left_out,
     }
 
 
@@ -51,6 +54,8 @@ def write(target: Run, record: Mapping[str, Any], samples: Sequence[Mapping[str,
         lines = b"".join(orjson.dumps(one) + b"\n" for one in samples)
         write_bytes(folder / "samples.jsonl", lines)
         write_text(folder / "report.md", _report(record))
+    if record["not_a_number"]:
+        console.warning(f"{name}: not a number, left out: {', '.join(record['not_a_number'])}")
     console.result(f"{name}\n{table(record)}")
     console.success(str(place / "report.md"))
 

@@ -4,8 +4,9 @@ errors and 95 % intervals. Pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from sftplay.model.evaluation.intervals import (
     ROUNDS,
@@ -22,13 +23,19 @@ _Z = 1.959963984540054  # of a normal distribution, 95 % within
 Results = Mapping[str, Any]  # what lm-eval's `evaluate` returns
 
 
-def metric_names(found: Mapping[str, Any]) -> list[str]:
-    """Return the metrics of a task's results, as lm-eval names them: metric, filter."""
-    return [
-        name
-        for name, value in found.items()
-        if "," in name and "_stderr," not in name and isinstance(value, (int, float))
-    ]
+def metric_names(name: str, base: Results, tuned: Results) -> tuple[list[str], list[str]]:
+    """Return the metrics of a task, as lm-eval names them (metric, filter): those that are numbers
+    for both models, and the others, such as a correlation where all answers are the same.
+    """
+    both = [one["results"][name] for one in (base, tuned)]
+    names = [key for key in both[0] if "," in key and "_stderr," not in key]
+    good = [key for key in names if all(_is_number(one.get(key)) for one in both)]
+    return good, [key for key in names if key not in good]
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Return whether it is a number that JSON can hold; a metric of one class only is NaN."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def compare_task(name: str, base: Results, tuned: Results, task: Any) -> dict[str, dict[str, Any]]:
@@ -38,12 +45,12 @@ def compare_task(name: str, base: Results, tuned: Results, task: Any) -> dict[st
         task: lm-eval's, which knows how values become a metric.
     """
     found = {}
-    for metric in metric_names(base["results"][name]):
+    for metric in metric_names(name, base, tuned)[0]:
         kind, _, filtered = metric.partition(",")
         both = [_values(one, name, kind, filtered) for one in (base, tuned)]
-        ends: Sequence[Interval] = _normal_intervals(name, metric, base, tuned)
-        if both[0] and len(both[0]) == len(both[1]):
-            ends = _intervals(kind, task.aggregation().get(kind), both)
+        ends = _intervals(kind, task.aggregation().get(kind), both) or _normal_intervals(
+            name, metric, base, tuned
+        )
         higher = base["higher_is_better"].get(name, {}).get(kind)
         found[metric] = _compared(metric, name, base, tuned, ends, higher=higher)
     return found
@@ -54,7 +61,7 @@ def compare_group(name: str, base: Results, tuned: Results) -> dict[str, dict[st
     a normal distribution with lm-eval's standard errors.
     """
     found = {}
-    for metric in metric_names(base["results"][name]):
+    for metric in metric_names(name, base, tuned)[0]:
         higher = base["higher_is_better"].get(name, {}).get(metric.partition(",")[0])
         ends = _normal_intervals(name, metric, base, tuned)
         found[metric] = _compared(metric, name, base, tuned, ends, higher=higher)
@@ -99,7 +106,7 @@ def _compared(
 def _stderr(results: Results, name: str, metric: str) -> float | None:
     kind, _, filtered = metric.partition(",")
     value = results["results"][name].get(f"{kind}_stderr,{filtered}")
-    return float(value) if isinstance(value, (int, float)) else None
+    return float(value) if _is_number(value) else None
 
 
 def _values(results: Results, name: str, metric: str, filtered: str) -> list[Any]:
@@ -113,11 +120,20 @@ def _values(results: Results, name: str, metric: str, filtered: str) -> list[Any
 
 def _intervals(
     metric: str, aggregate: Callable[[Any], float] | None, both: Sequence[list[Any]]
-) -> tuple[Interval, Interval, Interval]:
+) -> Sequence[Interval] | None:
+    """Return the intervals by bootstrap; None where the models have no rows in common, or a draw
+    of rows has no such metric.
+    """
     base, tuned = both
+    if not base or len(base) != len(tuned):
+        return None
     if aggregate is None or getattr(aggregate, "__name__", "") == "mean":
         return intervals(mean_of([float(v) for v in base]), mean_of([float(v) for v in tuned]))
-    return resampled_intervals(base, tuned, aggregate, 100 if metric in _SLOW else ROUNDS)
+    try:
+        ends = resampled_intervals(base, tuned, aggregate, 100 if metric in _SLOW else ROUNDS)
+    except ArithmeticError:
+        return None
+    return ends if all(map(math.isfinite, (end for pair in ends for end in pair))) else None
 
 
 def samples_of(name: str, base: Results, tuned: Results) -> list[dict[str, Any]]:
@@ -150,4 +166,4 @@ def _answer(sample: Mapping[str, Any]) -> str:
 
 def _scores(sample: Mapping[str, Any]) -> dict[str, float]:
     values = {name: sample.get(name) for name in sample["metrics"]}
-    return {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
+    return {name: float(value) for name, value in values.items() if _is_number(value)}

@@ -6,17 +6,18 @@ import importlib.metadata
 import random
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import TemplateError
+
 from sftplay import __version__, console
 from sftplay.data.styling.prompt import StylePrompt
-from sftplay.errors import OutOfMemoryError, UsageError
+from sftplay.errors import DataError, OutOfMemoryError
 from sftplay.files import hash_file
-from sftplay.lmeval import split_words
 from sftplay.locks import hold
 from sftplay.model.lmeval import library, load, report, results
+from sftplay.model.lmeval.options import TaskRun
 from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.task_file import TaskFile
@@ -28,41 +29,17 @@ if TYPE_CHECKING:
 
 # lm-eval's own defaults: the same examples in the prompts as its command line takes.
 SEEDS = {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}
+# What lm-eval raises where a row lacks a field, or an answer can't be scored.
+_OF_ROWS = (
+    TemplateError,
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 _VERSIONS = ("lm-eval", "torch", "transformers", "peft", "datasets")
-
-
-@dataclass(frozen=True)
-class TaskRun:
-    """The options of an evaluation on tasks.
-
-    Attributes:
-        words: of `--tasks`.
-        limit: so many rows of each task, the first ones; None: all.
-        chat: prompts in the run's chat template.
-        trusted: Python that a task file names may run.
-    """
-
-    words: tuple[str, ...]
-    limit: int | None
-    chat: bool
-    trusted: bool
-
-    @classmethod
-    def of(cls, job: Job) -> TaskRun:
-        """Read the options.
-
-        Raises:
-            UsageError: they exclude each other (2).
-        """
-        options = job.options
-        if options.get("samples") is not None:
-            raise UsageError("--samples is for the run's own rows", todo="with --tasks: --limit")
-        limit = options.get("limit")
-        if limit is not None and limit < 1:
-            raise UsageError(f"--limit requires a number of rows, 1 or more, not {limit}")
-        words = split_words(str(options["tasks"]))
-        chat, trusted = bool(options.get("chat_template")), bool(options.get("trust_tasks"))
-        return cls(words, limit, chat, trusted)
 
 
 def run(job: Job, target: Run) -> None:
@@ -72,6 +49,9 @@ def run(job: Job, target: Run) -> None:
         UsageError (2), NotFoundError (66), MachineError (69), ConfigError (78): options, tasks,
             data, environment. OutOfMemoryError (81).
     """
+    from sftplay.model.merging.card import refresh_cards
+    from sftplay.model.weights.trained_run import open_run
+
     asked = TaskRun.of(job)
     files = load.read_files(asked.words, trusted=asked.trusted)
     datasets = load.dataset_folders(asked.words, files)
@@ -88,6 +68,7 @@ def run(job: Job, target: Run) -> None:
             measured = list(_measure(job, target, asked, files, datasets, loaded))
         for record, samples in measured:  # lm-eval's prints are over, ours are heard again
             report.write(target, record, samples)
+        refresh_cards(open_run(target), job.settings)
     seconds = round(time.monotonic() - began, 1)
     target.record_event("evaluated", tasks=list(asked.words), seconds=seconds)
 
@@ -178,6 +159,12 @@ def _answer(
         )
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError("out of GPU memory", todo="try --set eval.batch_size=1") from error
+    except _OF_ROWS as error:
+        raise DataError(
+            f"lm-eval failed on a row or its score: {load.reason(error)}",
+            where=", ".join(asked.words),
+            todo="check that every row has the fields that the task uses; --limit finds the row",
+        ) from error
 
 
 def _system_of(facts: RunFacts) -> str | None:

@@ -129,7 +129,9 @@ class Plan:
             lora=settings.lora.model_dump(mode="json") if adapter else None,
             init_adapter=fingerprint(self.init_adapter) if self.init_adapter else None,
             optimization={
-                **{key: getattr(train, key) for key in OPTIMIZATION},
+                **{
+                    key: value for key in OPTIMIZATION if (value := getattr(train, key)) is not None
+                },
                 "max_length": settings.model.max_length,
             },
             world_size=self.world.size,

@@ -14,7 +14,7 @@ from sftplay.errors import NotFoundError, SftplayError
 from sftplay.places import DEFAULT_MODEL, PublishedBase, find_model, published_base
 from sftplay.rawdata import hub_datasets
 from sftplay.settings import Settings
-from sftplay.significance import METRIC_TITLES
+from sftplay.significance import show_number, titles_of
 from sftplay.untrusted import read_json
 
 _ADAPTER = """model = AutoPeftModelForCausalLM.from_pretrained("FOLDER", dtype="auto")"""
@@ -52,7 +52,7 @@ def card(
         stamp: its backend.json.
         settings: the run's config.
         adapter: the folder holds an adapter, else a whole model.
-        evaluations: split → metrics.json of evaluations of these very weights.
+        evaluations: split, or `task-<name>` → metrics.json of evaluations of these very weights.
         more: further rows of the table of facts.
         gguf: the folder holds GGUF files, and this section says how they are used.
     """
@@ -83,13 +83,15 @@ def card(
 
 
 def evaluations_of(folder: Path, weights: str) -> dict[str, Any]:
-    """Evaluations under `folder` (outputs/<run>/eval) that measured these weights, by split."""
+    """Evaluations under `folder` (outputs/<run>/eval) that measured these weights, by split; those
+    on tasks of lm-eval by `task-<name>`.
+    """
     found = {}
     for path in sorted(folder.glob("*/metrics.json")):
         try:
             metrics = read_json(path)
             if metrics["model"]["weights"] == weights:
-                found[str(metrics["split"])] = metrics
+                found[str(metrics.get("split") or path.parent.name)] = metrics
         except (SftplayError, KeyError, TypeError):
             continue  # damaged, or another version's: the card does without it
     return found
@@ -120,9 +122,11 @@ def _results(
     return [
         EvalResult(
             task_type="text-generation",
-            dataset_type="sftplay",
-            dataset_name=f"{record['name']}: rows held out from training",
-            dataset_split=split,
+            dataset_type="lm-eval" if "task" in metrics else "sftplay",
+            dataset_name=str(
+                metrics.get("task") or f"{record['name']}: rows held out from training"
+            ),
+            dataset_split=metrics.get("split"),
             dataset_args={"rows": sum(metrics["rows"].values())},
             metric_type=key,
             metric_name=title,
@@ -134,27 +138,25 @@ def _results(
                 ],
             },
         )
-        for split, metrics in sorted(evaluations.items())
-        for key, title in METRIC_TITLES.items()
-        if key in metrics["metrics"]
+        for _, metrics in sorted(evaluations.items())
+        for key, title in titles_of(metrics["metrics"]).items()
     ]
 
 
 def _evaluation(split: str, metrics: Mapping[str, Any]) -> str:
     rows = sum(metrics["rows"].values())
-    lines = [f"## Evaluation ({split}, {rows:,} rows)", "", "| | base | tuned |", "|---|---:|---:|"]
-    for key, title in METRIC_TITLES.items():
-        values = metrics["metrics"].get(key)
-        if values is None:
-            continue  # an older version's evaluation
+    name = f"lm-eval's task {metrics['task']}" if "task" in metrics else split
+    lines = [f"## Evaluation ({name}, {rows:,} rows)", "", "| | base | tuned |", "|---|---:|---:|"]
+    for key, title in titles_of(metrics["metrics"]).items():
+        values = metrics["metrics"][key]
         lines.append(f"| {title} | {_number(values, 'base')} | {_number(values, 'tuned')} |")
     return "\n".join([*lines, "", "In brackets: 95 % intervals, by bootstrap over rows."])
 
 
 def _number(values: Mapping[str, Any], name: str) -> str:
     ends = values.get(f"{name}_interval")  # older versions measured none
-    interval = f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
-    return f"{values[name]:.3f}{interval}"
+    interval = f" [{', '.join(show_number(end, '.3f') for end in ends)}]" if ends else ""
+    return f"{show_number(values[name], '.3f')}{interval}"
 
 
 def _use(base: PublishedBase, *, adapter: bool) -> str:

@@ -156,6 +156,19 @@ def test_a_folder_is_one_source_and_equal_rows_are_the_first_ones(project: Proje
     assert (one["usable"], two["usable"]) == (100, 100)
 
 
+def test_the_order_of_the_sources_does_not_decide_whose_an_equal_row_is(project: Project) -> None:
+    project.put("a.jsonl", jsonl(questions(60)))
+    project.put("b.jsonl", jsonl([*questions(30), *questions(60, first=MANY)]))
+    outputs = []
+    for weights in (
+        "{data/raw/a.jsonl: 1, data/raw/b.jsonl: 2}",
+        "{data/raw/b.jsonl: 2, data/raw/a.jsonl: 1}",
+    ):
+        assert _mix(project, weights).code == 0
+        outputs.append(project.outputs())
+    assert outputs[0] == outputs[1]
+
+
 def test_a_source_without_rows_in_a_split_is_named(project: Project) -> None:
     project.put("a/train.jsonl", jsonl(questions(80)))
     project.put("a/test.jsonl", jsonl(questions(20, first=500)))

@@ -121,3 +121,17 @@ def test_evaluations_of_other_rows_are_not_compared_silently(
     assert "not comparable" in (checkout / "outputs/compare-a-c.html").read_text()
     write_eval(write_run("d"), "test", rows=20)
     assert "d: 20 rows of test" in run_task("runs.compare", "a", "d").stderr
+
+
+def test_tasks_of_lm_eval_stand_side_by_side_with_their_rows() -> None:
+    for name, tuned, rows in (("a", 0.5, 40), ("b", 0.75, 20), ("c", 0.0, 0)):
+        run = write_run(name)
+        if not rows:
+            continue
+        metrics = {"acc,none": {"base": 0.25, "tuned": tuned, "difference_interval": [0.1, 0.4]}}
+        path = run.task("arc") / "metrics.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"rows": {"arc": rows}, "metrics": metrics}))
+    rows_of = {row[0]: row[1:] for row in compare.outcome([require_run(name) for name in "abc"])}
+    shown = ["0.25 → 0.50, 40 rows", "0.25 → 0.75, 20 rows", ""]
+    assert rows_of["task arc (lm-eval) acc,none"] == shown

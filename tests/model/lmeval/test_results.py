@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sftplay.model.lmeval.results import compare_group, compare_task, samples_of
+from sftplay.model.lmeval.results import compare_group, compare_task, metric_names, samples_of
 
 
 def mean(values: list[float]) -> float:
@@ -87,6 +87,24 @@ def test_a_group_has_the_intervals_of_its_standard_errors() -> None:
 def test_a_standard_error_that_lm_eval_does_not_know_is_none() -> None:
     unknown = results([0.0, 1.0], **{"acc_stderr,none": "N/A"})
     assert compare_group("t", unknown, unknown)["acc,none"]["base_stderr"] is None
+
+
+def test_a_metric_that_is_not_a_number_is_left_out_and_named() -> None:
+    good, bad = results([0.0, 1.0]), results([0.0, 1.0], **{"acc,none": math.nan})
+    assert metric_names("t", good, good) == (["acc,none"], [])
+    assert metric_names("t", good, bad) == ([], ["acc,none"])
+    assert compare_group("t", good, bad) == {}
+
+
+def fragile(values: list[float]) -> float:
+    return 1 / (max(values) - min(values))
+
+
+def test_without_a_bootstrap_the_intervals_are_those_of_the_standard_errors() -> None:
+    """Draws of one row only have no such metric."""
+    both = results([0.0, 1.0])
+    values = compare_task("t", both, both, SimpleNamespace(aggregation=lambda: {"acc": fragile}))
+    assert values == compare_group("t", both, both)
 
 
 def test_rows_show_what_each_model_finds_likeliest() -> None:

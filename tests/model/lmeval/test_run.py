@@ -200,6 +200,13 @@ def test_what_is_written_and_printed(measured: Path) -> None:
     assert samples[0]["prompt"].endswith(ROWS[0]["q"]) and samples[0]["prompt"].count("?") == 3
     printed = (measured / "out.txt").read_text()
     assert "exact_match,none" in printed and "bootstrapping" not in printed
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(measured / "outputs/demo/adapter/README.md")
+    listed = {(one.dataset_name, one.metric_type): one for one in card.data.eval_results}
+    assert listed["clips_answers", "chrf,none"].metric_value == round(chrf["tuned"], 6)
+    assert listed["clips", "acc,none"].dataset_args == {"rows": 24}
+    assert "## Evaluation (lm-eval's task clips_answers, 24 rows)" in card.content
     left = {path.name for path in (measured / "outputs/demo/eval").iterdir()}
     assert left == {".lock", *(f"task-{task['task']}" for task in TASKS)}
 
@@ -261,6 +268,22 @@ def test_a_wrong_task_is_refused_before_the_model_is_loaded(
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert "device" not in done.stderr and not (tmp_path / "ran").exists()
     assert not (measured / "outputs/demo/eval/task-wrong").exists()
+
+
+def test_a_row_without_a_field_is_named_as_such(measured: Path, python: Path) -> None:
+    """The first row is tried before the model is loaded; another one ends with 65."""
+    rows = [{"q": "a?", "a": "b", "more": 1}, {"q": "c?", "a": "d"}]
+    (measured / "data/uneven.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {
+        **LIKELIHOOD,
+        "task": "uneven",
+        "dataset_kwargs": {"data_files": {"test": "data/uneven.jsonl"}},
+        "doc_to_target": "{{a + more * 'x'}}",
+    }
+    (measured / "uneven.yaml").write_text(yaml.safe_dump(task))
+    argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=uneven.yaml")
+    done = _run(python, *argv, cwd=measured)
+    assert (done.returncode, "failed on a row" in done.stderr) == (65, True), done.stderr
 
 
 def test_the_task_file_of_the_documentation(measured: Path, python: Path) -> None:
