@@ -178,7 +178,7 @@ def test_a_cluster_that_is_not_fit_is_refused_before_anything_starts(
         began = time.monotonic()
         code, said = screen_of(cluster, *batch, "10.99.0.1:1")
         assert code == 69 and "nobody answers at 10.99.0.1:1" in said
-        assert time.monotonic() - began < 20  # starting Python included
+        assert time.monotonic() - began < 60  # starting Python included, on a busy machine
 
         # another token
         done = subprocess.run(

@@ -100,5 +100,5 @@ def test_a_training_whose_launcher_crashed_does_not_outlive_the_guard(tmp_path: 
     began = time.monotonic()
     worker = start(tmp_path, *launcher(tmp_path, "crash"))
     wait_for_guard(worker)
-    assert (tmp_path / "saved").exists() and time.monotonic() - began < 20
+    assert (tmp_path / "saved").exists() and time.monotonic() - began < 60
     assert json.loads((tmp_path / "end/run.json").read_text())["code"] == 9

@@ -240,7 +240,7 @@ def test_a_killed_rank_ends_the_job(project: Path, box: Box) -> None:
     # of forked ranks the agent reports only the first that ended: the killed one, or the one that
     # lost it; tests/model/ranks/test_front.py has real processes
     assert ran.code in (137, 69), ran.err
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120  # not the ten minutes of a lost peer
     assert_gone(ranks)
     assert json.loads((attempt / "ranks/result.json").read_text())["code"] == ran.code
 
