@@ -127,7 +127,7 @@ def _started(engine: str, folder: Path, project: Path) -> Iterator[subprocess.Po
     """The batch's driver, with a cluster of one free node where the engine is one."""
     if engine == "slurm":
         with test_slurm.started_cluster(folder, project) as slurm:
-            yield test_slurm.start(slurm, project, "--submit", "--nodelist=n1 --cpus-per-task=2")
+            yield test_slurm.start(slurm, project, submit="--nodelist=n1 --cpus-per-task=2")
     elif engine == "ray":
         with test_ray.started_cluster(project, nodes=["n1"]) as ray:
             yield test_ray.start(ray)

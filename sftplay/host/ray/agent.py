@@ -79,7 +79,9 @@ def _block(argv: list[str], env: dict[str, str]) -> int:
     """Run Ray's agent until a signal ends it."""
     stops: list[int] = []
     with handle_signals(stops.append, signal.SIGINT, signal.SIGTERM):
-        child = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        child = subprocess.Popen(
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
+        )
         passed = False
         while True:
             try:

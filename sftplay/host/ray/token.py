@@ -51,5 +51,6 @@ def ray_environ() -> Mapping[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_memory_monitor_refresh_ms": "0",  # it would kill a training that uses the memory
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # the guards stop what runs, with a checkpoint
         "RAY_raylet_start_wait_time_s": "120",  # a busy machine starts it slowly
     }

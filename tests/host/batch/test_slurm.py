@@ -67,10 +67,10 @@ def write_batch(checkout: Path, model: str, seeds: list[int], **values: object) 
     )
 
 
-def start(cluster: SlurmCluster, checkout: Path, *more: str) -> subprocess.Popen[bytes]:
+def start(cluster: SlurmCluster, checkout: Path, submit: str = SUBMIT) -> subprocess.Popen[bytes]:
     with open(checkout / "screen", "ab") as screen:
         return subprocess.Popen(
-            [sys.executable, "-m", "sftplay.host.cli", "batch", "--engine", "slurm", "--runner", "local", "--submit", SUBMIT, *more],
+            [sys.executable, "-m", "sftplay.host.cli", "batch", "--engine", "slurm", "--runner", "local", "--submit", submit],
             cwd=checkout, env=cluster.environ, stdin=subprocess.DEVNULL, stdout=screen, stderr=screen,
         )  # fmt: skip
 
