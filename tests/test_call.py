@@ -85,3 +85,17 @@ def test_a_wrong_value_is_named(stage: str, key: str, text: str) -> None:
     option = next(option for option in BY_NAME[stage].options if option.key == key)
     with pytest.raises(UsageError, match=text):
         option.parse(text)
+
+
+def test_an_option_that_may_stand_alone() -> None:
+    bare = parse_call(["infer", "--gguf", "--prompt", "a"])
+    assert bare.options == {"gguf": "newest", "prompt": "a"}
+    assert parse_call(["infer", "--gguf=a.gguf"]).options == {"gguf": "a.gguf"}
+    (option,) = (one for one in BY_NAME["infer"].options if one.key == "gguf")
+    assert (option.parse(True), option.parse("a.gguf")) == ("newest", "a.gguf")
+
+
+def test_packages_of_a_stage_and_of_an_option() -> None:
+    assert StageCall(BY_NAME["export"]).packages == "export"
+    assert StageCall(BY_NAME["infer"], options={"gguf": "newest"}).packages == "export"
+    assert StageCall(BY_NAME["infer"]).packages == StageCall(BY_NAME["merge"]).packages == ""

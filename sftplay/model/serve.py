@@ -108,8 +108,8 @@ def _announce(job: Job, names: list[str], address: str, seconds: float, *, has_k
     plain = run_.merged if adapter else folder
     console.info(f"faster on a GPU, with vLLM: {line or f'{whole}vllm serve {plain}'}")
     console.info(
-        f"faster on a CPU, with llama.cpp: {whole}convert_hf_to_gguf.py {plain} --outfile {run_.name}.gguf,"
-        f" then llama-server -m {run_.name}.gguf --jinja"
+        f"faster on a CPU, with llama.cpp: inv export --run {run_.name}, then llama-server -m"
+        f" {run_.gguf / run_.name}-Q8_0.gguf --jinja"
     )
 
 

@@ -15,6 +15,7 @@ from sftplay import console
 from sftplay.attempts import checkpoints_in
 from sftplay.files import human_size
 from sftplay.host.protocol import records
+from sftplay.host.runs.exported import exported
 from sftplay.host.runs.measured import title_of
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
@@ -96,6 +97,7 @@ def sections(view: RunView) -> Iterator[tuple[str, list[tuple[str, str]]]]:
             ("optimization", brief(stamp.get("optimization"))),
         ],
     )
+    yield "exported", list(exported(view.run))
     yield (
         "settings that were in force",
         [

@@ -16,6 +16,7 @@ from sftplay.model.answers.prompts import make_prompter
 from sftplay.model.answers.sampling import Sampling
 from sftplay.model.answers.stop_strings import StopWatch
 from sftplay.model.gguf.runtime import Runtime, processor_threads
+from sftplay.model.gguf.texts import TEXTS
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.weights.generation_config import pad_id
 from sftplay.model.weights.trained_run import open_run
@@ -23,7 +24,6 @@ from sftplay.runs import Run
 from sftplay.stages import NEWEST_GGUF, Job
 from sftplay.untrusted import read_json
 
-_ASK = "Is 3 × 21 = 63? Naïve café, 12345."  # has other tokens in nearly every other tokenizer
 _ROOM = 4096  # most tokens of prompt and answer, unless the model reads fewer
 
 
@@ -89,7 +89,8 @@ def open_gguf_answerer(job: Job) -> GgufAnswerer:
     file = _file(run, str(job.options["gguf"]))
     prompter = make_prompter(facts.tuned, facts.template, facts.tokenizer, settings.data, facts.eot)
     runtime = Runtime(file, context=_ROOM, threads=processor_threads())
-    if runtime.tokenize(_ASK) != facts.tokenizer(_ASK, add_special_tokens=False)["input_ids"]:
+    ours = facts.tokenizer(list(TEXTS), add_special_tokens=False)["input_ids"]
+    if [runtime.tokenize(text) for text in TEXTS] != ours:
         raise RefusedError(
             f"this file has another tokenizer than run {run.name}",
             where=str(file),

@@ -7,9 +7,10 @@ from typing import Any
 from sftplay import console
 from sftplay.errors import DataError, RefusedError
 from sftplay.model.answers.prompts import Prompter
-from sftplay.model.exporting.reference import RARE, TEXTS
 from sftplay.model.gguf.proof import require_same_tokens
 from sftplay.model.gguf.runtime import Runtime
+from sftplay.model.gguf.texts import RARE, TEXTS
+from sftplay.model.merging.proof import PROMPTS
 from sftplay.model.weights.trained_run import RunFacts
 
 _CONVERSATIONS: tuple[list[dict[str, str]], ...] = (
@@ -32,13 +33,14 @@ def check_tokens(facts: RunFacts, runtime: Runtime) -> dict[str, Any]:
     Raises:
         RefusedError: a text of common characters has others (76).
     """
-    ours = [_tokens(facts, text) for text in TEXTS]
-    require_same_tokens(TEXTS, ours, [runtime.tokenize(text) for text in TEXTS])
+    common = (*PROMPTS, *TEXTS)
+    ours = [_tokens(facts, text) for text in common]
+    require_same_tokens(common, ours, [runtime.tokenize(text) for text in common])
     other = [text for text in RARE if _tokens(facts, text) != runtime.tokenize(text)]
     if other:
         shown = ", ".join(map(repr, other))
         console.warning(f"rare characters that llama.cpp cuts into other tokens: {shown}")
-    return {"same": len(TEXTS) + len(RARE) - len(other), "other": other}
+    return {"same": len(common) + len(RARE) - len(other), "other": other}
 
 
 def _tokens(facts: RunFacts, text: str) -> list[int]:

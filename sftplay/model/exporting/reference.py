@@ -19,19 +19,6 @@ from sftplay.model.merging.proof import PROMPTS, logits_of
 from sftplay.model.weights.trained_run import RunFacts
 from sftplay.settings import Settings
 
-# Texts that tokenizers cut differently: digits, spaces, case, signs, scripts, code, a joined emoji.
-TEXTS = (
-    *PROMPTS,
-    "1234567 3.14 0x1F 1,000,000 007",
-    "  two spaces\n\n\tand a tab \r\n end ",
-    "don't WON'T it's I'LL we've",
-    "café naïve Ünïcödé ŒUVRE straße İstanbul",
-    "def f(x):\n    return {'a': [x**2 for x in range(10)]}  # !?…",
-    "日本語のテキスト 한국어 العربية हिन्दी ไทย",
-    "👩\u200d👩\u200d👧 🦊🏽 №1 ™",
-)
-# Characters at which llama.cpp's own tokenizers differ from those that they imitate: reported.
-RARE = ("½ cup, x², 3 ¼", "Ⅷ ٣٤ ৪৫", "e\u0301 a\u030a", "\ufeff\u00a0\u2028\x0b|")
 _ASKED = (1.0, 0.75, 0.5)  # of each prompt, llama.cpp is asked for the token behind these shares
 _LEAST = -50.0  # llama.cpp writes a huge number where a probability is 0
 

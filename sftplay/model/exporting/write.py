@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sftplay import console
-from sftplay.errors import NotFoundError, RefusedError, SftplayError
-from sftplay.files import write_json, write_text
+from sftplay.errors import NotFoundError, RefusedError
 from sftplay.fingerprint import fingerprint
-from sftplay.manifest import MANIFEST, problem_with, sealed_folder
 from sftplay.model.exporting.checks import check_prompts, check_tokens
-from sftplay.model.exporting.describe import gguf_card, modelfile_of
+from sftplay.model.exporting.describe import modelfile_of
+from sftplay.model.exporting.folder import open_draft
 from sftplay.model.exporting.reference import (
     Reference,
     load_merged,
@@ -65,14 +61,6 @@ class ExportedFile:
         return self.path.name
 
 
-@dataclass
-class _Draft:
-    """A folder that is being made: files by name with their proofs."""
-
-    folder: Path
-    files: dict[str, Any] = field(default_factory=dict)
-
-
 def export_model(job: Job, converter: Converter, quant: str) -> ExportedFile:
     """Export the merged model; it is merged first where that was not done, or with other weights.
 
@@ -90,7 +78,7 @@ def export_model(job: Job, converter: Converter, quant: str) -> ExportedFile:
     del model
     release()
     name = f"{target.name}-{quant.upper()}.gguf"
-    with _draft(job, facts, weights) as draft:
+    with open_draft(job, facts, weights) as draft:
         file = draft.folder / name
         _write_model(converter, job, merged, file, quant)
         draft.files[name] = _prove(job, facts, reference, file, quant)
@@ -120,7 +108,7 @@ def export_adapter(job: Job, converter: Converter) -> ExportedFile:
     release()
     name = f"{target.name}-adapter-F16.gguf"
     base_file = f"{published_base(job.settings).name.rpartition('/')[2]}-F16.gguf"
-    with _draft(job, facts, fingerprint(facts.tuned)) as draft:
+    with open_draft(job, facts, fingerprint(facts.tuned)) as draft:
         with temporary_folder(draft.folder / "base") as place:
             (place / "plain").mkdir()
             trusted = job.settings.model.trust_remote_code
@@ -241,39 +229,3 @@ def _common(quant: str, notes: list[str]) -> dict[str, Any]:
 
 def _brief(proof: Mapping[str, Any]) -> dict[str, Any]:
     return {key: proof[key] for key in ("quant", "transformers", "llama_cpp") if proof.get(key)}
-
-
-@contextmanager
-def _draft(job: Job, facts: RunFacts, weights: str) -> Iterator[_Draft]:
-    """Yield the new folder with the files of the same weights that are there already; sealed at the
-    end with all proofs and a card.
-    """
-    run = facts.run
-    with sealed_folder(run.gguf, {"run": run.name}) as folder:
-        draft = _Draft(folder, _carry_over(run, folder, weights))
-        yield draft
-        proof = {"schema": 1, "run": run.name, "tuned_weights": weights, "files": draft.files}
-        write_json(folder / "proof.json", proof)
-        write_text(folder / "README.md", gguf_card(job, facts, draft.files))
-
-
-def _carry_over(run: Run, folder: Path, weights: str) -> dict[str, Any]:
-    """Link what an earlier export made of these weights."""
-    if not (run.gguf / MANIFEST).is_file():
-        return {}
-    try:
-        proof = read_json(run.gguf / "proof.json")
-        if problem_with(run.gguf) or proof["tuned_weights"] != weights:
-            console.info("earlier GGUF files are of other weights, or were changed: not kept")
-            return {}
-        found: dict[str, Any] = proof["files"]
-    except (SftplayError, KeyError) as error:
-        console.info(f"earlier GGUF files have no usable proof ({error}): not kept")
-        return {}
-    for name in found:
-        for each in (name, f"{name.removesuffix('.gguf')}.Modelfile"):
-            try:
-                os.link(run.gguf / each, folder / each)
-            except OSError:  # a file system without hard links
-                shutil.copyfile(run.gguf / each, folder / each)
-    return dict(found)

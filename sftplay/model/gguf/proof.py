@@ -4,6 +4,7 @@ it was made from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,11 +19,12 @@ class Floor:
     """The least that a file must reach.
 
     Attributes:
-        top1: share of positions at which both put the same token first; kl: mean KL divergence of
-            the next token's distribution, in nats.
+        near_top1: share of positions at which the token that the file puts first is at least half
+            as likely as the first one of the original; kl: mean KL divergence of the next token's
+            distribution, in nats.
     """
 
-    top1: float
+    near_top1: float
     kl: float
 
 
@@ -34,6 +36,7 @@ FLOORS: Mapping[str, Floor] = {
     "q4_k_m": Floor(0.6, 0.75),
 }
 _TIE = 1e-3  # two logits this near each other are a tie, and either may come first
+_HALF = math.log(2)  # a logit this much lower is half as likely
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class GgufDifference:
     """Two models' next tokens at the same positions.
 
     Attributes:
+        top1_agreement: share of positions at which both put the same token first;
+            near_top1_agreement: as in `Floor`, where another one is as good.
         max_logit_difference: the largest over positions and vocabulary; of log probabilities where
             llama.cpp itself was asked, which tells no others.
         mean_kl: mean KL divergence from the original to the file, in nats.
@@ -49,6 +54,7 @@ class GgufDifference:
     positions: int
     max_logit_difference: float
     top1_agreement: float
+    near_top1_agreement: float
     mean_kl: float
 
     def as_json(self) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def compare(reference: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) ->
     Raises:
         RefusedError: the vocabularies differ in size, or a number is not finite (76).
     """
-    positions, agreed, largest, divergence = 0, 0, 0.0, 0.0
+    positions, agreed, near, largest, divergence = 0, 0, 0, 0.0, 0.0
     for ours, theirs in zip(reference, other, strict=True):
         if ours.shape != theirs.shape:
             raise RefusedError(
@@ -86,10 +92,12 @@ def compare(reference: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) ->
         first, second = ours.argmax(dim=-1), theirs.argmax(dim=-1)
         gap = ours.gather(1, first[:, None]) - ours.gather(1, second[:, None])
         agreed += int(((first == second) | (gap[:, 0] <= _TIE)).sum())
+        near += int((gap[:, 0] <= _HALF).sum())
         right, found = ours.log_softmax(-1), theirs.log_softmax(-1)
         divergence += float((right.exp() * (right - found)).sum(-1).sum())
         positions += len(first)
-    return GgufDifference(positions, largest, agreed / positions, max(0.0, divergence / positions))
+    kl = max(0.0, divergence / positions)
+    return GgufDifference(positions, largest, agreed / positions, near / positions, kl)
 
 
 def judge(difference: GgufDifference, quant: str, who: str) -> None:
@@ -102,11 +110,12 @@ def judge(difference: GgufDifference, quant: str, who: str) -> None:
         RefusedError: below the floor (76).
     """
     floor = FLOORS[quant]
-    if difference.top1_agreement < floor.top1 or difference.mean_kl > floor.kl:
+    if difference.near_top1_agreement < floor.near_top1 or difference.mean_kl > floor.kl:
         other = "" if quant == "f16" else "; a finer one may do: --quant f16, or q8_0"
         raise RefusedError(
             f"the {quant} file as {who} reads it is not the run's model: {difference.words}; "
-            f"allowed: {floor.top1:.0%} at least, KL {floor.kl:g} at most",
+            f"required: that token, or one at least half as likely, at {floor.near_top1:.0%} "
+            f"(here {difference.near_top1_agreement:.1%}), and KL {floor.kl:g} at most",
             todo=f"nothing was written{other}",
         )
 

@@ -108,6 +108,14 @@ def test_raw_data_that_is_a_link(project: Path, tmp_path: Path) -> None:
     assert binds(project, "process") == {str(rows): (str(rows), True)}
 
 
+def test_the_newest_gguf_file_is_no_path(project: Path, tmp_path: Path) -> None:
+    file = tmp_path / "other.gguf"
+    file.write_bytes(b"GGUF")
+    (project / "newest").write_text("a file of this name")
+    assert binds(project, "infer", "--gguf") == {}
+    assert binds(project, "infer", f"--gguf={file}") == {str(file): (str(file), True)}
+
+
 def test_answers_elsewhere_can_be_written(project: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").touch()
     found = binds(project, "infer", f"--input={tmp_path}/in.txt", f"--output={tmp_path}/out.jsonl")

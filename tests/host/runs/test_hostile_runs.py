@@ -28,6 +28,7 @@ FILES = (
     "chat_template.jinja",
     "eval/val/metrics.json",
     "eval/val/samples.jsonl",
+    "gguf/proof.json",
     "attempts/01-bnb/progress.json",
     "attempts/01-bnb/steps.jsonl",
     "attempts/01-bnb/train.log",
@@ -50,6 +51,8 @@ def whole_run(name: str) -> Run:
     start = records.new_start(run.launch, ["train"], stack="cpu", runner="local")
     records.write_exit(run.launch, start, code=0, asked="")
     run.template.write_text("{{ messages }}")
+    run.gguf.mkdir()
+    (run.gguf / "proof.json").write_text('{"files": {}}')
     return run
 
 

@@ -42,6 +42,7 @@ def settings(**values: object) -> Settings:
         ("process", True, "unsloth", "auto", "unsloth", "cpu", "no GPU needed"),
         ("merge", True, "bnb", "auto", "", "cpu", "no GPU needed"),
         ("fetch", True, "bnb", "auto", "bnb", "cpu", "default model's package"),
+        ("export", True, "unsloth", "cuda", "bnb", "export", "llama.cpp is in this stack only"),
     ],
 )
 def test_stack(
