@@ -35,6 +35,7 @@ WANTED = [
     "LICENSE*",
     "README.md",  # names the license
 ]
+_WITHOUT_HUB = "write its rows into a file, and a task file of your own that reads it"
 CARD = "README.md"  # of a dataset: which of its files are one configuration
 IGNORED = [pattern for name in (*METADATA, ".*") for pattern in (name, f"*/{name}")]
 
@@ -83,10 +84,10 @@ def _fetch_tasks(job: Job) -> None:
     trusted = bool(job.options.get("trust_tasks"))
     for word in filter(is_file, words):
         for dataset in read_task(Path(word), trusted=trusted).datasets:
-            _fetch_dataset(dataset)
+            _fetch_dataset(dataset, "dataset_path", _WITHOUT_HUB)
     for name, datasets in datasets_of_names([w for w in words if not is_file(w)]).items():
         for dataset in datasets:
-            _fetch_dataset(dataset)
+            _fetch_dataset(dataset, "--tasks", _WITHOUT_HUB)
         listed = [{"name": one.name, "revision": one.revision} for one in datasets]
         write_json(record_of(name), {"task": name, "datasets": listed})
         console.success(f"the data of the task {name} is in the cache")
@@ -114,8 +115,13 @@ def _fetch_model(job: Job) -> None:
     _report_done(name, (path for path in folder.rglob("*") if path.is_file()))
 
 
-def _fetch_dataset(dataset: HubDataset) -> None:
+def _fetch_dataset(
+    dataset: HubDataset, key: str = "data.raw", elsewhere: str = "set data.raw to a local folder"
+) -> None:
     """Bring a dataset's data files into the cache.
+
+    Args:
+        key: who asked for it; elsewhere: what to do without the hub.
 
     Raises:
         NotFoundError: no such dataset, or no file in it that can be read (66). MachineError,
@@ -124,10 +130,9 @@ def _fetch_dataset(dataset: HubDataset) -> None:
     if dataset.is_cached:
         console.info(f"{dataset.name} is in the cache already: {dataset.record}")
         return
-    elsewhere = "set data.raw to a local folder"
     patterns = (*dataset.patterns, CARD)
     wanted = _Repository(
-        "dataset", "data.raw", dataset.name, dataset.revision, patterns, IGNORED, elsewhere
+        "dataset", key, dataset.name, dataset.revision, patterns, IGNORED, elsewhere
     )
     folder = _download(wanted)
     files = _data_files(folder, dataset)

@@ -126,6 +126,8 @@ def _results(
             dataset_name=str(
                 metrics.get("task") or f"{record['name']}: rows held out from training"
             ),
+            # the library groups by type, config and split: two tasks are told apart by config only
+            dataset_config=metrics.get("task"),
             dataset_split=metrics.get("split"),
             dataset_args={"rows": sum(metrics["rows"].values())},
             metric_type=key,

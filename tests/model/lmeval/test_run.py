@@ -204,6 +204,7 @@ def test_what_is_written_and_printed(measured: Path) -> None:
 
     card = ModelCard.load(measured / "outputs/demo/adapter/README.md")
     listed = {(one.dataset_name, one.metric_type): one for one in card.data.eval_results}
+    assert len(listed) == 6
     assert listed["clips_answers", "chrf,none"].metric_value == round(chrf["tuned"], 6)
     assert listed["clips", "acc,none"].dataset_args == {"rows": 24}
     assert "## Evaluation (lm-eval's task clips_answers, 24 rows)" in card.content
