@@ -163,18 +163,28 @@ def _stop(engine: Engine | None, one: RunningItem) -> None:
 
 
 def _stop_job(one: RunningItem) -> None:
-    """Let Slurm signal the job: its processes are on another machine."""
-    argv = ["scancel", "--signal=TERM", one.job.removeprefix("slurm ")]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-        trouble = done.stderr.strip() if done.returncode else ""
-    except (OSError, subprocess.TimeoutExpired) as error:
-        trouble = str(error)
-    if trouble:
-        raise MachineError(
-            f"{one.name} runs in a job of Slurm that can't be signaled from here: {trouble}",
-            todo=f"on a machine of the cluster: {shlex.join(argv)}",
-        )
+    """Let Slurm signal the job: its processes are on another machine.
+
+    Its script would put a job that ends with 85 into the queue again, as at a time limit; not this
+    one.
+    """
+    job = one.job.removeprefix("slurm ")
+    commands = (
+        ["scontrol", "update", f"JobId={job}", "Requeue=0"],
+        ["scancel", "--signal=TERM", job],
+    )
+    for argv in commands:
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+            trouble = done.stderr.strip() if done.returncode else ""
+        except (OSError, subprocess.TimeoutExpired) as error:
+            trouble = str(error)
+        if trouble:
+            todo = " && ".join(map(shlex.join, commands))
+            raise MachineError(
+                f"{one.name} runs in a job of Slurm that can't be signaled from here: {trouble}",
+                todo=f"on a machine of the cluster: {todo}",
+            )
 
 
 def _stop_container(engine: Engine, one: RunningItem) -> None:

@@ -157,6 +157,27 @@ def test_a_lost_node_and_a_cancelled_job_cost_no_result(
     assert adapter(checkout, interrupted[0]) == before  # as if nothing had happened
 
 
+@pytest.mark.long  # trains a tiny model under Slurm
+def test_a_stopped_experiment_is_not_put_into_the_queue_again(
+    cluster: SlurmCluster, checkout: Path, tiny_model: Path
+) -> None:
+    make_environment(checkout / ".envs", f'exec "{stage_python()}" "$@"')
+    write_batch(
+        checkout, str(tiny_model), [1], **{"train.max_steps": 20_000, "train.save_steps": 5}
+    )
+    driver = start(cluster, checkout)
+    run = checkout / "outputs/n-seed1"
+    wait_until(lambda: list(run.glob("attempts/*/checkpoints/*/manifest.json")), "a training", 400)
+    stopped = subprocess.run(
+        [sys.executable, "-m", "sftplay.host.cli", "stop", "n-seed1"],
+        cwd=checkout, env=cluster.environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert stopped.returncode == 0, stopped.stderr
+    assert driver.wait(timeout=200) == 85, (checkout / "screen").read_text()
+    assert cluster.run("squeue", "-h") == ""
+    assert len(list((run / "launch").glob("start-*.json"))) == 1
+
+
 def test_without_slurm_the_batch_says_where_it_can_be_started(
     checkout: Path, run_task: RunTask
 ) -> None:
