@@ -15,7 +15,8 @@ def test_an_image_of_this_very_checkout_is_present_another_one_stale() -> None:
         {"RepoTags": ["sftplay/bnb:0123456789ab"], "RepoDigests": []},
         {"RepoTags": None, "RepoDigests": None},
     ]
-    assert states_of(listed) == {"cpu": "present", "bnb": "stale", "unsloth": "missing"}
+    others = {"unsloth": "missing", "export": "missing"}
+    assert states_of(listed) == {"cpu": "present", "bnb": "stale", **others}
     assert set(states_of([]).values()) == {"missing"}
 
 

@@ -80,7 +80,8 @@ def _rank(rank: int, port: int, folder: str) -> None:
 
 def test_states_of_a_divided_model_are_whole_and_load_again(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    start_processes(_rank, (free_port(), str(tmp_path)), nprocs=2, start_method="fork")
+    # not forked: this process may have threads of torch's by now, whose locks nobody would free
+    start_processes(_rank, (free_port(), str(tmp_path)), nprocs=2, start_method="spawn")
     weights, states = torch.load(tmp_path / "states.pt", weights_only=True)
     model, _ = made()
     optimizer = optimizer_of(model)
