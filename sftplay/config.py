@@ -14,6 +14,7 @@ from sftplay.settings import NAME_PATTERN, Settings
 from sftplay.yamlfile import Marks, dump_yaml, parse_scalar, read_yaml
 
 Said = dict[tuple[str, ...], str]  # key path → the option that set it, for messages
+_MAPPING = "data.mix"  # its keys are names of files, with dots
 _SHORT = {"run.name": "--run {}", "train.device": "--device {}"}  # options that stand for a key
 
 
@@ -79,6 +80,16 @@ def parse_override(override: str) -> tuple[str, Any]:
         raise UsageError(
             f"--set requires key.path=value, got {override!r}",
             todo="for example: --set train.learning_rate=1e-4",
+        )
+    section, inside, source = key.strip().partition(f"{_MAPPING}.")
+    if inside and not section and "." in source:  # a dot there is the file's, not the key's
+        todo = (
+            f"name every source of the mix at once: --set '{_MAPPING}={{{source}: {value or 1}, …}}'"
+            f", for example --set '{_MAPPING}={{a.csv: 2, b.jsonl: 1}}'; or write the mapping into"
+            " the config"
+        )
+        raise UsageError(
+            f"--set can't name one source of {_MAPPING} by itself: {source}", todo=todo
         )
     return key.strip(), parse_scalar(value)
 
@@ -157,10 +168,13 @@ def _merge_alternatives(problems: Sequence[Any]) -> list[dict[str, Any]]:
     itself.
     """
     leaves = {tuple(path.split(".")) for path, *_ in walk_settings()}
+    mapping = tuple(_MAPPING.split("."))
     merged: dict[tuple[str, ...], dict[str, Any]] = {}
     for problem in problems:
         loc = tuple(str(part) for part in problem["loc"])
         key = next((loc[:end] for end in range(len(loc), 0, -1) if loc[:end] in leaves), loc)
+        if key == mapping:
+            key = loc[: len(key) + 1]  # an entry is a place of its own, with a line of its own
         if key in merged and key != loc:
             merged[key]["msg"] += f", or {problem['msg'][:1].lower()}{problem['msg'][1:]}"
         else:
@@ -193,7 +207,8 @@ def _describe(problem: Any, marks: Marks, said: Said) -> str:
         else f" (got {shown if len(shown) < 60 else shown[:57] + '…'})"
     )
     if origin is not None:
-        return f"{origin}: {message}{got}"
+        entry = "" if origin.endswith(key) or not key.startswith(f"{_MAPPING}.") else f"{loc[-1]}: "
+        return f"{origin}: {entry}{message}{got}"
     return f"{line}{key}: {message}{got}" if key else f"{line}{message}"
 
 

@@ -10,9 +10,18 @@ want.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 RAW = "data/raw"  # where rows are looked for if nothing says otherwise
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -20,7 +29,17 @@ LARGEST = 2**31 - 1  # of any count: what every library and file format can hold
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Source = Annotated[str, Field(min_length=1)]
-Weight = Annotated[float, Field(gt=0, le=1e6)]
+
+
+def _check_weight(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Refuse what is no weight in words about weights; `true` is none, although it is an int."""
+    try:
+        return check(None if isinstance(value, bool) else value)
+    except ValidationError:
+        raise ValueError("a weight is a number above 0, at most 1,000,000") from None
+
+
+Weight = Annotated[float, Field(gt=0, le=1e6), WrapValidator(_check_weight)]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 
@@ -167,6 +186,15 @@ class DataSettings(Section):
     def _accept_former_value(cls, value: object) -> object:
         """`mend` was the name of `fix`."""
         return "fix" if value == "mend" else value
+
+    @field_validator("mix", mode="before")
+    @classmethod
+    def _mix_names_sources(cls, value: object) -> object:
+        if value is not None and not (isinstance(value, dict) and value and all(value)):
+            raise ValueError(
+                "requires sources with their weights, such as {chat.jsonl: 3, owner/name: 1}"
+            )
+        return value
 
     @property
     def sources(self) -> list[str]:

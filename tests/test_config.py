@@ -274,3 +274,30 @@ def test_huge_steps_among_ranks_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be divided"):
         load_config(_write(tmp_path, ""), huge)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("weight", ["0", "-2", "abc", "", ".inf", ".nan", "true"])
+def test_a_wrong_weight_is_named_with_its_source_and_line(tmp_path: Path, weight: str) -> None:
+    path = _write(tmp_path, f"data:\n  mix:\n    a/ok.jsonl: 1\n    a/terse.csv: {weight}\n")
+    with pytest.raises(ConfigError, match=r"line 4: data\.mix\.a/terse\.csv: a weight is a number"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.mix=a.csv", "--set data.mix: requires sources with their weights"),
+        ("data.mix={}", "--set data.mix: requires sources with their weights"),
+        ("data.mix={a.csv: 0}", "--set data.mix: a.csv: a weight is a number above 0"),
+    ],
+)
+def test_a_wrong_mix_of_the_command_line(tmp_path: Path, override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(_write(tmp_path, "data: {mix: {b.jsonl: 1}}\n"), [override])
+    assert said in str(caught.value) and "line 1" not in str(caught.value)
+
+
+def test_a_source_with_a_dot_is_no_key_of_the_command_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(_write(tmp_path, "data: {mix: {a.csv: 1}}\n"), ["data.mix.a.csv=2"])
+    assert "{a.csv: 2, b.jsonl: 1}" in caught.value.todo
