@@ -227,9 +227,12 @@ def test_it_repeats_to_the_byte_and_a_limit_takes_the_first_rows(
         assert (project / place).read_bytes() == (measured / place).read_bytes()
     done = _run(python, *argv, "--tasks=clips.yaml", "--limit=5", "--chat-template", cwd=project)
     assert done.returncode == 0, done.stderr
-    found = record(project, "clips")
+    found = record(project, "clips-limit-5")
+    assert record(project, "clips") == record(measured, "clips")
     assert found["rows"] == {"clips": 5} and found["settings"]["limit"] == 5
-    lines = (project / "outputs/demo/eval/task-clips/samples.jsonl").read_text().splitlines()
+    lines = (
+        (project / "outputs/demo/eval/task-clips-limit-5/samples.jsonl").read_text().splitlines()
+    )
     assert [json.loads(line)["id"] for line in lines] == list("01234")
     prompt = (
         f"<|im_start|>user\nQuestion: {ROWS[0]['q']}\nAnswer:<|im_end|>\n<|im_start|>assistant\n"
@@ -320,7 +323,7 @@ def test_the_task_file_of_the_documentation(measured: Path, python: Path) -> Non
     argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=exam.yaml", "--limit=4")
     done = _run(python, *argv, cwd=measured)
     assert done.returncode == 0, done.stderr
-    assert record(measured, "exam")["rows"] == {"exam": 4}
+    assert record(measured, "exam-limit-4")["rows"] == {"exam": 4}
 
 
 def test_trusted_python_runs(measured: Path, python: Path, tmp_path: Path) -> None:
