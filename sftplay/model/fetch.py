@@ -227,7 +227,7 @@ def _download(wanted: _Repository) -> Path:
         raise NotFoundError(
             f"the hub has no {wanted.kind} {name}"
             + (f" at revision {revision}" if revision else ""),
-            todo=f"check {wanted.key} (private {wanted.kind}s need a token file: HF_TOKEN_PATH), or name a local folder",
+            todo=f"check {wanted.key} (private {wanted.kind}s need a token file: HF_TOKEN_PATH), or {wanted.elsewhere}",
         ) from error
     except errors.HFValidationError as error:
         raise NotFoundError(

@@ -125,10 +125,13 @@ class RunView:
         return None
 
     def task_metrics(self) -> Iterator[MeasuredMetric]:
-        """Yield the first metric of each task of lm-eval, by name of the task."""
+        """Yield the first metric of each task of lm-eval, by name of the task; not of evaluations
+        with a limit.
+        """
         for split, record in sorted(self.metrics.items()):
             names = record.get("metrics")
-            if split.startswith(TASK_PREFIX) and isinstance(names, Mapping):
+            whole = number_in(record.get("settings"), "limit") is None
+            if whole and split.startswith(TASK_PREFIX) and isinstance(names, Mapping):
                 found = (MeasuredMetric.read(str(name), split, record) for name in names)
                 yield from islice(filter(None, found), 1)
 

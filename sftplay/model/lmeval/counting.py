@@ -21,6 +21,8 @@ def language_model(model: Any, tokenizer: Any, batch_size: int, title: str) -> A
     from lm_eval.models.huggingface import HFLM
 
     class CountingLM(HFLM):  # type: ignore[misc]
+        _counter: _Counter | None = None
+
         def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> Any:
             with self._counting(requests, "likelihoods"):
                 return super().loglikelihood(requests, disable_tqdm=True)
@@ -36,17 +38,43 @@ def language_model(model: Any, tokenizer: Any, batch_size: int, title: str) -> A
         @contextmanager
         def _counting(self, requests: Sequence[Any], what: str) -> Iterator[None]:
             with progress(len(requests), "request", f"{title}: {what}") as bar:
-                self.set_cache_hook(_Counter(bar))
+                self._counter = _Counter(bar)
+                self.set_cache_hook(self._counter)
                 yield
+                self._counter.count()
+
+        def _model_call(self, *given: Any, **named: Any) -> Any:
+            self._end_batch()
+            return super()._model_call(*given, **named)
+
+        def _model_generate(self, *given: Any, **named: Any) -> Any:
+            self._end_batch()
+            return super()._model_generate(*given, **named)
+
+        def _end_batch(self) -> None:
+            """Count the batch before: a new one begins."""
+            if self._counter is not None:
+                self._counter.count()
 
     return CountingLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
 
 
 class _Counter:
-    """A cache that keeps nothing: it counts the responses that lm-eval would have it keep."""
+    """A cache that keeps nothing: it counts the responses that lm-eval would have it keep.
+
+    They come one by one at the end of a batch, and count all at once: a bar that took the first one
+    for all that a batch's seconds brought would show a far too long time left.
+    """
 
     def __init__(self, bar: ProgressBar) -> None:
         self._bar = bar
+        self._new = 0
 
     def add_partial(self, kind: str, request: Any, response: Any) -> None:
-        self._bar.advance()
+        self._new += 1
+
+    def count(self) -> None:
+        """Count what came since the last call."""
+        if self._new:
+            self._bar.advance(self._new)
+        self._new = 0

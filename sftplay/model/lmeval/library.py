@@ -5,13 +5,13 @@ no files outside of a scratch folder, and no bars or prints of its own.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def prepared(datasets: Mapping[str, Path], scratch: Path) -> Iterator[None]:
         _replaced(library, "load_dataset", load_local),
         _replaced(utils, "env", _sandboxed(utils.env)),
         # bars that ask to be drawn still are: ours
-        _replaced(tqdm, "__init__", partialmethod(tqdm.__init__, disable=True)),
+        _replaced(tqdm, "__init__", functools.partialmethod(tqdm.__init__, disable=True)),
     ):
         yield
 
@@ -90,11 +90,13 @@ def _snapshot(datasets: Mapping[str, Path], name: str) -> Path:
 
 def _sandboxed(plain: Any) -> Any:
     """Return lm-eval's environment of templates with jinja2's sandbox around it: in the plain one,
-    a template can import modules and start programs.
+    a template can import modules and start programs. Each template is compiled once, not once a row.
     """
     from jinja2.sandbox import SandboxedEnvironment
 
     sandbox = SandboxedEnvironment(undefined=plain.undefined, keep_trailing_newline=True)
+    compiled = functools.lru_cache(maxsize=256)(sandbox.from_string)
+    sandbox.from_string = compiled  # type: ignore[method-assign, assignment]  # the same, kept
     sandbox.filters.update(plain.filters)
     return sandbox
 

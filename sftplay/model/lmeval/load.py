@@ -9,9 +9,8 @@ from typing import Any
 
 from sftplay.errors import ConfigError, NotFoundError, SftplayError
 from sftplay.lmeval import datasets_of, is_file
+from sftplay.model.lmeval.trial import reason, try_rows
 from sftplay.task_file import TaskFile, read_task
-
-_TRIED = {"multiple_choice": (-1.0, False), "loglikelihood": (-1.0, False)}  # a response of each
 
 
 def read_files(words: Sequence[str], *, trusted: bool) -> dict[str, TaskFile]:
@@ -39,12 +38,15 @@ def dataset_folders(words: Sequence[str], files: Mapping[str, TaskFile]) -> dict
     return {one.name: one.folder for one in wanted}
 
 
-def load(words: Sequence[str], files: Mapping[str, TaskFile]) -> Any:
+def load(words: Sequence[str], files: Mapping[str, TaskFile], limit: int | None) -> Any:
     """Return lm-eval's tasks and groups of these words.
+
+    Args:
+        limit: so many rows of each task will be asked; None: all.
 
     Raises:
         NotFoundError: a name that lm-eval does not know (66). ConfigError: a file that it can't
-            read, an unknown metric, aggregation or filter (78).
+            read, an unknown metric, aggregation or filter (78). DataError: as `try_rows` (65).
     """
     from lm_eval.tasks import TaskManager
 
@@ -61,7 +63,7 @@ def load(words: Sequence[str], files: Mapping[str, TaskFile]) -> Any:
     for file in files.values():
         for name, task in loaded["tasks"].items():
             if name == file.name or name.startswith(f"{file.name}::"):
-                _try(task, file)
+                try_rows(task, file, limit)
     return loaded
 
 
@@ -69,9 +71,9 @@ def require_known(names: Sequence[str], known: Sequence[str]) -> None:
     """NotFoundError (66) where lm-eval has no task of a name; it names close ones."""
     for name in names:
         if name not in known:
-            close = ", ".join(difflib.get_close_matches(name, known, 4)) or "none"
+            close = ", ".join(difflib.get_close_matches(name, known, 4))
             raise NotFoundError(
-                f"lm-eval has no task {name} (close: {close})",
+                f"lm-eval has no task {name}" + (f" (close: {close})" if close else ""),
                 todo="its list: github.com/EleutherAI/lm-evaluation-harness; a file of your own ends in .yaml",
             )
 
@@ -131,41 +133,3 @@ def _require(name: Any, kind: str, registry: Any, file: TaskFile, part: Mapping[
     raise ConfigError(
         f"unknown {kind} {name!r}", where=str(file.path), todo=f"lm-eval has: {', '.join(known)}"
     )
-
-
-def _try(task: Any, file: TaskFile) -> None:
-    """Make the first row's request, and score a made-up response to it.
-
-    Raises:
-        ConfigError: that fails, or a metric of the task gives nothing (78).
-    """
-    if task.config.process_results is not None:
-        return
-    kind, doc = task.OUTPUT_TYPE, task.eval_docs[0]
-    try:
-        if kind == "multiple_choice":
-            choices = len(task.doc_to_choice(doc))
-            twice = 2 if "acc_mutual_info" in task.aggregation() else 1
-            given: list[Any] = [_TRIED[kind]] * (choices * twice)
-        else:
-            given = [_TRIED.get(kind, -1.0 if kind == "loglikelihood_rolling" else "x")]
-        found = task.process_results(doc, given)
-    except Exception as error:
-        raise ConfigError(
-            f"its first row can't be scored: {reason(error)}",
-            where=str(file.path),
-            todo="check doc_to_text, doc_to_target, doc_to_choice and metric_list against the row",
-        ) from error
-    without = sorted({*task.aggregation()} - {*found})
-    if without:
-        raise ConfigError(
-            f"{', '.join(without)} can't be measured with output_type {kind}",
-            where=str(file.path),
-            todo=f"measured there: {', '.join(sorted(found)) or 'none of these'}",
-        )
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of an error, with its kind."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

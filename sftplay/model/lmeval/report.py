@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from sftplay import console
+from sftplay.errors import SftplayError
 from sftplay.files import write_bytes, write_json, write_text
 from sftplay.manifest import sealed_folder
 from sftplay.model.evaluation.report import how_measured, markdown_table, rows_of, table
 from sftplay.model.lmeval import results
 from sftplay.runs import Run
+from sftplay.untrusted import read_json
 
 
 def record_of_task(name: str, base: Any, tuned: Any, task: Any) -> dict[str, Any]:
@@ -46,9 +49,13 @@ def _leaves(group: str, found: Any) -> list[str]:
 
 
 def write(target: Run, record: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> None:
-    """Write outputs/<run>/eval/task-<name>/, and print its table."""
-    name = str(record["task"])
-    place = target.task(name)
+    """Write outputs/<run>/eval/task-<name>/, and print its table. An evaluation with a limit has a
+    folder of its own, `task-<name>-limit-<rows>`.
+    """
+    name, limit = str(record["task"]), record["settings"]["limit"]
+    place = target.task(name if limit is None else f"{name}-limit-{limit}")
+    if replaced := what_it_replaces(place, record):
+        console.warning(f"{name}: {replaced}")
     with sealed_folder(place, {"run": target.name, "task": name}) as folder:
         write_json(folder / "metrics.json", record)
         lines = b"".join(orjson.dumps(one) + b"\n" for one in samples)
@@ -58,6 +65,26 @@ def write(target: Run, record: Mapping[str, Any], samples: Sequence[Mapping[str,
         console.warning(f"{name}: not a number, left out: {', '.join(record['not_a_number'])}")
     console.result(f"{name}\n{table(record)}")
     console.success(str(place / "report.md"))
+
+
+def what_it_replaces(place: Path, record: Mapping[str, Any]) -> str:
+    """Return a line about the evaluation in a folder, empty where it measured the same."""
+    try:
+        old = read_json(place / "metrics.json", rows=dict, settings=dict)
+    except SftplayError:
+        return ""  # none, or damaged
+    if _asked(old) == _asked(record):
+        return ""
+    with_or_not = "with" if old["settings"].get("chat_template") else "without"
+    rows = sum(count for count in old["rows"].values() if isinstance(count, int))
+    data = " of other files" if old.get("files") != record.get("files") else ""
+    return f"replaces the evaluation of {console.count_of(rows)}{data}, {with_or_not} the chat template"
+
+
+def _asked(record: Mapping[str, Any]) -> list[Any]:
+    settings = record["settings"]
+    asked = [settings.get(key) for key in ("limit", "chat_template", "system")]
+    return [record["rows"], *asked, record.get("files"), record.get("datasets")]
 
 
 def _report(record: Mapping[str, Any]) -> str:

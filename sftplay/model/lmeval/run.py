@@ -18,6 +18,7 @@ from sftplay.files import hash_file
 from sftplay.locks import hold
 from sftplay.model.lmeval import library, load, report, results
 from sftplay.model.lmeval.options import TaskRun
+from sftplay.model.lmeval.trial import reason
 from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.task_file import TaskFile
@@ -47,7 +48,7 @@ def run(job: Job, target: Run) -> None:
 
     Raises:
         UsageError (2), NotFoundError (66), MachineError (69), ConfigError (78): options, tasks,
-            data, environment. OutOfMemoryError (81).
+            environment. DataError: rows that can't be scored (65). OutOfMemoryError (81).
     """
     from sftplay.model.merging.card import refresh_cards
     from sftplay.model.weights.trained_run import open_run
@@ -63,7 +64,7 @@ def run(job: Job, target: Run) -> None:
             temporary_folder(folder / "lm-eval") as scratch,
             library.prepared(datasets, scratch),
         ):
-            loaded = load.load(asked.words, files)
+            loaded = load.load(asked.words, files, asked.limit)
             _announce(target, loaded, asked)
             measured = list(_measure(job, target, asked, files, datasets, loaded))
         for record, samples in measured:  # lm-eval's prints are over, ours are heard again
@@ -161,7 +162,7 @@ def _answer(
         raise OutOfMemoryError("out of GPU memory", todo="try --set eval.batch_size=1") from error
     except _OF_ROWS as error:
         raise DataError(
-            f"lm-eval failed on a row or its score: {load.reason(error)}",
+            f"lm-eval failed on a row or its score: {reason(error)}",
             where=", ".join(asked.words),
             todo="check that every row has the fields that the task uses; --limit finds the row",
         ) from error

@@ -84,15 +84,16 @@ def card(
 
 def evaluations_of(folder: Path, weights: str) -> dict[str, Any]:
     """Evaluations under `folder` (outputs/<run>/eval) that measured these weights, by split; those
-    on tasks of lm-eval by `task-<name>`.
+    on tasks of lm-eval by `task-<name>`, without those of some rows only (`--limit`).
     """
     found = {}
     for path in sorted(folder.glob("*/metrics.json")):
         try:
             metrics = read_json(path)
-            if metrics["model"]["weights"] == weights:
+            whole = (metrics.get("settings") or {}).get("limit") is None
+            if whole and metrics["model"]["weights"] == weights:
                 found[str(metrics.get("split") or path.parent.name)] = metrics
-        except (SftplayError, KeyError, TypeError):
+        except (SftplayError, KeyError, TypeError, AttributeError):
             continue  # damaged, or another version's: the card does without it
     return found
 

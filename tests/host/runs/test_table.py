@@ -47,8 +47,9 @@ def test_tasks_of_lm_eval_have_a_column_where_a_run_has_some(
             "bits,none": {"base": 1e9, "tuned": 2.0, "difference_interval": [-2e9, -1e8]},
         },
     }
-    for name, kept in (("arc", "acc,none"), ("wiki", "bits,none")):
+    for name, kept in (("arc", "acc,none"), ("arc-limit-5", "acc,none"), ("wiki", "bits,none")):
         metrics = {kept: {**record["metrics"][kept], "lower_is_better": name == "wiki"}}
+        record["settings"] = {"limit": 5 if name.endswith("5") else None}
         path = run.task(name) / "metrics.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({**record, "metrics": metrics}))

@@ -227,9 +227,12 @@ def test_it_repeats_to_the_byte_and_a_limit_takes_the_first_rows(
         assert (project / place).read_bytes() == (measured / place).read_bytes()
     done = _run(python, *argv, "--tasks=clips.yaml", "--limit=5", "--chat-template", cwd=project)
     assert done.returncode == 0, done.stderr
-    found = record(project, "clips")
+    found = record(project, "clips-limit-5")
+    assert record(project, "clips") == record(measured, "clips")
     assert found["rows"] == {"clips": 5} and found["settings"]["limit"] == 5
-    lines = (project / "outputs/demo/eval/task-clips/samples.jsonl").read_text().splitlines()
+    lines = (
+        (project / "outputs/demo/eval/task-clips-limit-5/samples.jsonl").read_text().splitlines()
+    )
     assert [json.loads(line)["id"] for line in lines] == list("01234")
     prompt = (
         f"<|im_start|>user\nQuestion: {ROWS[0]['q']}\nAnswer:<|im_end|>\n<|im_start|>assistant\n"
@@ -271,20 +274,39 @@ def test_a_wrong_task_is_refused_before_the_model_is_loaded(
     assert not (measured / "outputs/demo/eval/task-wrong").exists()
 
 
-def test_a_row_without_a_field_is_named_as_such(measured: Path, python: Path) -> None:
-    """The first row is tried before the model is loaded; another one ends with 65."""
-    rows = [{"q": "a?", "a": "b", "more": 1}, {"q": "c?", "a": "d"}]
-    (measured / "data/uneven.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = {
-        **LIKELIHOOD,
-        "task": "uneven",
-        "dataset_kwargs": {"data_files": {"test": "data/uneven.jsonl"}},
-        "doc_to_target": "{{a + more * 'x'}}",
-    }
-    (measured / "uneven.yaml").write_text(yaml.safe_dump(task))
-    argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=uneven.yaml")
+GOOD = {"q": "a?", "choices": ["x", "y"], "gold": 1, "a": "x"}
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "row", "said"),
+    [
+        (CHOICE, {}, {"gold": 7}, "target 7 (doc_to_target: gold) is none of its choices: 0 'x'"),
+        (CHOICE, {}, {"gold": -1}, "target -1"),
+        (CHOICE, {}, {"gold": None}, "field gold (doc_to_target) is missing"),
+        (CHOICE, {"doc_to_target": "{{a}}"}, {"a": "D"}, "target 'D'"),
+        (CHOICE, {"doc_to_target": "{{a}}"}, {"a": None}, "field a (doc_to_target) is missing"),
+        (ANSWERS, {}, {"a": None}, "field a (doc_to_target) is missing"),
+        (LIKELIHOOD, {"doc_to_target": "{{a + gold * 'x'}}"}, {"gold": None}, "can't be scored"),
+    ],
+)
+def test_a_row_that_no_answer_fits_is_refused_before_the_model_is_loaded(
+    measured: Path,
+    python: Path,
+    task: dict[str, Any],
+    changes: dict[str, Any],
+    row: dict[str, Any],
+    said: str,
+) -> None:
+    rows = [{**GOOD, "a": "y"}, GOOD, {**GOOD, **row}, GOOD]
+    (measured / "data/rows2.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    data = {"data_files": {"test": "data/rows2.jsonl"}}
+    text = yaml.safe_dump({**task, "task": "rows2", "dataset_kwargs": data, **changes})
+    (measured / "rows2.yaml").write_text(text)
+    argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=rows2.yaml")
     done = _run(python, *argv, cwd=measured)
-    assert (done.returncode, "failed on a row" in done.stderr) == (65, True), done.stderr
+    assert (done.returncode, said in done.stderr) == (65, True), done.stderr
+    assert "data/rows2.jsonl: row 3: " in done.stderr and "device" not in done.stderr
+    assert "row 2" not in done.stderr and "row 4" not in done.stderr
 
 
 def test_the_task_file_of_the_documentation(measured: Path, python: Path) -> None:
@@ -301,7 +323,7 @@ def test_the_task_file_of_the_documentation(measured: Path, python: Path) -> Non
     argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=exam.yaml", "--limit=4")
     done = _run(python, *argv, cwd=measured)
     assert done.returncode == 0, done.stderr
-    assert record(measured, "exam")["rows"] == {"exam": 4}
+    assert record(measured, "exam-limit-4")["rows"] == {"exam": 4}
 
 
 def test_trusted_python_runs(measured: Path, python: Path, tmp_path: Path) -> None:
