@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay import cli
+from sftplay import stops
 from sftplay.errors import StoppedError
 from sftplay.manifest import problem_with, sealed_folder, sweep
 
@@ -106,7 +106,7 @@ def test_a_stop_while_it_verifies_is_no_damage(tmp_path: Path, signum: signal.Si
         weights.truncate(size)
     listed = {"weights.bin": {"size": size, "hash": "sha256:0"}}
     (tmp_path / "manifest.json").write_text(json.dumps({"files": listed}))
-    before = signal.signal(signum, cli._stop)
+    before = signal.signal(signum, stops.stop)
     try:
         threading.Timer(0.3, os.kill, (os.getpid(), signum)).start()
         with pytest.raises(StoppedError) as stopped:

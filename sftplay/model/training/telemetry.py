@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections import deque
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from transformers.trainer_callback import ExportableState
 from sftplay import console
 from sftplay.data.progress import progress
 from sftplay.errors import SftplayError
-from sftplay.files import append_line, write_json
+from sftplay.files import append_line, explain_os_error, write_json
 from sftplay.model.runtime.memory import memory_in_use
 from sftplay.model.training.interrupt import Interrupt
 from sftplay.model.training.several import require_same_weights
@@ -32,10 +33,22 @@ def event_writer(folder: Path) -> Any:
 
     true_name = event_file_writer.socket.gethostname
     event_file_writer.socket.gethostname = lambda: "localhost"
+    threading.excepthook = _in_a_thread
     try:
         return SummaryWriter(str(folder))
     finally:
         event_file_writer.socket.gethostname = true_name
+
+
+def _in_a_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say in a line that TensorBoard's writer, which is a thread, can't write: its curves are a view,
+    and what counts fails by itself.
+    """
+    if isinstance(failed.exc_value, OSError):
+        problem = explain_os_error(failed.exc_value, "TensorBoard's file")
+        console.warning(f"no more points for TensorBoard: {problem}")
+    else:
+        threading.__excepthook__(failed)
 
 
 _KEPT = ("loss", "learning_rate", "grad_norm", "mean_token_accuracy", "epoch", "eval_loss")
