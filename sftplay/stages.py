@@ -67,7 +67,10 @@ class Option:
             except ValueError:
                 raise UsageError(f"{self.name} requires a whole number, got {text!r}") from None
         if self.choices and value not in self.choices:
-            raise UsageError(f"{self.name} requires one of {', '.join(self.choices)}, got {text!r}")
+            raise UsageError(
+                f"{self.name} does not know {text!r}",
+                todo=f"{self.name} {' or '.join(self.choices)}",
+            )
         return value
 
 

@@ -29,7 +29,11 @@ def explain(error: ParseError, tasks: Iterable[str]) -> UsageError:
     if unknown and unknown[1].startswith("-"):
         return _no_option(unknown[1], name, list(context.flags) if name and context else [])
     if unknown:
-        close = difflib.get_close_matches(unknown[1], list(tasks), n=1)
+        names = list(tasks)
+        close = sorted(name for name in names if name.endswith(f".{unknown[1]}"))[
+            ::-1
+        ]  # runs. first
+        close += difflib.get_close_matches(unknown[1], names, n=1)
         return UsageError(
             f"there is no task {unknown[1]}",
             todo=f"did you mean: inv {close[0]}?" if close else "inv --list names the tasks",

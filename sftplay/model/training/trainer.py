@@ -189,6 +189,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
     def create_optimizer(self, model: Any = None) -> Any:
         """The library's, or that of LoRA+."""
         known: Any = getattr(self, "optimizer", None)
+        alpha = self.settings.train.neftune_noise_alpha
+        if known is None and alpha is not None and self.is_world_process_zero():
+            console.info(
+                f"NEFTune: noise of alpha {alpha:g} on the embeddings; the training loss includes it"
+            )
         if known is not None or self.settings.train.loraplus_lr_ratio is None:
             return super().create_optimizer(model)
         trained = self.model if model is None else model

@@ -41,6 +41,7 @@ def test_a_wrong_command_line_is_2_and_names_the_word(
     ("argv", "said", "todo"),
     [
         (["proces"], "there is no task proces", "did you mean: inv process?"),
+        (["compare"], "there is no task compare", "did you mean: inv runs.compare?"),
         (["zzz"], "there is no task zzz", "inv --list names the tasks"),
         (
             ["train", "--stepps", "3"],

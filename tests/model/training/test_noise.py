@@ -88,6 +88,7 @@ def noisy(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, box: Box) 
     cache = tmp_path_factory.mktemp("cache")  # no proof of gradients is remembered there
     ran = box.run("train", "--config", "demo.yaml", cwd=folder, SFTPLAY_CACHE=str(cache))
     assert ran.code == 0, ran.err
+    assert ran.err.count("NEFTune: noise of alpha") == 1
     return folder
 
 
