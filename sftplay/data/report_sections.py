@@ -139,7 +139,9 @@ def mix_table(mix: Report) -> Markup:
         for one in mix["sources"]
     ]
     header = ["source", "weight", "usable rows", *SPLITS, "share asked", "share of train"]
-    ended = f"taken until {', '.join(mix['exhausted'])} had no more rows ({mix['strategy']})"
+    ended = (
+        f"train is filled until {', '.join(mix['exhausted'])} has no more rows ({mix['strategy']})"
+    )
     return html.table(header, table, caption=f"sources of data.mix, {ended}")
 
 

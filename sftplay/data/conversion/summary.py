@@ -69,8 +69,8 @@ def say_mix(mix: Mix, left_out: int) -> None:
         )
     if left_out:
         console.info(
-            f"mix: {count_of(left_out)} left out, because {', '.join(found['exhausted'])} has no"
-            " more rows to train on (first_exhausted)"
+            f"mix: {count_of(left_out)} left out: each split is filled until one source has no more"
+            f" rows (first_exhausted); of train that is {', '.join(found['exhausted'])}"
         )
 
 
