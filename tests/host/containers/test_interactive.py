@@ -81,7 +81,7 @@ def test_keys_ctrl_c_size_and_the_end(tmp_path: Path) -> None:
 
 
 def expect(terminal: int, seen: bytes, text: bytes, *, until_end: bool = False) -> bytes:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while until_end or text not in seen:
         assert time.monotonic() < deadline, seen.decode(errors="replace")
         if select.select([terminal], [], [], 1)[0]:

@@ -36,7 +36,7 @@ def test_check_judges_the_stacks_of_this_machine(run_image_task: RunTask) -> Non
     """A host without a GPU is not told to build CUDA images."""
     looked = run_image_task("image.check")
     used = state.of_machine(read_machine())
-    others = [stack for stack in ("cpu", "bnb", "unsloth") if stack not in used]
+    others = [stack for stack in ("cpu", "bnb", "unsloth", "export") if stack not in used]
     assert f"not looked at, since this machine does not use them: {', '.join(others)};" in re.sub(
         r"\s+", " ", looked.stderr
     )
