@@ -100,7 +100,10 @@ def test_sweep_removes_what_a_kill_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_while_it_verifies_is_no_damage(tmp_path: Path, signum: signal.Signals) -> None:
+def test_a_stop_while_it_verifies_is_no_damage(
+    tmp_path: Path, signum: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stops._Request, "stopped", None)  # forgotten after this test
     size = 8 << 30  # sparse; many seconds of hashing, of which a fraction is done
     with open(tmp_path / "weights.bin", "wb") as weights:
         weights.truncate(size)

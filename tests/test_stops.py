@@ -64,8 +64,8 @@ Bad()
 def test_a_stop_that_a_library_catches_is_raised_before_the_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stops.raise_if_stopped()
     monkeypatch.setattr(stops._Request, "stopped", None)
+    stops.raise_if_stopped()
     with monkeypatch.context() as kept:
         kept.setattr(stops.signal, "signal", lambda *words: None)
         try:
