@@ -217,20 +217,11 @@ class Run:
             NotFoundError: there is none (66). RefusedError: changed since (76).
         """
         again = f"inv merge --run {self.name}"
-        if not (self.merged / MANIFEST).is_file():
-            raise NotFoundError(
-                f"the run {self.name} has no merged model",
-                where=str(self.merged),
-                todo=f"make it first: {again}",
-            )
-        problem = problem_with(self.merged)
-        if problem:
-            raise RefusedError(
-                f"the merged model was changed: {problem}",
-                where=str(self.merged),
-                todo=f"make it again: {again}",
-            )
-        return self.merged
+        return self._require_sealed(
+            self.merged,
+            missing=("no merged model", f"make it first: {again}"),
+            changed=("the merged model was changed", f"make it again: {again}"),
+        )
 
     def require_gguf(self) -> Path:
         """The folder with the GGUF files, verified.
@@ -239,20 +230,28 @@ class Run:
             NotFoundError: there is none (66). RefusedError: changed since (76).
         """
         again = f"inv export --run {self.name}"
-        if not (self.gguf / MANIFEST).is_file():
+        return self._require_sealed(
+            self.gguf,
+            missing=("no GGUF file", f"make one first: {again}"),
+            changed=("the GGUF files were changed", f"remove the folder, then: {again}"),
+        )
+
+    def _require_sealed(
+        self, folder: Path, *, missing: tuple[str, str], changed: tuple[str, str]
+    ) -> Path:
+        """Return a folder with a manifest, verified.
+
+        Args:
+            missing, changed: what is said where it is so, and what to do.
+        """
+        if not (folder / MANIFEST).is_file():
             raise NotFoundError(
-                f"the run {self.name} has no GGUF file",
-                where=str(self.gguf),
-                todo=f"make one first: {again}",
+                f"the run {self.name} has {missing[0]}", where=str(folder), todo=missing[1]
             )
-        problem = problem_with(self.gguf)
+        problem = problem_with(folder)
         if problem:
-            raise RefusedError(
-                f"the GGUF files were changed: {problem}",
-                where=str(self.gguf),
-                todo=f"remove the folder, then: {again}",
-            )
-        return self.gguf
+            raise RefusedError(f"{changed[0]}: {problem}", where=str(folder), todo=changed[1])
+        return folder
 
     def _repair_advice(self) -> str:
         """Explain what to do about published weights that were changed: the checkpoints may still

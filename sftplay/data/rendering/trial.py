@@ -19,7 +19,7 @@ LARGEST_SOURCE = 1_000_000  # characters; the largest template that is known has
 _SECONDS = 6
 _MEMORY = 1 << 30  # bytes more than this process has
 _WHOLE = b"tried"
-_TODO = "use another chat template: data.chat_template, or `trl:NAME`"
+_ADVICE = "use another chat template: data.chat_template, or `trl:NAME`"
 
 
 def try_out(source: str, work: Callable[[], None], where: str) -> None:
@@ -34,7 +34,7 @@ def try_out(source: str, work: Callable[[], None], where: str) -> None:
     """
     if len(source) > LARGEST_SOURCE:
         raise DataError(
-            f"a chat template of {len(source):,} characters: it is none", where=where, todo=_TODO
+            f"a chat template of {len(source):,} characters: it is none", where=where, todo=_ADVICE
         )
     out, into = os.pipe()
     child = os.fork()
@@ -48,7 +48,7 @@ def try_out(source: str, work: Callable[[], None], where: str) -> None:
     if words == _WHOLE:
         return
     why = words.decode("utf-8", "replace") or _death(status)
-    raise DataError(f"the chat template can't be used: {why}", where=where, todo=_TODO)
+    raise DataError(f"the chat template can't be used: {why}", where=where, todo=_ADVICE)
 
 
 def _death(status: int) -> str:

@@ -14,7 +14,7 @@ from sftplay.model.answers.answerer import Answerer, report_sampling, sampling_o
 from sftplay.model.answers.generate import Answer, Request
 from sftplay.model.answers.prompts import make_prompter
 from sftplay.model.answers.sampling import Sampling
-from sftplay.model.answers.stop_strings import StopWatch
+from sftplay.model.answers.stop_strings import AnswerStream, StopWatch
 from sftplay.model.gguf.runtime import Runtime, processor_threads
 from sftplay.model.gguf.texts import TEXTS
 from sftplay.model.runtime.quiet import quiet_libraries
@@ -49,15 +49,12 @@ class GgufAnswerer(Answerer):
             yield request.key, Answer(ids, stream.ended)
 
 
-class GgufStream:
-    """One conversation's tokens as llama.cpp writes them; it keeps what two prompts share itself.
-
-    Attributes:
-        ended: the model ended its last answer itself.
-    """
+class GgufStream(AnswerStream):
+    """One conversation's tokens as llama.cpp writes them; it keeps what two prompts share itself."""
 
     def __init__(self, runtime: Runtime, stop_ids: Sequence[int]) -> None:
-        self._runtime, self._stop_ids, self.ended = runtime, stop_ids, False
+        super().__init__(stop_ids)
+        self._runtime = runtime
 
     def tokens(
         self, ids: Sequence[int], sampling: Sampling, watch: StopWatch | None = None
@@ -65,14 +62,9 @@ class GgufStream:
         """Answer one prompt, token by token, without the one that ends it."""
         self.ended = False
         for pieces, ended in self._runtime.answer(ids, _settings(sampling)):
-            for token in pieces:
-                self.ended = token in self._stop_ids
-                if self.ended:
-                    return
-                self.ended = watch is not None and watch.read(token)
-                yield token
-                if self.ended:
-                    return
+            yield from self._until_end(pieces, watch)
+            if self.ended:
+                return
             self.ended = ended
 
 

@@ -5,7 +5,7 @@ A text may begin and end within tokens, so that what was written is compared as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tokenizers.decoders import DecodeStream
@@ -58,3 +58,28 @@ class StopWatch:
             lengths = range(min(len(each) - 1, len(self.text)), held, -1)
             held = next((n for n in lengths if self.text.endswith(each[:n])), held)
         return self.text[: len(self.text) - held]
+
+
+class AnswerStream:
+    """Tokens of one answer after the other, each up to its end.
+
+    Args:
+        stop_ids: tokens that end an answer.
+
+    Attributes:
+        ended: the model ended its last answer itself.
+    """
+
+    def __init__(self, stop_ids: Sequence[int]) -> None:
+        self._stop_ids, self.ended = stop_ids, False
+
+    def _until_end(self, found: Iterable[int], watch: StopWatch | None) -> Iterator[int]:
+        """Yield tokens up to the one that ends the answer, which is left out, or to a stop text."""
+        for token in found:
+            self.ended = token in self._stop_ids
+            if self.ended:
+                return
+            self.ended = watch is not None and watch.read(token)
+            yield token
+            if self.ended:
+                return

@@ -9,29 +9,26 @@ import torch
 
 from sftplay.model.answers.decoding import Batch
 from sftplay.model.answers.sampling import Sampling, choose, stream_of
-from sftplay.model.answers.stop_strings import StopWatch
+from sftplay.model.answers.stop_strings import AnswerStream, StopWatch
 from sftplay.model.answers.whole import whole_answer
 
 
-class Stream:
+class Stream(AnswerStream):
     """One conversation's tokens as they are written. What a new prompt has in common with the last
     one is not computed again.
 
     Args:
         own: by our decoder; else by transformers' generate, whose answers come as a whole.
-
-    Attributes:
-        ended: the model ended its last answer itself.
     """
 
     def __init__(
         self, model: Any, stop_ids: Sequence[int], pad_id: int, *, own: bool = True
     ) -> None:
+        super().__init__(stop_ids)
         self._batch = Batch(model, pad_id) if own else None
-        self._model, self._stop_ids, self._pad_id = model, stop_ids, pad_id
+        self._model, self._pad_id = model, pad_id
         self._seen: list[int] = []  # tokens whose keys and values are at hand
         self._turn = 0
-        self.ended = False
 
     @torch.inference_mode()
     def tokens(
@@ -57,14 +54,7 @@ class Stream:
                 watch and watch.fresh(),
             )
         )
-        for token in found:
-            self.ended = token in self._stop_ids
-            if self.ended:
-                return
-            self.ended = watch is not None and watch.read(token)
-            yield token
-            if self.ended:
-                return
+        yield from self._until_end(found, watch)
 
     def _steps(
         self, batch: Batch, ids: list[int], sampling: Sampling, generator: torch.Generator | None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import ThreadingHTTPServer
 from urllib.parse import unquote
+
+from tests.model.hub.answering import HubHandler
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -27,18 +27,18 @@ def serving(name: str, files: Mapping[str, bytes]) -> Iterator[str]:
     server.shutdown()
 
 
-class _Hub(BaseHTTPRequestHandler):
+class _Hub(HubHandler):
     """The requests that huggingface_hub makes for a snapshot: repository, list of files, each file."""
 
     dataset = ""
     content: Mapping[str, bytes] = {}
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - http.server looks it up by this name
         path = unquote(self.path.partition("?")[0])
         if "/gated" in path:
-            self._refuse(403, "GatedRepo")
+            self.refuse(403, "GatedRepo")
         elif path == f"/api/datasets/{self.dataset}/revision/main":
-            self._json(
+            self.send_json(
                 {
                     "id": self.dataset,
                     "sha": COMMIT,
@@ -46,9 +46,9 @@ class _Hub(BaseHTTPRequestHandler):
                 }
             )
         elif path.startswith(f"/api/datasets/{self.dataset}/revision/"):
-            self._refuse(404, "RevisionNotFound")
+            self.refuse(404, "RevisionNotFound")
         elif path.startswith(f"/api/datasets/{self.dataset}/tree/"):
-            self._json(
+            self.send_json(
                 [
                     {"type": "file", "path": n, "size": len(c), "oid": _oid(c)}
                     for n, c in self.content.items()
@@ -57,29 +57,12 @@ class _Hub(BaseHTTPRequestHandler):
         elif path.startswith(f"/datasets/{self.dataset}/resolve/{COMMIT}/"):
             self._file(self.content[path.partition(f"{COMMIT}/")[2]])
         else:
-            self._refuse(404, "RepoNotFound")
+            self.refuse(404, "RepoNotFound")
 
     do_HEAD = do_GET  # noqa: N815 - http.server looks it up by this name
 
-    def _json(self, value: Any) -> None:
-        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
     def _file(self, content: bytes) -> None:
-        self._send(200, content, {"ETag": f'"{_oid(content)}"', "X-Repo-Commit": COMMIT})
-
-    def _refuse(self, code: int, error: str) -> None:
-        self._send(code, b"{}", {"X-Error-Code": error, "X-Error-Message": error})
-
-    def _send(self, code: int, content: bytes, headers: dict[str, str]) -> None:
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        self.send_bytes(200, content, {"ETag": f'"{_oid(content)}"', "X-Repo-Commit": COMMIT})
 
 
 def _oid(content: bytes) -> str:

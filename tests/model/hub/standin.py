@@ -9,9 +9,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
+
+from tests.model.hub.answering import HubHandler
 
 TOKEN = "hf_standin"
 
@@ -69,11 +71,11 @@ def standin_hub() -> Iterator[Hub]:
     server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(HubHandler):
     protocol_version = "HTTP/1.1"
     hub: Hub
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - http.server looks it up by this name
         path = self._path()
         name = "/".join(path.removeprefix("/api/models/").split("/")[:2])
         found = self.hub.repositories.get(name)
@@ -82,10 +84,10 @@ class _Handler(BaseHTTPRequestHandler):
             or found is None
             or (found.private and not self._is_known())
         ):
-            self._refuse(404, "RepoNotFound")
+            self.refuse(404, "RepoNotFound")
         else:
             siblings = [{"rfilename": one} for one in sorted(found.files)]
-            self._json(
+            self.send_json(
                 {
                     "id": name,
                     "private": found.private,
@@ -94,12 +96,12 @@ class _Handler(BaseHTTPRequestHandler):
                 }
             )
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - http.server looks it up by this name
         path, body = self._path(), self._body()
         if not path:
             return
         if not self._is_known():
-            self._refuse(401, "Unauthorized")
+            self.refuse(401, "Unauthorized")
         elif path == "/api/repos/create":
             asked = json.loads(body)
             name = (
@@ -110,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
             private = bool(asked.get("private")) or asked.get("visibility") == "private"
             self.hub.repositories[name] = made = Repository(private)
             made.commit("initial commit")
-            self._json({"url": f"{self.hub.url}/{name}"})
+            self.send_json({"url": f"{self.hub.url}/{name}"})
         elif "/preupload/" in path:
             files = json.loads(body)["files"]
             kinds = [
@@ -122,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
                 }
                 for one in files
             ]
-            self._json({"files": kinds})
+            self.send_json({"files": kinds})
         elif path.endswith("/info/lfs/objects/batch"):
             objects = [
                 {
@@ -134,17 +136,17 @@ class _Handler(BaseHTTPRequestHandler):
                 }
                 for one in json.loads(body)["objects"]
             ]
-            self._json({"transfer": "basic", "objects": objects})
+            self.send_json({"transfer": "basic", "objects": objects})
         elif "/commit/" in path:
             self._commit(path, body)
         else:
-            self._json({})
+            self.send_json({})
 
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802 - http.server looks it up by this name
         path, body = self._path(), self._body()
         if path:
             self.hub.objects[path.rpartition("/")[2]] = body
-            self._json({})
+            self.send_json({})
 
     def _commit(self, path: str, body: bytes) -> None:
         name = "/".join(path.removeprefix("/api/models/").split("/")[:2])
@@ -162,11 +164,11 @@ class _Handler(BaseHTTPRequestHandler):
             elif entry["key"] == "deletedFile":
                 found.files.pop(value["path"])
         if head.get("parentCommit") not in (None, found.commits[-1]):
-            self._refuse(412, "Conflict")
+            self.refuse(412, "Conflict")
             return
         found.files.update(files)
         commit = found.commit(head["summary"])
-        self._json({"commitUrl": f"{self.hub.url}/{name}/commit/{commit}", "commitOid": commit})
+        self.send_json({"commitUrl": f"{self.hub.url}/{name}/commit/{commit}", "commitOid": commit})
 
     def _path(self) -> str:
         """The path; empty where the network is gone."""
@@ -186,19 +188,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_known(self) -> bool:
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
-
-    def _json(self, value: Any) -> None:
-        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def _refuse(self, code: int, error: str) -> None:
-        self._send(code, b"{}", {"X-Error-Code": error, "X-Error-Message": error})
-
-    def _send(self, code: int, content: bytes, headers: dict[str, str]) -> None:
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
