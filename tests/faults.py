@@ -231,3 +231,25 @@ def breaks_in_its_first_step() -> None:
         raise MemoryError("in the first step")
 
     Trainer.training_step = breaks  # type: ignore[method-assign]
+
+
+def a_library_swallows_a_stop() -> None:
+    """SIGTERM comes while a stage's libraries are imported, inside a bare `except:` of one of them."""
+    import os
+    import signal
+
+    from sftplay import cli
+
+    right = cli.importlib.import_module
+
+    def imports(name: str, package: str | None = None) -> Any:
+        cli.importlib.import_module = right  # type: ignore[assignment]
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):
+                pass
+        except:  # noqa: E722 - as libraries do it
+            pass
+        return right(name, package)
+
+    cli.importlib.import_module = imports  # type: ignore[assignment]

@@ -136,6 +136,16 @@ def test_stopped_before_the_first_step(project: Path, box: Box, signum: int) -> 
     assert not list(project.rglob("handover.json"))
 
 
+def test_a_stop_that_a_library_swallows_in_its_import_ends_the_stage(
+    project: Path, box: Box
+) -> None:
+    before = _left(project)
+    fault = {"BOX_BREAK": "tests.faults:a_library_swallows_a_stop"}
+    ran = box.run("train", "--config", "demo.yaml", cwd=project, **fault)
+    assert ran.code == 143 and "stopped by SIGTERM" in ran.err, ran.err
+    assert _left(project) == before
+
+
 def test_a_read_only_outputs_folder(project: Path, box: Box) -> None:
     if os.getuid() == 0:
         (project / "outputs").write_text("a file where the folder should be")
