@@ -9,7 +9,7 @@ from sftplay.errors import NotFoundError
 from sftplay.model.lmeval.library import require_library
 from sftplay.model.lmeval.load import require_known
 from sftplay.rawdata import HubDataset
-from sftplay.task_file import LOCAL_FORMATS
+from sftplay.task_data import LOCAL_FORMATS
 
 
 def datasets_of_names(names: Sequence[str]) -> dict[str, tuple[HubDataset, ...]]:
