@@ -5,7 +5,7 @@ is wrong there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def explain(error: Exception, config: Any, file: TaskFile) -> SftplayError:
                 path, config.dataset_path, (config.dataset_kwargs or {}).get("field")
             )
         except SftplayError as found:
+            found.todo = found.todo or _TODO.format(file.path)
             return found
         if problems:
             return DataError("\n".join(problems), todo=_TODO.format(file.path))
@@ -75,11 +76,12 @@ def _problems(path: Path, builder: str, key: str | None) -> list[str]:
         return []
     kind = _kind_of_json(path) if builder == "json" else builder
     rejects: list[Reject] = []
-    found, count, seen = [], 0, {}
+    found, count = [], 0
     for piece in read_pieces(RawFile(path, kind, str(path)), {}):
         for line, _, row in piece.parsed(rejects, str(path)):
             count += 1
-            found += _unlike(row, line, seen, path)
+            if not isinstance(row, Mapping):
+                found.append(f"{path}:{line}: the row is no object ({{…}})")
         if len(rejects) + len(found) > _MOST:
             break
     if key is not None and count:
@@ -94,26 +96,6 @@ def _kind_of_json(path: Path) -> str:
     """Return whether a file is one JSON array or one row a line, as the datasets library tells."""
     with open_source(path, str(path)) as source:
         return "json" if source.head.lstrip().startswith(b"[") else "lines"
-
-
-def _unlike(row: Any, line: int, seen: dict[str, tuple[str, int]], path: Path) -> Iterator[str]:
-    """Yield a line for each field of a row that is of another type than in the rows before: the
-    datasets library puts each into one column.
-    """
-    if not isinstance(row, Mapping):
-        yield f"{path}:{line}: the row is no object ({{…}})"
-        return
-    for name, value in row.items():
-        kind = _type(value)
-        before = seen.setdefault(name, (kind, line)) if kind else (kind, line)
-        if before[0] != kind:
-            yield f"{path}:{line}: its field {name} is {kind}, but {before[0]} in line {before[1]}"
-
-
-def _type(value: Any) -> str:
-    names = {bool: "true or false", int: "a number", float: "a number", str: "text"}
-    names |= {list: "a list", dict: "an object"}
-    return names.get(type(value), "")
 
 
 def _innermost(error: BaseException) -> BaseException:

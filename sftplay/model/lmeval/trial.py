@@ -36,6 +36,7 @@ def try_rows(task: Any, file: TaskFile, limit: int | None) -> None:
         return
     count = int(min(len(task.eval_docs), limit or math.inf))
     problems: list[str] = []
+    good: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
     with progress(count, "row", f"checking {file.name}") as bar:
         for number, doc in enumerate(islice(task.eval_docs, limit), start=1):
             try:
@@ -45,12 +46,14 @@ def try_rows(task: Any, file: TaskFile, limit: int | None) -> None:
                 problem = f"can't be scored: {reason(error)}"
             if problem:
                 problems.append(f"row {number:,}: {problem}")
-            elif len(problems) == number - 1:
-                require_usable(task, file, doc)
-                _require_metrics(task, file, found)
+            elif good is None:
+                good = doc, found
             bar.advance()
     if problems:
         raise _wrong_rows(task, file, problems, count)
+    if good is not None:
+        require_usable(task, file, good[0])
+        _require_metrics(task, file, good[1])
 
 
 def _score(task: Any, doc: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -104,7 +104,7 @@ FIRST = {"function": "take_first"}
         (CHOICE, {"doc_to_text": "{{question}}"}, "doc_to_text: question is no field of its rows"),
         (CHOICE, {"doc_to_text": "{{q.x}}"}, "doc_to_text: can't be filled from the first row"),
         (CHOICE, {"doc_to_text": "{% if q %}"}, "doc_to_text: line 1 of its template"),
-        (CHOICE, {"doc_to_text": "gold"}, "none of its 6 rows can be scored"),
+        (ANSWERS, {"doc_to_text": "gold"}, "none of its 6 rows can be scored"),
         (CHOICE, {"doc_to_target": 7}, "its target 7"),
         (CHOICE, {"doc_to_target": ABSENT}, "doc_to_target is missing"),
         (CHOICE, {"doc_to_choice": "q"}, "are no list: '0?'"),
@@ -157,11 +157,6 @@ PACKED = gzip.compress(LINES.encode())
         ("b.jsonl", LINES.encode("utf-16"), "the file is UTF-16"),
         ("b.jsonl", LINES.replace("3?", "é?").encode("latin1"), "data/b.jsonl:4: not UTF-8"),
         ("b.jsonl", LINES.encode() + b"[1]\n", "data/b.jsonl:7: the row is no object"),
-        (
-            "b.jsonl",
-            LINES.encode() + b'{"q": {"x": 1}}\n',
-            "data/b.jsonl:7: its field q is an object, but text in line 1",
-        ),
         ("b.jsonl.gz", PACKED[:-12], "data/b.jsonl.gz: the packed file is cut off"),
         ("b.jsonl", b"PK\x03\x04" + bytes(99), "data/b.jsonl: this is a zip archive"),
     ],
@@ -172,6 +167,8 @@ def test_broken_data_ends_with_65_and_names_the_line(
     (place / "data" / name).write_bytes(content)
     data = {"dataset_kwargs": {"data_files": {"test": f"data/{name}"}}}
     refused(forks, place, {**CHOICE, **data}, 65, said)
+    if "UTF-8" in said:
+        return  # a split that is not asked is not decoded
     others = {"test": "data/rows.jsonl", "train": [f"data/{name}"]}
     refused(forks, place, {**CHOICE, "dataset_kwargs": {"data_files": others}}, 65, said)
 
@@ -220,7 +217,7 @@ def test_a_word_that_is_no_field_is_warned_about(forks: Box, place: Path) -> Non
     """It may be meant: a text that is the same for all rows."""
     done = evaluate(forks, place, {**ANSWERS, "task": "word", "doc_to_target": "answer"})
     assert done.code == 0, done.err
-    assert "task.yaml:10:1: doc_to_target: answer is no field of the rows (q, choices" in done.err
+    assert re.search(r"task.yaml:\d+:1: doc_to_target: answer is no field of the rows", done.err)
     shutil.rmtree(place / "outputs/demo/eval")
 
 
