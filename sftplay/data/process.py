@@ -135,9 +135,7 @@ def run(job: Job) -> None:
                 mix.forget(split, alike.dropped_from(split))
             _thin(mix, counts, tmp)
         if settings.val_share and "val" not in splits.kept:
-            counts.splits = fill_val(
-                tmp, counts.splits, alike.grouped_in("train"), alike.moved_to("train")
-            )
+            counts.splits = fill_val(tmp, counts.splits, alike.grouped)
         alike.name_lines(tmp, str(folder), counts.findings)
         if mix:
             mix.count(tmp)
