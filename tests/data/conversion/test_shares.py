@@ -52,7 +52,7 @@ def test_a_share_that_rows_can_have_is_no_miss(pairs: list[tuple[int, float]]) -
     if all(weight * rounds >= 0.5 for weight in weights):
         assert not off
     for source, weight in enumerate(weights):
-        if weight * rounds < 0.01 and weight < sum(weights) / 1000:
+        if weight * rounds < 0.01 and weight < sum(weights) / 10_000:
             assert source in off
 
 
