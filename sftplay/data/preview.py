@@ -68,7 +68,7 @@ def run(job: Job) -> None:
     settings, count = job.settings, job.options["count"]
     if count < 1:
         raise UsageError(f"--count requires at least 1, got {count}")
-    found = find(settings.data.sources)
+    found = find(settings.data.sources, apart=bool(settings.data.mix))
     for skipped in found.skipped:
         console.info(f"{skipped}: would be left out")
     splits = plan_splits(found, settings.data)

@@ -65,7 +65,7 @@ def card(
         library_name="gguf" if gguf else "peft" if adapter else "transformers",
         pipeline_tag="text-generation",
         tags=[*_tags(stamp, base, adapter=adapter), *(["gguf"] if gguf else [])],
-        datasets=[dataset.name for dataset in hub_datasets(settings.data)] or None,
+        datasets=list(dict.fromkeys(one.name for one in hub_datasets(settings.data))) or None,
         model_name=str(record["name"]) if found else None,
         eval_results=_results(record, found) or None,
         **_license_of(settings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import re
 from collections import Counter
@@ -201,6 +202,57 @@ def test_what_can_not_be_mixed(two: Project, weights: str, code: int, said: str)
     done = _mix(two, weights)
     assert (done.code, said in done.said) == (code, True), done.said
     assert not list((two.folder / "data").glob("processed/*.jsonl"))
+
+
+def _hub(project: Project, revisions: dict[str, list[dict[str, str]]]) -> None:
+    """Put revisions of owner/rows into the cache, as `fetch` does."""
+    for revision, rows in revisions.items():
+        folder = project.folder / "cache/hub" / revision
+        folder.mkdir(parents=True)
+        (folder / "train.jsonl").write_bytes(jsonl(rows))
+        record = {"folder": f"hub/{revision}", "revision": revision, "files": ["train.jsonl"]}
+        path = project.folder / f"cache/datasets/owner--rows@{revision}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["data/raw"],
+        ["data/raw/*.jsonl"],
+        ["./data/raw/a.jsonl"],
+        ["{folder}/data/raw/a.jsonl"],
+        ["data/raw/soft.jsonl"],
+        ["data/raw/hard.jsonl"],
+        ["elsewhere"],
+        ["owner/rows@main", "owner/rows"],
+    ],
+)
+def test_a_file_in_two_sources_is_refused(
+    two: Project, others: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFTPLAY_CACHE", str(two.folder / "cache"))
+    _hub(two, {"main": questions(50, first=5000)})
+    (two.folder / "data/raw/soft.jsonl").symlink_to("a.jsonl")
+    (two.folder / "data/raw/hard.jsonl").hardlink_to(two.folder / "data/raw/a.jsonl")
+    (two.folder / "elsewhere").symlink_to("data/raw")
+    sources = ["data/raw/a.jsonl", *(other.format(folder=two.folder) for other in others)]
+    done = _mix(two, f"{{{', '.join(f'{source}: 1' for source in sources)}}}")
+    assert done.code == 78, done.said
+    assert all(source in done.said for source in sources[-2:]), done.said
+    assert "data.mix" in done.said and not list((two.folder / "data").glob("processed/*.jsonl"))
+
+
+def test_two_revisions_of_a_dataset_are_two_sources(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFTPLAY_CACHE", str(project.folder / "cache"))
+    _hub(project, {"v1": questions(60), "v2": questions(90, first=MANY)})
+    done = _mix(project, "{owner/rows@v1: 1, owner/rows@v2: 1}")
+    assert done.code == 0, done.said
+    files = [(one["file"], one["rows"]) for one in project.report()["files"]]
+    assert files == [("owner/rows@v1/train.jsonl", 60), ("owner/rows@v2/train.jsonl", 90)]
 
 
 def test_a_mix_and_files_of_an_earlier_command_replace_each_other(two: Project) -> None:
