@@ -1,4 +1,4 @@
-"""How many rows of each source make the shares that weights ask for, and which sources miss theirs.
+"""Rows of each source that make the shares of given weights, and sources that miss theirs.
 
 Pure functions.
 """
