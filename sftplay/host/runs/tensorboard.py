@@ -40,7 +40,9 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
     alone = choose.needs_no_engine(runner, active.named())
     shelf = AvailableImages() if alone else available.find()
     with hold(PAGE.lock, who="the start of TensorBoard", todo="wait a moment"):
-        running = PAGE.ours() or (container_tensorboard.ours(shelf.engine) if shelf.engine else None)
+        running = PAGE.ours() or (
+            container_tensorboard.ours(shelf.engine) if shelf.engine else None
+        )
         if running:
             PAGE.report_running(running.folder, running.port, str(folder), port)
             return

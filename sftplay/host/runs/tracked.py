@@ -44,7 +44,7 @@ _WITH_PATHS = ("model", "data")  # sections of a config that may name a place on
 
 @dataclass(frozen=True)
 class TrackedRow:
-    """What was logged at one step.
+    """Everything logged at one step.
 
     Attributes:
         moment: seconds since 1970, never before that of an earlier step.

@@ -95,7 +95,9 @@ def _say_what_is_shown(only: str | None) -> None:
             " by itself; inv trackio --run NAME shows any run"
         )
         return
-    console.info(f"it shows {console.count_of(len(runs), 'run')}: {_listed([run.name for run in runs])}")
+    console.info(
+        f"it shows {console.count_of(len(runs), 'run')}: {_listed([run.name for run in runs])}"
+    )
     if empty:
         console.info(f"no step is logged yet, so nothing to see: {_listed(empty)}")
 

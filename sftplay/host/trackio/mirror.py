@@ -16,7 +16,7 @@ PAUSE = 3.0  # seconds between two looks at the records
 
 
 class Mirror:
-    """What is in the store, compared with what is in outputs/.
+    """The store, kept equal to the records in outputs/.
 
     Args:
         only: show this run, whatever its trackers are; None: every run that names trackio.
