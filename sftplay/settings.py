@@ -36,7 +36,8 @@ def _check_weight(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     try:
         return check(None if isinstance(value, bool) else value)
     except ValidationError:
-        raise ValueError("a weight is a number above 0, at most 1,000,000") from None
+        hint = ", with a space after the colon" if value is None else ""
+        raise ValueError(f"a weight is a number above 0, at most 1,000,000{hint}") from None
 
 
 Weight = Annotated[float, Field(gt=0, le=1e6), WrapValidator(_check_weight)]
@@ -210,7 +211,8 @@ class DataSettings(Section):
     def _sources_are_named_once(self) -> DataSettings:
         if self.mix is not None and self.raw != RAW:
             raise ValueError(
-                "raw and mix both name the rows to read: keep one of them (data.mix=null ends the mix)"
+                "raw and mix both name the rows to read: keep one of them (--set data.raw=… or"
+                " --set data.mix=… reads what it names, and not the other)"
             )
         return self
 

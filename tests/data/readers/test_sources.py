@@ -118,6 +118,15 @@ def test_links(tmp_path: Path) -> None:
         find("raw/nowhere.jsonl")
 
 
+def test_a_file_of_two_names_is_read_once_and_named(tmp_path: Path) -> None:
+    Path("raw/soft.jsonl").symlink_to(tmp_path / "raw/b.jsonl")
+    Path("other/hard.jsonl").hardlink_to("raw/b.jsonl")
+    assert names(["raw", "other"])[1:] == ["raw/b.jsonl", "raw/sub/c.PARQUET", "other/d.tsv.zst"]
+    skipped = {each.name: each.reason for each in find(["raw", "other"]).skipped}
+    for name in ("raw/soft.jsonl", "other/hard.jsonl"):
+        assert skipped[name] == "the same file as raw/b.jsonl"
+
+
 @pytest.mark.parametrize(
     ("name", "split"),
     [("train.jsonl", "train"), ("validation.csv", "val"), ("dev.jsonl.gz", "val"), ("data/test-00000-of-00002.parquet", "test"),
