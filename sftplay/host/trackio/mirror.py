@@ -57,7 +57,7 @@ class Mirror:
         runs = tracked.candidates(self._only)
         now = {run.name: tracked.state_of(run) for run in runs}
         if not self._seen or self._seen.keys() - now.keys():
-            gone = [key for key in self._store.keys() if key.partition("/")[0] not in now]
+            gone = [key for key in self._store.trainings() if key.partition("/")[0] not in now]
             self._store.remove(gone)
         written = 0
         for run in runs:
@@ -69,6 +69,6 @@ class Mirror:
     def _show(self, run: Run) -> int:
         shown = bool(self._only) or tracked.is_tracked(run)
         found = tracked.trainings(run) if shown else []
-        mine = {key for key in self._store.keys() if key.partition("/")[0] == run.name}
+        mine = {key for key in self._store.trainings() if key.partition("/")[0] == run.name}
         self._store.remove(sorted(mine - {training.key for training in found}))
         return sum(self._store.write(training) for training in found)

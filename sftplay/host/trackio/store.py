@@ -90,8 +90,8 @@ class Store:
                     [(key,) for key in keys],
                 )
 
-    def keys(self) -> list[str]:
-        """Return the trainings in the store."""
+    def trainings(self) -> list[str]:
+        """Return the keys of the trainings in the store."""
         with self._transaction() as base:
             found = base.execute(
                 "SELECT run_id FROM metrics UNION SELECT run_id FROM configs ORDER BY 1"
