@@ -19,10 +19,9 @@ from sftplay.runs import Run
 PAGE = BackgroundPage("trackio", "trackio", "stop-trackio")
 PORT = 7860  # trackio's own
 # Nothing but the runs' records gets into the store, and nothing leaves this machine.
-_ENVIRON = {
+ENVIRON = {
     "TRACKIO_DIR": str(tracked.STORE),
     "TRACKIO_PAUSE_WRITES": "1",  # of the page; the mirror has a way of its own
-    "TRACKIO_SQLITE_JOURNAL_MODE": "delete",  # works on network disks too
     "HF_HOME": str(tracked.STORE / "hub"),  # no token and no settings of the user
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -58,7 +57,7 @@ def start(*, port: int | None = None, run: str | None = None) -> None:
         began = time.monotonic()
         words = [str(wanted), *([run] if run else [])]
         command = [*isolated.command("sftplay.host.trackio.page", python), *words]
-        PAGE.launch(command, _ENVIRON, folder, wanted)
+        PAGE.launch(command, ENVIRON, folder, wanted)
         _pass_on_warnings()
         PAGE.announce(wanted, time.monotonic() - began)
     _say_what_is_shown(run)

@@ -8,6 +8,7 @@ written in one transaction: the page never shows half of it, and writing twice c
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -52,12 +53,12 @@ class Store:
             StorageError: it is not the store, but the disk or another process (74).
         """
         raise_unless_damaged(error, self.path)
+        why = " ".join(str(error).split())[:120]
         console.warning(
-            f"trackio's store was damaged ({error}): it is built again from the runs' records"
+            f"trackio's store was damaged ({why}): it is built again from the runs' records"
         )
         try:
-            for path in self.path.parent.glob(f"{self.path.name}*"):
-                path.unlink()
+            self.path.unlink(missing_ok=True)
             self._make()
         except OSError as trouble:
             raise explain_os_error(trouble, self.path) from trouble
@@ -101,9 +102,15 @@ class Store:
     def _make(self) -> None:
         """Let trackio make the file where it is missing, and see that it is whole."""
         from trackio.sqlite_storage import SQLiteStorage
+        from trackio.utils import TRACKIO_DIR, is_network_filesystem
 
         self.path = Path(SQLiteStorage.get_project_db_path(PROJECT))
         try:
+            if is_network_filesystem(TRACKIO_DIR):  # SQLite's log is for local disks
+                os.environ["TRACKIO_SQLITE_JOURNAL_MODE"] = "delete"
+            if not self.path.exists():
+                for left in self.path.parent.glob(f"{self.path.name}-*"):  # of one that was removed
+                    left.unlink()
             SQLiteStorage.init_db(PROJECT)
         except OSError as error:
             raise explain_os_error(error, self.path) from error
