@@ -47,7 +47,11 @@ def expected(steps: Path) -> dict[int, dict[str, float]]:
         last = step
         point.pop("time", None)
         found.setdefault(step, {}).update(
-            {names.get(key, f"train/{key}"): value for key, value in point.items() if value is not None}
+            {
+                names.get(key, f"train/{key}"): value
+                for key, value in point.items()
+                if value is not None
+            }
         )
     return found
 
