@@ -47,6 +47,7 @@ def opening(
         "template": {key: plan.facts.get(key) for key in ("eot", "eot_id", "date")}
         | {"hash": plan.facts["template_hash"]},
         "style": plan.facts.get("style"),
+        "trackers": list(plan.settings.train.trackers),
         "data": {key: plan.facts.get(key) for key in _DATA} | _mixed(plan.settings),
         "versions": stamp.versions,
         "effective": _effective(plan, assembly, first_batch),
