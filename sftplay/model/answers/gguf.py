@@ -120,7 +120,8 @@ def _file(run: Run, given: str) -> Path:
             where=str(run.gguf),
             todo=f"make one of the whole model: inv export --run {run.name}",
         )
-    return max(models, key=lambda path: path.stat().st_mtime)
+    newest: Path = max(models, key=lambda path: path.stat().st_mtime)
+    return newest
 
 
 def _settings(sampling: Sampling) -> dict[str, Any]:
