@@ -49,7 +49,10 @@ MENU = {
         *(stages.serve, runs.stop_serve, stages.merge, stages.export, runs.push),
     ),
     "Many runs": (runs.batch, runs.report, runs.replay, runs.status, runs.logs),
-    "Around it": (runs.tensorboard, runs.stop_tb, runs.ps, runs.stop, start.clean),
+    "Around it": (
+        *(runs.tensorboard, runs.stop_tb, runs.trackio, runs.stop_trackio),
+        *(runs.ps, runs.stop, start.clean),
+    ),
     "Developers": (
         *(developers.test, developers.lint, developers.audit, docs, developers.bench),
         developers.parity,

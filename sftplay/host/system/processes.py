@@ -4,6 +4,7 @@ from a folder.
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 from dataclasses import dataclass
@@ -80,6 +81,22 @@ def is_free(port: int) -> bool:
 def next_free(port: int) -> int | None:
     """Return the first free port after `port`, within fifty."""
     return next((p for p in range(port + 1, min(port + 51, 65536)) if is_free(p)), None)
+
+
+def answers(port: int) -> bool:
+    """Return whether a web server answers there. A container engine's proxy accepts
+    connections before the server does, so only an answer counts.
+    """
+    link = http.client.HTTPConnection(
+        "127.0.0.1", port, timeout=2
+    )  # no proxy, whatever the environment says
+    try:
+        link.request("GET", "/")
+        return link.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        link.close()
 
 
 def users_of(folder: Path) -> list[int]:

@@ -43,13 +43,13 @@ def test_it_answers_when_start_returns_is_started_once_and_stops(
     tensorboard.start(port=port)
     try:
         assert status(port) == 200
-        running = tensorboard.ours()
+        running = tensorboard.PAGE.ours()
         tensorboard.start()
-        assert tensorboard.ours() == running
+        assert tensorboard.PAGE.ours() == running
         assert f"already runs for outputs: http://127.0.0.1:{port}" in capsys.readouterr().err
     finally:
         tensorboard.stop()
-    assert processes.is_free(port) and tensorboard.ours() is None
+    assert processes.is_free(port) and tensorboard.PAGE.ours() is None
     tensorboard.stop()
     assert "no TensorBoard of ours is running" in capsys.readouterr().err
 
@@ -61,14 +61,14 @@ def test_a_port_of_somebody_else_is_named_with_its_owner_and_the_next_free_one(p
     ):
         tensorboard.start(port=port)
     assert no.value.todo.startswith("inv tensorboard --port ")
-    assert not tensorboard.RECORD.exists()
+    assert not tensorboard.PAGE.record.exists()
 
 
 def test_a_start_that_fails_shows_the_log_and_leaves_nothing(port: int) -> None:
     make_environment(Path(".envs"), "echo 'no module named tensorboard'; exit 1")
     with pytest.raises(MachineError, match="no module named tensorboard"):
         tensorboard.start(port=port)
-    assert not tensorboard.RECORD.exists() and tensorboard.ours() is None
+    assert not tensorboard.PAGE.record.exists() and tensorboard.PAGE.ours() is None
 
 
 def test_a_process_that_only_has_the_recorded_number_is_left_alone() -> None:
@@ -78,10 +78,10 @@ def test_a_process_that_only_has_the_recorded_number_is_left_alone() -> None:
         now = processes.identify(other.pid)
         assert now is not None
         process = {"pid": now.pid, "started": now.started - 60}
-        write_json(tensorboard.RECORD, {"process": process, "port": 6006, "folder": "outputs"})
-        assert tensorboard.ours() is None
+        write_json(tensorboard.PAGE.record, {"process": process, "port": 6006, "folder": "outputs"})
+        assert tensorboard.PAGE.ours() is None
         tensorboard.stop()
-        assert now.is_running() and not tensorboard.RECORD.exists()
+        assert now.is_running() and not tensorboard.PAGE.record.exists()
         other.communicate(b"\n")
 
 
