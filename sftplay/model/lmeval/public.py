@@ -19,11 +19,11 @@ def datasets_of_names(names: Sequence[str]) -> dict[str, tuple[HubDataset, ...]]
         MachineError: lm-eval is not installed (69). NotFoundError: no such task, or one whose data
             only its Python knows (66).
     """
+    if not names:
+        return {}
     require_library()
     from lm_eval.tasks import TaskManager
 
-    if not names:
-        return {}
     manager = TaskManager()
     require_known(names, manager.all_tasks)
     return {name: tuple(dict.fromkeys(_datasets(manager, name))) for name in names}

@@ -19,7 +19,7 @@ from sftplay.locks import hold
 from sftplay.model.lmeval import library, load, report, results
 from sftplay.model.lmeval.faults import reason
 from sftplay.model.lmeval.options import TaskRun
-from sftplay.model.lmeval.usable import require_room
+from sftplay.model.lmeval.usable import require_length
 from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.task_file import TaskFile
@@ -149,7 +149,7 @@ def _answer(
         task.set_fewshot_seed(seed=SEEDS["fewshot"])
     asking = language_model(model, models.tokenizer, job.settings.eval.batch_size, title)
     for task in loaded["tasks"].values():
-        require_room(task, asking.max_length)
+        require_length(task, asking.max_length)
     try:
         return evaluate(
             lm=asking,

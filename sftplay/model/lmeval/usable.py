@@ -35,7 +35,7 @@ def require_usable(task: Any, file: TaskFile, doc: Mapping[str, Any]) -> None:
             )
 
 
-def require_room(task: Any, longest: int) -> None:
+def require_length(task: Any, longest: int) -> None:
     """ConfigError (78) where a task's answers may be longer than the model reads."""
     given = task.config.generation_kwargs or {}
     for key in sorted(_OWN - {"until"}):

@@ -63,5 +63,5 @@ def test_a_file_of_another_format() -> None:
 
 
 def test_the_kind_of_a_librarys_error_is_not_shown() -> None:
-    assert "'dota' is missing" in str(explained(KeyError("dota"), GOOD))
+    assert "'absent' is missing" in str(explained(KeyError("absent"), GOOD))
     assert "no reason is given" in str(explained(StopIteration(), GOOD))
