@@ -191,26 +191,24 @@ GOOD = {"q": "a?", "choices": ["x", "y"], "gold": 1, "a": "x"}
         (LIKELIHOOD, {"doc_to_target": "{{a + gold * 'x'}}"}, {"gold": None}, "can't be scored"),
     ],
 )
-@pytest.mark.parametrize("number", [1, 3])
 def test_a_row_that_no_answer_fits_ends_with_65(
     forks: Box,
     place: Path,
     task: dict[str, Any],
     changes: dict[str, Any],
     row: dict[str, Any],
-    number: int,
     said: str,
 ) -> None:
-    if number == 1 and "can't be scored" in said:
-        pytest.skip("a template that the first row can't fill is a fault of the task file")
-    rows = [{**GOOD, "a": "y"}, GOOD, GOOD, GOOD]
-    rows[number - 1] = {**GOOD, **row}
-    (place / "data/rows2.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
-    data = {"dataset_kwargs": {"data_files": {"test": "data/rows2.jsonl"}}}
-    done = evaluate(forks, place, {**task, **data, **changes})
-    assert (done.code, said in done.err) == (65, True), done.err
-    assert f"data/rows2.jsonl: row {number}: " in done.err and "device" not in done.err
-    assert done.err.count("data/rows2.jsonl: row ") == 1
+    # a template that the first row can't fill is a fault of the task file
+    for number in (3,) if "can't be scored" in said else (1, 3):
+        rows = [{**GOOD, "a": "y"}, GOOD, GOOD, GOOD]
+        rows[number - 1] = {**GOOD, **row}
+        (place / "data/rows2.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+        data = {"dataset_kwargs": {"data_files": {"test": "data/rows2.jsonl"}}}
+        done = evaluate(forks, place, {**task, **data, **changes})
+        assert (done.code, said in done.err) == (65, True), done.err
+        assert f"data/rows2.jsonl: row {number}: " in done.err and "device" not in done.err
+        assert done.err.count("data/rows2.jsonl: row ") == 1
 
 
 def test_a_word_that_is_no_field_is_warned_about(forks: Box, place: Path) -> None:
