@@ -141,6 +141,20 @@ def test_what_was_undone_replaced_renamed_or_removed_leaves_nothing(port: int) -
     until(lambda: 4 in stored()["resumed"])
 
 
+def test_a_run_from_a_stranger_spoils_nothing(port: int) -> None:
+    good, bad = tracked_run("good", steps=5), tracked_run("bad", steps=5)
+    add(bad, {"step": 6, "loss": 1e308, "time": 1e300}, {"step": 10**30, "loss": 1.0})
+    bad.config.write_text("train: {a: 123456789012345678901234567890}\n")
+    os.mkfifo(bad.attempts()[-1].samples)
+    os.mkfifo("outputs/good/attempts/02-bnb")
+    steps_of(tracked_run("linked")).unlink()
+    steps_of(Run("linked")).symlink_to("/etc/passwd")
+    trackio.start(port=port)
+    assert stored()["good"] == expected(steps_of(good))
+    assert by_trackio("get", "run", "--run", "bad")["config"]["train.a"] == "1234567890" * 3
+    assert "linked" not in stored()
+
+
 def test_one_run_alone_is_shown_whatever_its_trackers_are(
     port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
