@@ -64,7 +64,10 @@ def test_before_a_training_that_writes_nothing_for_it_that_is_said(
         tensorboard.start_for(settings, "local")
         assert "writes nothing" not in capsys.readouterr().err
         tensorboard.start_for(alone, "local")
-        assert "writes nothing for TensorBoard: train.trackers is ['trackio']" in capsys.readouterr().err
+        assert (
+            "writes nothing for TensorBoard: train.trackers is ['trackio']"
+            in capsys.readouterr().err
+        )
     finally:
         tensorboard.stop()
 

@@ -249,10 +249,21 @@ def test_the_page_changes_nothing_and_its_store_names_nobody(
     run = tracked_run("mine")
     run.config.write_text(f"model: {{name: {tmp_path}/tiny}}\ndata: {{raw: [~/{'a' * 9}.csv]}}\n")
     trackio.start(port=port)
+    page = trackio.PAGE.ours()
+    assert page is not None
+    assert token.encode() not in Path(f"/proc/{page.process.pid}/environ").read_bytes()
     before = stored()
-    for call in ("delete_run", "rename_run", "bulk_log", "bulk_alert", "force_sync"):
-        answer = ask(port, call, project="sftplay", run="mine", old_name="mine", new_name="b", metrics_list=[{"x": 1}])  # fmt: skip
-        assert "error" in answer, call
+    here = {"project": "sftplay"}
+    entry = {**here, "run": "mine", "metrics": {"x": 1}, "step": 9}
+    calls: dict[str, dict[str, Any]] = {
+        "delete_run": {**here, "run": "mine"},
+        "rename_run": {**here, "old_name": "mine", "new_name": "b"},
+        "log": {**entry, "hf_token": None},
+        "bulk_log": {"logs": [entry], "hf_token": None},
+        "force_sync": {},
+    }
+    for call, values in calls.items():
+        assert "not accepting writes" in ask(port, call, **values)["error"], call
     assert stored() == before
     trackio.stop()
     content = b"".join(path.read_bytes() for path in STORE.rglob("*") if path.is_file())
@@ -280,6 +291,7 @@ def test_it_talks_to_nobody_but_this_machine(port: int, tmp_path: Path) -> None:
         until(lambda: processes.answers(port), 60)
         for name in ("get_settings", "get_all_projects", "get_registries", "get_registry_buckets"):
             ask(port, name)
+        assert "ffline" in ask(port, "get_registries", bucket_id="owner/name")["error"]
         for path in ("", "metrics", "runs", "settings", "version"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}").read()
         os.killpg(page.pid, signal.SIGTERM)
