@@ -66,6 +66,8 @@ class _Gathered:
     def __init__(self) -> None:
         self._files: dict[tuple[int, int], RawFile] = {}
         self.skipped: list[SkippedFile] = []
+        self.configs: tuple[str, ...] = ()
+        self.sources: set[int] = set()  # entries that have a file
         self.shared: dict[tuple[int, int], list[str]] = {}  # two entries → names of their files
 
     @property
@@ -74,6 +76,7 @@ class _Gathered:
 
     def add(self, file: RawFile) -> None:
         """Add a file; one that is there already is noted."""
+        self.sources.add(file.source)
         stat = file.path.stat()
         first = self._files.setdefault((stat.st_dev, stat.st_ino), file)
         if first.name != file.name:
@@ -94,40 +97,46 @@ def find(raw: str | list[str], *, apart: bool = False) -> RawFiles:
     """
     entries = [raw] if isinstance(raw, str) else raw
     found = _Gathered()
-    configs: tuple[str, ...] = ()
     for source, entry in enumerate(entries):
-        dataset = hub_dataset(entry)
-        if dataset is not None:
-            for path, name in dataset.files():
-                split = split_of_path(PurePath(name).relative_to(dataset.title))
-                found.add(RawFile(path, kind_of(path), name, split, source))
-            continue
-        place = Path(entry).expanduser()
-        if place.is_dir():
-            card = read_card(place)
-            configs += card.configs if len(card.configs) > 1 else ()
-            for path in files_below(place):
-                reason = _why_skipped(path)
-                if reason:
-                    describes = path.name in (*METADATA, "README.md")
-                    found.skipped.append(SkippedFile(name_of(path), reason, describes))
-                else:
-                    found.add(_raw_file(path, path.relative_to(place), source, card))
-            continue
-        for path in _named(place, entry):
-            if not kind_of(path):
-                what = f"not a kind of file that can be read ({KNOWN})"
-                raise DataError(what, where=name_of(path), todo=why_left_out(path))
-            found.add(_raw_file(path, Path(path.name), source))
+        _gather(found, source, entry)
     if apart and found.shared:
         raise _overlap(entries, found.shared)
-    if not found.files:
+    empty = [entry for source, entry in enumerate(entries) if source not in found.sources]
+    if empty and (apart or not found.files):
         others = "".join(f"\n  {each}" for each in found.skipped[:5])
-        names = ", ".join(entries)
+        names = ", ".join(empty)
         raise DataError(
             f"no data files ({KNOWN}){others}", where=names, todo=f"put your file into {names}"
         )
-    return RawFiles(found.files, tuple(found.skipped), configs)
+    found.skipped += [SkippedFile(entry, "no data files in it") for entry in empty]
+    return RawFiles(found.files, tuple(found.skipped), found.configs)
+
+
+def _gather(found: _Gathered, source: int, entry: str) -> None:
+    """Add the files of one entry."""
+    dataset = hub_dataset(entry)
+    if dataset is not None:
+        for path, name in dataset.files():
+            split = split_of_path(PurePath(name).relative_to(dataset.title))
+            found.add(RawFile(path, kind_of(path), name, split, source))
+        return
+    place = Path(entry).expanduser()
+    if place.is_dir():
+        card = read_card(place)
+        found.configs += card.configs if len(card.configs) > 1 else ()
+        for path in files_below(place):
+            reason = _why_skipped(path)
+            if reason:
+                describes = path.name in (*METADATA, "README.md")
+                found.skipped.append(SkippedFile(name_of(path), reason, describes))
+            else:
+                found.add(_raw_file(path, path.relative_to(place), source, card))
+        return
+    for path in _named(place, entry):
+        if not kind_of(path):
+            what = f"not a kind of file that can be read ({KNOWN})"
+            raise DataError(what, where=name_of(path), todo=why_left_out(path))
+        found.add(_raw_file(path, Path(path.name), source))
 
 
 def _overlap(

@@ -45,7 +45,7 @@ BOTH = "{data/raw/a.jsonl: 3, data/raw/b.jsonl: 2}"
 
 def test_each_split_has_the_shares_until_a_source_ends(two: Project) -> None:
     done = _mix(two, BOTH)
-    assert done.code == 0, done.said
+    assert done.code == 0 and "misses its share" not in done.said, done.said
     rows = _by_source(two)
     for split in SPLITS:
         a, b = rows[split]["a"], rows[split]["b"]
@@ -202,6 +202,12 @@ def test_what_can_not_be_mixed(two: Project, weights: str, code: int, said: str)
     done = _mix(two, weights)
     assert (done.code, said in done.said) == (code, True), done.said
     assert not list((two.folder / "data").glob("processed/*.jsonl"))
+
+
+def test_a_source_without_files_is_named(two: Project) -> None:
+    (two.folder / "data/raw/empty").mkdir()
+    done = _mix(two, "{data/raw/a.jsonl: 1, data/raw/empty: 1}")
+    assert done.code == 65 and "data/raw/empty: no data files" in done.said, done.said
 
 
 def _hub(project: Project, revisions: dict[str, list[dict[str, str]]]) -> None:

@@ -76,6 +76,13 @@ def test_an_empty_folder_says_what_to_do() -> None:
     assert "put your file into empty" in caught.value.todo
 
 
+def test_an_empty_folder_of_several_is_named() -> None:
+    Path("empty").mkdir()
+    assert [str(one) for one in find(["other", "empty"]).skipped] == ["empty: no data files in it"]
+    with pytest.raises(DataError, match="empty: no data files"):
+        find(["empty", "other"], apart=True)
+
+
 def skipped(raw: str) -> dict[str, str]:
     return {each.name: each.reason for each in find(raw).skipped}
 
