@@ -100,6 +100,18 @@ def whole_number(flag: str, value: str | None) -> int | None:
     )
 
 
+def port_number(flag: str, value: str | None) -> int | None:
+    """The value of an option that takes a port.
+
+    Raises:
+        UsageError: it is none (2).
+    """
+    port = whole_number(flag, value)
+    if port is not None and not 0 < port < 65536:
+        raise UsageError(f"a port is 1 to 65535, got {port}", todo=f"for example: {flag} 7007")
+    return port
+
+
 def only(words: Sequence[str]) -> str | None:
     """The word of a task that takes one at most.
 

@@ -156,7 +156,7 @@ class BackgroundPage:
         while time.monotonic() < deadline:
             if child.poll() is not None:
                 break
-            if answers(port):
+            if answers(port) and listener(port) == child.pid:  # and nobody who was faster
                 return
             time.sleep(0.2)
         tail = "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-3:])

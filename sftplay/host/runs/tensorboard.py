@@ -15,6 +15,7 @@ from sftplay.host.runs.background import BackgroundPage
 from sftplay.host.select import choose
 from sftplay.locks import hold
 from sftplay.places import OUTPUTS
+from sftplay.settings import Settings
 
 PAGE = BackgroundPage("TensorBoard", "tensorboard", "stop-tb")
 
@@ -64,6 +65,15 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
             command = [str(python), "-m", "tensorboard.main", *words, "--reload_interval", "15"]
             PAGE.launch(command, {"TF_CPP_MIN_LOG_LEVEL": "2"}, str(folder), wanted)
         PAGE.announce(wanted, time.monotonic() - began)
+
+
+def start_for(settings: Settings, runner: str) -> None:
+    """Start it for a training that comes next."""
+    if PAGE.name not in settings.train.trackers:
+        console.warning(
+            f"this training writes nothing for TensorBoard: train.trackers is {settings.train.trackers}"
+        )
+    start(port=settings.tensorboard.port, runner=runner)
 
 
 def stop() -> None:

@@ -39,6 +39,7 @@ _STAMP = (
     *("backend", "requested_backend", "tuning_method", "quantization", "precision"),
     *("attention", "device", "stack", "world_size"),
 )
+_LARGEST = 2**53  # of a number that every reader of JSON takes exactly
 _WITH_PATHS = ("model", "data")  # sections of a config that may name a place on this machine
 
 
@@ -125,12 +126,19 @@ def _rows(attempt: Attempt) -> Iterator[TrackedRow]:
         metrics: dict[str, Any] = {
             name: point[key] for key, name in _METRICS.items() if key in point
         }
+        if not 0 <= step < _LARGEST:
+            continue
         # answers come with a look at the val loss: those of an undone look are not shown
         if "eval_loss" in point and step in answers:
             metrics[ANSWERS] = answers[step]
-        moment = max(moment, point.get("time", 0.0))
+        moment = max(moment, _moment(point.get("time", 0.0)))
         if metrics:
             yield TrackedRow(step, moment, metrics)
+
+
+def _moment(time: float) -> float:
+    """Return a time that a calendar holds; 0 for any other."""
+    return time if 0 <= time < datetime.max.replace(tzinfo=timezone.utc).timestamp() else 0.0
 
 
 def _answers(attempt: Attempt) -> dict[int, list[dict[str, str]]]:
@@ -185,10 +193,15 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
-        elif value is None or isinstance(value, (str, int, float)):
+        elif value is None or isinstance(value, str) or _is_plain_number(value):
             yield f"{prefix}{key}", value
         else:
             yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _is_plain_number(value: Any) -> bool:
+    """Return whether every reader of JSON takes it: finite, and nothing that one would round."""
+    return isinstance(value, (int, float)) and abs(value) < _LARGEST
 
 
 def _named(value: Any) -> Any:

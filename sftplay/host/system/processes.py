@@ -36,10 +36,13 @@ class ProcessIdentity:
 def identify(pid: int) -> ProcessIdentity | None:
     """Return the process of that number now; None if there is none, or if it has ended and only
     waits to be collected.
+
+    It looks ended while its last threads still run, which hold its locks and ports.
     """
     try:
         process = psutil.Process(pid)
-        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        if ended and process.num_threads() <= 1:
             return None
         return ProcessIdentity(pid, process.create_time())
     except psutil.Error:

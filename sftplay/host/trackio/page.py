@@ -6,6 +6,8 @@ trackio refuses its writing calls (TRACKIO_PAUSE_WRITES).
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
             mirror = Mirror(Store(), only)
             console.info(f"rows written: {mirror.update():,}")
             stop = threading.Event()
-            follower = threading.Thread(target=mirror.follow, args=(stop,), daemon=True)
+            follower = threading.Thread(target=_follow, args=(mirror, stop), daemon=True)
             follower.start()
             _serve(port)
             stop.set()
@@ -37,6 +39,15 @@ def main(argv: Sequence[str]) -> int:
         console.failure(problem)
         return problem.code
     return 0
+
+
+def _follow(mirror: Mirror, stop: threading.Event) -> None:
+    """Follow the records. A follower that fails ends the page, which would show old curves as new."""
+    try:
+        mirror.follow(stop)
+    finally:
+        if not stop.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _serve(port: int) -> None:

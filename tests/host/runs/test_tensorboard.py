@@ -10,6 +10,7 @@ from sftplay.errors import MachineError, NotFoundError
 from sftplay.files import write_json
 from sftplay.host.runs import tensorboard
 from sftplay.host.system import processes
+from sftplay.settings import Settings
 from tests.host.conftest import NO_ENGINE, make_environment, stage_python
 
 
@@ -52,6 +53,23 @@ def test_it_answers_when_start_returns_is_started_once_and_stops(
     assert processes.is_free(port) and tensorboard.PAGE.ours() is None
     tensorboard.stop()
     assert "no TensorBoard of ours is running" in capsys.readouterr().err
+
+
+def test_before_a_training_that_writes_nothing_for_it_that_is_said(
+    port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings.model_validate({"tensorboard": {"port": port}})
+    alone = Settings.model_validate({"train": {"trackers": ["trackio"]}})
+    try:
+        tensorboard.start_for(settings, "local")
+        assert "writes nothing" not in capsys.readouterr().err
+        tensorboard.start_for(alone, "local")
+        assert (
+            "writes nothing for TensorBoard: train.trackers is ['trackio']"
+            in capsys.readouterr().err
+        )
+    finally:
+        tensorboard.stop()
 
 
 def test_a_port_of_somebody_else_is_named_with_its_owner_and_the_next_free_one(port: int) -> None:

@@ -115,6 +115,21 @@ def test_runs_are_shown_by_their_last_start_and_never_fail() -> None:
     assert [one.name for one in tracked.candidates()] == ["a", "b"]
 
 
+def test_numbers_that_no_store_holds_are_left_out() -> None:
+    run = write_run("a")
+    points(
+        run,
+        {"step": 1, "loss": 3.0, "time": 1e300},
+        {"step": 2, "loss": 2.0, "time": -5},
+        {"step": 10**30, "loss": 1.0},
+    )
+    run.config.write_text("train: {c: 123456789012345678901234567890, d: 7}\n")
+    (training,) = tracked.trainings(run)
+    assert [(row.step, tracked.iso(row.moment)[:4]) for row in training.rows] == [(1, "1970"), (2, "1970")]  # fmt: skip
+    config = {key: value for key, value in training.config.items() if key.startswith("train.")}
+    assert config == {"train.c": "123456789012345678901234567890", "train.d": 7}
+
+
 def test_a_new_point_changes_the_state() -> None:
     run = write_run("a")
     before = tracked.state_of(run)

@@ -141,6 +141,20 @@ def test_what_was_undone_replaced_renamed_or_removed_leaves_nothing(port: int) -
     until(lambda: 4 in stored()["resumed"])
 
 
+def test_a_run_from_a_stranger_spoils_nothing(port: int) -> None:
+    good, bad = tracked_run("good", steps=5), tracked_run("bad", steps=5)
+    add(bad, {"step": 6, "loss": 1e308, "time": 1e300}, {"step": 10**30, "loss": 1.0})
+    bad.config.write_text("train: {a: 123456789012345678901234567890}\n")
+    os.mkfifo(bad.attempts()[-1].samples)
+    os.mkfifo("outputs/good/attempts/02-bnb")
+    steps_of(tracked_run("linked")).unlink()
+    steps_of(Run("linked")).symlink_to("/etc/passwd")
+    trackio.start(port=port)
+    assert stored()["good"] == expected(steps_of(good))
+    assert by_trackio("get", "run", "--run", "bad")["config"]["train.a"] == "1234567890" * 3
+    assert "linked" not in stored()
+
+
 def test_one_run_alone_is_shown_whatever_its_trackers_are(
     port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,10 +249,21 @@ def test_the_page_changes_nothing_and_its_store_names_nobody(
     run = tracked_run("mine")
     run.config.write_text(f"model: {{name: {tmp_path}/tiny}}\ndata: {{raw: [~/{'a' * 9}.csv]}}\n")
     trackio.start(port=port)
+    page = trackio.PAGE.ours()
+    assert page is not None
+    assert token.encode() not in Path(f"/proc/{page.process.pid}/environ").read_bytes()
     before = stored()
-    for call in ("delete_run", "rename_run", "bulk_log", "bulk_alert", "force_sync"):
-        answer = ask(port, call, project="sftplay", run="mine", old_name="mine", new_name="b", metrics_list=[{"x": 1}])  # fmt: skip
-        assert "error" in answer, call
+    here = {"project": "sftplay"}
+    entry = {**here, "run": "mine", "metrics": {"x": 1}, "step": 9}
+    calls: dict[str, dict[str, Any]] = {
+        "delete_run": {**here, "run": "mine"},
+        "rename_run": {**here, "old_name": "mine", "new_name": "b"},
+        "log": {**entry, "hf_token": None},
+        "bulk_log": {"logs": [entry], "hf_token": None},
+        "force_sync": {},
+    }
+    for call, values in calls.items():
+        assert "not accepting writes" in ask(port, call, **values)["error"], call
     assert stored() == before
     trackio.stop()
     content = b"".join(path.read_bytes() for path in STORE.rglob("*") if path.is_file())
@@ -266,6 +291,7 @@ def test_it_talks_to_nobody_but_this_machine(port: int, tmp_path: Path) -> None:
         until(lambda: processes.answers(port), 60)
         for name in ("get_settings", "get_all_projects", "get_registries", "get_registry_buckets"):
             ask(port, name)
+        assert "ffline" in ask(port, "get_registries", bucket_id="owner/name")["error"]
         for path in ("", "metrics", "runs", "settings", "version"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}").read()
         os.killpg(page.pid, signal.SIGTERM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from sftplay.host.cli.task import only, task, whole_number
+from sftplay.host.cli.task import only, port_number, task, whole_number
 
 
 @task(
@@ -123,7 +123,7 @@ def tensorboard(
     """Show the training curves: TensorBoard in the background on 127.0.0.1."""
     from sftplay.host.runs import tensorboard as board
 
-    board.start(port=whole_number("--port", port), run=run, runner=runner)
+    board.start(port=port_number("--port", port), run=run, runner=runner)
 
 
 @task()
@@ -144,7 +144,7 @@ def trackio(c: Context, port: str | None = None, run: str | None = None) -> None
     """Show runs in trackio, from their records: a page in the background on 127.0.0.1, no container."""
     from sftplay.host.runs import trackio as page
 
-    page.start(port=whole_number("--port", port), run=run)
+    page.start(port=port_number("--port", port), run=run)
 
 
 @task()
