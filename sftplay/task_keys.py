@@ -263,7 +263,7 @@ def _says(problem: Any) -> str:
         return "unknown key" + (f" (did you mean {close[0]}?)" if close else "")
     if kind == "value_error":
         return str(problem["ctx"]["error"])
-    said = _SAYS.get(kind, problem["msg"].replace("Input should be", "it has to be"))
+    said = _SAYS.get(kind) or str(problem["msg"]).replace("Input should be", "it has to be")
     shown = repr(problem["input"])
     got = f" (got {shown})" if len(shown) < 60 and kind not in ("missing", "too_short") else ""
     return said + got

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from sftplay import console
 from sftplay.data.progress import progress
@@ -39,7 +40,7 @@ def _bytes_to_fetch(wanted: Repository) -> int:
     from huggingface_hub import HfApi, errors, try_to_load_from_cache
 
     try:
-        found = HfApi().repo_info(
+        found: Any = HfApi().repo_info(
             wanted.name,
             repo_type=wanted.kind,
             revision=wanted.revision or "main",
@@ -48,7 +49,8 @@ def _bytes_to_fetch(wanted: Repository) -> int:
         )
     except (errors.HTTPError, errors.HFValidationError, OSError):  # type: ignore[attr-defined]
         return 0
-    where = {"cache_dir": cache_folder() / "hub", "revision": found.sha, "repo_type": wanted.kind}
+    where: dict[str, Any] = {"cache_dir": cache_folder() / "hub", "repo_type": wanted.kind}
+    where["revision"] = found.sha
     return sum(
         file.size or 0
         for file in found.siblings or ()

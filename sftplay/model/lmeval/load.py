@@ -61,8 +61,8 @@ def load(words: Sequence[str], files: Mapping[str, TaskFile], limit: int | None)
     require_known(public, manager.all_tasks)
     loaded: dict[str, Any] = {"tasks": {}, "groups": {}, "group_map": {}}
     for word in words:
-        file = files.get(word)
-        found = _load_own(file, limit) if file else _load_public(manager, word)
+        own = word in files
+        found = _load_own(files[word], limit) if own else _load_public(manager, word)
         for key, part in loaded.items():
             part.update(found.get(key) or {})
     return loaded
