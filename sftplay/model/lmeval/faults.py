@@ -1,4 +1,4 @@
-"""Why the datasets library can't read a task's data, found by our own readers: file, line and what
+"""Reasons why the datasets library can't read a task's data, found by our own readers: file, line and what
 is wrong there.
 """
 
