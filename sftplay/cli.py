@@ -76,7 +76,7 @@ def _add_option(command: argparse.ArgumentParser, option: Option) -> None:
         command.add_argument(option.name, action="store_true", help=option.help, dest=option.key)
     else:
         metavar = None if option.choices else option.key.upper()
-        kind: Any = option.kind
+        kind: Any = os.path.expanduser if option.path else option.kind
         command.add_argument(
             option.name,
             type=kind,

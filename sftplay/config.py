@@ -15,6 +15,7 @@ from sftplay.yamlfile import Marks, dump_yaml, parse_scalar, read_yaml
 
 Said = dict[tuple[str, ...], str]  # key path → the option that set it, for messages
 _MAPPING = "data.mix"  # its keys are names of files, with dots
+_OTHER = {"data.raw": "mix", _MAPPING: "raw"}  # each names the rows in the place of the other
 _SHORT = {"run.name": "--run {}", "train.device": "--device {}"}  # options that stand for a key
 
 
@@ -91,7 +92,7 @@ def parse_override(override: str) -> tuple[str, Any]:
         raise UsageError(
             f"--set can't name one source of {_MAPPING} by itself: {source}", todo=todo
         )
-    return key.strip(), parse_scalar(value)
+    return key.strip(), parse_scalar(value, f"--set {key.strip()}")
 
 
 def _put(raw: dict[str, Any], key: str, value: Any) -> None:
@@ -102,6 +103,8 @@ def _put(raw: dict[str, Any], key: str, value: Any) -> None:
             place[part] = {}
         place = place[part]
     place[parts[-1]] = value
+    if value is not None and key in _OTHER:
+        place.pop(_OTHER[key], None)
 
 
 def validate(raw: dict[str, Any], name: str, marks: Marks, said: Said | None = None) -> Settings:

@@ -141,6 +141,13 @@ def count_of(number: int, what: str = "row") -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def share_text(share: float) -> str:
+    """`40.0%`; what would be rounded to none or all of something is `<0.1%`, `>99.9%`."""
+    if 0 < share < 0.001:
+        return "<0.1%"
+    return ">99.9%" if 0.999 < share < 1 else f"{share:.1%}"
+
+
 def log(text: str) -> None:
     """A line for the log file alone."""
     path = os.environ.get(LOG_VARIABLE)

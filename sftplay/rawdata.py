@@ -45,6 +45,11 @@ class HubDataset:
     pattern: str | None = None
 
     @property
+    def title(self) -> str:
+        """Return name and revision: two revisions of a dataset are two sources of a mix."""
+        return f"{self.name}@{self.revision}" if self.revision else self.name
+
+    @property
     def patterns(self) -> tuple[str, ...]:
         """Return the files that are wanted, as shell patterns in which `*` crosses folders; a
         folder stands for all in it.
@@ -90,7 +95,7 @@ class HubDataset:
             )
         found = read_json(self.record, folder=str, files=list)
         folder = cache_folder() / found["folder"]
-        files = [(folder / str(name), f"{self.name}/{name}") for name in found["files"]]
+        files = [(folder / str(name), f"{self.title}/{name}") for name in found["files"]]
         if gone := [path for path, _ in files if not path.is_file()]:
             todo = f"fetch it again: {again}"
             raise NotFoundError(

@@ -36,11 +36,13 @@ def _check_weight(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     try:
         return check(None if isinstance(value, bool) else value)
     except ValidationError:
-        raise ValueError("a weight is a number above 0, at most 1,000,000") from None
+        hint = ", with a space after the colon" if value is None else ""
+        raise ValueError(f"a weight is a number above 0, at most 1,000,000{hint}") from None
 
 
 Weight = Annotated[float, Field(gt=0, le=1e6), WrapValidator(_check_weight)]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
+Tracker = Literal["tensorboard", "trackio"]
 
 
 class Section(BaseModel):
@@ -209,7 +211,8 @@ class DataSettings(Section):
     def _sources_are_named_once(self) -> DataSettings:
         if self.mix is not None and self.raw != RAW:
             raise ValueError(
-                "raw and mix both name the rows to read: keep one of them (data.mix=null ends the mix)"
+                "raw and mix both name the rows to read: keep one of them (--set data.raw=… or"
+                " --set data.mix=… reads what it names, and not the other)"
             )
         return self
 
@@ -337,7 +340,7 @@ class TrainSettings(Section):
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Save memory by computing activations twice. auto: on for a GPU, off on the CPU."""
     logging_steps: Count = 5
-    """Steps between two logged points in TensorBoard and train.log; the first and the last step are
+    """Steps between two logged points in the trackers and train.log; the first and the last step are
     always logged."""
     save_steps: Count = 100
     """Steps between two checkpoints; the last step is always saved."""
@@ -350,6 +353,17 @@ class TrainSettings(Section):
     """Rows of the val split per evaluation. None: all."""
     early_stopping_patience: Count | None = None
     """Stop after this many evaluations in a row without a better val loss (requires eval_steps)."""
+    trackers: list[Tracker] = ["tensorboard"]
+    """Programs that show the training: `tensorboard` (the training writes its event files, `inv
+    tensorboard` shows them) and `trackio` (`inv trackio` reads the run's records). `[]`: neither."""
+
+    @field_validator("trackers")
+    @classmethod
+    def _trackers_are_named_once(cls, value: list[Tracker]) -> list[Tracker]:
+        twice = sorted({name for name in value if value.count(name) > 1})
+        if twice:
+            raise ValueError(f"names {', '.join(twice)} more than once")
+        return value
 
     @model_validator(mode="after")
     def _one_precision(self) -> TrainSettings:
@@ -431,8 +445,7 @@ class EvalSettings(Section):
     """Rows answered at once; fewer if they would not fit into memory."""
     show: Annotated[int, Field(ge=0, le=20)] = 0
     """Rows of the val split that are answered at each look at the val loss in training, the same
-    ones every time, with at most 128 tokens each: in the log, in TensorBoard's text tab and in the
-    report."""
+    ones every time, with at most 128 tokens each: in the log, in the trackers and in the report."""
 
     @property
     def loss_rows(self) -> int:

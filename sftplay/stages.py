@@ -212,7 +212,7 @@ STAGES: tuple[Stage, ...] = (
         "print the first rows of raw files as they would be read and trained, and what was guessed",
         "nothing",
         raw=True,
-        options=(Option("--count", "so many rows", int, default=3),),
+        options=(Option("--count", "so many rows of each source", int, default=3),),
     ),
     Stage(
         "fetch",

@@ -22,6 +22,7 @@ from sftplay.places import OUTPUTS
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+_KEY = "value"  # of a value that is read by itself
 Marks = dict[tuple[str, ...], tuple[int, int]]  # key path → (line, column), both from 1
 
 
@@ -208,17 +209,16 @@ def _loader_with(tags: Sequence[str]) -> type[_CoreLoader]:
     return Loader
 
 
-def parse_scalar(text: str) -> Any:
+def parse_scalar(text: str, name: str) -> Any:
     """The value of `--set key=value`: a YAML value of one line (number, list, null), else the words
-    as they stand.
+    as they stand; `name` is what messages call it.
     """
     try:
-        return parse_yaml(f"value: {text}" if text.strip() else "value: ''", f"--set …={text}")[0][
-            "value"
-        ]
-    except ConfigError:
+        return parse_yaml(f"{_KEY}: {text}" if text.strip() else f"{_KEY}: ''", name)[0][_KEY]
+    except ConfigError as error:
         if text.lstrip()[:1] in "[{'\"&*!|>":
-            raise
+            what = error.what.replace(f"`{_KEY}.", "`")
+            raise ConfigError(what, where=name, todo=error.todo) from error
         return text
 
 

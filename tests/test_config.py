@@ -49,6 +49,9 @@ def test_a_key_in_the_wrong_section_is_pointed_home(tmp_path: Path) -> None:
         ("train: {early_stopping_patience: 2}", "eval_steps"),
         ("data: {val_share: 0.6, test_share: 0.4}", "nothing is left"),
         ("train: {learning_rate: .inf}", "learning_rate"),
+        ("train: {trackers: [trackio, trackio]}", "names trackio more than once"),
+        ("train: {trackers: [wandb]}", "'tensorboard' or 'trackio'"),
+        ("train: {trackers: trackio}", "train.trackers"),
         ("run: {name: ../x}", "run.name"),
         ("run: {name: /abs}", "run.name"),
         ("run: {name: ''}", "run.name"),
@@ -295,6 +298,47 @@ def test_a_wrong_mix_of_the_command_line(tmp_path: Path, override: str, said: st
     with pytest.raises(ConfigError) as caught:
         load_config(_write(tmp_path, "data: {mix: {b.jsonl: 1}}\n"), [override])
     assert said in str(caught.value) and "line 1" not in str(caught.value)
+
+
+MIXED, FILED = "data: {mix: {b.jsonl: 1}}\n", "data: {raw: b.jsonl}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "sources"),
+    [
+        (MIXED, [], ["b.jsonl"]),
+        (MIXED, ["data.raw=data/raw"], ["data/raw"]),
+        (MIXED, ["data.raw=[a.csv, b.csv]"], ["a.csv", "b.csv"]),
+        (MIXED, ["data.mix=null"], ["data/raw"]),
+        (FILED, ["data.mix={a.csv: 2, 'c d.csv': 1}"], ["a.csv", "c d.csv"]),
+        (FILED, ["data.mix=null"], ["b.jsonl"]),
+        ("", ["data.mix={a.csv: 2}", "data.raw=data/raw"], ["data/raw"]),
+        ("", ["data.raw=x.csv", "data.mix={a.csv: 2}"], ["a.csv"]),
+    ],
+)
+def test_files_and_mix_of_the_command_line_replace_each_other(
+    tmp_path: Path, text: str, overrides: list[str], sources: list[str]
+) -> None:
+    assert load_config(_write(tmp_path, text), overrides).data.sources == sources
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.mix={a.csv:2, b.csv:1}", ["--set data.mix", "a.csv:2", "space after the colon"]),
+        ("data.mix={a.csv: 2", ["--set data.mix", "expected ',' or '}'"]),
+        ("data.mix={a.csv: 2, a.csv: 1}", ["--set data.mix", "`a.csv` stands twice"]),
+        ("data.mix={a.csv: 2, b.csv: much}", ["--set data.mix", "b.csv: a weight is a number"]),
+        ("run.name=[a", ["--set run.name"]),
+    ],
+)
+def test_mistakes_in_a_mapping_of_the_command_line_name_its_key(
+    tmp_path: Path, override: str, words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(_write(tmp_path, ""), [override])
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "…" not in str(caught.value) and "value." not in str(caught.value)
 
 
 def test_a_source_with_a_dot_is_no_key_of_the_command_line(tmp_path: Path) -> None:

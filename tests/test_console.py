@@ -19,6 +19,22 @@ def test_what_is_said_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "error: x: the disk is full" in (tmp_path / "train.log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0.0%"),
+        (1e-9, "<0.1%"),
+        (0.00099, "<0.1%"),
+        (0.001, "0.1%"),
+        (0.4, "40.0%"),
+        (0.9995, ">99.9%"),
+        (1, "100.0%"),
+    ],
+)
+def test_a_share_never_looks_like_none_or_all(share: float, text: str) -> None:
+    assert console.share_text(share) == text
+
+
 @pytest.mark.parametrize("kind", ["full disk", "pipe", "link", "folder"])
 def test_a_log_that_cant_be_written_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str

@@ -98,4 +98,4 @@ def test_a_large_file_is_not_a_config(tmp_path: Path) -> None:
     ],
 )
 def test_set_values(text: str, value: object) -> None:
-    assert parse_scalar(text) == value
+    assert parse_scalar(text, "--set a.b") == value

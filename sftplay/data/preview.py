@@ -6,8 +6,9 @@ The stages' own functions run on a few rows in memory. Writes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BytesIO
 from itertools import islice
@@ -52,14 +53,33 @@ FILES = 20
 
 @dataclass(frozen=True)
 class RawSample:
-    """The first rows of some files, converted: one line each, in order."""
+    """The first rows of some files, converted: lines by the number of their source, in order."""
 
-    lines: bytes
+    lines: dict[int, bytes]
     counts: ProcessCounts
 
 
+@dataclass(frozen=True)
+class ShownRows:
+    """Lines of one source, the number of the first one among all, and the name that is shown: empty
+    where there is one source only.
+    """
+
+    name: str
+    first: int
+    lines: bytes
+
+    @property
+    def block(self) -> Block:
+        return Block("row", self.first, self.lines)
+
+    def title(self, number: int) -> str:
+        """Return `── row 1 of chat.jsonl`."""
+        return f"── row {number}" + (f" of {harmless(self.name)}" if self.name else "")
+
+
 def run(job: Job) -> None:
-    """Print the first rows, findings and guessed settings.
+    """Print the first rows of each source, findings and guessed settings.
 
     Raises:
         DataError: files that `process` would not read, a template that can't be used (65).
@@ -68,7 +88,7 @@ def run(job: Job) -> None:
     settings, count = job.settings, job.options["count"]
     if count < 1:
         raise UsageError(f"--count requires at least 1, got {count}")
-    found = find(settings.data.sources)
+    found = find(settings.data.sources, apart=bool(settings.data.mix))
     for skipped in found.skipped:
         console.info(f"{skipped}: would be left out")
     splits = plan_splits(found, settings.data)
@@ -77,8 +97,10 @@ def run(job: Job) -> None:
     say_findings(sample.counts)
     _warn_of_refusal(sample.counts, settings.data)
     chosen = style_of(job)
-    lines = styled_block(Block("row", 1, sample.lines), chosen)[1] if chosen else sample.lines
-    longest = _show_rows(settings, lines, count)
+    sources = list(_sources(sample, settings.data.sources))
+    if chosen:
+        sources = [replace(one, lines=styled_block(one.block, chosen)[1]) for one in sources]
+    longest = _show_rows(settings, sources, count)
     console.info("the settings that were guessed, to copy into a config:")
     console.result(guessed_settings(settings, sample.counts, splits, longest))
     console.info("nothing was written; inv process reads every row")
@@ -88,10 +110,11 @@ def read_sample(files: tuple[RawFile, ...], settings: DataSettings) -> RawSample
     """Read and convert the first rows of each file, in their order, no matter which split they
     would be in.
     """
-    counts, seen, lines = ProcessCounts(), SeenRows(), []
+    counts, seen = ProcessCounts(), SeenRows()
+    lines: dict[int, bytes] = {}
     unsplit = SplitPlan(settings.model_copy(update={"val_share": 0.0, "test_share": 0.0}))
     share = max(ROWS // min(len(files), FILES), 1)
-    for file in files[:FILES]:
+    for file in _some_of_each_source(files):
         first, before = len(counts.files), counts.rows_in
         reports: list[FileReport] = []
         for task in work((file,), settings, unsplit, reports):
@@ -102,13 +125,33 @@ def read_sample(files: tuple[RawFile, ...], settings: DataSettings) -> RawSample
             counts.add_duplicates(f"{rows.keys[place]:016x}" for place in again)
             kept = rows.without(again)
             counts.add(done.of_file(first), (kept, *done.splits[1:]))
-            lines += list(islice(BytesIO(kept.lines), share))
+            shown = b"".join(islice(BytesIO(kept.lines), share))
+            lines[file.source] = lines.get(file.source, b"") + shown
             if counts.rows_in - before >= share:
                 break
         counts.files[first:] = reports
     if len(files) > FILES:
         console.info(f"{count_of(len(files) - FILES, 'more file')} not looked at")
-    return RawSample(b"".join(lines), counts)
+    return RawSample(lines, counts)
+
+
+def _some_of_each_source(files: tuple[RawFile, ...]) -> list[RawFile]:
+    """Return FILES of the files, in their order: the first of each source, then the second ones …"""
+    places: Counter[int] = Counter()
+    turns = {}
+    for number, file in enumerate(files):
+        turns[number] = places[file.source]
+        places[file.source] += 1
+    chosen = sorted(turns, key=lambda number: (turns[number], number))[:FILES]
+    return [files[number] for number in sorted(chosen)]
+
+
+def _sources(sample: RawSample, names: list[str]) -> Iterator[ShownRows]:
+    first = 1
+    for source, lines in sorted(sample.lines.items()):
+        if lines:
+            yield ShownRows(names[source] if len(names) > 1 else "", first, lines)
+        first += lines.count(b"\n")
 
 
 def _warn_of_refusal(counts: ProcessCounts, settings: DataSettings) -> None:
@@ -119,16 +162,17 @@ def _warn_of_refusal(counts: ProcessCounts, settings: DataSettings) -> None:
         )
 
 
-def _show_rows(settings: Settings, lines: bytes, count: int) -> int:
-    """Print rows as the model would see them; return the length of the longest one looked at, 0
-    where the model is not there.
+def _show_rows(settings: Settings, sources: list[ShownRows], count: int) -> int:
+    """Print rows of each source as the model would see them; return the length of the longest one
+    looked at, 0 where the model is not there.
     """
     try:
         folder = find_model(settings)
     except NotFoundError as error:
         console.warning(f"{error.what}: rows are shown without its chat template ({error.todo})")
-        for number, line in enumerate(islice(BytesIO(lines), count), 1):
-            _show_messages(number, line, painter(()))
+        for source in sources:
+            for number, line in enumerate(islice(BytesIO(source.lines), count), 1):
+                _show_messages(source.title(number), line, painter(()))
         return 0
     tokenizer = read_tokenizer(folder)
     template = choose_template(settings.data, tokenizer)
@@ -136,27 +180,28 @@ def _show_rows(settings: Settings, lines: bytes, count: int) -> int:
         today = datetime.now().date().isoformat()
         template = ChatTemplate(template.source, template.named, today)
     traits = traits_with_advice(template, tokenizer, settings.data.eot)
-    rendered = render_block(
-        render_settings(settings, template, traits, tokenizer), Block("row", 1, lines)
-    )
-    count_additions(template, traits, rendered.without_system, rendered.findings)
+    recipe = render_settings(settings, template, traits, tokenizer)
     encoder = row_tokenizer(tokenizer, traits.eot_id)
-    tokenized = encoder.read(Block("row", 1, rendered.out))
-    findings, lengths = (
-        rendered.findings,
-        LengthLimit(settings.model.max_length, settings.data.on_too_long),
-    )
-    findings.merge(tokenized.findings)
-    lengths.apply(tokenized.batch)
-    count_lengths(lengths, findings)
+    findings, without_system, longest = Findings(), 0, 0
+    lengths = LengthLimit(settings.model.max_length, settings.data.on_too_long)
     paint = painter(tuple(tokenizer.special))
-    for number, row in enumerate(islice(_rows(tokenized.batch), count), 1):
-        console.result(f"── row {number}, {row.counts()}")
-        console.result("".join(paint(*piece) for piece in pieces(row, encoder.backend)) + "\n")
+    for source in sources:
+        rendered = render_block(recipe, source.block)
+        tokenized = encoder.read(Block("row", source.first, rendered.out))
+        findings.merge(rendered.findings)
+        findings.merge(tokenized.findings)
+        without_system += rendered.without_system
+        lengths.apply(tokenized.batch)
+        longest = max(longest, int(tokenized.batch.lengths.max(initial=0)))
+        for number, row in enumerate(islice(_rows(tokenized.batch), count), 1):
+            console.result(f"{source.title(number)}, {row.counts()}")
+            console.result("".join(paint(*piece) for piece in pieces(row, encoder.backend)) + "\n")
+    count_additions(template, traits, without_system, findings)
+    count_lengths(lengths, findings)
     console.info(f"end of turn: {traits.eot.value!r} ({traits.eot.reason})")
     _say_refusals(findings)
     findings.say()
-    return int(tokenized.batch.lengths.max(initial=0))
+    return longest
 
 
 def _say_refusals(findings: Findings) -> None:
@@ -172,10 +217,10 @@ def _rows(batch: TokenBatch) -> Iterator[TokenizedRow]:
         yield TokenizedRow(row_id, batch.tokens[start:end], batch.labels[start:end])
 
 
-def _show_messages(number: int, line: bytes, paint: Paint) -> None:
+def _show_messages(title: str, line: bytes, paint: Paint) -> None:
     """Print a row without a chat template."""
     row = orjson.loads(line)
-    console.result(f"── row {number}, id {harmless(row['id'])}")
+    console.result(f"{title}, id {harmless(row['id'])}")
     for message in row["messages"]:
         trained = message["role"] == "assistant" and message.get("train", True)
         console.result(f"{message['role']}: " + paint(message["content"], trained))

@@ -66,7 +66,7 @@ def freshness(job: Job) -> str | None:
     if stamp is None:
         return "not made yet"
     try:
-        files = find(settings.data.sources).files
+        files = find(settings.data.sources, apart=bool(settings.data.mix)).files
     except (NotFoundError, DataError):
         wanted = section_of(settings, "data.raw", "data.mix")
         if any(stamp.section.get(key) != value for key, value in wanted.items()):
@@ -93,7 +93,7 @@ def run(job: Job) -> None:
     """
     settings = job.settings.data
     folder = data_folder("processed", job.settings)
-    found = find(settings.sources)
+    found = find(settings.sources, apart=bool(settings.mix))
     mix = Mix({name: settings.mix[name] for name in settings.sources}) if settings.mix else None
     for skipped in found.skipped:
         tell = console.info if skipped.is_description else console.warning
@@ -135,9 +135,7 @@ def run(job: Job) -> None:
                 mix.forget(split, alike.dropped_from(split))
             _thin(mix, counts, tmp)
         if settings.val_share and "val" not in splits.kept:
-            counts.splits = fill_val(
-                tmp, counts.splits, alike.grouped_in("train"), alike.moved_to("train")
-            )
+            counts.splits = fill_val(tmp, counts.splits, alike.grouped)
         alike.name_lines(tmp, str(folder), counts.findings)
         if mix:
             mix.count(tmp)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sftplay.console import share_text
 from sftplay.data.near_duplicates.search import LIKE
 from sftplay.page import charts, html
 from sftplay.page.html import Kind, Markup
@@ -132,17 +133,18 @@ def mix_table(mix: Report) -> Markup:
             one["source"],
             f"{one['weight']:g}",
             f"{one['usable']:,}",
-            *(f"{one['rows'][split]:,}" for split in SPLITS),
-            f"{one['asked']:.1%}",
-            f"{one['shares']['train'] or 0:.1%}",
+            share_text(one["asked"]),
+            *(
+                f"{one['rows'][split]:,} ({share_text(one['shares'][split] or 0)})"
+                for split in SPLITS
+            ),
+            ", ".join(one.get("exhausted_in", [])),
         ]
         for one in mix["sources"]
     ]
-    header = ["source", "weight", "usable rows", *SPLITS, "share asked", "share of train"]
-    ended = (
-        f"train is filled until {', '.join(mix['exhausted'])} has no more rows ({mix['strategy']})"
-    )
-    return html.table(header, table, caption=f"sources of data.mix, {ended}")
+    header = ["source", "weight", "usable rows", "share asked", *SPLITS, "all rows used in"]
+    ended = f"each split is filled until one source has no more rows ({mix['strategy']})"
+    return html.table(header, table, caption=f"sources of data.mix: {ended}")
 
 
 def _leaks(rendered: Report | None) -> str:

@@ -15,17 +15,14 @@ from sftplay.data.near_duplicates.groups import move_lines
 FLOOR, FROM = 20, 200  # rows in val at least, where there are so many in all
 
 
-def fill_val(
-    folder: Path, rows: Mapping[str, int], grouped: Collection[int], last: int
-) -> dict[str, int]:
+def fill_val(folder: Path, rows: Mapping[str, int], grouped: Collection[str]) -> dict[str, int]:
     """Move rows from train to val until it has FLOOR, and return the new counts.
 
     The rows with the lowest keys go, which are those that a slightly larger `data.val_share` would
     choose.
 
     Args:
-        grouped: where lines of train begin that belong to a group of near duplicates; they stay.
-        last: lines at the end of train that stay as well: they came there with their group.
+        grouped: ids of rows that belong to a group of near duplicates; they stay.
     """
     wanted = FLOOR - rows["val"]
     if wanted <= 0 or sum(rows.values()) < FROM:
@@ -34,10 +31,11 @@ def fill_val(
     candidates, at = [], 0
     with open(files[0], "rb") as lines:
         for line in lines:
-            if at not in grouped:
-                candidates.append((orjson.loads(line)["id"], at))
+            row_id = orjson.loads(line)["id"]
+            if row_id not in grouped:
+                candidates.append((row_id, at))
             at += len(line)
-    chosen = nsmallest(wanted, candidates[: len(candidates) - last])
+    chosen = nsmallest(wanted, candidates)
     move_lines(files, {(0, place): 1 for _, place in chosen})
     if chosen:
         console.info(

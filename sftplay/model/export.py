@@ -45,6 +45,8 @@ def run(job: Job) -> None:
     target.record_event("exported", file=made.name, **made.facts)
     size = human_size(made.path.stat().st_size)
     console.success(f"{made.path} ({size}; {free_space(made.path)} left on the disk)")
+    if advice := made.facts.get("advice"):
+        console.warning(str(advice))
     if not adapter:
         console.info(f"it answers: inv infer --run {target.name} --gguf {made.path} --prompt …")
     console.result(str(made.path))

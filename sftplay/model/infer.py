@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.errors import UsageError
+from sftplay.gguf_file import check_gguf
 from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.terminal_text import harmless
@@ -24,6 +25,8 @@ def run(job: Job) -> None:
     _check_usage(job)
     if not job.options.get("base"):
         Run(job.run_name).require_tuned()  # before anything slow
+    if gguf := job.options.get("gguf"):
+        check_gguf(Run(job.run_name), str(gguf))
     name = (
         job.settings.model.name
         if job.options.get("base")

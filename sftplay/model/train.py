@@ -260,6 +260,8 @@ def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None
         f"{console.count_of(plan.facts['rows']['train'])}, {plan.facts['trained_tokens']['train']:,} trained tokens; "
         f"{console.count_of(effective['steps'], 'step')} of {console.count_of(effective['effective_batch'])}; {effective['trainable_parameters']:,} trainable weights"
     )
+    if "trackio" in plan.settings.train.trackers:
+        console.info("trackio: `inv trackio` shows this training, now or later")
     if not resume:
         row = excerpt(plan.tokenized, find_model(plan.settings))
         console.info(f"the first row as the model sees it, what is trained in [[ ]]:\n{row}")

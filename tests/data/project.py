@@ -79,11 +79,10 @@ class Project:
             sys.stderr.flush()
 
     def rows(self, kind: str = "processed") -> list[dict[str, Any]]:
-        return [
-            row
-            for split in SPLITS
-            for row in read_lines(self.folder / "data" / kind / f"{split}.jsonl")
-        ]
+        return [row for split in SPLITS for row in self.rows_of(split, kind)]
+
+    def rows_of(self, split: str, kind: str = "processed") -> list[dict[str, Any]]:
+        return read_lines(self.folder / "data" / kind / f"{split}.jsonl")
 
     def rejects(self) -> list[dict[str, Any]]:
         return read_lines(self.folder / "data/processed/rejects.jsonl")

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import resource
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,22 @@ def test_findings_of_every_stage(modeled: Project) -> None:
         "TOO SHORT",
     ):
         assert finding in done.said, done.said
+
+
+@pytest.mark.parametrize("model", ["./model", "nobody/has-this"])
+def test_each_source_of_a_mix_is_shown_with_its_name(modeled: Project, model: str) -> None:
+    for number in range(30):
+        modeled.put(f"many/{number:02}.jsonl", jsonl(questions(40, first=100 * number)))
+    modeled.put("few.jsonl", jsonl(questions(2, first=9000)))
+    mix = "data.mix={data/raw/many: 3, data/raw/few.jsonl: 1}"
+    done = preview(modeled, "--set", mix, "--set", f"model.name={model}", "--count", "3")
+    assert done.code == 0, done.said
+    shown = re.findall(r"── row (\d) of (\S+), (?:.|\n)*?What is (\d+) ", done.said)
+    assert shown == [
+        *((str(1 + n), "data/raw/few.jsonl", str(9000 + n)) for n in range(2)),
+        *((str(1 + n), "data/raw/many", str(n)) for n in range(3)),
+    ]
+    assert "11 more files not looked at" in done.said
 
 
 def test_files_that_process_refuses_are_refused(modeled: Project) -> None:

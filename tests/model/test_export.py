@@ -212,6 +212,10 @@ def test_an_exported_file_is_the_run(export: Exporter, quant: str, most: float) 
     assert float(kl) <= most
     proof = read_json(folder / "proof.json")["files"][name]
     assert proof["transformers"]["mean_kl"] <= most and proof["chat_template"] == "the same"
+    # this small random model is one that loses much
+    assert (
+        ("--quant q8_0 keeps more" in done.stderr) == (quant == "q4_k_m") == bool(proof["advice"])
+    )
     modelfile = (folder / f"demo-{quant.upper()}.Modelfile").read_text()
     assert 'SYSTEM """Answer in one short sentence."""' in modelfile
     assert 'PARAMETER stop "<|im_end|>"' in modelfile and "TEMPLATE" in modelfile

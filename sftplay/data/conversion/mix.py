@@ -15,7 +15,9 @@ from itertools import accumulate, compress
 from pathlib import Path
 from typing import Any
 
+from sftplay.console import count_of, share_text
 from sftplay.data.conversion.convert import SplitRows
+from sftplay.data.conversion.shares import misses, quotas
 from sftplay.errors import DataError
 from sftplay.places import SPLITS
 
@@ -130,33 +132,32 @@ class Mix:
                     " only: see report.json of a run without data.mix, or take it out of data.mix",
                 )
 
-    @property
-    def exhausted(self) -> list[str]:
-        """The sources all of whose rows are trained on: more of them would make more of all."""
+    def exhausted(self, split: str) -> list[str]:
+        """Return the sources all of whose rows are taken: more of them would make more of all."""
+        found = [usable[split] for usable in self._usable]
+        taken = quotas(found, self.weights)
         return [
             name
-            for name, found, quota in zip(
-                self.names, self._train(), quotas(self._train(), self.weights), strict=True
-            )
-            if found == quota
+            for name, usable, quota in zip(self.names, found, taken, strict=True)
+            if usable and usable == quota
         ]
 
-    def _train(self) -> list[int]:
-        return [usable["train"] for usable in self._usable]
-
-    def missing(self) -> Iterable[tuple[str, str]]:
-        """Yield (source, split) for each source without a row in a split that has some."""
+    def off(self) -> Iterable[tuple[str, str]]:
+        """Yield (split, what is wrong) for each source that misses its share of a split."""
         for split in SPLITS:
             counts = [final[split] for final in self._final]
-            if any(counts):
-                yield from (
-                    (name, split) for name, n in zip(self.names, counts, strict=True) if not n
-                )
+            whole, weights = sum(counts), sum(self.weights)
+            for source in misses(counts, self.weights):
+                asked = self.weights[source] / weights
+                real = f"{count_of(counts[source])}, {share_text(counts[source] / whole)}"
+                found = f"{self.names[source]} has {real if counts[source] else 'no row'}"
+                yield split, f"{found} (asked: {share_text(asked)})"
 
     def to_json(self) -> dict[str, Any]:
         """For report.json: rows and shares of each source."""
         whole = sum(self.weights)
         totals = {split: sum(final[split] for final in self._final) for split in SPLITS}
+        exhausted = {split: self.exhausted(split) for split in SPLITS}
         sources = [
             {
                 "source": name,
@@ -165,24 +166,17 @@ class Mix:
                 "usable": sum(usable.values()),
                 "rows": final,
                 "shares": {s: final[s] / totals[s] if totals[s] else None for s in SPLITS},
+                "exhausted_in": [split for split in SPLITS if name in exhausted[split]],
             }
             for name, weight, usable, final in zip(
                 self.names, self.weights, self._usable, self._final, strict=True
             )
         ]
-        return {"strategy": "first_exhausted", "exhausted": self.exhausted, "sources": sources}
-
-
-def quotas(found: Sequence[int], weights: Sequence[float]) -> list[int]:
-    """Return how many rows of each source are taken: by their weights, as many as the source that
-    ends first allows. Sources without rows are passed over.
-    """
-    ratios = [count / weight for count, weight in zip(found, weights, strict=True) if count]
-    rounds = min(ratios, default=0.0)
-    return [
-        min(count, max(1, int(weight * rounds + 0.5))) if count else 0
-        for count, weight in zip(found, weights, strict=True)
-    ]
+        return {
+            "strategy": "first_exhausted",
+            "exhausted": exhausted["train"],
+            "sources": sources,
+        }
 
 
 def _chosen(rows: _Rows, taken: Sequence[int]) -> list[bool]:

@@ -27,6 +27,16 @@ DUPLICATE = Finding(
     "exact duplicates of an earlier row, removed",
     "take them out of the raw files where they are not meant (a row that is to weigh more requires train.epochs)",
 )
+_MIX_SHARE = {
+    split: Finding(
+        "mix_share", "warning", f"a source of data.mix misses its share of {split}", todo
+    )
+    for split, todo in (
+        ("train", "each source gets a row at least: change its weight, or leave it out"),
+        ("val", "add rows of it, or set a larger data.val_share"),
+        ("test", "add rows of it, or set a larger data.test_share"),
+    )
+}
 MAX_NAMES = 100  # keys that are dropped, by name; some data has a new name in every row
 
 
@@ -178,10 +188,8 @@ class ProcessCounts:
     def add_mix(self, mix: Mix) -> None:
         """Take over the shares of the sources, once every row lies where it stays."""
         self.mix = mix
-        for source, split in mix.missing():
-            what = f"{source} has no row in the {split} split"
-            todo = f"a larger data.{split}_share, or more rows of it"
-            self.findings.add(Finding("mix_missing", "warning", what, todo), count=0)
+        for split, what in mix.off():
+            self.findings.add(_MIX_SHARE[split], what)
 
     @property
     def near_dropped(self) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from sftplay import console
-from sftplay.console import count_of
+from sftplay.console import count_of, share_text
 from sftplay.data.conversion.mix import Mix
 from sftplay.data.conversion.report import DUPLICATE, ProcessCounts
 from sftplay.data.formats.unused_keys import KIND as UNUSED_KEYS
 from sftplay.data.near_duplicates.count import NearDuplicateCount
 from sftplay.data.near_duplicates.sample import SAMPLE
+from sftplay.places import SPLITS
 from sftplay.settings import DataSettings
 
 SHOWN_FILES = 8
@@ -61,16 +62,23 @@ def say_mix(mix: Mix, left_out: int) -> None:
     found = mix.to_json()
     for one in found["sources"]:
         real = " and ".join(
-            f"{share:.1%} of {split}" for split, share in one["shares"].items() if share is not None
+            f"{share_text(share)} of {split}"
+            for split, share in one["shares"].items()
+            if share is not None
         )
         console.info(
             f"mix: {one['source']}: {sum(one['rows'].values()):,} of {count_of(one['usable'])}, "
-            f"{real} (asked: {one['asked']:.1%})"
+            f"{real} (asked: {share_text(one['asked'])})"
         )
     if left_out:
+        ended = "; ".join(
+            f"of {split} that is {', '.join(names)}"
+            for split in SPLITS
+            if (names := mix.exhausted(split))
+        )
         console.info(
             f"mix: {count_of(left_out)} left out: each split is filled until one source has no more"
-            f" rows (first_exhausted); of train that is {', '.join(found['exhausted'])}"
+            f" rows (first_exhausted); {ended}"
         )
 
 

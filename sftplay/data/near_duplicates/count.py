@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cache
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,15 @@ class NearDuplicateCount:
     Attributes:
         across: near duplicates of a row in another split, where they stay.
         moved: lines that went to another file, by file and place before.
+        grouped: ids of rows that are or have near duplicates, and stay; a place in a file would
+            be another one once rows before it are gone.
         dropped: rows left out, by split; asked, answered: their lengths in characters.
         examples: ids of the first pairs of each finding.
     """
 
     found: NearDuplicates
     moved: dict[Line, int]
+    grouped: frozenset[str]
     dropped: dict[str, int]
     asked: list[int]
     answered: list[int]
@@ -66,17 +70,6 @@ class NearDuplicateCount:
     @property
     def across(self) -> int:
         return sum(_is_across(pair, self.moved) for pair in self.found.pairs)
-
-    def moved_to(self, split: str) -> int:
-        """Count the lines that went to a split's file, where they are the last ones."""
-        return sum(to == PRECEDENCE.index(split) for to in self.moved.values())
-
-    def grouped_in(self, split: str) -> frozenset[int]:
-        """Return where the lines of a split begin that are or have near duplicates."""
-        file = PRECEDENCE.index(split)
-        ends = [(pair.file, pair.at) for pair in self.found.pairs]
-        ends += [(pair.like_file, pair.like_at) for pair in self.found.pairs]
-        return frozenset(at for number, at in ends if number == file)
 
     def dropped_from(self, split: str) -> frozenset[int]:
         """Return where the lines began that were left out of a split."""
@@ -142,18 +135,24 @@ def near_duplicates(
         advance=advance,
         sample=sample,
     )
+
+    @cache
+    def id_of(line: Line) -> str:
+        return _id(files[line[0]], line[1])
+
     moved: dict[Line, int] = {}
     if borders and settings.near_duplicates == "group":
         sizes = [rows[split] for split in PRECEDENCE]
-        moved = plan_moves(found.pairs, sizes, borders, lambda line: _id(files[line[0]], line[1]))
-    alike = NearDuplicateCount(found, moved, {}, [], [], {})
+        moved = plan_moves(found.pairs, sizes, borders, id_of)
+    lines = chain.from_iterable(_lines(pair) for pair in (() if drop else found.pairs))
+    alike = NearDuplicateCount(found, moved, frozenset(map(id_of, lines)), {}, [], [], {})
     for pair in found.pairs:
         finding = _finding(pair, moved, drop=drop)
         findings.add(finding)
         pairs_of = alike.examples.setdefault(finding, [])
         if len(pairs_of) < EXAMPLES:
-            one, other = (pair.file, pair.at), (pair.like_file, pair.like_at)
-            pairs_of.append((_id(files[one[0]], one[1]), _id(files[other[0]], other[1])))
+            one, other = map(id_of, _lines(pair))
+            pairs_of.append((one, other))
     move_lines(files, moved)
     for number, pairs in groupby(found.pairs if drop else (), key=lambda pair: pair.file):
         starts = {pair.at for pair in pairs}
@@ -162,9 +161,13 @@ def near_duplicates(
     return alike
 
 
+def _lines(pair: NearDuplicate) -> tuple[Line, Line]:
+    return (pair.file, pair.at), (pair.like_file, pair.like_at)
+
+
 def _is_across(pair: NearDuplicate, moved: Mapping[Line, int]) -> bool:
-    file = moved.get((pair.file, pair.at), pair.file)
-    return file != moved.get((pair.like_file, pair.like_at), pair.like_file)
+    one, other = (moved.get(line, line[0]) for line in _lines(pair))
+    return one != other
 
 
 def _finding(pair: NearDuplicate, moved: Mapping[Line, int], *, drop: bool) -> Finding:

@@ -31,7 +31,7 @@ SortedBy = Literal[
     "name",
 ]
 MOST = 1000  # experiments of one file
-Value = str | int | float | bool | list[Any] | None
+Value = str | int | float | bool | list[Any] | dict[str, Any] | None
 
 TEMPLATE = """\
 # python3 tasks.py batch --file {file}
@@ -46,6 +46,7 @@ config: {config}    # settings that all experiments share; an experiment may nam
 datasets:
   plain:
     raw: data/raw         # your files: a folder, a file, a glob, a hub dataset, or a list of these
+    # mix: {{a.jsonl: 3, owner/name: 1}}   # instead of raw: several of these, in given shares
   brief:                  # the same rows with a style prompt
     raw: data/raw
     style: Answer in one short sentence.
@@ -77,7 +78,8 @@ class BatchSection(BaseModel):
 class Dataset(BatchSection):
     """A source of rows, and the style they get."""
 
-    raw: str | list[str]
+    raw: str | list[str] | None = None
+    mix: dict[str, Any] | None = None
     style: str | None = None
     style_mode: Literal["prepend", "append", "replace"] = "prepend"
     format: str = "auto"
@@ -90,8 +92,9 @@ class Dataset(BatchSection):
         style: dict[str, Value] = (
             {"style.prompt": self.style, "style.mode": self.style_mode} if self.style else {}
         )
-        raw = {"data.raw": self.raw, "data.format": self.format, "data.suffix": name}
-        return {**raw, **fields, **style, **self.set}
+        rows: dict[str, Value] = {"data.mix": self.mix} if self.mix else {"data.raw": self.raw}
+        kept: dict[str, Value] = {"data.format": self.format, "data.suffix": name}
+        return {**rows, **kept, **fields, **style, **self.set}
 
 
 class ExperimentGroup(BatchSection):
@@ -160,6 +163,10 @@ def _contradictions(batch: BatchFile) -> Iterator[str]:
     for name, dataset in batch.datasets.items():
         if not re.fullmatch(NAME_PATTERN, name):
             yield f"datasets.{name}: a dataset's name has lower-case letters, digits, `.`, `_` and `-`: it names folders"
+        if dataset.raw and dataset.mix:
+            yield f"datasets.{name} has raw and mix: both name its rows, keep one of them"
+        if not dataset.raw and not dataset.mix:
+            yield f"datasets.{name} names no rows: write raw, or mix with weights"
         if dataset.style is not None and not dataset.style.strip():
             yield f"datasets.{name}.style is empty: write a style prompt, or leave the key out"
     if batch.size > MOST:

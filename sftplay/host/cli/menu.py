@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.collection import Collection
 from invoke.context import Context
 
-from sftplay.host.cli.task import task, whole_number
+from sftplay.host.cli.task import port_number, task
 from sftplay.host.cli.tasks import cluster, developers, gpu, images, runs, stages, start
 
 
@@ -26,7 +26,7 @@ def docs(c: Context, build_only: bool = False, port: str | None = None) -> int:
     from sftplay.host.dev import docs as documentation
 
     return documentation.run(
-        MENU, namespace, build_only=build_only, port=whole_number("--port", port)
+        MENU, namespace, build_only=build_only, port=port_number("--port", port)
     )
 
 
@@ -49,7 +49,10 @@ MENU = {
         *(stages.serve, runs.stop_serve, stages.merge, stages.export, runs.push),
     ),
     "Many runs": (runs.batch, runs.report, runs.replay, runs.status, runs.logs),
-    "Around it": (runs.tensorboard, runs.stop_tb, runs.ps, runs.stop, start.clean),
+    "Around it": (
+        *(runs.tensorboard, runs.stop_tb, runs.trackio, runs.stop_trackio),
+        *(runs.ps, runs.stop, start.clean),
+    ),
     "Developers": (
         *(developers.test, developers.lint, developers.audit, docs, developers.bench),
         developers.parity,

@@ -76,9 +76,7 @@ def stage_task(
         if tensorboard:
             from sftplay.host.runs import tensorboard as board
 
-            board.start(
-                port=launch.resolved.settings.tensorboard.port, runner=launch.resolved.runner.value
-            )
+            board.start_for(launch.resolved.settings, launch.resolved.runner.value)
         return launch.make_ready() or launch.run()
 
     parameters = [Parameter("context", Parameter.POSITIONAL_OR_KEYWORD)]

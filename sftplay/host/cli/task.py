@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
@@ -14,23 +13,12 @@ from invoke.tasks import Task
 
 from sftplay.boundary import Boundary
 from sftplay.errors import MachineError, NotFoundError, UsageError
+from sftplay.host.cli.paths import from_here
 from sftplay.host.cli.repeatable import RepeatableTask
 from sftplay.host.cli.words import WordsTask
 from sftplay.host.system.checkout import CHECKOUT, PROJECT
 
 Body = Callable[..., int | None]
-_PATHS = (
-    "config",
-    "input",
-    "output",
-    "init_adapter",
-    "file",
-    "batch",
-    "model",
-    "old",
-    "out",
-    "gguf",
-)  # parameters that name a file where the person stands
 
 
 def task(
@@ -59,14 +47,7 @@ def task(
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
             with Boundary(name or body.__name__, passes=(Exit, ParseError)) as end:
-                given = {
-                    key: _from_root(value)
-                    if key in _PATHS and key != words and value and isinstance(value, str)
-                    else value
-                    for key, value in given.items()
-                }
-                if words in _PATHS:
-                    given[words] = [_from_root(value) for value in given[words]]
+                given = from_here(given, words)
                 end.config = given.get("config")
                 if not anywhere:
                     _enter_project(developer=developer)
@@ -119,6 +100,18 @@ def whole_number(flag: str, value: str | None) -> int | None:
     )
 
 
+def port_number(flag: str, value: str | None) -> int | None:
+    """The value of an option that takes a port.
+
+    Raises:
+        UsageError: it is none (2).
+    """
+    port = whole_number(flag, value)
+    if port is not None and not 0 < port < 65536:
+        raise UsageError(f"a port is 1 to 65535, got {port}", todo=f"for example: {flag} 7007")
+    return port
+
+
 def only(words: Sequence[str]) -> str | None:
     """The word of a task that takes one at most.
 
@@ -128,15 +121,3 @@ def only(words: Sequence[str]) -> str | None:
     if len(words) > 1:
         raise UsageError(f"one name at most, got {len(words)}: {' '.join(words)}")
     return words[0] if words else None
-
-
-def _from_root(value: str) -> str:
-    """A path as the person means it, from where they stand; one that is only there from the
-    project's root stays.
-    """
-    here = Path.cwd()
-    if here == PROJECT or Path(value).is_absolute():
-        return value
-    return (
-        value if (PROJECT / value).exists() and not (here / value).exists() else str(here / value)
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import secrets
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from sftplay.host.containers.ownership import make_folders
 from sftplay.host.containers.spec import BOARD_PORT, ContainerImage, ContainerSpec, project_of
 from sftplay.host.containers.variables import ENVIRONMENT
 from sftplay.host.system import machine
+from sftplay.host.system.processes import answers
 
 PATIENCE = 120.0  # seconds until it must answer
 
@@ -134,19 +134,3 @@ def _wait(engine: Engine, container: str, port: int) -> None:
     raise MachineError(
         f"TensorBoard does not answer\n{said}", todo="see these lines, then start it again"
     )
-
-
-def answers(port: int) -> bool:
-    """Return whether a web server answers there. The engine's proxy accepts connections before
-    TensorBoard does, so only an answer counts.
-    """
-    link = http.client.HTTPConnection(
-        "127.0.0.1", port, timeout=2
-    )  # no proxy, whatever the environment says
-    try:
-        link.request("GET", "/")
-        return link.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        link.close()

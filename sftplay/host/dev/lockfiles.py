@@ -50,6 +50,7 @@ LOCKS: Mapping[str, LockSpec] = {
     "clients-test": LockSpec("images/clients-test.in", "images/clients-test.lock", _STACK),
     "cluster-test": LockSpec("images/cluster-test.in", "images/cluster-test.lock", _STACK),
     "ray": LockSpec("images/ray.in", "images/ray.lock", _STACK),
+    "trackio": LockSpec("images/trackio.in", "images/trackio.lock", _STACK),
     "vllm-test": LockSpec(
         "images/vllm-test.in", "images/vllm-test.lock", (*_STACK, *_TEXT_ONLY), "cpu"
     ),

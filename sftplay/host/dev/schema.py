@@ -140,7 +140,8 @@ def _takes(field: Mapping[str, Any]) -> str:
     if "enum" in field or "const" in field:
         return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     if field.get("type") == "array":
-        return "a list"
+        items = field.get("items", {})
+        return f"a list of {_takes(items)}" if "enum" in items else "a list"
     words = {
         "string": "text",
         "integer": "whole number",

@@ -107,7 +107,7 @@ def port(published: Mapping[int, tuple[str, bool]], number: int | None = None) -
         number: default: the config's.
     """
     wanted = number or _configured_port()
-    board = tensorboard.ours()
+    board = tensorboard.PAGE.ours()
     if board is not None and board.port == wanted:
         return PortFacts(wanted, owner=f"for {board.folder}", ours=True)
     if wanted in published:

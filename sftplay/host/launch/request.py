@@ -13,6 +13,7 @@ from sftplay.cli import resolve as resolve_job
 from sftplay.decision import Decision
 from sftplay.errors import SftplayError
 from sftplay.files import write_json
+from sftplay.gguf_file import check_gguf
 from sftplay.host.containers import available, engine
 from sftplay.host.containers import runner as container_runner
 from sftplay.host.containers.available import AvailableImages
@@ -165,6 +166,8 @@ def resolve(request: LaunchRequest) -> ResolvedLaunch:
     here = machine.read_machine()
     machine.require_supported(here)
     job = resolve_job(request.call)
+    if request.call.packages == "export" and (gguf := request.call.options.get("gguf")):
+        check_gguf(Run(job.run_name), str(gguf))
     alone = choose.needs_no_engine(request.runner, active.named())
     images = AvailableImages() if alone else available.find()
     stack = _choose_stack(request, job, here, images.present)

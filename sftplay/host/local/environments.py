@@ -67,6 +67,7 @@ STACKS: Mapping[str, StackSource] = {
     ),
     "audit": StackSource("images/audit.lock", "about 20 MB: pip-audit, for `inv audit`"),
     "ray": StackSource("images/ray.lock", "about 80 MB: Ray, for `inv batch --engine ray`"),
+    "trackio": StackSource("images/trackio.lock", "about 40 MB: trackio, for `inv trackio`"),
     "llamafactory": StackSource(
         "bench/llamafactory.lock", "about 480 MB: LLaMA-Factory, for `inv bench train`"
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sftplay.console import share_text
 from sftplay.errors import NotFoundError, SftplayError
 from sftplay.host.runs.measured import number_in
 from sftplay.host.runs.view import RunView
@@ -92,19 +93,26 @@ def _sources(report: Mapping[str, Any]) -> list[html.Markup]:
     rows = [
         [
             str(one.get("source", "")),
-            *(_count(_mapping(one, "rows").get(split)) for split in SPLITS),
             _percent(one.get("asked")),
-            _percent(_mapping(one, "shares").get("train")),
+            *(_rows_and_share(one, split) for split in SPLITS),
+            ", ".join(
+                map(str, ended if isinstance(ended := one.get("exhausted_in"), list) else [])
+            ),
         ]
         for one in (listed if isinstance(listed, list) else ())[:_FILES]
         if isinstance(one, Mapping)
     ]
-    header = ["source of the mix", *SPLITS, "share asked", "share of train"]
+    header = ["source of the mix", "share asked", *SPLITS, "all rows used in"]
     return [html.table(header, rows)] if rows else []
 
 
+def _rows_and_share(source: Mapping[str, Any], split: str) -> str:
+    share = _percent(_mapping(source, "shares").get(split))
+    return _count(_mapping(source, "rows").get(split)) + (f" ({share})" if share else "")
+
+
 def _percent(value: Any) -> str:
-    return f"{100 * value:.1f}%" if isinstance(value, (int, float)) else ""
+    return share_text(value) if isinstance(value, (int, float)) else ""
 
 
 def _tiles(

@@ -25,9 +25,8 @@ from sftplay.host.protocol import records
 from sftplay.host.protocol.records import PROCESS_RUNNERS
 from sftplay.host.protocol.signals import GRACE
 from sftplay.host.protocol.stops import ask_to_stop
-from sftplay.host.runs import tensorboard
+from sftplay.host.runs import tensorboard, trackio
 from sftplay.host.runs.running import (
-    BOARD,
     COMPOSE,
     SERVE,
     UNKNOWN,
@@ -39,6 +38,8 @@ from sftplay.host.runs.running import (
 from sftplay.host.runs.view import read_run
 from sftplay.locks import is_held
 from sftplay.runs import Run
+
+_STOP_PAGE = {tensorboard.PAGE.name: tensorboard.stop, trackio.PAGE.name: trackio.stop}
 
 
 def show() -> None:
@@ -112,7 +113,7 @@ def _chosen(
 ) -> list[RunningItem]:
     if everything:
         return found
-    stages = [one for one in found if one.stage != BOARD]
+    stages = [one for one in found if one.stage not in _STOP_PAGE]
     if not runs and len(stages) > 1:
         names = ", ".join(one.name for one in stages)
         raise UsageError(
@@ -131,8 +132,8 @@ def _stop(engine: Engine | None, one: RunningItem) -> None:
     console.info(
         f"stopping {one.name} ({one.where}){f': up to {GRACE} s for a checkpoint' if one.stage == 'train' else ''}"
     )
-    if one.stage == BOARD:
-        tensorboard.stop()
+    if one.stage in _STOP_PAGE:
+        _STOP_PAGE[one.stage]()
         return
     run = Run(one.run)
     if one.container:

@@ -12,13 +12,14 @@ from sftplay.errors import SftplayError
 from sftplay.host.containers import of_project
 from sftplay.host.containers.engine import Engine
 from sftplay.host.protocol import records
-from sftplay.host.runs import tensorboard
+from sftplay.host.runs import tensorboard, trackio
 from sftplay.host.system.processes import lock_holder
 from sftplay.locks import is_held
 from sftplay.places import OUTPUTS
 from sftplay.runs import Run
 
-BOARD, SERVE = "tensorboard", "serve"
+SERVE = "serve"
+PAGES = {tensorboard.PAGE: "cpu", trackio.PAGE: "trackio"}  # with the environments they run in
 COMPOSE = "compose"  # the runner of what docker compose started
 UNKNOWN = "-"  # and of what was started without either
 
@@ -53,8 +54,8 @@ class RunningItem:
 
 
 def find_running(engine: Engine | None) -> Iterator[RunningItem]:
-    """Trainings under a supervisor, containers of this project, servers, TensorBoard, and every
-    other training that holds its lock.
+    """Trainings under a supervisor, containers of this project, servers, pages, and every other
+    training that holds its lock.
     """
     found = list(_supervised())
     jobs = {one.run for one in found if one.job}  # stopped through their scheduler
@@ -64,17 +65,7 @@ def find_running(engine: Engine | None) -> Iterator[RunningItem]:
     yield from found
     yield from _unclaimed({one.run for one in found if one.stage != SERVE})
     yield from _servers({one.run for one in found if one.stage == SERVE})
-    board = tensorboard.ours()
-    if board is not None:
-        yield RunningItem(
-            BOARD,
-            "",
-            "local",
-            "cpu",
-            "",
-            "running",
-            f"process {board.process.pid}, port {board.port}",
-        )
+    yield from _pages()
 
 
 def _supervised() -> Iterator[RunningItem]:
@@ -150,6 +141,15 @@ def _servers(known: set[str]) -> Iterator[RunningItem]:
             pid = lock_holder(lock)
             where = f"process {pid}" if pid else "a process that is not seen from here"
             yield RunningItem(SERVE, name, "local", "", "", "running", where, pid=pid)
+
+
+def _pages() -> Iterator[RunningItem]:
+    """Pages in the background that are no containers."""
+    for page, stack in PAGES.items():
+        found = page.ours()
+        if found is not None:
+            where = f"process {found.process.pid}, port {found.port}"
+            yield RunningItem(page.name, "", "local", stack, "", "running", where)
 
 
 def is_watched(run: Run) -> bool:

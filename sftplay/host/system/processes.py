@@ -4,6 +4,7 @@ from a folder.
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 from dataclasses import dataclass
@@ -35,10 +36,13 @@ class ProcessIdentity:
 def identify(pid: int) -> ProcessIdentity | None:
     """Return the process of that number now; None if there is none, or if it has ended and only
     waits to be collected.
+
+    It looks ended while its last threads still run, which hold its locks and ports.
     """
     try:
         process = psutil.Process(pid)
-        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        if ended and process.num_threads() <= 1:
             return None
         return ProcessIdentity(pid, process.create_time())
     except psutil.Error:
@@ -80,6 +84,22 @@ def is_free(port: int) -> bool:
 def next_free(port: int) -> int | None:
     """Return the first free port after `port`, within fifty."""
     return next((p for p in range(port + 1, min(port + 51, 65536)) if is_free(p)), None)
+
+
+def answers(port: int) -> bool:
+    """Return whether a web server answers there. A container engine's proxy accepts
+    connections before the server does, so only an answer counts.
+    """
+    link = http.client.HTTPConnection(
+        "127.0.0.1", port, timeout=2
+    )  # no proxy, whatever the environment says
+    try:
+        link.request("GET", "/")
+        return link.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        link.close()
 
 
 def users_of(folder: Path) -> list[int]:

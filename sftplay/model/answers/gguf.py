@@ -10,6 +10,7 @@ from typing import Any
 from sftplay import console
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.files import hash_file
+from sftplay.gguf_file import named_gguf
 from sftplay.model.answers.answerer import Answerer, report_sampling, sampling_of, system_of
 from sftplay.model.answers.generate import Answer, Request
 from sftplay.model.answers.prompts import make_prompter
@@ -72,8 +73,8 @@ def open_gguf_answerer(job: Job) -> GgufAnswerer:
     """Load the GGUF file that a job names, or the run's newest one, in llama.cpp.
 
     Raises:
-        NotFoundError: no trained run, no such file (66). RefusedError: it is an adapter, or of
-            another tokenizer (76). StorageError: damaged (74).
+        NotFoundError: no trained run, no such file (66). DataError: no GGUF file (65). RefusedError:
+            it is an adapter, or of another tokenizer (76). StorageError: damaged (74).
     """
     settings, run = job.settings, Run(job.run_name)
     quiet_libraries()
@@ -110,22 +111,17 @@ def open_gguf_answerer(job: Job) -> GgufAnswerer:
 def _file(run: Run, given: str) -> Path:
     """Return the GGUF file that was named, or the run's newest one."""
     if given != NEWEST_GGUF:
-        file = Path(given)
-        if not file.is_file():
-            raise NotFoundError(
-                "no such file", where=given, todo=f"inv runs.show {run.name} lists them"
-            )
-    else:
-        files = read_json(run.require_gguf() / "proof.json", files=dict)["files"]
-        models = [run.gguf / name for name, proof in files.items() if proof["kind"] == "model"]
-        if not models:
-            raise NotFoundError(
-                f"the run {run.name} has the GGUF file of an adapter only",
-                where=str(run.gguf),
-                todo=f"make one of the whole model: inv export --run {run.name}",
-            )
-        file = max(models, key=lambda path: path.stat().st_mtime)
-    return file
+        return named_gguf(run, given)
+    files = read_json(run.require_gguf() / "proof.json", files=dict)["files"]
+    models = [run.gguf / name for name, proof in files.items() if proof["kind"] == "model"]
+    if not models:
+        raise NotFoundError(
+            f"the run {run.name} has the GGUF file of an adapter only",
+            where=str(run.gguf),
+            todo=f"make one of the whole model: inv export --run {run.name}",
+        )
+    newest: Path = max(models, key=lambda path: path.stat().st_mtime)
+    return newest
 
 
 def _settings(sampling: Sampling) -> dict[str, Any]:

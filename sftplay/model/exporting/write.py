@@ -22,7 +22,7 @@ from sftplay.model.exporting.reference import (
     release,
 )
 from sftplay.model.gguf.convert import Converter, require_room, without_code
-from sftplay.model.gguf.proof import FLOORS, compare, judge
+from sftplay.model.gguf.proof import FLOORS, GgufDifference, advise, compare, judge
 from sftplay.model.gguf.runtime import Runtime, processor_threads
 from sftplay.model.merge import merge
 from sftplay.model.merging.proof import PROMPTS
@@ -71,7 +71,7 @@ def export_model(job: Job, converter: Converter, quant: str) -> ExportedFile:
     facts = open_run(target)
     weights = fingerprint(facts.tuned)
     merged = _merged(job, target, weights)
-    _require_room(target, merged, quant)
+    count = _require_room(target, merged, quant)
     console.info("the merged model on the fixed prompts, by transformers")
     model = load_merged(merged)
     reference = reference_of(facts, job.settings, model)
@@ -81,7 +81,11 @@ def export_model(job: Job, converter: Converter, quant: str) -> ExportedFile:
     with open_draft(job, facts, weights) as draft:
         file = draft.folder / name
         _write_model(converter, job, merged, file, quant)
-        draft.files[name] = _prove(job, facts, reference, file, quant)
+        proof = _prove(job, facts, reference, file, quant)
+        found = GgufDifference(**(proof["transformers"] or proof["llama_cpp"]))
+        size = file.stat().st_size
+        advice = advise(found, quant, target.name, size=size, weights=count)
+        draft.files[name] = {**proof, "advice": advice}
     return ExportedFile(target.gguf / name, _brief(draft.files[name]))
 
 
@@ -150,9 +154,11 @@ def _require_plain_lora(facts: RunFacts) -> None:
         )
 
 
-def _require_room(run: Run, model: Path, quant: str) -> None:
+def _require_room(run: Run, model: Path, quant: str) -> int:
+    """Return how many weights the model has."""
     count = sum(math.prod(tensor.shape) for tensor in read_tensors(model).values())
     require_room(run.folder, int(count * _ROOM[quant]) + _SPARE, f"a {quant} file of this model")
+    return count
 
 
 def _write_model(converter: Converter, job: Job, merged: Path, file: Path, quant: str) -> None:
@@ -228,4 +234,5 @@ def _common(quant: str, notes: list[str]) -> dict[str, Any]:
 
 
 def _brief(proof: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: proof[key] for key in ("quant", "transformers", "llama_cpp") if proof.get(key)}
+    keys = ("quant", "transformers", "llama_cpp", "advice")
+    return {key: proof[key] for key in keys if proof.get(key)}

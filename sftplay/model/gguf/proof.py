@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sftplay.errors import RefusedError
+from sftplay.files import human_size
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ FLOORS: Mapping[str, Floor] = {
     "f16": Floor(0.99, 1e-3),
     "q8_0": Floor(0.9, 0.05),
     "q4_k_m": Floor(0.6, 0.75),
+}
+# Below it a file is still the run's model, but answers differ noticeably. What the default model
+# loses in the finer format, and bytes of a weight in it.
+WEAK = Floor(0.9, 0.1)
+_FINER = {
+    "q4_k_m": ("q8_0", "98.7%, mean KL 0.003", 34 / 32),
+    "q8_0": ("f16", "100.0%, mean KL 5e-06", 2.0),
 }
 _TIE = 1e-3  # two logits this near each other are a tie, and either may come first
 _HALF = math.log(2)  # a logit this much lower is half as likely
@@ -118,6 +126,27 @@ def judge(difference: GgufDifference, quant: str, who: str) -> None:
             f"(here {difference.near_top1_agreement:.1%}), and KL {floor.kl:g} at most",
             todo=f"nothing was written{other}",
         )
+
+
+def advise(
+    difference: GgufDifference, quant: str, run: str, *, size: int, weights: int
+) -> str | None:
+    """Return a line about a file that lost much, and the format that keeps more; None where it did
+    not.
+
+    Args:
+        size: of the file in bytes. weights: how many the model has.
+    """
+    weak = difference.top1_agreement < WEAK.near_top1 or difference.mean_kl > WEAK.kl
+    if not weak or quant not in _FINER:
+        return None
+    finer, default, each = _FINER[quant]
+    return (
+        f"{quant} loses much of this model: likeliest token the same at "
+        f"{difference.top1_agreement:.1%}, mean KL {difference.mean_kl:.2g} ({human_size(size)}). Small "
+        f"models lose most: inv export --run {run} --quant {finer} keeps more (about "
+        f"{human_size(int(weights * each))}; the default model: {default})"
+    )
 
 
 def require_same_tokens(

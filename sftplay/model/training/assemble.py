@@ -139,8 +139,10 @@ def _callbacks(
 ) -> list[Any]:
     callbacks: list[Any] = [window, telemetry]
     if plan.rank == 0:
-        writer = event_writer(plan.run.tensorboard(plan.attempt))
-        callbacks.append(TensorBoardCallback(writer))
+        writer = None
+        if "tensorboard" in plan.settings.train.trackers:
+            writer = event_writer(plan.run.tensorboard(plan.attempt))
+            callbacks.append(TensorBoardCallback(writer))
         if plan.settings.eval.show:
             callbacks += _samples(plan, tokenizer, model, writer)
     if plan.settings.train.early_stopping_patience:

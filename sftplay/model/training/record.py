@@ -17,7 +17,7 @@ from sftplay.model.training.assemble import Assembly
 from sftplay.model.training.plan import Plan
 from sftplay.places import data_folder
 from sftplay.processor import processor_name
-from sftplay.settings import TrainSettings
+from sftplay.settings import Settings, TrainSettings
 from sftplay.stamp import Stamp, surroundings
 from sftplay.untrusted import read_json
 
@@ -47,12 +47,20 @@ def opening(
         "template": {key: plan.facts.get(key) for key in ("eot", "eot_id", "date")}
         | {"hash": plan.facts["template_hash"]},
         "style": plan.facts.get("style"),
-        "data": {key: plan.facts.get(key) for key in _DATA},
+        "trackers": list(plan.settings.train.trackers),
+        "data": {key: plan.facts.get(key) for key in _DATA} | _mixed(plan.settings),
         "versions": stamp.versions,
         "effective": _effective(plan, assembly, first_batch),
         "code_hash": code_hash(),
         **surroundings(),
     }
+
+
+def _mixed(settings: Settings) -> dict[str, Any]:
+    """Rows of each source in each split, if `data.mix` mixes several."""
+    path = data_folder("processed", settings) / "report.json"
+    mix = read_json(path).get("mix") if path.is_file() else None
+    return {"mix": {one["source"]: one["rows"] for one in mix["sources"]}} if mix else {}
 
 
 def _effective(plan: Plan, assembly: Assembly, first_batch: dict[str, int]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class TrainingSamples(TrainerCallback):
         limit: longest answer in tokens.
         file: samples.jsonl of the attempt, one line per look. A resumed run repeats steps: the last
             line of a step counts.
-        writer: TensorBoard's.
+        writer: TensorBoard's; None without it.
     """
 
     def __init__(
@@ -112,7 +112,8 @@ class TrainingSamples(TrainerCallback):
                 }
             )
             console.log(f"step {step} sample {number}: {text[:_SHOWN]!r}")
-            self._writer.add_text(f"answers/{number}", _markdown(entries[-1]), step)
+            if self._writer is not None:
+                self._writer.add_text(f"answers/{number}", _markdown(entries[-1]), step)
         try:
             line = json.dumps({"step": step, "samples": entries}, ensure_ascii=False)
             append_line(self._file, line)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import re
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sftplay.cli import make_job
-from sftplay.data.conversion.mix import quotas
 from sftplay.data.process import freshness
 from tests.data.project import SPLITS, Done, Project, jsonl, questions, read_lines
 
@@ -47,7 +45,7 @@ BOTH = "{data/raw/a.jsonl: 3, data/raw/b.jsonl: 2}"
 
 def test_each_split_has_the_shares_until_a_source_ends(two: Project) -> None:
     done = _mix(two, BOTH)
-    assert done.code == 0, done.said
+    assert done.code == 0 and "misses its share" not in done.said, done.said
     rows = _by_source(two)
     for split in SPLITS:
         a, b = rows[split]["a"], rows[split]["b"]
@@ -69,35 +67,6 @@ def test_each_split_has_the_shares_until_a_source_ends(two: Project) -> None:
         and "(asked: 60.0%)" in done.said
     )
     assert "share asked" in (two.folder / "data/processed/report.html").read_text()
-
-
-def test_it_is_the_share_of_datasets_own_interleaving() -> None:
-    from datasets import Dataset, interleave_datasets
-
-    sources = [
-        Dataset.from_dict({"of": [name] * count}) for name, count in (("a", 900), ("b", 200))
-    ]
-    mixed = interleave_datasets(
-        sources, probabilities=[0.6, 0.4], seed=1, stopping_strategy="first_exhausted"
-    )
-    theirs = Counter(mixed["of"])
-    ours = quotas([900, 200], [3, 2])
-    assert ours == [300, 200]
-    assert theirs["b"] == ours[1] and theirs["a"] == pytest.approx(ours[0], rel=0.15)
-
-
-@given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(1e-3, 1e6)), min_size=1, max_size=6))
-def test_no_more_rows_than_there_are_and_no_share_too_small(pairs: list[tuple[int, float]]) -> None:
-    found, weights = zip(*pairs, strict=True)
-    taken = quotas(found, weights)
-    assert all(0 <= n <= count for n, count in zip(taken, found, strict=True))
-    some = [
-        (n, count, weight) for n, count, weight in zip(taken, found, weights, strict=True) if count
-    ]
-    if some:
-        assert any(n == count for n, count, _ in some)
-        rounds = min(count / weight for _, count, weight in some)
-        assert all(n >= 1 and abs(n - weight * rounds) <= 1 for n, _, weight in some)
 
 
 def test_the_order_of_rows_sources_and_workers_changes_nothing(two: Project) -> None:
@@ -178,8 +147,35 @@ def test_a_source_without_rows_in_a_split_is_named(project: Project) -> None:
     project.put("a/test.jsonl", jsonl(questions(20, first=500)))
     project.put("b.jsonl", jsonl(questions(80, first=MANY)))
     done = _mix(project, "{data/raw/a: 1, data/raw/b.jsonl: 1}")
-    assert done.code == 0 and "data/raw/b.jsonl has no row in the test split" in done.said
+    assert done.code == 0 and "2 × a source of data.mix misses its share of test: " in done.said
+    assert "data/raw/b.jsonl has no row (asked: 50.0%)" in done.said
     assert _by_source(project)["test"] == {"a": 20}
+
+
+def test_a_share_that_no_split_can_have_is_named_for_each(two: Project) -> None:
+    two.put("c.jsonl", jsonl(questions(100, first=MANY + 1000)))
+    done = _mix(two, "{data/raw/a.jsonl: 1, data/raw/b.jsonl: 1, data/raw/c.jsonl: 1e-9}")
+    assert done.code == 0, done.said
+    for split in SPLITS:
+        said = done.said.partition(f"misses its share of {split}: ")[2].partition("\n")[0]
+        assert "c.jsonl has 1 row, " in said and "(asked: <0.1%)" in said, done.said
+        assert "a.jsonl" not in said and "b.jsonl" not in said
+    assert two.run("process", "--strict").code == 65
+
+
+def test_what_ends_a_split_is_recorded_for_each(project: Project) -> None:
+    project.put("a/train.jsonl", jsonl(questions(200)))
+    project.put("a/test.jsonl", jsonl(questions(3, first=900)))
+    project.put("b/train.jsonl", jsonl(questions(80, first=MANY)))
+    project.put("b/test.jsonl", jsonl(questions(40, first=MANY + 900)))
+    done = _mix(project, "{data/raw/a: 1, data/raw/b: 1}", "--set", "data.val_share=0")
+    assert done.code == 0, done.said
+    assert "of train that is data/raw/b; of test that is data/raw/a" in done.said
+    a, b = project.report()["mix"]["sources"]
+    assert (a["exhausted_in"], b["exhausted_in"]) == (["test"], ["train"])
+    assert (a["rows"]["test"], b["rows"]["test"]) == (3, 3)
+    page = (project.folder / "data/processed/report.html").read_text()
+    assert "3 (50.0%)" in page and "80 (50.0%)" in page
 
 
 def test_a_source_that_has_nothing_to_train_on_is_refused(two: Project) -> None:
@@ -206,6 +202,63 @@ def test_what_can_not_be_mixed(two: Project, weights: str, code: int, said: str)
     done = _mix(two, weights)
     assert (done.code, said in done.said) == (code, True), done.said
     assert not list((two.folder / "data").glob("processed/*.jsonl"))
+
+
+def test_a_source_without_files_is_named(two: Project) -> None:
+    (two.folder / "data/raw/empty").mkdir()
+    done = _mix(two, "{data/raw/a.jsonl: 1, data/raw/empty: 1}")
+    assert done.code == 65 and "data/raw/empty: no data files" in done.said, done.said
+
+
+def _hub(project: Project, revisions: dict[str, list[dict[str, str]]]) -> None:
+    """Put revisions of owner/rows into the cache, as `fetch` does."""
+    for revision, rows in revisions.items():
+        folder = project.folder / "cache/hub" / revision
+        folder.mkdir(parents=True)
+        (folder / "train.jsonl").write_bytes(jsonl(rows))
+        record = {"folder": f"hub/{revision}", "revision": revision, "files": ["train.jsonl"]}
+        path = project.folder / f"cache/datasets/owner--rows@{revision}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["data/raw"],
+        ["data/raw/*.jsonl"],
+        ["./data/raw/a.jsonl"],
+        ["{folder}/data/raw/a.jsonl"],
+        ["data/raw/soft.jsonl"],
+        ["data/raw/hard.jsonl"],
+        ["elsewhere"],
+        ["owner/rows@main", "owner/rows"],
+    ],
+)
+def test_a_file_in_two_sources_is_refused(
+    two: Project, others: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFTPLAY_CACHE", str(two.folder / "cache"))
+    _hub(two, {"main": questions(50, first=5000)})
+    (two.folder / "data/raw/soft.jsonl").symlink_to("a.jsonl")
+    (two.folder / "data/raw/hard.jsonl").hardlink_to(two.folder / "data/raw/a.jsonl")
+    (two.folder / "elsewhere").symlink_to("data/raw")
+    sources = ["data/raw/a.jsonl", *(other.format(folder=two.folder) for other in others)]
+    done = _mix(two, f"{{{', '.join(f'{source}: 1' for source in sources)}}}")
+    assert done.code == 78, done.said
+    assert all(source in done.said for source in sources[-2:]), done.said
+    assert "data.mix" in done.said and not list((two.folder / "data").glob("processed/*.jsonl"))
+
+
+def test_two_revisions_of_a_dataset_are_two_sources(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFTPLAY_CACHE", str(project.folder / "cache"))
+    _hub(project, {"v1": questions(60), "v2": questions(90, first=MANY)})
+    done = _mix(project, "{owner/rows@v1: 1, owner/rows@v2: 1}")
+    assert done.code == 0, done.said
+    files = [(one["file"], one["rows"]) for one in project.report()["files"]]
+    assert files == [("owner/rows@v1/train.jsonl", 60), ("owner/rows@v2/train.jsonl", 90)]
 
 
 def test_a_mix_and_files_of_an_earlier_command_replace_each_other(two: Project) -> None:

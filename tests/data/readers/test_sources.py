@@ -76,6 +76,13 @@ def test_an_empty_folder_says_what_to_do() -> None:
     assert "put your file into empty" in caught.value.todo
 
 
+def test_an_empty_folder_of_several_is_named() -> None:
+    Path("empty").mkdir()
+    assert [str(one) for one in find(["other", "empty"]).skipped] == ["empty: no data files in it"]
+    with pytest.raises(DataError, match="empty: no data files"):
+        find(["empty", "other"], apart=True)
+
+
 def skipped(raw: str) -> dict[str, str]:
     return {each.name: each.reason for each in find(raw).skipped}
 
@@ -116,6 +123,15 @@ def test_links(tmp_path: Path) -> None:
     assert skipped("raw")["raw/nowhere.jsonl"] == "a link to gone.jsonl, which is not there"
     with pytest.raises(NotFoundError, match="which is not there"):
         find("raw/nowhere.jsonl")
+
+
+def test_a_file_of_two_names_is_read_once_and_named(tmp_path: Path) -> None:
+    Path("raw/soft.jsonl").symlink_to(tmp_path / "raw/b.jsonl")
+    Path("other/hard.jsonl").hardlink_to("raw/b.jsonl")
+    assert names(["raw", "other"])[1:] == ["raw/b.jsonl", "raw/sub/c.PARQUET", "other/d.tsv.zst"]
+    skipped = {each.name: each.reason for each in find(["raw", "other"]).skipped}
+    for name in ("raw/soft.jsonl", "other/hard.jsonl"):
+        assert skipped[name] == "the same file as raw/b.jsonl"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sftplay.host.batch.expand import expand
@@ -31,6 +33,29 @@ def test_a_matrix_is_multiplied_out_with_datasets() -> None:
     assert one.changes == {"dataset": "two", "lora.r": 16, "train.learning_rate": 2e-4}
     assert made["grid-one-r8-learning_rate0.0001"].settings.style.prompt is None
     assert made["single"].base == "configs/other.yaml"
+
+
+def test_a_dataset_is_what_its_entry_says_whatever_the_base_mixes() -> None:
+    Path("configs/mixed.yaml").write_text("data: {mix: {base.csv: 3, other.csv: 1}}\n")
+    path = write(
+        "config: configs/mixed.yaml\n"
+        "datasets:\n"
+        "  plain: {raw: data/raw}\n"
+        "  mixed: {mix: {a.csv: 2, b.csv: 1}}\n"
+        "experiments:\n"
+        "  - {name: n, dataset: [plain, mixed]}\n"
+        "  - {name: own, dataset: mixed, set: {data.mix: {a.csv: 1, b.csv: 1}}}\n"
+        "  - {name: many, dataset: plain, matrix: {data.mix: [{c.csv: 1}, {d.csv: 1}]}}\n"
+    )
+    made = {one.name: one.settings.data for one in expand(read(path), path)}
+    assert (made["n-plain"].sources, made["n-plain"].mix) == (["data/raw"], None)
+    assert made["n-mixed"].mix == {"a.csv": 2, "b.csv": 1}
+    assert made["own"].mix == {"a.csv": 1, "b.csv": 1}
+    assert made["own"].suffix != made["n-mixed"].suffix
+    assert sorted(one.sources[0] for name, one in made.items() if name.startswith("many")) == [
+        "c.csv",
+        "d.csv",
+    ]
 
 
 def test_rows_of_another_shape_get_folders_of_their_own() -> None:

@@ -75,6 +75,9 @@ def test_the_template_is_a_batch_that_runs(capsys: pytest.CaptureFixture[str]) -
         ("sort_by: luck\n" + GOOD, "line 1: sort_by"),
         ("colour: blue\n" + GOOD, "line 1: colour: unknown key"),
         ("datasets: {}\nexperiments: []\n", "2 problems"),
+        (GOOD.replace("raw: data/raw/a.jsonl", ""), "datasets.one names no rows"),
+        (GOOD.replace("/a.jsonl}", "/a.jsonl, mix: {a: 1}}"), "datasets.one has raw and mix"),
+        (GOOD.replace("raw: data/raw/a.jsonl", "mix: {a.csv: x}"), "data.mix: a.csv: a weight is"),
         ("datasets: [\n", ""),
     ],
 )

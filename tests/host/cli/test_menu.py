@@ -29,6 +29,8 @@ NAMES = [
     *(
         "tensorboard",
         "stop-tb",
+        "trackio",
+        "stop-trackio",
         "ps",
         "stop",
         "quickstart",

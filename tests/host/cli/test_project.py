@@ -42,7 +42,7 @@ class Person:
     """Types commands in a folder; knows nothing of the checkout."""
 
     def __init__(self, tools: Path, home: Path, envs: Path) -> None:
-        self.tools = tools
+        self.tools, self.home = tools, home
         self.environ = {
             "HOME": str(home),
             "PATH": f"{tools}:/usr/bin:/bin",
@@ -80,6 +80,9 @@ def test_stages_run_in_a_project_of_an_installed_sftplay(person: Person, tmp_pat
         assert "How much is" in train
     below = person.types(project / "data", "sftplay", "config.show")
     assert "smollm2-135m-instruct" in below.stdout
+    person.types(project / "data", "sftplay", "config.schema", "--output=../above.json")
+    person.types(project / "data", "inv", "config.schema", "--output=~/home.json")
+    assert (project / "above.json").is_file() and (person.home / "home.json").is_file()
 
 
 def test_compose_can_build_and_set_up_a_project(person: Person, tmp_path: Path) -> None:

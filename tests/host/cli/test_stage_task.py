@@ -29,3 +29,19 @@ def test_a_stage_passes_its_code_on(run_task: RunTask, cpu_env: Path) -> None:
     assert end.returncode in (65, 66), end.stderr
     assert "data/raw" in end.stderr
     assert "cpu stack" in end.stderr
+
+
+def test_a_missing_gguf_file_is_named_before_an_environment_is_made(
+    run_task: RunTask, checkout: Path
+) -> None:
+    run = checkout / "outputs/demo"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("{}\n")
+    for words, said in (
+        (["--gguf=none.gguf"], "configs/none.gguf: no such file"),
+        (["--gguf"], "no GGUF file"),
+    ):
+        argv = ["infer", "--run", "demo", *words, "--prompt", "a"]
+        end = run_task(*argv, cwd=checkout / "configs", env={"SFTPLAY_ENVS": str(run / "envs")})
+        assert end.returncode == 66 and said in end.stderr, end.stderr
+        assert "inv export --run demo" in end.stderr and not (run / "envs").exists()

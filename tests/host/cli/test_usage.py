@@ -26,6 +26,8 @@ from tests.host.conftest import RunTask
         (["eval", "--samples", "many"], "many"),
         (["image.lock", "nope"], "nope"),
         (["tensorboard", "--port", "http"], "http"),
+        (["tensorboard", "--port", "65536"], "65536"),
+        (["trackio", "--port", "0"], "a port is 1 to 65535"),
     ],
 )
 def test_a_wrong_command_line_is_2_and_names_the_word(

@@ -68,4 +68,4 @@ def test_the_stacks_are_those_of_the_environments() -> None:
         "lm-eval",
         "lm-eval-cuda",
     }  # the tools, what the bench compares with, and the packages of `inv eval --tasks`: no images
-    assert {*image_names.STACKS, *for_developers, "ray"} == set(environments.STACKS)
+    assert {*image_names.STACKS, *for_developers, "ray", "trackio"} == set(environments.STACKS)

@@ -34,6 +34,9 @@ def test_every_key_is_shown_with_help() -> None:
     assert [key.path for key in schema.every_key() if not key.help] == []
     shown = schema.as_yaml({})
     assert "# Peak learning rate. (number, above 0)\n  learning_rate: 0.0002" in shown
+    takes = {key.path: key.takes for key in schema.every_key()}
+    assert takes["train.trackers"] == "a list of `tensorboard`, `trackio`"
+    assert takes["infer.stop"] == "a list"
 
 
 def test_show_with_a_config_prints_its_values_and_can_be_run(

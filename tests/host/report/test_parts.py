@@ -23,12 +23,25 @@ def test_a_run_without_eval_and_without_data_says_so() -> None:
 def test_the_shares_of_a_mix_are_shown() -> None:
     run = whole_run()
     record = json.loads(run.data_record.read_text())
-    one = {"rows": {"train": 1234, "val": 5, "test": 6}, "asked": 0.75, "shares": {"train": 0.745}}
+    one = {
+        "rows": {"train": 1234, "val": 5, "test": 6},
+        "asked": 0.75,
+        "shares": {"train": 0.745, "test": 1e-5},
+        "exhausted_in": ["val"],
+    }
     record["raw"] = {"a.jsonl": 3, "owner/name": 1}
     record["report"]["mix"] = {"sources": [{"source": "a.jsonl", **one}, {"rows": 1}, "torn"]}
     run.data_record.write_text(json.dumps(record))
     page = Words(reports.of_run(look_into(run))).text
-    for words in ("share asked", "1,234", "75.0%", "74.5%", "a.jsonl: 3, owner/name: 1"):
+    for words in (
+        "share asked",
+        "1,234",
+        "75.0%",
+        "1,234 (74.5%)",
+        "6 (<0.1%)",
+        "all rows used in",
+        "a.jsonl: 3, owner/name: 1",
+    ):
         assert words in page, words
 
 

@@ -10,6 +10,7 @@ from sftplay.errors import MachineError, NotFoundError
 from sftplay.files import write_json
 from sftplay.host.runs import tensorboard
 from sftplay.host.system import processes
+from sftplay.settings import Settings
 from tests.host.conftest import NO_ENGINE, make_environment, stage_python
 
 
@@ -43,15 +44,32 @@ def test_it_answers_when_start_returns_is_started_once_and_stops(
     tensorboard.start(port=port)
     try:
         assert status(port) == 200
-        running = tensorboard.ours()
+        running = tensorboard.PAGE.ours()
         tensorboard.start()
-        assert tensorboard.ours() == running
+        assert tensorboard.PAGE.ours() == running
         assert f"already runs for outputs: http://127.0.0.1:{port}" in capsys.readouterr().err
     finally:
         tensorboard.stop()
-    assert processes.is_free(port) and tensorboard.ours() is None
+    assert processes.is_free(port) and tensorboard.PAGE.ours() is None
     tensorboard.stop()
     assert "no TensorBoard of ours is running" in capsys.readouterr().err
+
+
+def test_before_a_training_that_writes_nothing_for_it_that_is_said(
+    port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings.model_validate({"tensorboard": {"port": port}})
+    alone = Settings.model_validate({"train": {"trackers": ["trackio"]}})
+    try:
+        tensorboard.start_for(settings, "local")
+        assert "writes nothing" not in capsys.readouterr().err
+        tensorboard.start_for(alone, "local")
+        assert (
+            "writes nothing for TensorBoard: train.trackers is ['trackio']"
+            in capsys.readouterr().err
+        )
+    finally:
+        tensorboard.stop()
 
 
 def test_a_port_of_somebody_else_is_named_with_its_owner_and_the_next_free_one(port: int) -> None:
@@ -61,14 +79,14 @@ def test_a_port_of_somebody_else_is_named_with_its_owner_and_the_next_free_one(p
     ):
         tensorboard.start(port=port)
     assert no.value.todo.startswith("inv tensorboard --port ")
-    assert not tensorboard.RECORD.exists()
+    assert not tensorboard.PAGE.record.exists()
 
 
 def test_a_start_that_fails_shows_the_log_and_leaves_nothing(port: int) -> None:
     make_environment(Path(".envs"), "echo 'no module named tensorboard'; exit 1")
     with pytest.raises(MachineError, match="no module named tensorboard"):
         tensorboard.start(port=port)
-    assert not tensorboard.RECORD.exists() and tensorboard.ours() is None
+    assert not tensorboard.PAGE.record.exists() and tensorboard.PAGE.ours() is None
 
 
 def test_a_process_that_only_has_the_recorded_number_is_left_alone() -> None:
@@ -78,10 +96,10 @@ def test_a_process_that_only_has_the_recorded_number_is_left_alone() -> None:
         now = processes.identify(other.pid)
         assert now is not None
         process = {"pid": now.pid, "started": now.started - 60}
-        write_json(tensorboard.RECORD, {"process": process, "port": 6006, "folder": "outputs"})
-        assert tensorboard.ours() is None
+        write_json(tensorboard.PAGE.record, {"process": process, "port": 6006, "folder": "outputs"})
+        assert tensorboard.PAGE.ours() is None
         tensorboard.stop()
-        assert now.is_running() and not tensorboard.RECORD.exists()
+        assert now.is_running() and not tensorboard.PAGE.record.exists()
         other.communicate(b"\n")
 
 

@@ -2,9 +2,11 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sftplay.host.system import processes
@@ -27,6 +29,28 @@ def test_a_process_is_itself_until_it_has_ended() -> None:
     )  # ended, and not collected yet
     child.wait()
     assert processes.identify(child.pid) is None
+
+
+def test_a_process_whose_first_thread_is_over_has_not_ended_yet() -> None:
+    """It is shown as a zombie then, and still holds its locks and ports."""
+    program = (
+        "import ctypes, os, sys, threading\n"
+        "def wait(): sys.stdin.read(); os._exit(0)\n"
+        "threading.Thread(target=wait).start()\n"
+        "print(flush=True)\n"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    child.stdout.readline()  # type: ignore[union-attr]
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert processes.identify(child.pid) is not None
+    child.stdin.close()  # type: ignore[union-attr]
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert processes.identify(child.pid) is None
+    child.wait()
 
 
 def test_two_processes_are_never_the_same() -> None:

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from sftplay.errors import RefusedError
-from sftplay.model.gguf.proof import FLOORS, compare, judge, require_same_tokens
+from sftplay.model.gguf.proof import (
+    FLOORS,
+    GgufDifference,
+    advise,
+    compare,
+    judge,
+    require_same_tokens,
+)
 
 
 def test_the_numbers_are_those_of_torch() -> None:
@@ -43,6 +50,26 @@ def test_a_finer_format_must_reach_more() -> None:
     floors = [FLOORS[quant] for quant in ("q4_k_m", "q8_0", "f16")]
     assert sorted(floors, key=lambda one: one.near_top1) == floors
     assert sorted(floors, key=lambda one: -one.kl) == floors
+
+
+@pytest.mark.parametrize(
+    ("quant", "top1", "kl", "words"),
+    [
+        ("q4_k_m", 0.906, 0.085, None),  # the default model
+        ("q4_k_m", 0.82, 0.085, ["82.0%", "--quant q8_0", "98.7%", "about 136.0 MB"]),
+        ("q4_k_m", 0.95, 0.19, ["mean KL 0.19 (80.0 MB)", "--run demo --quant q8_0"]),
+        ("q8_0", 0.987, 0.003, None),
+        ("q8_0", 0.89, 0.02, ["--quant f16", "about 256.0 MB"]),
+        ("f16", 0.5, 1.0, None),  # there is no finer one
+    ],
+)
+def test_a_weak_file_names_the_format_that_keeps_more(
+    quant: str, top1: float, kl: float, words: list[str] | None
+) -> None:
+    found = GgufDifference(100, 1.0, top1, 1.0, kl)
+    advice = advise(found, quant, "demo", size=80_000_000, weights=128_000_000)
+    assert (advice is None) == (words is None)
+    assert all(word in str(advice) for word in words or []), advice
 
 
 def test_numbers_that_are_none_are_refused() -> None:

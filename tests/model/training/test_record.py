@@ -12,7 +12,12 @@ STEPS = 8  # of the project's demo.yaml
 
 
 def test_a_run_leaves_what_the_design_promises(project: Path, box: Box) -> None:
-    ran = box.run("train", "--config", "demo.yaml", "--set", "train.eval_steps=4", cwd=project)
+    raw = (project / "data/raw/rows.jsonl").read_text().splitlines(keepends=True)
+    (project / "data/raw/one.jsonl").write_text("".join(raw[:40]))
+    (project / "data/raw/two.jsonl").write_text("".join(raw[40:]))
+    mix = "data.mix={data/raw/one.jsonl: 1, data/raw/two.jsonl: 1}"
+    sets = ("--set", "train.eval_steps=4", "--set", mix)
+    ran = box.run("train", "--config", "demo.yaml", *sets, cwd=project)
     assert ran.code == 0, ran.err
     run = project / "outputs" / "demo"
     for name in (
@@ -32,6 +37,14 @@ def test_a_run_leaves_what_the_design_promises(project: Path, box: Box) -> None:
     record = json.loads((run / "run.json").read_text())
     assert record["state"] == "finished" and record["steps"] == STEPS
     assert record["last_loss"] < record["first_loss"]
+    mixed = record["data"]["mix"]
+    train = (project / "data/processed/train.jsonl").read_text()
+    for name, rows in (("one", raw[:40]), ("two", raw[40:])):
+        texts = [json.dumps(json.loads(row)["user"], ensure_ascii=False) for row in rows]
+        found = sum(f'"content":{text}' in train for text in texts)
+        assert mixed[f"data/raw/{name}.jsonl"]["train"] == found
+    card = (run / "adapter/README.md").read_text()
+    assert "| training rows by source | one.jsonl " in card and "data/raw" not in card
     effective = record["effective"]
     assert effective["trainable_dtype"] == ["torch.float32"] and not effective["packing"]
     assert effective["max_length"] == 256 and effective["effective_batch"] == 2

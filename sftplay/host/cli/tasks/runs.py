@@ -1,10 +1,10 @@
-"""Many runs: batches, reports, replays, TensorBoard; what runs now and how to stop it; `runs.*`."""
+"""Many runs: batches, reports, replays, TensorBoard, trackio; what runs now and how to stop it; `runs.*`."""
 
 from __future__ import annotations
 
 from invoke.context import Context
 
-from sftplay.host.cli.task import only, task, whole_number
+from sftplay.host.cli.task import only, port_number, task, whole_number
 
 
 @task(
@@ -123,7 +123,7 @@ def tensorboard(
     """Show the training curves: TensorBoard in the background on 127.0.0.1."""
     from sftplay.host.runs import tensorboard as board
 
-    board.start(port=whole_number("--port", port), run=run, runner=runner)
+    board.start(port=port_number("--port", port), run=run, runner=runner)
 
 
 @task()
@@ -132,6 +132,27 @@ def stop_tb(c: Context) -> None:
     from sftplay.host.runs import tensorboard as board
 
     board.stop()
+
+
+@task(
+    help={
+        "port": "port on 127.0.0.1 (default: 7860)",
+        "run": "only this run, whatever its train.trackers (default: every run that names trackio)",
+    }
+)
+def trackio(c: Context, port: str | None = None, run: str | None = None) -> None:
+    """Show runs in trackio, from their records: a page in the background on 127.0.0.1, no container."""
+    from sftplay.host.runs import trackio as page
+
+    page.start(port=port_number("--port", port), run=run)
+
+
+@task()
+def stop_trackio(c: Context) -> None:
+    """Stop the trackio that sftplay started, and nothing else."""
+    from sftplay.host.runs import trackio as page
+
+    page.stop()
 
 
 @task(
@@ -182,7 +203,7 @@ def ps(c: Context) -> None:
     words="run",
     help={
         "run": "the run to stop (default: the one that runs)",
-        "all": "everything, TensorBoard too",
+        "all": "everything, TensorBoard and trackio too",
     },
 )
 def stop(c: Context, run: list[str] | None = None, all: bool = False) -> int:
