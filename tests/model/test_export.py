@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +31,7 @@ from sftplay.untrusted import read_json
 from tests.box import ROOT, Box
 from tests.model.hub.standin import TOKEN, standin_hub
 from tests.model.projects import run_stages, write_project
+from tests.model.serving.conftest import free_port
 
 QUESTION = "How many clips did Natalia sell altogether in April and May?"
 ANSWER = 16  # tokens
@@ -330,3 +336,71 @@ def test_a_tokenizer_taken_for_another_one_is_refused(export: Exporter) -> None:
     assert "RefusedError: llama.cpp cuts a text into other tokens" in done.stderr
     asked = export("infer", "--run", "demo", f"--gguf={wrong}", "--prompt", "a")
     assert asked.returncode == 76 and "another tokenizer" in asked.stderr
+
+
+@contextmanager
+def llama_server(*words: object) -> Iterator[str]:
+    """`llama-server` of this machine; its address."""
+    port = free_port()
+    argv = ["llama-server", *map(str, words), "--jinja", "--host", "127.0.0.1", "--port", str(port)]
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(argv, stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            for _ in range(600):
+                with suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2):
+                    break
+                log.seek(0)
+                assert child.poll() is None, log.read().decode()[-2000:]
+                time.sleep(0.1)
+            yield url
+        finally:
+            child.terminate()
+            child.wait()
+
+
+def asked_of(url: str, question: str) -> str:
+    """A greedy answer of an OpenAI-compatible server, with the style that the run was trained with."""
+    turns = (("system", "Answer in one short sentence."), ("user", question))
+    body = {
+        "messages": [{"role": role, "content": text} for role, text in turns],
+        "temperature": 0,
+        "max_tokens": ANSWER,
+    }
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(  # noqa: S310 - loopback
+        f"{url}/v1/chat/completions", json.dumps(body).encode(), headers
+    )
+    with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310
+        return str(json.load(response)["choices"][0]["message"]["content"])
+
+
+CONVERT = """
+import sys
+from pathlib import Path
+from sftplay.model.gguf.convert import find_converter
+find_converter().convert(Path(sys.argv[1]), Path(sys.argv[2]), "f16", "base")
+"""
+
+
+@pytest.mark.long  # needs the export environment, and llama.cpp's own programs
+def test_llama_server_answers_as_transformers_does(export: Exporter, tmp_path: Path) -> None:
+    """By the lines of the documentation: the whole model, and the adapter on its base."""
+    if shutil.which("llama-server") is None:
+        pytest.skip("llama-server is not on the PATH (Debian: llama.cpp-tools)")
+    for words in ((), ("--adapter",)):
+        done = export("export", "--run", "demo", *words, *(() if words else ("--quant=f16",)))
+        assert done.returncode == 0, done.stderr
+    base = tmp_path / "base-F16.gguf"
+    argv = [export.python, "-c", CONVERT, read_base(export), base]
+    subprocess.run([str(word) for word in argv], check=True, cwd=ROOT, capture_output=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        export.run / "merged", dtype=torch.float32
+    ).eval()
+    folder, expected = export.run / "gguf", plain_answer(export.run, model).strip()
+    with llama_server("-m", folder / "demo-F16.gguf") as url:
+        assert asked_of(url, QUESTION).strip() == expected
+    with llama_server("-m", base, "--lora", folder / "demo-adapter-F16.gguf") as url:
+        assert asked_of(url, QUESTION).strip() == expected
+    with llama_server("-m", base) as url:
+        assert asked_of(url, QUESTION).strip() != expected, "or the adapter proves nothing"
