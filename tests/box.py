@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,24 @@ class Started:
 class Box:
     """The process that forks.
 
-    Used as a session fixture; `env`: for what is read while libraries are loaded.
+    Used as a session fixture.
+
+    Args:
+        python: of another environment; imports: more modules that it loads before it forks.
+        env: for what is read while libraries are loaded.
     """
 
-    def __init__(self, folder: Path, **env: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        python: str | Path = sys.executable,
+        imports: Sequence[str] = (),
+        **env: str,
+    ) -> None:
         self._folder, self._count = folder, 0
         self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__))],
+            [str(python), str(Path(__file__)), *imports],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -135,6 +147,8 @@ def _serve() -> None:
 
     from sftplay.cli import main
 
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     torch.set_num_threads(1)  # tiny models; and several tests run side by side
     for line in sys.stdin:
         request = json.loads(line)

@@ -159,3 +159,38 @@ def test_words() -> None:
     for words in ("", "a,,b", "a,a"):
         with pytest.raises(UsageError):
             split_words(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("group: g\n", "the group g has no tasks"),
+        ("group: g\ntask: x\n", "the group g has no tasks"),
+        ("group: g\ntask: [{doc_to_text: q}]\n", "a member of the group g has no name"),
+        ("group: g\ntask: [{task: a}, {task: a}]\n", "two of the group g have the name a"),
+        ("group: g\ntask: [{task: g}]\n", "two of the group g have the name g"),
+        ("group: g\ntask: [{group: h, task: []}]\n", "the group h has no tasks"),
+        ("task: [{task: a}]\n", "a list of tasks has no name"),
+        ("task: a\ndataset_path: data/rows.jsonl\n", "data/rows.jsonl is a file, not the format"),
+        (TASK.replace("data/rows.jsonl", "data"), "dataset_kwargs.data_files: data is a folder"),
+    ],
+)
+def test_what_lm_eval_would_misread_is_refused(text: str, said: str) -> None:
+    problem = refused(text)
+    assert (problem.code, said in str(problem), bool(problem.todo)) == (78, True, True)
+
+
+def test_all_problems_of_a_file_and_its_includes_are_named_at_once() -> None:
+    written("num_fewshot: x\n", "_base.yaml")
+    problem = refused(TASK + "include: _base.yaml\nrepeats: y\n")
+    assert str(problem).splitlines() == [
+        "task.yaml:7:1: repeats: a whole number is required (got 'y')",
+        "_base.yaml:1:1: num_fewshot: a whole number is required (got 'x')",
+    ]
+
+
+def test_where_a_key_stands() -> None:
+    written("num_fewshot: 1\n", "_base.yaml")
+    task = read_task(written(TASK + "include: _base.yaml\n"), trusted=False)
+    assert task.places["doc_to_text"] == "task.yaml:5:1"
+    assert task.places["num_fewshot"] == "_base.yaml:1:1"

@@ -6,19 +6,15 @@ The only stage with network; everything else runs offline.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatch
+from collections.abc import Iterable
 from pathlib import Path
 
 from sftplay import console
-from sftplay.data.progress import progress
-from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
+from sftplay.errors import NotFoundError
 from sftplay.files import explain_os_error, human_size, write_json
 from sftplay.lmeval import is_file, record_of, split_words
 from sftplay.model import smollm2
-from sftplay.model.hub.access import first_line, read_token
-from sftplay.model.runtime.hub_progress import counting_into
+from sftplay.model.hub.download import Repository, download, fits
 from sftplay.places import DEFAULT_MODEL, cache_folder, find_model, is_local_model, model_record
 from sftplay.rawdata import KINDS, METADATA, HubDataset, hub_datasets, kind_of
 from sftplay.stages import Job
@@ -38,21 +34,6 @@ WANTED = [
 _WITHOUT_HUB = "write its rows into a file, and a task file of your own that reads it"
 CARD = "README.md"  # of a dataset: which of its files are one configuration
 IGNORED = [pattern for name in (*METADATA, ".*") for pattern in (name, f"*/{name}")]
-
-
-@dataclass(frozen=True)
-class _Repository:
-    """A repository of the hub, and its name in messages: `kind` is `model` or `dataset`, `key` the
-    config's key.
-    """
-
-    kind: str
-    key: str
-    name: str
-    revision: str | None
-    patterns: Sequence[str]
-    ignored: Sequence[str] = ()
-    elsewhere: str = ""
 
 
 def run(job: Job) -> None:
@@ -131,10 +112,10 @@ def _fetch_dataset(
         console.info(f"{dataset.name} is in the cache already: {dataset.record}")
         return
     patterns = (*dataset.patterns, CARD)
-    wanted = _Repository(
+    wanted = Repository(
         "dataset", key, dataset.name, dataset.revision, patterns, IGNORED, elsewhere
     )
-    folder = _download(wanted)
+    folder = download(wanted)
     files = _data_files(folder, dataset)
     if not files:
         which = f" that fits {dataset.pattern}" if dataset.pattern else ""
@@ -169,13 +150,8 @@ def _data_files(folder: Path, dataset: HubDataset) -> list[str]:
     return [
         name
         for name in inside
-        if kind_of(Path(name)) and _fits(name, dataset.patterns) and not _fits(name, IGNORED)
+        if kind_of(Path(name)) and fits(name, dataset.patterns) and not fits(name, IGNORED)
     ]
-
-
-def _fits(name: str, patterns: Iterable[str]) -> bool:
-    """As huggingface_hub compares its `allow_patterns`."""
-    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _report_done(what: str, files: Iterable[Path]) -> None:
@@ -187,8 +163,8 @@ def _report_done(what: str, files: Iterable[Path]) -> None:
 def _download_model(name: str, revision: str | None) -> tuple[Path, str]:
     """One snapshot from the hub → (folder, commit)."""
     elsewhere = f"set model.name to a local folder or to {DEFAULT_MODEL}, which needs no hub"
-    folder = _download(
-        _Repository("model", "model.name", name, revision, WANTED, elsewhere=elsewhere)
+    folder = download(
+        Repository("model", "model.name", name, revision, WANTED, elsewhere=elsewhere)
     )
     if not any(folder.glob("*.safetensors")):
         raise NotFoundError(
@@ -197,52 +173,3 @@ def _download_model(name: str, revision: str | None) -> tuple[Path, str]:
             todo="pickle weights are not loaded: choose another",
         )
     return folder, folder.name
-
-
-def _download(wanted: _Repository) -> Path:
-    """A snapshot's folder in the cache; its name is the commit. The hub's errors become ours."""
-    from huggingface_hub import errors, snapshot_download
-
-    name, revision = wanted.name, wanted.revision
-    console.info(f"fetching {name} from the Hugging Face hub")
-    try:
-        with progress(None, "B", "fetch") as bar:
-            folder = snapshot_download(
-                name,
-                repo_type=wanted.kind,
-                revision=revision,
-                cache_dir=cache_folder() / "hub",
-                allow_patterns=[*wanted.patterns],
-                ignore_patterns=[*wanted.ignored] or None,
-                token=read_token() or False,
-                tqdm_class=counting_into(bar),
-            )
-        return Path(folder)
-    except errors.GatedRepoError as error:
-        raise PermissionDeniedError(
-            f"the {wanted.kind} {name} is gated",
-            todo=f"accept its terms on its hub page, then put a token into a file and set HF_TOKEN_PATH to it; {first_line(error)}",
-        ) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise NotFoundError(
-            f"the hub has no {wanted.kind} {name}"
-            + (f" at revision {revision}" if revision else ""),
-            todo=f"check {wanted.key} (private {wanted.kind}s need a token file: HF_TOKEN_PATH), or {wanted.elsewhere}",
-        ) from error
-    except errors.HFValidationError as error:
-        raise NotFoundError(
-            f"{name} is neither a folder here nor a hub id",
-            todo=f"check {wanted.key} in the config",
-        ) from error
-    except (
-        errors.LocalEntryNotFoundError,
-        errors.OfflineModeIsEnabled,
-        errors.HTTPError,  # type: ignore[attr-defined]  # the client library's own, which the hub's module imports
-        OSError,
-    ) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # disk full and the like own their codes
-        raise MachineError(
-            f"{name} is not in the cache, and the hub can't be reached",
-            todo=f"connect to the network and run the same command again; or {wanted.elsewhere}",
-        ) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -134,6 +135,28 @@ def test_what_can_not_be_fetched(place: Place, hub: str, raw: str, code: int, wo
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
     assert not list(place.folder.glob("cache/datasets/*"))
+
+
+def test_what_the_disk_has_no_room_for_is_not_begun(place: Place, tmp_path: Path) -> None:
+    """For a dataset of data.raw, and for one that a task file of lm-eval reads."""
+    (tmp_path / "t.yaml").write_text("task: t\ndataset_path: owner/rows\ntest_split: train\n")
+    name = "main/train.jsonl"
+    for more in (("--only", "data"), ("--tasks", "t.yaml")):
+        with serving("owner/rows", FILES, {name: 1 << 60}) as hub:
+            done = place.run("fetch", "owner/rows", hub, *more)
+        assert done.returncode == 74, done.stderr
+        assert "the dataset owner/rows requires 1152921.5 TB, and the disk has" in done.stderr
+        assert "SFTPLAY_CACHE" in done.stderr and not [*tmp_path.rglob("train.jsonl")]
+        with serving("owner/rows", FILES, {"loader.py": 1 << 60}) as hub:  # not wanted
+            done = place.run("fetch", "owner/rows", hub, *more)
+        assert done.returncode == 0 and "from the Hugging Face hub (2.6 kB)" in done.stderr, (
+            done.stderr
+        )
+        with serving("owner/rows", FILES, {name: 1 << 60}) as hub:  # in the cache already
+            (tmp_path / "cache/datasets/owner--rows@main.json").unlink()
+            done = place.run("fetch", "owner/rows", hub, *more)
+        assert done.returncode == 0, done.stderr
+        shutil.rmtree(tmp_path / "cache")
 
 
 def test_no_network(place: Place) -> None:

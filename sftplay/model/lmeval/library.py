@@ -18,7 +18,7 @@ from typing import Any
 from sftplay import console
 from sftplay.errors import MachineError, NotFoundError
 from sftplay.lmeval import PACKAGES
-from sftplay.task_file import LOCAL_FORMATS
+from sftplay.task_data import LOCAL_FORMATS
 
 
 def require_library() -> None:
@@ -60,16 +60,16 @@ def prepared(datasets: Mapping[str, Path], scratch: Path) -> Iterator[None]:
     os.environ["DISABLE_MULTIPROC"] = "1"  # lm-eval: one process for its bootstrap
     with (
         _kept_in_log(),
-        _replaced(library, "load_dataset", load_local),
-        _replaced(utils, "env", _sandboxed(utils.env)),
+        replaced(library, "load_dataset", load_local),
+        replaced(utils, "env", _sandboxed(utils.env)),
         # bars that ask to be drawn still are: ours
-        _replaced(tqdm, "__init__", functools.partialmethod(tqdm.__init__, disable=True)),
+        replaced(tqdm, "__init__", functools.partialmethod(tqdm.__init__, disable=True)),
     ):
         yield
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Give an attribute another value in the block."""
     before = getattr(owner, name)
     setattr(owner, name, value)
@@ -103,16 +103,14 @@ def _sandboxed(plain: Any) -> Any:
 
 @contextmanager
 def _kept_in_log() -> Iterator[None]:
-    """Send prints and warnings of lm-eval to the log: the screen has our lines."""
-    logger, handler = logging.getLogger("lm_eval"), _ToLog()
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
-    try:
-        with contextlib.redirect_stdout(_Lines()):
-            yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagates
+    """Send prints and warnings of lm-eval and datasets to the log: the screen has our lines."""
+    with contextlib.ExitStack() as kept:
+        for name in ("lm_eval", "datasets"):
+            logger = logging.getLogger(name)
+            kept.enter_context(replaced(logger, "handlers", [_ToLog()]))
+            kept.enter_context(replaced(logger, "propagate", False))
+        kept.enter_context(contextlib.redirect_stdout(_Lines()))
+        yield
 
 
 class _ToLog(logging.Handler):

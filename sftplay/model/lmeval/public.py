@@ -9,7 +9,7 @@ from sftplay.errors import NotFoundError
 from sftplay.model.lmeval.library import require_library
 from sftplay.model.lmeval.load import require_known
 from sftplay.rawdata import HubDataset
-from sftplay.task_file import LOCAL_FORMATS
+from sftplay.task_data import LOCAL_FORMATS
 
 
 def datasets_of_names(names: Sequence[str]) -> dict[str, tuple[HubDataset, ...]]:
@@ -19,11 +19,11 @@ def datasets_of_names(names: Sequence[str]) -> dict[str, tuple[HubDataset, ...]]
         MachineError: lm-eval is not installed (69). NotFoundError: no such task, or one whose data
             only its Python knows (66).
     """
+    if not names:
+        return {}
     require_library()
     from lm_eval.tasks import TaskManager
 
-    if not names:
-        return {}
     manager = TaskManager()
     require_known(names, manager.all_tasks)
     return {name: tuple(dict.fromkeys(_datasets(manager, name))) for name in names}

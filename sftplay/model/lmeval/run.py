@@ -17,8 +17,9 @@ from sftplay.errors import DataError, OutOfMemoryError
 from sftplay.files import hash_file
 from sftplay.locks import hold
 from sftplay.model.lmeval import library, load, report, results
+from sftplay.model.lmeval.faults import reason
 from sftplay.model.lmeval.options import TaskRun
-from sftplay.model.lmeval.trial import reason
+from sftplay.model.lmeval.usable import require_length
 from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.task_file import TaskFile
@@ -146,9 +147,12 @@ def _answer(
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=SEEDS["fewshot"])
+    asking = language_model(model, models.tokenizer, job.settings.eval.batch_size, title)
+    for task in loaded["tasks"].values():
+        require_length(task, asking.max_length)
     try:
         return evaluate(
-            lm=language_model(model, models.tokenizer, job.settings.eval.batch_size, title),
+            lm=asking,
             task_dict=loaded,
             limit=asked.limit,
             bootstrap_iters=results.BOOTSTRAP,

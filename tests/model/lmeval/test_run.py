@@ -1,6 +1,4 @@
-"""`eval --tasks` in lm-eval's environment: against lm-eval's own command, against plain transformers, and
-with task files that are wrong.
-"""
+"""`eval --tasks` in lm-eval's environment: against lm-eval's own command and against plain transformers."""
 
 from __future__ import annotations
 
@@ -238,75 +236,6 @@ def test_it_repeats_to_the_byte_and_a_limit_takes_the_first_rows(
         f"<|im_start|>user\nQuestion: {ROWS[0]['q']}\nAnswer:<|im_end|>\n<|im_start|>assistant\n"
     )
     assert json.loads(lines[0])["prompt"] == prompt
-
-
-@pytest.mark.parametrize(
-    ("changes", "code", "said"),
-    [
-        ({"metric_list": [{"metric": "accuracy"}]}, 78, "unknown metric 'accuracy'"),
-        (
-            {"metric_list": [{"metric": "acc", "aggregation": "average"}]},
-            78,
-            "unknown aggregation 'average'",
-        ),
-        ({"metric_list": [{"metric": "./evil"}]}, 78, "unknown metric './evil'"),
-        ({"metric_list": [{"metric": "bleu"}]}, 78, "bleu can't be measured with output_type"),
-        ({"filter_list": [{"name": "x", "filter": [{"function": "y"}]}]}, 78, "unknown filter 'y'"),
-        ({"output_type": "essay"}, 78, "lm-eval can't load it"),
-        ({"test_split": "exam"}, 78, "lm-eval can't load it"),
-        ({"doc_to_text": "{{question}}"}, 78, "'question' is undefined"),
-        ({"doc_to_choice": "{{cycler.__init__.__globals__.os.listdir()}}"}, 78, "SecurityError"),
-        ({"process_docs": "MARK"}, 78, "`!function evil.f` imports Python"),
-    ],
-)
-def test_a_wrong_task_is_refused_before_the_model_is_loaded(
-    measured: Path, python: Path, tmp_path: Path, changes: dict[str, Any], code: int, said: str
-) -> None:
-    text = yaml.safe_dump({**CHOICE, **changes}).replace("MARK", "!function evil.f")
-    (measured / "wrong.yaml").write_text(text)
-    for name in ("evil.py", "evil/evil.py"):  # as a module, and as a metric of `evaluate`
-        (measured / name).parent.mkdir(exist_ok=True)
-        (measured / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=wrong.yaml")
-    done = _run(python, *argv, cwd=measured)
-    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
-    assert "device" not in done.stderr and not (tmp_path / "ran").exists()
-    assert not (measured / "outputs/demo/eval/task-wrong").exists()
-
-
-GOOD = {"q": "a?", "choices": ["x", "y"], "gold": 1, "a": "x"}
-
-
-@pytest.mark.parametrize(
-    ("task", "changes", "row", "said"),
-    [
-        (CHOICE, {}, {"gold": 7}, "target 7 (doc_to_target: gold) is none of its choices: 0 'x'"),
-        (CHOICE, {}, {"gold": -1}, "target -1"),
-        (CHOICE, {}, {"gold": None}, "field gold (doc_to_target) is missing"),
-        (CHOICE, {"doc_to_target": "{{a}}"}, {"a": "D"}, "target 'D'"),
-        (CHOICE, {"doc_to_target": "{{a}}"}, {"a": None}, "field a (doc_to_target) is missing"),
-        (ANSWERS, {}, {"a": None}, "field a (doc_to_target) is missing"),
-        (LIKELIHOOD, {"doc_to_target": "{{a + gold * 'x'}}"}, {"gold": None}, "can't be scored"),
-    ],
-)
-def test_a_row_that_no_answer_fits_is_refused_before_the_model_is_loaded(
-    measured: Path,
-    python: Path,
-    task: dict[str, Any],
-    changes: dict[str, Any],
-    row: dict[str, Any],
-    said: str,
-) -> None:
-    rows = [{**GOOD, "a": "y"}, GOOD, {**GOOD, **row}, GOOD]
-    (measured / "data/rows2.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
-    data = {"data_files": {"test": "data/rows2.jsonl"}}
-    text = yaml.safe_dump({**task, "task": "rows2", "dataset_kwargs": data, **changes})
-    (measured / "rows2.yaml").write_text(text)
-    argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=rows2.yaml")
-    done = _run(python, *argv, cwd=measured)
-    assert (done.returncode, said in done.stderr) == (65, True), done.stderr
-    assert "data/rows2.jsonl: row 3: " in done.stderr and "device" not in done.stderr
-    assert "row 2" not in done.stderr and "row 4" not in done.stderr
 
 
 def test_the_task_file_of_the_documentation(measured: Path, python: Path) -> None:
