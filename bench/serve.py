@@ -67,10 +67,12 @@ def main(argv: list[str]) -> int:
 def _in_turns(
     contestants: dict[str, Ask], prompts: Sequence[str], rounds: int
 ) -> dict[str, list[Said]]:
-    """Each prompt, asked of one after the other; the first one warms up."""
+    """Each prompt, asked of one after the other. The first turn warms up; it is the last prompt's,
+    so that no prompt comes twice in a row: a chat would know it.
+    """
     found: dict[str, list[Said]] = {name: [] for name in contestants}
     for number in range(rounds):
-        for prompt in prompts if number else [prompts[0], *prompts]:
+        for prompt in prompts if number else [prompts[-1], *prompts]:
             for name, ask in contestants.items():
                 found[name].append(ask(prompt))
     return {name: said[1:] for name, said in found.items()}
@@ -206,7 +208,9 @@ def _gguf(
     found = {}
     for quant in ("f16", "q8_0", "q4_k_m"):
         argv = [str(python), "-m", "sftplay", "export", "--run", "bench", "--quant", quant]
-        made = subprocess.run(argv, cwd=project, env=env, capture_output=True, text=True)
+        made = subprocess.run(
+            argv, cwd=project, env=env, capture_output=True, text=True, check=False
+        )
         if made.returncode:
             print(f"{quant}: no file: {made.stderr.strip()[-300:]}")
             continue

@@ -47,7 +47,7 @@ def fused_beside_base(model: Any, room: int) -> tuple[Any, Any] | None:
         id(weight): torch.nn.Parameter(weight.data, requires_grad=False)
         for weight in model.parameters()
     }
-    base = copy.deepcopy(model, same).unload()  # type: ignore[arg-type]  # any memo is one
+    base = copy.deepcopy(model, same).unload()
     separate(model, shared_layers(model))
     return model.merge_and_unload(safe_merge=True), base
 

@@ -110,7 +110,15 @@ def served(vllm: Path, line: str, folder: Path, log: Path) -> Iterator[str]:
     # The command `vllm` itself asks for the version of a package that is called vllm.
     server = [str(vllm), "-m", "vllm.entrypoints.openai.api_server", "--model", model, *words]
     address = ("127.0.0.1", free_port())
-    more = ["--host", address[0], "--port", str(address[1]), "--dtype", "float32", "--enforce-eager"]
+    more = [
+        "--host",
+        address[0],
+        "--port",
+        str(address[1]),
+        "--dtype",
+        "float32",
+        "--enforce-eager",
+    ]
     with log.open("wb") as out:
         child = subprocess.Popen(
             [*server, *more], cwd=folder, env={**os.environ, **OFFLINE}, stdout=out, stderr=out
@@ -131,8 +139,8 @@ def answer(url: str, model: str, question: str) -> tuple[str, str]:
     body: dict[str, Any] = {"model": model, "temperature": 0, "max_tokens": 24}
     body["messages"] = [{"role": "user", "content": question}]
     headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - loopback
-    with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=120) as response:
         (choice,) = json.load(response)["choices"]
     return choice["message"]["content"], choice["finish_reason"]
 
@@ -164,7 +172,9 @@ def test_it_answers_by_the_line_of_the_card(
         return [_whole(box.run(*argv, cwd=project).out) for argv in asked]
 
     (line,) = re.findall(r"^vllm serve .*$", (run / "adapter/README.md").read_text(), re.MULTILINE)
-    line = line.replace("FOLDER", str(run / "adapter")).replace(f"serve {base.name}", f"serve {base}")
+    line = line.replace("FOLDER", str(run / "adapter")).replace(
+        f"serve {base.name}", f"serve {base}"
+    )
     tuned, untuned = expected(), expected("--base")
     assert tuned != untuned
     with served(vllm, line, project, tmp_path / "adapter.log") as url:
@@ -174,6 +184,8 @@ def test_it_answers_by_the_line_of_the_card(
         others = [_whole(answer(url, str(base), each)[0]) for each in QUESTIONS[:4]]
         assert others == untuned
     (line,) = re.findall(r"^vllm serve .*$", (run / "merged/README.md").read_text(), re.MULTILINE)
-    with served(vllm, line.replace("FOLDER", str(run / "merged")), project, tmp_path / "log") as url:
+    with served(
+        vllm, line.replace("FOLDER", str(run / "merged")), project, tmp_path / "log"
+    ) as url:
         found = [answer(url, str(run / "merged"), each) for each in QUESTIONS[:4]]
         assert [_whole(text) for text, _ in found] == tuned
