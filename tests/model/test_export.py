@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -202,7 +203,14 @@ def test_an_exported_file_is_the_run(export: Exporter, quant: str, most: float) 
     assert done.stdout == f"outputs/demo/gguf/{name}\n"
     folder = export.run / "gguf"
     assert {path.name for path in folder.iterdir()} == {
-        *(name, f"demo-{quant.upper()}.Modelfile", "proof.json", "README.md", MANIFEST)
+        *(
+            name,
+            f"demo-{quant.upper()}.Modelfile",
+            "proof.json",
+            "README.md",
+            "chat_template.jinja",
+        ),
+        MANIFEST,
     }
     # transformers in another process against transformers here, without a line of ours
     saved = folder.parent / "logits.pt"
@@ -359,8 +367,8 @@ def llama_server(*words: object) -> Iterator[str]:
             child.wait()
 
 
-def asked_of(url: str, question: str) -> str:
-    """A greedy answer of an OpenAI-compatible server, with the style that the run was trained with."""
+def asked_of(url: str, question: str) -> tuple[str, str]:
+    """A greedy answer of an OpenAI-compatible server with the run's style, and why it ended."""
     turns = (("system", "Answer in one short sentence."), ("user", question))
     body = {
         "messages": [{"role": role, "content": text} for role, text in turns],
@@ -372,7 +380,8 @@ def asked_of(url: str, question: str) -> str:
         f"{url}/v1/chat/completions", json.dumps(body).encode(), headers
     )
     with urllib.request.urlopen(request, timeout=120) as response:
-        return str(json.load(response)["choices"][0]["message"]["content"])
+        (choice,) = json.load(response)["choices"]
+    return choice["message"]["content"].strip(), choice["finish_reason"]
 
 
 CONVERT = """
@@ -381,6 +390,42 @@ from pathlib import Path
 from sftplay.model.gguf.convert import find_converter
 find_converter().convert(Path(sys.argv[1]), Path(sys.argv[2]), "f16", "base")
 """
+
+
+# Turns that end with a token of which no program would guess that it ends anything.
+ENDS = (
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '<empty_output>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+
+@pytest.mark.long  # needs the export environment, and llama.cpp's own programs
+def test_llama_server_ends_where_the_run_does(export: Exporter, box: Box) -> None:
+    if shutil.which("llama-server") is None:
+        pytest.skip("llama-server is not on the PATH (Debian: llama.cpp-tools)")
+    (export.project / "ends.jinja").write_text(ENDS)
+    values = {"data.chat_template": "ends.jinja", "data.eot": "<empty_output>"}
+    values |= {"train.max_steps": "60", "train.learning_rate": "0.02", "lora.r": "16"}
+    words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    ran = box.run("train", "--config", "demo.yaml", "--run", "ends", *words, cwd=export.project)
+    assert ran.code == 0, ran.err
+    done = export("export", "--run", "ends", "--quant=f16")
+    assert done.returncode == 0, done.stderr
+    asked = box.run("infer", "--run", "ends", "--prompt", "What is 7 and 4?", cwd=export.project)
+    assert asked.code == 0 and "cut off" not in asked.err, asked.err
+    question, expected = "What is 7 and 4?", asked.out.strip()
+    folder = export.project / "outputs/ends/gguf"
+    with llama_server("-m", folder / "ends-F16.gguf") as url:
+        assert asked_of(url, question) == (expected, "stop")
+    done = export("export", "--run", "ends", "--adapter")
+    assert done.returncode == 0 and "goes on after <empty_output>:" in done.stderr, done.stderr
+    argv = [export.python, "-c", CONVERT, read_base(export), export.project / "base.gguf"]
+    subprocess.run([str(word) for word in argv], check=True, cwd=ROOT, capture_output=True)
+    (option,) = re.findall(r"--override-kv \S+", done.stderr)
+    template = ("--chat-template-file", folder / "chat_template.jinja")
+    both = ("-m", export.project / "base.gguf", "--lora", folder / "ends-adapter-F16.gguf")
+    with llama_server(*both, *template, *option.split()) as url:
+        assert asked_of(url, question) == (expected, "stop")
 
 
 @pytest.mark.long  # needs the export environment, and llama.cpp's own programs
@@ -399,8 +444,8 @@ def test_llama_server_answers_as_transformers_does(export: Exporter, tmp_path: P
     ).eval()
     folder, expected = export.run / "gguf", plain_answer(export.run, model).strip()
     with llama_server("-m", folder / "demo-F16.gguf") as url:
-        assert asked_of(url, QUESTION).strip() == expected
+        assert asked_of(url, QUESTION)[0] == expected
     with llama_server("-m", base, "--lora", folder / "demo-adapter-F16.gguf") as url:
-        assert asked_of(url, QUESTION).strip() == expected
+        assert asked_of(url, QUESTION)[0] == expected
     with llama_server("-m", base) as url:
-        assert asked_of(url, QUESTION).strip() != expected, "or the adapter proves nothing"
+        assert asked_of(url, QUESTION)[0] != expected, "or the adapter proves nothing"
