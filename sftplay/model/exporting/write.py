@@ -167,8 +167,8 @@ def unknown_end(facts: RunFacts) -> int | None:
     """Return the run's end-of-turn token where the converter would not note it: it notes the
     tokenizer's end of text only.
     """
-    eot = int(facts.tokenizer.convert_tokens_to_ids(facts.eot))
-    return None if eot == facts.tokenizer.eos_token_id else eot
+    eot: Any = facts.tokenizer.convert_tokens_to_ids(facts.eot)
+    return None if eot == facts.tokenizer.eos_token_id else int(eot)
 
 
 def _write_model(

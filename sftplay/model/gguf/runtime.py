@@ -95,7 +95,7 @@ class Runtime:
         """Return whether an answer ends at this token, by what the file says of it."""
         body = {"prompt": self.tokenize("a"), "n_predict": 1, "temperature": 0}
         found = self._ask("/completion", {**body, "logit_bias": [[token, 1e4]]})
-        return found["stop_type"] == "eos"
+        return bool(found["stop_type"] == "eos")
 
     def answer(
         self, ids: Sequence[int], settings: Mapping[str, Any]
