@@ -24,12 +24,13 @@ CORPUS = (
 )
 
 
-def make_tiny_model(folder: Path, *, tied: bool = True) -> Path:
+def make_tiny_model(folder: Path, *, tied: bool = True, width: int = 64) -> Path:
     """Write config.json, model.safetensors, generation_config.json, tokenizer files and chat
     template into `folder`.
 
     Args:
         tied: input embeddings and output layer are one matrix.
+        width: size of the hidden states, in four heads.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -38,8 +39,8 @@ def make_tiny_model(folder: Path, *, tied: bool = True) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

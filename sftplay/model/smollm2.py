@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -59,7 +60,18 @@ def write_safetensors(models: Path) -> tuple[Path, str]:
     with sealed_folder(folder, {"package": PACKAGE, "version": version}) as tmp:
         model.save_pretrained(tmp)
         tokenizer.save_pretrained(tmp)
+        for name in ("config.json", "generation_config.json"):
+            _drop_version(tmp / name)
     return folder, version
+
+
+def _drop_version(path: Path) -> None:
+    """Remove the version of transformers that wrote a file: runs know their base by its bytes, and
+    another version of sftplay has to make the same ones.
+    """
+    written = json.loads(path.read_bytes())
+    del written["transformers_version"]
+    path.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _gguf_file() -> Path:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +32,7 @@ from sftplay.untrusted import read_json
 from tests.box import ROOT, Box
 from tests.model.hub.standin import TOKEN, standin_hub
 from tests.model.projects import run_stages, write_project
+from tests.model.serving.conftest import free_port
 
 QUESTION = "How many clips did Natalia sell altogether in April and May?"
 ANSWER = 16  # tokens
@@ -196,7 +203,14 @@ def test_an_exported_file_is_the_run(export: Exporter, quant: str, most: float) 
     assert done.stdout == f"outputs/demo/gguf/{name}\n"
     folder = export.run / "gguf"
     assert {path.name for path in folder.iterdir()} == {
-        *(name, f"demo-{quant.upper()}.Modelfile", "proof.json", "README.md", MANIFEST)
+        *(
+            name,
+            f"demo-{quant.upper()}.Modelfile",
+            "proof.json",
+            "README.md",
+            "chat_template.jinja",
+        ),
+        MANIFEST,
     }
     # transformers in another process against transformers here, without a line of ours
     saved = folder.parent / "logits.pt"
@@ -330,3 +344,108 @@ def test_a_tokenizer_taken_for_another_one_is_refused(export: Exporter) -> None:
     assert "RefusedError: llama.cpp cuts a text into other tokens" in done.stderr
     asked = export("infer", "--run", "demo", f"--gguf={wrong}", "--prompt", "a")
     assert asked.returncode == 76 and "another tokenizer" in asked.stderr
+
+
+@contextmanager
+def llama_server(*words: object) -> Iterator[str]:
+    """`llama-server` of this machine; its address."""
+    port = free_port()
+    argv = ["llama-server", *map(str, words), "--jinja", "--host", "127.0.0.1", "--port", str(port)]
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(argv, stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            for _ in range(600):
+                with suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2):
+                    break
+                log.seek(0)
+                assert child.poll() is None, log.read().decode()[-2000:]
+                time.sleep(0.1)
+            yield url
+        finally:
+            child.terminate()
+            child.wait()
+
+
+def asked_of(url: str, question: str) -> tuple[str, str]:
+    """A greedy answer of an OpenAI-compatible server with the run's style, and why it ended."""
+    turns = (("system", "Answer in one short sentence."), ("user", question))
+    body = {
+        "messages": [{"role": role, "content": text} for role, text in turns],
+        "temperature": 0,
+        "max_tokens": ANSWER,
+    }
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(
+        f"{url}/v1/chat/completions", json.dumps(body).encode(), headers
+    )
+    with urllib.request.urlopen(request, timeout=120) as response:
+        (choice,) = json.load(response)["choices"]
+    return choice["message"]["content"].strip(), choice["finish_reason"]
+
+
+CONVERT = """
+import sys
+from pathlib import Path
+from sftplay.model.gguf.convert import find_converter
+find_converter().convert(Path(sys.argv[1]), Path(sys.argv[2]), "f16", "base")
+"""
+
+
+# Turns that end with a token of which no program would guess that it ends anything.
+ENDS = (
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '<empty_output>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+
+@pytest.mark.long  # needs the export environment, and llama.cpp's own programs
+def test_llama_server_ends_where_the_run_does(export: Exporter, box: Box) -> None:
+    if shutil.which("llama-server") is None:
+        pytest.skip("llama-server is not on the PATH (Debian: llama.cpp-tools)")
+    (export.project / "ends.jinja").write_text(ENDS)
+    values = {"data.chat_template": "ends.jinja", "data.eot": "<empty_output>"}
+    values |= {"train.max_steps": "60", "train.learning_rate": "0.02", "lora.r": "16"}
+    words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    ran = box.run("train", "--config", "demo.yaml", "--run", "ends", *words, cwd=export.project)
+    assert ran.code == 0, ran.err
+    done = export("export", "--run", "ends", "--quant=f16")
+    assert done.returncode == 0, done.stderr
+    asked = box.run("infer", "--run", "ends", "--prompt", "What is 7 and 4?", cwd=export.project)
+    assert asked.code == 0 and "cut off" not in asked.err, asked.err
+    question, expected = "What is 7 and 4?", asked.out.strip()
+    folder = export.project / "outputs/ends/gguf"
+    with llama_server("-m", folder / "ends-F16.gguf") as url:
+        assert asked_of(url, question) == (expected, "stop")
+    done = export("export", "--run", "ends", "--adapter")
+    assert done.returncode == 0 and "goes on after <empty_output>:" in done.stderr, done.stderr
+    argv = [export.python, "-c", CONVERT, read_base(export), export.project / "base.gguf"]
+    subprocess.run([str(word) for word in argv], check=True, cwd=ROOT, capture_output=True)
+    (option,) = re.findall(r"--override-kv \S+", done.stderr)
+    template = ("--chat-template-file", folder / "chat_template.jinja")
+    both = ("-m", export.project / "base.gguf", "--lora", folder / "ends-adapter-F16.gguf")
+    with llama_server(*both, *template, *option.split()) as url:
+        assert asked_of(url, question) == (expected, "stop")
+
+
+@pytest.mark.long  # needs the export environment, and llama.cpp's own programs
+def test_llama_server_answers_as_transformers_does(export: Exporter, tmp_path: Path) -> None:
+    """By the lines of the documentation: the whole model, and the adapter on its base."""
+    if shutil.which("llama-server") is None:
+        pytest.skip("llama-server is not on the PATH (Debian: llama.cpp-tools)")
+    for words in ((), ("--adapter",)):
+        done = export("export", "--run", "demo", *words, *(() if words else ("--quant=f16",)))
+        assert done.returncode == 0, done.stderr
+    base = tmp_path / "base-F16.gguf"
+    argv = [export.python, "-c", CONVERT, read_base(export), base]
+    subprocess.run([str(word) for word in argv], check=True, cwd=ROOT, capture_output=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        export.run / "merged", dtype=torch.float32
+    ).eval()
+    folder, expected = export.run / "gguf", plain_answer(export.run, model).strip()
+    with llama_server("-m", folder / "demo-F16.gguf") as url:
+        assert asked_of(url, QUESTION)[0] == expected
+    with llama_server("-m", base, "--lora", folder / "demo-adapter-F16.gguf") as url:
+        assert asked_of(url, QUESTION)[0] == expected
+    with llama_server("-m", base) as url:
+        assert asked_of(url, QUESTION)[0] != expected, "or the adapter proves nothing"

@@ -22,6 +22,7 @@ _STACK = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_2
 _ANYWHERE = ("--universal", "--python-version", "3.10")
 _NO_LLM = ("--override", "images/cpu/overrides.txt")
 _NO_VISION = ("--override", "bench/llamafactory-overrides.txt")
+_TEXT_ONLY = ("--override", "images/vllm-test-overrides.txt")
 _AS_CPU = ("--constraint", "images/cpu/requirements.lock")
 _NO_XFORMERS = ("--override", "images/unsloth/overrides.txt")
 
@@ -50,7 +51,9 @@ LOCKS: Mapping[str, LockSpec] = {
     "cluster-test": LockSpec("images/cluster-test.in", "images/cluster-test.lock", _STACK),
     "ray": LockSpec("images/ray.in", "images/ray.lock", _STACK),
     "trackio": LockSpec("images/trackio.in", "images/trackio.lock", _STACK),
-    "vllm-test": LockSpec("images/vllm-test.in", "images/vllm-test.lock", (*_STACK, "--no-deps")),
+    "vllm-test": LockSpec(
+        "images/vllm-test.in", "images/vllm-test.lock", (*_STACK, *_TEXT_ONLY), "cpu"
+    ),
     "cpu": LockSpec(
         "images/cpu/requirements.in", "images/cpu/requirements.lock", (*_STACK, *_NO_LLM), "cpu"
     ),

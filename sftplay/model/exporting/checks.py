@@ -76,6 +76,38 @@ def check_prompts(facts: RunFacts, prompter: Prompter, runtime: Runtime) -> str:
     return "the same"
 
 
+def check_ends(facts: RunFacts, runtime: Runtime, *, adapter: bool = False) -> dict[str, int]:
+    """Return the run's end tokens at which a server of llama.cpp would go on, with their ids; they
+    are reported.
+
+    Args:
+        adapter: the file is its base's, which knows nothing of the run.
+
+    Raises:
+        RefusedError: its end-of-turn token is among them, and the file is the run's own (76).
+    """
+    names: Any = facts.tokenizer.convert_ids_to_tokens(facts.eot_ids)
+    unknown = {
+        name: token
+        for name, token in zip(names, facts.eot_ids, strict=True)
+        if not runtime.ends_at(token)
+    }
+    if facts.eot in unknown and not adapter:
+        raise RefusedError(
+            f"llama.cpp does not end an answer at {facts.eot}, the run's end-of-turn token",
+            todo="nothing was written; please report this",
+        )
+    if unknown:
+        more = f": start it with {end_option(unknown[facts.eot])}" if facts.eot in unknown else ""
+        console.warning(f"llama-server goes on after {', '.join(unknown)}{more}")
+    return unknown
+
+
+def end_option(token: int) -> str:
+    """Return the option by which llama.cpp's programs end an answer at a token."""
+    return f"--override-kv tokenizer.ggml.eot_token_id=int:{token}"
+
+
 def _ids(prompter: Prompter, messages: list[dict[str, str]]) -> list[int] | None:
     """Return the run's own tokens; None where its template does not take this conversation."""
     if prompter.system != "render" and messages[0]["role"] == "system":

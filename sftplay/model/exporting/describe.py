@@ -10,7 +10,7 @@ from sftplay import console
 from sftplay.data.styling.prompt import StylePrompt
 from sftplay.files import write_text
 from sftplay.fingerprint import fingerprint
-from sftplay.model.exporting.checks import start_token
+from sftplay.model.exporting.checks import end_option, start_token
 from sftplay.model.gguf.go_template import find_frame
 from sftplay.model.gguf.modelfile import OllamaModel
 from sftplay.model.gguf.runtime import Runtime
@@ -30,7 +30,7 @@ ollama create {run} -f {stem}.Modelfile
 _USE_ADAPTER = """## Use
 
 ```
-llama-server -m {base} --lora {file} --jinja
+llama-server -m {base} --lora {file} --jinja --chat-template-file chat_template.jinja{end}
 ollama create {run} -f {stem}.Modelfile
 ```
 
@@ -64,12 +64,13 @@ def gguf_card(job: Job, facts: RunFacts, files: Mapping[str, Mapping[str, Any]])
     """Return the README.md of outputs/<run>/gguf/."""
     rows = {name: _row(proof) for name, proof in sorted(files.items())}
     name = min(files, key=lambda each: (files[each]["kind"] == "adapter", each))
-    adapter = files[name]["kind"] == "adapter"
+    adapter, ends = files[name]["kind"] == "adapter", files[name].get("unknown_ends", {})
     use = (_USE_ADAPTER if adapter else _USE).format(
         file=name,
         run=facts.run.name,
         stem=name.removesuffix(".gguf"),
         base=files[name].get("base_file"),
+        end=f" {end_option(ends[facts.eot])}" if facts.eot in ends else "",
     )
     return card(
         facts.record,

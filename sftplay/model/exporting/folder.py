@@ -41,6 +41,8 @@ def open_draft(job: Job, facts: RunFacts, weights: str) -> Iterator[Draft]:
         proof = {"schema": 1, "run": run.name, "tuned_weights": weights, "files": draft.files}
         write_json(folder / "proof.json", proof)
         write_text(folder / "README.md", gguf_card(job, facts, draft.files))
+        # for an adapter: a server takes the template in its base's file otherwise
+        write_text(folder / "chat_template.jinja", facts.template.source)
 
 
 def _carry_over(run: Run, folder: Path, weights: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from sftplay import console
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.fingerprint import fingerprint
-from sftplay.model.exporting.checks import check_prompts, check_tokens
+from sftplay.model.exporting.checks import check_ends, check_prompts, check_tokens
 from sftplay.model.exporting.describe import modelfile_of
 from sftplay.model.exporting.folder import open_draft
 from sftplay.model.exporting.reference import (
@@ -72,7 +72,7 @@ def export_model(job: Job, converter: Converter, quant: str) -> ExportedFile:
     facts = open_run(target)
     weights = fingerprint(facts.tuned)
     merged = _merged(job, target, weights)
-    count = _require_room(target, merged, quant)
+    count = _require_room(target, merged, quant, copies=1 if unknown_end(facts) is None else 2)
     console.info("the merged model on the fixed prompts, by transformers")
     model = load_merged(merged)
     reference = reference_of(facts, job.settings, model)
@@ -81,7 +81,7 @@ def export_model(job: Job, converter: Converter, quant: str) -> ExportedFile:
     name = f"{target.name}-{quant.upper()}.gguf"
     with open_draft(job, facts, weights) as draft:
         file = draft.folder / name
-        _write_model(converter, job, merged, file, quant)
+        _write_model(converter, job, facts, merged, file, quant)
         proof = _prove(job, facts, reference, file, quant)
         found = GgufDifference(**(proof["transformers"] or proof["llama_cpp"]))
         size = file.stat().st_size
@@ -155,25 +155,43 @@ def _require_plain_lora(facts: RunFacts) -> None:
         )
 
 
-def _require_room(run: Run, model: Path, quant: str) -> int:
+def _require_room(run: Run, model: Path, quant: str, *, copies: int = 1) -> int:
     """Return how many weights the model has."""
     count = sum(math.prod(tensor.shape) for tensor in read_tensors(model).values())
-    require_room(run.folder, int(count * _ROOM[quant]) + _SPARE, f"a {quant} file of this model")
+    wanted = int(count * _ROOM[quant] * copies) + _SPARE
+    require_room(run.folder, wanted, f"a {quant} file of this model")
     return count
 
 
-def _write_model(converter: Converter, job: Job, merged: Path, file: Path, quant: str) -> None:
+def unknown_end(facts: RunFacts) -> int | None:
+    """Return the run's end-of-turn token where the converter would not note it: it notes the
+    tokenizer's end of text only.
+    """
+    eot: Any = facts.tokenizer.convert_tokens_to_ids(facts.eot)
+    return None if eot == facts.tokenizer.eos_token_id else int(eot)
+
+
+def _write_model(
+    converter: Converter, job: Job, facts: RunFacts, merged: Path, file: Path, quant: str
+) -> None:
     with temporary_folder(file.with_name("made-from")) as place:
         (place / "plain").mkdir()
         trusted = job.settings.model.trust_remote_code
         source = without_code(merged, place / "plain", trusted=trusted)
         through = "f16" if quant == "q4_k_m" else quant
         console.info(f"converting to GGUF, {through}")
-        first = place / "f16.gguf" if quant == "q4_k_m" else file
-        converter.convert(source, first, through, job.run_name)
-        if first != file:
+        made, end = place / "made.gguf", unknown_end(facts)
+        converter.convert(source, made, through, job.run_name)
+        if end is not None:
+            console.info(f"noting that a turn ends with {facts.eot}")
+            converter.mark_end(made, place / "marked.gguf", end)
+            made.unlink()
+            made = place / "marked.gguf"
+        if through == quant:
+            made.rename(file)
+        else:
             console.info(f"quantizing to {quant}")
-            converter.quantize(first, file, quant)
+            converter.quantize(made, file, quant)
 
 
 def _prove(
@@ -184,6 +202,7 @@ def _prove(
     runtime = Runtime(file, context=_CONTEXT, threads=processor_threads())
     tokens = check_tokens(facts, runtime)
     prompts = check_prompts(facts, reference.prompter, runtime)
+    unknown = check_ends(facts, runtime)
     asked = reference.ask(runtime)
     judge(asked, quant, "llama.cpp")
     notes = modelfile_of(job, facts, runtime, file)
@@ -201,6 +220,7 @@ def _prove(
         "llama_cpp": asked.as_json(),
         "tokens": tokens,
         "chat_template": prompts,
+        "unknown_ends": unknown,
         **_common(quant, notes),
     }
 
@@ -211,6 +231,7 @@ def _prove_adapter(
     console.info("loading both in llama.cpp: tokens, next tokens")
     runtime = Runtime(base, context=_CONTEXT, threads=processor_threads(), adapter=file)
     tokens = check_tokens(facts, runtime)
+    unknown = check_ends(facts, runtime, adapter=True)
     asked = reference.ask(runtime)
     judge(asked, "f16", "llama.cpp")
     notes = modelfile_of(job, facts, runtime, file, base=base.name)
@@ -221,6 +242,7 @@ def _prove_adapter(
         "base_file": base.name,
         "llama_cpp": asked.as_json(),
         "tokens": tokens,
+        "unknown_ends": unknown,
         **_common("f16", notes),
     }
 

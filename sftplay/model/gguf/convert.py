@@ -63,6 +63,11 @@ class Converter:
         words = ["--outfile", str(target), "--outtype", "f16", "--base", str(base), str(adapter)]
         self._script("convert_lora_to_gguf.py", words, target)
 
+    def mark_end(self, source: Path, target: Path, token: int) -> None:
+        """Copy a file, with a note that a turn ends with this token. Raises as `convert`."""
+        words = ["--force", "--special-token-by-id", "eot", str(token), str(source), str(target)]
+        _run([sys.executable, "-m", "gguf.scripts.gguf_new_metadata", *words], self._env, target)
+
     def quantize(self, source: Path, target: Path, number_format: str) -> None:
         """Quantize an f16 file. Raises as `convert`."""
         threads = os.environ.get("OMP_NUM_THREADS", "")

@@ -91,6 +91,12 @@ class Runtime:
         (first,) = self._ask("/completion", body)["completion_probabilities"]
         return {int(each["id"]): float(each["logprob"]) for each in first["top_logprobs"]}
 
+    def ends_at(self, token: int) -> bool:
+        """Return whether an answer ends at this token, by what the file says of it."""
+        body = {"prompt": self.tokenize("a"), "n_predict": 1, "temperature": 0}
+        found = self._ask("/completion", {**body, "logit_bias": [[token, 1e4]]})
+        return bool(found["stop_type"] == "eos")
+
     def answer(
         self, ids: Sequence[int], settings: Mapping[str, Any]
     ) -> Iterator[tuple[list[int], bool]]:

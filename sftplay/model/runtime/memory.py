@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 
 import psutil
 import torch
@@ -29,3 +30,16 @@ def memory_in_use() -> int:
 def for_answers(device: torch.device) -> int:
     """Bytes that keys and values of rows which are answered together may take."""
     return int(torch.cuda.mem_get_info(device)[0] // 2) if device.type == "cuda" else _ANSWERS
+
+
+def available(device: torch.device, cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that are free now: the GPU's, else the machine's, as far as a container's limit goes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = int((cgroup / "memory.max").read_text())
+        free = min(free, limit - int((cgroup / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass  # no such controller, or "max"
+    return max(free, 0)

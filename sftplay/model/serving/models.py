@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from sftplay import console
+from sftplay.files import human_size
 from sftplay.model.answers.answerer import make_answerer, report_sampling
 from sftplay.model.answers.whole import can_decode
 from sftplay.model.lean import few_rows
 from sftplay.model.runtime.device import decide_device
+from sftplay.model.runtime.memory import available
 from sftplay.model.runtime.precision import decide_precision
 from sftplay.model.runtime.quiet import quiet_libraries
 from sftplay.model.serving.engine import Lane
+from sftplay.model.weights.fuse import adapted_bytes, fused_beside_base
 from sftplay.model.weights.generation_config import end_ids, pad_id
 from sftplay.model.weights.load import Loaded, load_for_inference, load_weights
 from sftplay.model.weights.same_base import require_same_base
@@ -47,20 +50,33 @@ def open_lanes(job: Job) -> Mapping[str, Lane]:
     console.info(f"device {loaded.device}; precision {loaded.precision}")
     own = can_decode(loaded.model, loaded.pad_id).value
 
-    def lane(*, base: bool, use: Any = lambda: None) -> Lane:
-        made = make_answerer(job, facts, loaded, weights, loaded.model, base=base, own_decoder=own)
+    def lane(model: Any, *, base: bool, use: Any = lambda: None) -> Lane:
+        made = make_answerer(job, facts, loaded, weights, model, base=base, own_decoder=own)
         return Lane(made, use)
 
-    report_sampling(lane(base=only_base).answerer.sampling)
     if only_base:
-        return {BASE: lane(base=True)}
-    if not hasattr(loaded.model, "peft_config"):
-        return {run.name: lane(base=False)}
-    switch = _Switch(loaded.model)
-    name = BASE if run.name != BASE else f"{BASE}-untuned"
+        lanes = {BASE: lane(loaded.model, base=True)}
+    elif not hasattr(loaded.model, "peft_config"):
+        lanes = {run.name: lane(loaded.model, base=False)}
+    else:
+        lanes = _tuned_and_base(run.name, loaded.model, lane)
+    report_sampling(next(iter(lanes.values())).answerer.sampling)
+    return lanes
+
+
+def _tuned_and_base(run: str, model: Any, lane: Callable[..., Lane]) -> dict[str, Lane]:
+    """The lanes of a run with an adapter, and of its base."""
+    base, size = BASE if run != BASE else f"{BASE}-untuned", adapted_bytes(model)
+    if apart := fused_beside_base(model, room=available(model.device) // 2):
+        console.info(
+            f"{run} and {base} have weights of their own where the adapter is"
+            f" ({human_size(size)} more memory): each answers as fast as alone"
+        )
+        return {run: lane(apart[0], base=False), base: lane(apart[1], base=True)}
+    switch = _Switch(model)
     return {
-        run.name: lane(base=False, use=switch.on),
-        name: lane(base=True, use=switch.off),
+        run: lane(model, base=False, use=switch.on),
+        base: lane(model, base=True, use=switch.off),
     }
 
 

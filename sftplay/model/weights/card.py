@@ -198,7 +198,10 @@ def vllm_line(
     adapter: bool,
     folder: str = "FOLDER",
 ) -> str | None:
-    """Return the command that serves `folder` with vLLM; None for an adapter that it refuses."""
+    """Return the command that serves `folder` with vLLM; None for an adapter that it refuses.
+
+    vLLM takes template and end tokens from the base, unless it is told where the run's are.
+    """
     if not adapter:
         return f"vllm serve {folder}"
     lora = stamp["lora"] or {}
@@ -206,7 +209,10 @@ def vllm_line(
         return None
     rank = next((each for each in _VLLM_RANKS if each >= int(lora["r"])), int(lora["r"]))
     revision = f" --revision {base.revision}" if base.on_hub and base.revision else ""
-    return f"vllm serve {base.name}{revision} --enable-lora --max-lora-rank {rank} --lora-modules {name}={folder}"
+    return (
+        f"vllm serve {base.name}{revision} --enable-lora --max-lora-rank {rank} --lora-modules {name}={folder}"
+        f" --chat-template {folder}/chat_template.jinja --generation-config {folder}"
+    )
 
 
 def _method(stamp: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ Next to its base it costs a sixth of the time of each token, DoRA several times 
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from typing import Any
 
@@ -22,15 +23,54 @@ def fused(model: Any) -> Any:
     In fp32 the sum loses nothing that could be seen (`merge` proves it); in 16 bits it would be
     rounded, and 4-bit weights would be quantized again.
     """
-    if not hasattr(model, "merge_and_unload") or any(
-        weight.dtype != torch.float32 for weight in model.parameters()
-    ):
+    if not _fuses(model):
         return model
-    shared = shared_layers(model)
-    if any(not _is_embedding(model, layer) for layer in shared.values()):
-        return model
-    separate(model, shared)
+    separate(model, shared_layers(model))
     return model.merge_and_unload()
+
+
+def fused_beside_base(model: Any, room: int) -> tuple[Any, Any] | None:
+    """The model with its adapter added to the weights, and its base: layers without an adapter are
+    in memory once.
+
+    Args:
+        room: bytes that the second weights of the layers with an adapter may take.
+
+    Returns:
+        None: they take more, or the adapter can't be added without loss (see `fused`); the model is
+        as it was.
+    """
+    if not _fuses(model) or adapted_bytes(model) > room:
+        return None
+    # Parameters of their own for the base, over the same memory: the sum becomes new memory.
+    same = {
+        id(weight): torch.nn.Parameter(weight.data, requires_grad=False)
+        for weight in model.parameters()
+    }
+    base = copy.deepcopy(model, same).unload()
+    separate(model, shared_layers(model))
+    return model.merge_and_unload(safe_merge=True), base
+
+
+def adapted_bytes(model: Any) -> int:
+    """Return the size of the weights of the layers that have an adapter."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return sum(
+        weight.numel() * weight.element_size()
+        for module in model.modules()
+        if isinstance(module, BaseTunerLayer)
+        for weight in _own_parameters(module.get_base_layer())
+    )
+
+
+def _fuses(model: Any) -> bool:
+    """Return whether adding the adapter to the weights loses nothing."""
+    return (
+        hasattr(model, "merge_and_unload")
+        and all(weight.dtype == torch.float32 for weight in model.parameters())
+        and all(_is_embedding(model, layer) for layer in shared_layers(model).values())
+    )
 
 
 def merged(model: Any) -> Any:

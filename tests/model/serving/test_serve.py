@@ -327,3 +327,15 @@ def test_the_style_of_the_run_is_used(trained: Path, box: Box, serve: Serve) -> 
     assert expected != box.run(*argv, "--no-style", cwd=trained).out.strip()
     one = serve(trained, "--run", "demo")
     assert _streamed(one.client(), QUESTIONS[5])[0].strip() == expected
+
+
+def test_in_bf16_one_model_answers_for_both_names(trained: Path, box: Box, serve: Serve) -> None:
+    """There the adapter is switched on and off: in 16 bits it can't be added without loss."""
+    bf16 = ("--set", "train.precision=bf16")
+    one = serve(trained, "--run", "demo", *bf16)
+    assert "weights of their own" not in one.log
+    for question in QUESTIONS[3:5]:
+        for model, words in (("demo", ()), ("base", ("--base",)), ("demo", ())):
+            argv = ("infer", "--run", "demo", "--prompt", question, *words, *bf16)
+            expected = box.run(*argv, cwd=trained).out.strip()
+            assert _streamed(one.client(), question, model)[0].strip() == expected

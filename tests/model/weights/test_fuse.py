@@ -127,3 +127,50 @@ def test_layers_that_share_weights_inside_the_model_are_not_merged() -> None:
     with pytest.raises(RefusedError, match="share"):
         fuse.merged(tuned)
     assert fuse.fused(tuned) is tuned
+
+
+def _with_adapter(base: Any, how: str, targets: Any) -> Any:
+    """The base with an adapter of random numbers: its second matrix is zero when it is made."""
+    options = {"dora": {"use_dora": True}, "rslora": {"use_rslora": True}}.get(how, {})
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules=targets, lora_alpha=16, **options)
+    model = get_peft_model(base, config).eval()
+    torch.manual_seed(1)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name or "lora_embedding_A" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    return model
+
+
+def _logits(model: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(torch.arange(20)[None]).logits
+
+
+@pytest.mark.parametrize("how", ["lora", "dora", "rslora"])
+@pytest.mark.parametrize("targets", [["embed_tokens", "q_proj"], "all-linear"], ids=str)
+def test_tuned_and_base_share_what_has_no_adapter(
+    how: str, targets: Any, models: dict[bool, Path]
+) -> None:
+    """Both are what plain transformers and PEFT compute; a weight without adapter is there once."""
+    base = AutoModelForCausalLM.from_pretrained(models[True], dtype=torch.float32).eval()
+    alone = _logits(base)
+    model = _with_adapter(base, how, targets)
+    beside, size = _logits(model), fuse.adapted_bytes(model)
+    effect = float((beside - alone).abs().max())
+    assert effect > 0.01, "or nothing would be proved"
+    assert fuse.fused_beside_base(model, size - 1) is None and torch.equal(_logits(model), beside)
+    apart = fuse.fused_beside_base(model, size)
+    assert apart is not None
+    tuned, plain = apart
+    for _ in range(2):  # neither changes the other
+        assert torch.equal(_logits(plain), alone)
+        assert (_logits(tuned) - beside).abs().max() < 1e-3 * effect
+    memory = {w.data_ptr(): w.numel() * 4 for each in apart for w in each.parameters()}
+    once = sum(weight.numel() * 4 for weight in plain.parameters())
+    assert sum(memory.values()) == once + size
+
+
+def test_in_16_bits_the_adapter_stays_beside_its_base(models: dict[bool, Path]) -> None:
+    base = AutoModelForCausalLM.from_pretrained(models[True], dtype=torch.bfloat16)
+    model = _with_adapter(base, "lora", ["q_proj"])
+    assert fuse.fused_beside_base(model, 1 << 40) is None and hasattr(model, "peft_config")

@@ -66,7 +66,7 @@ def audit(c: Context, lock: list[str] | None = None) -> int:
 @task(
     developer=True,
     help={
-        "what": "data, train, step, ranks, eval, infer, start, end-to-end, memory, house (figures of the code), or all",
+        "what": "data, train, step, ranks, eval, infer, serve, start, end-to-end, batch, memory, house (figures of the code), or all",
         "gpu": "train: with the stacks of a GPU machine",
         "write": "write the tables to docs/benchmarks.md",
         "args": "more for it, as one word: --args='--rounds 3'",
