@@ -98,6 +98,10 @@ def _mean(value: Any) -> Any:
     return value
 
 
+def _given(value: Any) -> Any:
+    raise ValueError("lm-eval sets it itself: dataset_path, dataset_name, test_split")
+
+
 def _no_media(value: Any) -> Any:
     raise ValueError("the models here read text only")
 
@@ -125,6 +129,10 @@ class _DataOptions(_Options):
     data_files: Annotated[Any, AfterValidator(_data_files)] = None
     data_dir: str | None = None
     field: str | None = None
+    path: Annotated[Any, AfterValidator(_given)] = None
+    name: Annotated[Any, AfterValidator(_given)] = None
+    split: Annotated[Any, AfterValidator(_given)] = None
+    streaming: Annotated[Any, AfterValidator(_given)] = None
 
 
 class _Metric(_Options):

@@ -54,6 +54,8 @@ def test_what_lm_eval_takes_is_right() -> None:
         ("dataset_kwargs: [a]", "dataset_kwargs: a mapping (key: value) is required"),
         ("dataset_kwargs: {data_files: 3}", "FILE, [FILE, …] or {SPLIT: FILE, …} is required"),
         ("dataset_kwargs: {data_files: {}}", "dataset_kwargs.data_files: it names no file"),
+        ("dataset_kwargs: {split: test}", "dataset_kwargs.split: lm-eval sets it itself"),
+        ("dataset_kwargs: {streaming: true}", "dataset_kwargs.streaming: lm-eval sets it itself"),
         ("output_type: essay", "output_type: it has to be 'generate_until', 'loglikelihood'"),
         ("metric_list: acc", "metric_list: a list is required (got 'acc')"),
         ("metric_list: [acc]", "metric_list.0: a mapping (key: value) is required (got 'acc')"),

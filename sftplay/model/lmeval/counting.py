@@ -47,9 +47,12 @@ def language_model(model: Any, tokenizer: Any, batch_size: int, title: str) -> A
             self._end_batch()
             return super()._model_call(*given, **named)
 
-        def _model_generate(self, *given: Any, **named: Any) -> Any:
+        def _model_generate(self, context: Any, max_length: int, stop: Any, **named: Any) -> Any:
             self._end_batch()
-            return super()._model_generate(*given, **named)
+            if self._counter is not None:
+                steps = max_length - context.shape[1]
+                named["logits_processor"] = self._counter.steps_of(len(context), steps)
+            return super()._model_generate(context, max_length, stop, **named)
 
         def _end_batch(self) -> None:
             """Count the batch before: a new one begins."""
@@ -63,18 +66,35 @@ class _Counter:
     """A cache that keeps nothing: it counts the responses that lm-eval would have it keep.
 
     They come one by one at the end of a batch, and count all at once: a bar that took the first one
-    for all that a batch's seconds brought would show a far too long time left.
+    for all that a batch's seconds brought would show a far too long time left. While a batch of
+    answers is written, each token counts as its part of the longest answer allowed.
     """
 
     def __init__(self, bar: ProgressBar) -> None:
         self._bar = bar
         self._new = 0
+        self._ahead = 0.0  # counted of the batch that is being written
 
     def add_partial(self, kind: str, request: Any, response: Any) -> None:
         self._new += 1
 
+    def steps_of(self, rows: int, steps: int) -> list[Any]:
+        """Return what transformers calls at each token of a batch; it changes nothing.
+
+        Args:
+            steps: tokens of the longest answer allowed.
+        """
+
+        def step(ids: Any, scores: Any) -> Any:
+            part = min(rows / max(steps, 1), rows - self._ahead)
+            self._ahead += part
+            self._bar.advance(part)
+            return scores
+
+        return [step]
+
     def count(self) -> None:
         """Count what came since the last call."""
         if self._new:
-            self._bar.advance(self._new)
-        self._new = 0
+            self._bar.advance(self._new - self._ahead)
+            self._new, self._ahead = 0, 0.0

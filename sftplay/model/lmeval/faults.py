@@ -60,6 +60,12 @@ def explain(error: Exception, config: Any, file: TaskFile) -> SftplayError:
         if problems:
             return DataError("\n".join(problems), todo=_TODO.format(file.path))
     said = reason(_innermost(error))
+    if others := [*(config.dataset_kwargs or {}).keys() - {"data_files", "data_dir"}]:
+        return ConfigError(
+            f"dataset_kwargs: its data can't be read with {', '.join(sorted(others))}: {said}",
+            where=str(file.path),
+            todo="correct or remove these options; they are those of the datasets library",
+        )
     known = explain_library_error(error, file.path)
     return known or DataError(
         f"its data can't be read: {said}", where=str(file.path), todo=_TODO.format(file.path)

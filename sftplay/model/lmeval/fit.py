@@ -74,12 +74,6 @@ def require_splits(config: Any, dataset: Any, file: TaskFile) -> None:
     Raises:
         ConfigError: no such split (78). DataError: a split without rows (65).
     """
-    if not hasattr(dataset, "keys"):
-        raise ConfigError(
-            "dataset_kwargs.split: lm-eval chooses the split itself",
-            where=place_of(file, config, "dataset_kwargs"),
-            todo="remove it, and set test_split",
-        )
     problems = []
     for key, name in _splits(config):
         if name not in dataset:

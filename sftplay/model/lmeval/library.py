@@ -10,6 +10,7 @@ import importlib
 import io
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,6 +111,8 @@ def _kept_in_log() -> Iterator[None]:
             kept.enter_context(replaced(logger, "handlers", [_ToLog()]))
             kept.enter_context(replaced(logger, "propagate", False))
         kept.enter_context(contextlib.redirect_stdout(_Lines()))
+        kept.enter_context(warnings.catch_warnings())
+        warnings.showwarning = lambda message, *rest: console.log(f"lm-eval: {message}")
         yield
 
 

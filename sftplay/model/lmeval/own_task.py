@@ -14,6 +14,7 @@ from sftplay.model.evaluation.held_out import SPLIT_FILES
 from sftplay.places import data_folder
 from sftplay.runs import Run
 from sftplay.settings import Settings
+from sftplay.untrusted import read_json
 from sftplay.yamlfile import dump_yaml
 
 _HEADER = """# The {split} split of the run {run}: {count}. Start lm-eval in the folder in which this path begins:
@@ -48,6 +49,11 @@ def write_task(run: Run, settings: Settings, split: str, samples: int | None) ->
     if several:
         console.info(
             f"{console.count_of(several)} with several turns: the earlier ones stand as text before the question"
+        )
+    if read_json(run.folder / "run.json").get("style"):
+        console.info(
+            "the run's style prompt is not in the task: `inv eval --tasks … --chat-template` adds it, "
+            "lm_eval by --system_instruction"
         )
     console.success(f"{path} ({count})")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from sftplay import __version__, console
+from sftplay.data.progress import clock
 from sftplay.data.styling.prompt import StylePrompt
 from sftplay.errors import DataError, OutOfMemoryError
 from sftplay.files import hash_file
@@ -73,6 +74,7 @@ def run(job: Job, target: Run) -> None:
         refresh_cards(open_run(target), job.settings)
     seconds = round(time.monotonic() - began, 1)
     target.record_event("evaluated", tasks=list(asked.words), seconds=seconds)
+    console.info(f"evaluated in {clock(seconds)}")
 
 
 def _announce(target: Run, loaded: Any, asked: TaskRun) -> None:
@@ -83,6 +85,11 @@ def _announce(target: Run, loaded: Any, asked: TaskRun) -> None:
     console.info(
         f"evaluating run {target.name} on {console.count_of(len(counts), 'task')} of lm-eval ({names}), "
         f"{taken:,}{of} rows: the base model, then the tuned one"
+    )
+    console.info(
+        "prompts in the run's chat template"
+        if asked.chat
+        else "prompts without a chat template, as public figures have them (--chat-template: with it)"
     )
 
 

@@ -24,3 +24,23 @@ def test_the_first_line_counts_the_whole_first_batch(
     printed = capsys.readouterr()
     assert "12% of 64 requests" in printed.err + printed.out
     assert "1:10 left" in printed.err + printed.out
+
+
+def test_the_tokens_of_a_batch_count_while_it_is_written() -> None:
+    """16 requests, 8 a batch, of at most 4 tokens; the first batch ends after 3."""
+    bar = ProgressBar(16, "request", "base: answers")
+    counter = _Counter(bar)
+    (step,) = counter.steps_of(8, 4)
+    seen = []
+    for number in range(3):
+        assert step(None, number) == number
+        seen.append(bar.done)
+    assert seen == [2, 4, 6]
+    for _ in range(8):
+        counter.add_partial("generate_until", ("q", {}), "a")
+    counter.count()
+    assert bar.done == 8
+    (step,) = counter.steps_of(8, 4)
+    for _ in range(9):  # a batch that is tried again is not counted twice
+        step(None, None)
+    assert bar.done == 16

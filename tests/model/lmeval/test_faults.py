@@ -21,14 +21,12 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def explained(
-    error: Exception, content: str, builder: str = "json", name: str = "b"
-) -> SftplayError:
+def explained(error: Exception, content: str, *, name: str = "b", **more: object) -> SftplayError:
     Path("data", name).write_text(content)
     files = {"train": "data/good.jsonl", "test": [f"data/{name}"]}
-    Path("t.yaml").write_text(f"task: x\ndataset_path: {builder}\n")
-    options = {"data_files": files, "colour": 1}
-    config = SimpleNamespace(dataset_path=builder, dataset_kwargs=options)
+    Path("t.yaml").write_text("task: x\ndataset_path: json\n")
+    options = {"data_files": files, **more}
+    config = SimpleNamespace(dataset_path="json", dataset_kwargs=options)
     return explain(error, config, read_task(Path("t.yaml"), trusted=False))
 
 
@@ -53,8 +51,13 @@ def test_the_line_is_named(content: str, said: str) -> None:
 
 def test_an_option_that_a_format_does_not_have() -> None:
     error = TypeError("JsonConfig.__init__() got an unexpected keyword argument 'colour'")
-    found = explained(error, GOOD)
+    found = explained(error, GOOD, colour=1)
     assert (found.code, "dataset_kwargs.colour" in str(found)) == (78, True)
+
+
+def test_a_value_that_an_option_can_not_have() -> None:
+    found = explained(LookupError("unknown encoding: klingon"), GOOD, encoding="klingon")
+    assert (found.code, "with encoding: unknown encoding: klingon" in str(found)) == (78, True)
 
 
 def test_a_file_of_another_format() -> None:

@@ -55,6 +55,16 @@ def test_system_turn_and_earlier_turns(trained: Path, box: Box) -> None:
     }
 
 
+def test_a_style_prompt_is_not_in_the_task(trained: Path, box: Box) -> None:
+    """Other commands are told what is missing."""
+    argv = ("eval", "--run", "demo", "--split=test", "--write-task")
+    assert "--system_instruction" not in box.run(*argv, cwd=trained).err
+    place = trained / "outputs/demo/run.json"
+    record = json.loads(place.read_text()) | {"style": {"prompt": "Be brief.", "mode": "prepend"}}
+    place.write_text(json.dumps(record))
+    assert "--system_instruction" in box.run(*argv, cwd=trained).err
+
+
 def test_without_rows(trained: Path, box: Box) -> None:
     (trained / "data/processed/test.jsonl").write_text("")
     argv = ("eval", "--run", "demo", "--split=test", "--write-task")

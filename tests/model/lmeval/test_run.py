@@ -294,6 +294,61 @@ def test_the_runs_own_rows_as_a_task_give_the_answers_of_eval(
             assert one[key] == other[key], key
 
 
+@pytest.mark.parametrize("which", ["base", "tuned"])
+def test_the_written_task_gives_lm_evals_own_command_the_figures_of_eval(
+    measured: Path, python: Path, tiny_model: Path, tmp_path: Path, which: str
+) -> None:
+    """Somebody else has the two files and the model, and nothing of sftplay."""
+    import shutil
+
+    project, out = tmp_path / "project", tmp_path / "out"
+    shutil.copytree(measured, project)
+    for more in (("--split=test",), ("--split=test", "--write-task")):
+        done = _run(python, "-m", "sftplay", "eval", "--run", "demo", *more, cwd=project)
+        assert done.returncode == 0, done.stderr
+    written = project / "outputs/demo/eval/for-lm-eval/demo_test.yaml"
+    said = written.read_text().splitlines()[1].removeprefix("# lm_eval ").split()
+    adapter = f",peft={measured}/outputs/demo/adapter" if which == "tuned" else ""
+    model = f"pretrained={tiny_model}{adapter},dtype=float32"
+    argv = [word.replace("pretrained=MODEL", model) for word in said]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in written.parent.iterdir():
+        place = elsewhere / path.relative_to(project)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    more = ("--device", "cpu", "--output_path", str(out))
+    done = _run(python, "-m", "lm_eval", *argv, *more, cwd=elsewhere, PYTHONPATH="")
+    assert done.returncode == 0, done.stderr
+    (results,) = out.rglob("results_*.json")
+    theirs = json.loads(results.read_text())["results"]["demo_test"]
+    ours = json.loads((project / "outputs/demo/eval/test/metrics.json").read_text())["metrics"]
+    assert ours["chrf"][which] > 1
+    assert theirs["chrf,none"] == pytest.approx(ours["chrf"][which], rel=1e-6)
+    assert theirs["exact_match,none"] * 100 == pytest.approx(ours["exact_match"][which])
+
+
+def test_a_group_in_a_file_of_ones_own(measured: Path, python: Path) -> None:
+    """Its members' figures are those of the same tasks alone, and the group's is their mean."""
+    second = {**CHOICE, "task": "clips_again", "doc_to_text": "{{q}}"}
+    entry = {"metric": "acc", "aggregation": "mean", "weight_by_size": True}
+    group = {"group": "both", "task": [CHOICE, second], "aggregate_metric_list": [entry]}
+    plain = json.loads(json.dumps(group))  # without anchors
+    (measured / "both.yaml").write_text(yaml.safe_dump(plain))
+    (measured / "again.yaml").write_text(yaml.safe_dump(second))
+    argv = ("-m", "sftplay", "eval", "--run", "demo", "--tasks=both.yaml,again.yaml")
+    done = _run(python, *argv, cwd=measured)
+    assert done.returncode == 0, done.stderr
+    found = [record(measured, name)["metrics"]["acc,none"] for name in ("clips", "clips_again")]
+    members = [
+        record(measured, f"both-{name}")["metrics"]["acc,none"] for name in ("clips", "clips_again")
+    ]
+    assert members == found
+    for which in ("base", "tuned"):
+        mean = sum(one[which] for one in found) / 2
+        assert record(measured, "both")["metrics"]["acc,none"][which] == pytest.approx(mean)
+
+
 def test_a_name_that_lm_eval_does_not_have(measured: Path, python: Path) -> None:
     done = _run(python, "-m", "sftplay", "fetch", "--run", "demo", "--tasks=helaswag", cwd=measured)
     assert done.returncode == 66 and "hellaswag" in done.stderr, done.stderr
