@@ -18,7 +18,9 @@ from sftplay.settings import Settings
 from sftplay.significance import show_number, titles_of
 from sftplay.untrusted import read_json
 
-_ADAPTER = """model = AutoPeftModelForCausalLM.from_pretrained("FOLDER", dtype="auto")"""
+# The base's own settings would end an answer where the base's turns end.
+_ADAPTER = """model = AutoPeftModelForCausalLM.from_pretrained("FOLDER", dtype="auto")
+model.generation_config = GenerationConfig.from_pretrained("FOLDER")"""
 _MODEL = """model = AutoModelForCausalLM.from_pretrained("FOLDER", dtype="auto")"""
 _USE = """## Use
 
@@ -167,7 +169,10 @@ def _use(base: PublishedBase, *, adapter: bool) -> str:
     if not adapter:
         imports = "from transformers import AutoModelForCausalLM, AutoTokenizer"
         return _USE.format(imports=imports, model=_MODEL)
-    imports = "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer"
+    imports = (
+        "from peft import AutoPeftModelForCausalLM\n"
+        "from transformers import AutoTokenizer, GenerationConfig"
+    )
     text = _USE.format(imports=imports, model=_ADAPTER)
     if base.on_hub:
         return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -104,6 +105,46 @@ def test_a_base_of_the_hub_is_named_by_id_and_revision(
     found = torch.tensor(json.loads(done.stdout.splitlines()[-1]))
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert torch.allclose(found, _logits(PeftModel.from_pretrained(base, moved))[0, -1], atol=1e-5)
+
+
+# Turns end with another token than the base's, and begin with another word.
+ENDS = (
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '<|endoftext|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+
+@pytest.mark.long  # a training, and two processes that import everything: 25 s
+def test_the_lines_of_a_card_end_where_the_run_does(
+    project: Path, tiny_model: Path, box: Box
+) -> None:
+    """Template and end token of the run, not of its base: adapter and merged model."""
+    (project / "ends.jinja").write_text(ENDS)
+    values = {"data.chat_template": "ends.jinja", "data.eot": "<|endoftext|>"}
+    values |= {"train.max_steps": "40", "train.learning_rate": "0.02"}
+    words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    for argv in (
+        ("train", "--config", "demo.yaml", "--run", "ends", *words),
+        ("merge", "--run", "ends", "--dtype", "fp32"),
+    ):
+        ran = box.run(*argv, cwd=project)
+        assert ran.code == 0, ran.err
+    ran = box.run("infer", "--run", "ends", "--prompt", "How many clips are 3 and 21?", cwd=project)
+    assert ran.code == 0 and "cut off" not in ran.err, ran.err
+    for name in ("adapter", "merged"):
+        folder = project / "outputs/ends" / name
+        (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+        code = code.replace("FOLDER", str(folder)).replace("…", "How many clips are 3 and 21?")
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tiny_model.parent,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == ran.out.strip(), name
 
 
 @pytest.mark.parametrize(
