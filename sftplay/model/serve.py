@@ -98,7 +98,7 @@ def _announce(job: Job, names: list[str], address: str, seconds: float, *, has_k
     run_ = Run(job.run_name)
     if job.options.get("base") or run_.tuned() is None:
         return
-    from sftplay.model.weights.card import vllm_line
+    from sftplay.model.weights.vllm import vllm_line
 
     adapter = run_.tuned() == run_.adapter and not job.options.get("merged")
     folder = run_.merged if job.options.get("merged") else run_.tuned()

