@@ -49,11 +49,13 @@ class BackgroundPage:
     Attributes:
         title: its name, for people.
         name: that of its task; stop_task: of the one that stops it.
+        query: what its address ends in.
     """
 
     title: str
     name: str
     stop_task: str
+    query: str = ""
 
     @property
     def record(self) -> Path:
@@ -81,7 +83,7 @@ class BackgroundPage:
 
     def report_running(self, shown: str, used: int, folder: str, port: int | None) -> None:
         """Say where it runs already, and how to have another folder or port."""
-        console.success(f"{self.title} already runs for {shown}: http://127.0.0.1:{used}")
+        console.success(f"{self.title} already runs for {shown}: {self._address(used)}")
         if shown != folder or port not in (None, used):
             console.info(f"next: inv {self.stop_task} first, for another folder or port")
 
@@ -138,8 +140,11 @@ class BackgroundPage:
     def announce(self, port: int, seconds: float) -> None:
         """Say where it answers, and how to stop it."""
         console.success(
-            f"{self.title}: http://127.0.0.1:{port} (after {seconds:.0f} s; stop it: inv {self.stop_task})"
+            f"{self.title}: {self._address(port)} (after {seconds:.0f} s; stop it: inv {self.stop_task})"
         )
+
+    def _address(self, port: int) -> str:
+        return f"http://127.0.0.1:{port}{self.query}"
 
     def stop(self) -> bool:
         """Stop the one that was started here; any other is left alone. False where none runs."""
