@@ -56,8 +56,17 @@ def settle(
     settings = validate(raw, str(path), marks, said)
     if settings.run.name is None:
         raw = {**raw, "run": {**(raw.get("run") or {}), "name": run_name_from(path)}}
-        settings = validate(raw, str(path), marks, said)
+        settings = _validate_named(raw, path, marks, said)
     return settings
+
+
+def _validate_named(raw: dict[str, Any], path: Path, marks: Marks, said: Said) -> Settings:
+    """Validate a config whose run has the name of its file."""
+    try:
+        return validate(raw, str(path), marks, said)
+    except ConfigError as error:
+        error.todo = "the name comes from the file's: name the run otherwise with --run NAME"
+        raise
 
 
 def run_name_from(path: Path) -> str:

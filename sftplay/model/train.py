@@ -245,11 +245,12 @@ def _write_opening(
         checkpoint=checkpoint.name if checkpoint else None,
         **({"ranks": plan.world.size} if plan.world.size > 1 else {}),
     )
-    _announce(plan, opening["effective"], resume=resume)
+    _announce(plan, opening, resume=resume)
 
 
-def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None:
+def _announce(plan: Plan, opening: Mapping[str, Any], *, resume: bool) -> None:
     """Say what is about to be trained, with the first row, as the model sees it."""
+    effective = opening["effective"]
     if 1 <= plan.settings.train.warmup_steps >= effective["steps"]:
         console.warning(
             f"train.warmup_steps is {plan.settings.train.warmup_steps:g}, and the training has "
@@ -262,6 +263,11 @@ def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None
     )
     if "trackio" in plan.settings.train.trackers:
         console.info("trackio: `inv trackio` shows this training, now or later")
+    elif "trackio" in opening["trackers"]:
+        console.info(
+            "trackio: train.trackers does not name it now, but an earlier start did:"
+            " `inv trackio` still shows this run"
+        )
     if not resume:
         row = excerpt(plan.tokenized, find_model(plan.settings))
         console.info(f"the first row as the model sees it, what is trained in [[ ]]:\n{row}")
