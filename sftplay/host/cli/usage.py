@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from invoke.exceptions import ParseError
-from invoke.parser import ParserContext
+from invoke.parser.context import ParserContext
 
 from sftplay.errors import UsageError
 from sftplay.runs import Run

@@ -170,8 +170,6 @@ def resolve(request: LaunchRequest) -> ResolvedLaunch:
     machine.require_supported(here)
     job = resolve_job(request.call)
     _require_what_it_reads(request.call, Run(job.run_name))
-    if request.call.packages == "export" and (gguf := request.call.options.get("gguf")):
-        check_gguf(Run(job.run_name), str(gguf))
     alone = choose.needs_no_engine(request.runner, active.named())
     images = AvailableImages() if alone else available.find()
     stack = _choose_stack(request, job, here, images.present)
@@ -188,12 +186,15 @@ def resolve(request: LaunchRequest) -> ResolvedLaunch:
 
 
 def _require_what_it_reads(call: StageCall, run: Run) -> None:
-    """Refuse a run or task file that is not there, before an environment is made for it.
+    """Refuse a run or file that is not there, before an environment is made for it.
 
     Raises:
         NotFoundError: no such run, or none that is trained (66); no such file (66). ConfigError: a
-            task file that lm-eval can't read (78).
+            task file that lm-eval can't read (78). SftplayError: as `check_gguf`.
     """
+    gguf = call.options.get("gguf")
+    if gguf and call.packages == "export":
+        check_gguf(run, str(gguf))
     trained = call.stage.run and call.stage.name != "train" and not call.options.get("base")
     if trained and run.tuned() is None:  # the stage itself verifies the weights
         run.require_tuned()
