@@ -1,4 +1,4 @@
-"""What a resumed training takes from its settings and not from its checkpoint.
+"""Settings that a resumed training takes from its new start and not from its checkpoint.
 
 The library goes on with the logging, saving and evaluation of the checkpoint's start, and with the
 learning rate that its last step left for the next one. Where this start has other settings, both
