@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -146,6 +146,21 @@ def dump_config(settings: Settings) -> str:
     Every key is written, so a later default changes nothing.
     """
     return dump_yaml(settings.model_dump(mode="json"))
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Every setting by its key path, as JSON has it."""
+    found: dict[str, Any] = {}
+
+    def walk(values: Mapping[str, Any], prefix: str) -> None:
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                walk(value, f"{prefix}{key}.")
+            else:
+                found[f"{prefix}{key}"] = value
+
+    walk(settings.model_dump(mode="json"), "")
+    return found
 
 
 def walk_settings(

@@ -34,6 +34,7 @@ def test_event_files_are_written_for_tensorboard_alone_and_a_resume_may_change_t
     ran = box.run(*argv, *more, cwd=project)
     assert ran.code == 0, ran.err
     assert "`inv trackio` still shows this run" in ran.err
+    assert 'train.trackers ["trackio"] → []' in ran.err
     assert json.loads((run / "run.json").read_text())["trackers"] == ["trackio"]
     assert not (run / "tb").exists()
 
