@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from sftplay.errors import NotFoundError
@@ -27,6 +29,22 @@ def datasets_of_names(names: Sequence[str]) -> dict[str, tuple[HubDataset, ...]]
     manager = TaskManager()
     require_known(names, manager.all_tasks)
     return {name: tuple(dict.fromkeys(_datasets(manager, name))) for name in names}
+
+
+def has_public_name(name: str, folder: Path | None = None) -> bool:
+    """Return whether a task or group of lm-eval has the name that a file of one's own gives.
+
+    Its files are searched: an index of them by lm-eval itself takes many seconds.
+
+    Args:
+        folder: of lm-eval's tasks; default: the installed one's.
+    """
+    if folder is None:
+        import lm_eval.tasks
+
+        folder = Path(lm_eval.tasks.__path__[0])
+    line = re.compile(rb"^(task|group): *([\"']?)%s\2 *\r?$" % re.escape(name.encode()), re.M)
+    return any(line.search(path.read_bytes()) for path in folder.rglob("*.yaml"))
 
 
 def _datasets(manager: Any, name: str) -> Iterator[HubDataset]:

@@ -61,10 +61,20 @@ def write(target: Run, record: Mapping[str, Any], samples: Sequence[Mapping[str,
         lines = b"".join(orjson.dumps(one) + b"\n" for one in samples)
         write_bytes(folder / "samples.jsonl", lines)
         write_text(folder / "report.md", _report(record))
+    if said := public_name_note(record):
+        console.warning(f"{name}: {said}")
     if record["not_a_number"]:
         console.warning(f"{name}: not a number, left out: {', '.join(record['not_a_number'])}")
     console.result(f"{name}\n{table(record)}")
     console.success(str(place / "report.md"))
+
+
+def public_name_note(record: Mapping[str, Any]) -> str:
+    """Return what is said of a file of one's own with the name of a public task; else nothing."""
+    if not record.get("public_name"):
+        return ""
+    own = ", ".join(list((record.get("files") or {}).get("yaml", ()))[:1])
+    return f"measured by {own or 'a file of your own'}, not by lm-eval's public task of that name"
 
 
 def what_it_replaces(place: Path, record: Mapping[str, Any]) -> str:
@@ -104,6 +114,8 @@ def _contents(record: Mapping[str, Any]) -> dict[str, list[str]]:
 def _report(record: Mapping[str, Any]) -> str:
     model, asked = record["model"], record["settings"]
     lines = [f"# {record['run']}: task {record['task']}", "", *markdown_table(record), ""]
+    if said := public_name_note(record):
+        lines += [f"Note: {said}.", ""]
     lines.append(f"In brackets: 95 % intervals, {how_measured(rows_of(record))}.")
     lines += ["", "| | base | tuned |", "|---|---:|---:|", *_stderr_lines(record), ""]
     lines.append(

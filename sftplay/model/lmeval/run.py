@@ -18,6 +18,7 @@ from sftplay.errors import DataError, OutOfMemoryError
 from sftplay.files import hash_file
 from sftplay.locks import hold
 from sftplay.model.lmeval import library, load, report, results
+from sftplay.model.lmeval import public as public_names
 from sftplay.model.lmeval.faults import reason
 from sftplay.model.lmeval.options import TaskRun
 from sftplay.model.lmeval.usable import require_length
@@ -119,6 +120,7 @@ def _measure(
     tuned = _answer(job, models, fused(models.model), "tuned", loaded, asked, system)
     common = _common(job, target, asked, facts, models, system)
     sources = {file.name: _source(file) for file in files.values()}
+    public = {name: public_names.has_public_name(name) for name in sources}
     data = [{"dataset": name, "revision": place.name} for name, place in sorted(datasets.items())]
     for name in [*loaded["tasks"], *(n for n in loaded["groups"] if n in base["results"])]:
         task = loaded["tasks"].get(name)
@@ -126,6 +128,7 @@ def _measure(
             **common,
             **report.record_of_task(name, base, tuned, task),
             "files": sources.get(name.partition("::")[0], {}),
+            "public_name": public.get(name, False),
             "datasets": data,
         }
         yield record, results.samples_of(name, base, tuned) if task is not None else []

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sftplay.model.lmeval.report import what_it_replaces
+from sftplay.model.lmeval.public import has_public_name
+from sftplay.model.lmeval.report import public_name_note, what_it_replaces
 
 ASKED = {"limit": None, "chat_template": False, "system": None}
 
@@ -43,3 +44,24 @@ def test_an_evaluation_that_replaces_another_kind_says_so(
     (tmp_path / "metrics.json").write_text(json.dumps(RECORD))
     found = what_it_replaces(tmp_path, {**RECORD, **changes})
     assert found == (said and f"replaces the evaluation of {said}")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("task: arc_easy", True),
+        ('group: "arc_easy"', True),
+        ("task: arc_easy_de", False),
+        ("tag: arc_easy", False),
+        ("# task: arc_easy", False),
+    ],
+)
+def test_a_file_with_the_name_of_a_public_task_says_so(
+    tmp_path: Path, line: str, found: bool
+) -> None:
+    (tmp_path / "arc").mkdir()
+    (tmp_path / "arc/some.yaml").write_text(f"num_fewshot: 0\n{line}\nmetadata: {{}}\n")
+    assert has_public_name("arc_easy", tmp_path) is found
+    said = public_name_note({**RECORD, "public_name": found})
+    wanted = "measured by exam.yaml, not by lm-eval's public task of that name"
+    assert said == (wanted if found else "")
