@@ -250,7 +250,7 @@ def _throughput(
         return [
             (count - 1) / (one.whole - one.first)
             for one, count in zip(said, counts, strict=True)
-            if count > 1
+            if count > 1 and one.whole - one.first > 0.01  # else it came in one piece
         ]
 
     served = statistics.median(speed(asked["serve"]))

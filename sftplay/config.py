@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -57,8 +57,17 @@ def settle(
     settings = validate(raw, str(path), marks, said)
     if settings.run.name is None:
         raw = {**raw, "run": {**(raw.get("run") or {}), "name": run_name_from(path)}}
-        settings = validate(raw, str(path), marks, said)
+        settings = _validate_named(raw, path, marks, said)
     return settings
+
+
+def _validate_named(raw: dict[str, Any], path: Path, marks: Marks, said: Said) -> Settings:
+    """Validate a config whose run has the name of its file."""
+    try:
+        return validate(raw, str(path), marks, said)
+    except ConfigError as error:
+        error.todo = "the name comes from the file's: name the run otherwise with --run NAME"
+        raise
 
 
 def run_name_from(path: Path) -> str:
@@ -138,6 +147,21 @@ def dump_config(settings: Settings) -> str:
     Every key is written, so a later default changes nothing.
     """
     return dump_yaml(settings.model_dump(mode="json"))
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Every setting by its key path, as JSON has it."""
+    found: dict[str, Any] = {}
+
+    def walk(values: Mapping[str, Any], prefix: str) -> None:
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                walk(value, f"{prefix}{key}.")
+            else:
+                found[f"{prefix}{key}"] = value
+
+    walk(settings.model_dump(mode="json"), "")
+    return found
 
 
 def walk_settings(

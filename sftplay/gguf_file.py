@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from sftplay.errors import DataError, NotFoundError, RefusedError, SftplayError, StorageError
 from sftplay.files import explain_os_error
+from sftplay.gguf_owner import require_own_gguf
 from sftplay.manifest import MANIFEST
-from sftplay.places import OUTPUTS
 from sftplay.runs import Run
 from sftplay.stages import NEWEST_GGUF
 
@@ -37,10 +37,11 @@ def check_gguf(run: Run, given: str) -> None:
     """See whether `--gguf` has a file to answer from, before anything is installed or loaded.
 
     Raises:
-        SftplayError: as `named_gguf`; NotFoundError: no file is named, and the run has none (66).
+        SftplayError: as `named_gguf`; RefusedError: another run's (76). NotFoundError: no file is
+            named, and the run has none (66).
     """
     if given != NEWEST_GGUF:
-        named_gguf(run, given)
+        require_own_gguf(run, named_gguf(run, given))
     elif not (run.gguf / MANIFEST).is_file():
         run.require_gguf()
 
@@ -170,15 +171,14 @@ class _Reader:
 
 
 def _others(run: Run) -> str:
-    """Name files that would do, the run's own first, and how one is made."""
-    own = sorted(run.gguf.glob("*.gguf"))
-    found = list(islice(_models([*own, *sorted(OUTPUTS.glob("[!.]*/gguf/*.gguf"))]), _SHOWN))
+    """Name files of the run that would do, and how one is made."""
+    found = list(islice(_models(sorted(run.gguf.glob("*.gguf"))), _SHOWN))
     make = f"make one: inv export --run {run.name}"
     return f"there is {', '.join(found)}; or {make}" if found else make
 
 
 def _models(files: list[Path]) -> Iterator[str]:
-    for file in dict.fromkeys(files):
+    for file in files:
         try:
             if file.is_file() and kind_of_gguf(file) == "model":
                 yield str(file)

@@ -69,6 +69,15 @@ def test_refused(tmp_path: Path, text: str, word: str) -> None:
     assert word in str(caught.value)
 
 
+def test_a_file_whose_name_is_no_name_of_a_run_says_how_to_name_one(tmp_path: Path) -> None:
+    path = tmp_path / "Meine Über.yaml"
+    path.write_text("train: {max_steps: 3}\n")
+    with pytest.raises(ConfigError, match=r"run\.name") as refused:
+        load_config(path)
+    assert "--run NAME" in refused.value.todo
+    assert load_config(path, ["run.name=mine"]).run.name == "mine"
+
+
 def test_run_name_defaults_to_the_file_stem(tmp_path: Path) -> None:
     assert load_config(_write(tmp_path, "backend: bnb")).run.name == "my_run"
 

@@ -95,8 +95,7 @@ def test_what_is_no_model_says_so_and_names_those_that_are(
     write(Path("outputs/other/gguf/other-F16.gguf"))
     Path("outputs/other/gguf/torn.gguf").write_bytes(b"GGUF")
     assert refused("x.gguf").todo == (
-        "there is outputs/demo/gguf/demo-Q8_0.gguf, outputs/other/gguf/other-F16.gguf;"
-        " or make one: inv export --run demo"
+        "there is outputs/demo/gguf/demo-Q8_0.gguf; or make one: inv export --run demo"
     )
 
 

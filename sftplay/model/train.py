@@ -16,12 +16,11 @@ from sftplay import console
 from sftplay.attempts import Attempt, checkpoints_in
 from sftplay.base_model import require_base_model
 from sftplay.collector import loaded
-from sftplay.config import dump_config
 from sftplay.data.pipeline import ensure_current
 from sftplay.data.rendering.template import TEMPLATE_FILE
 from sftplay.data.show import excerpt
 from sftplay.errors import InterruptedSavedError
-from sftplay.files import write_bytes, write_json, write_text
+from sftplay.files import write_bytes, write_json
 from sftplay.locks import hold
 from sftplay.model.ranks.choose import (
     Placement,
@@ -37,6 +36,7 @@ from sftplay.model.training.changed_rows import refuse_changed_rows
 from sftplay.model.training.ending import explain, finish, is_finished
 from sftplay.model.training.guard import check_attention, choose_checkpoint
 from sftplay.model.training.plan import Plan, make_plan
+from sftplay.model.training.run_config import update_config, write_config
 from sftplay.model.training.several import (
     connect,
     join_ranks,
@@ -237,19 +237,22 @@ def _write_opening(
     run = plan.run
     write_json(run.record, opening)
     plan.attempt.progress.unlink(missing_ok=True)  # that of the start before this one
+    changed = update_config(plan.run, plan.job.settings) if resume else []
     if not resume:
         write_json(run.data_record, record.data_record(plan, assembly.trainer.lengths))
     run.record_event(
         "resumed" if resume else "started",
         attempt=plan.attempt.name,
         checkpoint=checkpoint.name if checkpoint else None,
+        **({"changed": changed} if changed else {}),
         **({"ranks": plan.world.size} if plan.world.size > 1 else {}),
     )
-    _announce(plan, opening["effective"], resume=resume)
+    _announce(plan, opening, resume=resume)
 
 
-def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None:
+def _announce(plan: Plan, opening: Mapping[str, Any], *, resume: bool) -> None:
     """Say what is about to be trained, with the first row, as the model sees it."""
+    effective = opening["effective"]
     if 1 <= plan.settings.train.warmup_steps >= effective["steps"]:
         console.warning(
             f"train.warmup_steps is {plan.settings.train.warmup_steps:g}, and the training has "
@@ -262,6 +265,11 @@ def _announce(plan: Plan, effective: Mapping[str, Any], *, resume: bool) -> None
     )
     if "trackio" in plan.settings.train.trackers:
         console.info("trackio: `inv trackio` shows this training, now or later")
+    elif "trackio" in opening["trackers"]:
+        console.info(
+            "trackio: train.trackers does not name it now, but an earlier start did:"
+            " `inv trackio` still shows this run"
+        )
     if not resume:
         row = excerpt(plan.tokenized, find_model(plan.settings))
         console.info(f"the first row as the model sees it, what is trained in [[ ]]:\n{row}")
@@ -297,8 +305,7 @@ def _write_start(plan: Plan) -> None:
     """Write config and template. The stamps follow when the start has proved that it can learn."""
     rendered = data_folder("rendered", plan.settings)
     write_bytes(plan.run.template, (rendered / TEMPLATE_FILE).read_bytes())
-    header = f"# python3 tasks.py train --config {plan.run.config} --resume\n"
-    write_text(plan.run.config, header + dump_config(plan.job.settings))
+    write_config(plan.run, plan.job.settings)
 
 
 def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Progress) -> None:

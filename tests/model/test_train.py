@@ -5,6 +5,7 @@ another training.
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.box import Box, wait_for
 from tests.model.run_files import read_events, weights_hash
@@ -227,6 +229,48 @@ def test_resume_with_more_steps_goes_on(project: Path, box: Box) -> None:
     assert (
         record["first_loss"] == before["first_loss"] != record["last_loss"]
     )  # of the run, not of its last process
+
+
+def _points(project: Path) -> dict[int, dict[str, float]]:
+    """steps.jsonl by step: the last line of a step counts."""
+    found: dict[int, dict[str, float]] = {}
+    text = (project / "outputs/demo/attempts/01-bnb/steps.jsonl").read_text()
+    for point in map(json.loads, text.splitlines()):
+        kind = "looks" if "eval_loss" in point else "steps"
+        found.setdefault(point["step"], {}).update({**point, kind: 1.0})
+    return found
+
+
+def test_a_resumed_run_goes_by_the_settings_of_its_new_start(project: Path, box: Box) -> None:
+    """Learning rates of a schedule of eight steps, points, looks and checkpoints as asked for now; the
+    best of all looks is published, and config.yaml says what was used.
+    """
+    first = {
+        "max_steps": 4,
+        "logging_steps": 2,
+        "eval_steps": 2,
+        "save_steps": 4,
+        "warmup_steps": 0,
+    }
+    then = {"max_steps": 8, "logging_steps": 1, "eval_steps": "null", "save_steps": 3}
+    argv = [word for pair in first.items() for word in ("--set", "train.{}={}".format(*pair))]
+    assert box.run("train", "--config", "demo.yaml", *argv, cwd=project).code == 0
+    argv = [word for pair in then.items() for word in ("--set", "train.{}={}".format(*pair))]
+    ran = box.run("train", "--run", "demo", "--resume", *argv, cwd=project)
+    assert ran.code == 0, ran.err
+    points, run = _points(project), project / "outputs/demo"
+    assert [step for step in points if "steps" in points[step]] == [1, 2, 4, 5, 6, 7, 8]
+    for step in (5, 6, 7, 8):  # cosine, by its formula: the step before has been taken
+        rate = 0.01 * 0.5 * (1 + math.cos(math.pi * (step - 1) / 8))
+        assert points[step]["learning_rate"] == pytest.approx(rate)
+    looks = {step: point["eval_loss"] for step, point in points.items() if "looks" in point}
+    assert [*looks] == [2, 4, 8] and min(looks, key=looks.__getitem__) == 8
+    assert "from checkpoint-8, the best val loss" in ran.err
+    assert json.loads((run / "run.json").read_text())["val_loss"] == looks[8]
+    assert (run / "attempts/01-bnb/checkpoints/checkpoint-6").is_dir()
+    train = yaml.safe_load((run / "config.yaml").read_text())["train"]
+    assert [train[key] for key in then] == [8, 1, None, 3]
+    assert "train.max_steps 4 → 8" in ran.err and "train.eval_steps 2 → null" in ran.err
 
 
 def test_init_adapter_starts_from_another_runs_weights(project: Path, box: Box) -> None:

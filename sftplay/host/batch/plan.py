@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sftplay.config import load_config
+from sftplay.config import flatten, load_config
 from sftplay.errors import SftplayError
 from sftplay.files import hash_json
 from sftplay.freshness import read_stamp
@@ -70,24 +70,9 @@ def _changed_keys(view: RunView, settings: Settings) -> str:
         there = load_config(view.run.config)
     except SftplayError as error:
         return f"its config can't be read ({error.what})"
-    mine, theirs = flat(settings), flat(there)
+    mine, theirs = flatten(settings), flatten(there)
     keys = [key for key in mine if mine[key] != theirs.get(key)]
     return ", ".join(keys[:4]) + (" …" if len(keys) > 4 else "")
-
-
-def flat(settings: Settings) -> dict[str, Any]:
-    """Every setting by its key path."""
-    found: dict[str, Any] = {}
-
-    def walk(values: Mapping[str, Any], prefix: str) -> None:
-        for key, value in values.items():
-            if isinstance(value, Mapping):
-                walk(value, f"{prefix}{key}.")
-            else:
-                found[f"{prefix}{key}"] = value
-
-    walk(settings.model_dump(mode="json"), "")
-    return found
 
 
 def _trained_on_other_data(view: RunView, settings: Settings) -> bool:

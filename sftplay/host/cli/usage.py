@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterable
 
 from invoke.exceptions import ParseError
+from invoke.parser.context import ParserContext
 
 from sftplay.errors import UsageError
+from sftplay.runs import Run
 
 _UNKNOWN = re.compile(r"No idea what '(.+)' is!")
 _ONE_WORD = ("run", "name", "what")  # arguments that are given as a word, without their option
@@ -28,6 +30,8 @@ def explain(error: ParseError, tasks: Iterable[str]) -> UsageError:
     unknown = _UNKNOWN.search(said)
     if unknown and unknown[1].startswith("-"):
         return _no_option(unknown[1], name, list(context.flags) if name and context else [])
+    if unknown and name and context is not None:
+        return _no_word(unknown[1], context)
     if unknown:
         names = list(tasks)
         close = sorted(name for name in names if name.endswith(f".{unknown[1]}"))[
@@ -50,6 +54,16 @@ def explain(error: ParseError, tasks: Iterable[str]) -> UsageError:
         wants = "requires a value" if of_flag[2] == "needed value" else "takes no value"
         return UsageError(f"inv {name} --{of_flag[1]} {wants}", todo=f"inv {name} --help")
     return UsageError(said, todo="inv --list names the tasks, inv TASK --help their options")
+
+
+def _no_word(word: str, task: ParserContext) -> UsageError:
+    """Say of a word after a task that it belongs behind --run, or that the task takes none."""
+    if "--run" in task.flags and "/" not in word and Run(word).folder.is_dir():
+        said, todo = f"inv {task.name} takes a run as an option", f"inv {task.name} --run {word}"
+    else:
+        said = f"inv {task.name} takes no word {word}"
+        todo = f"inv {task.name} --help names its options"
+    return UsageError(said, todo=todo)
 
 
 def _no_option(option: str, task: str | None, known: list[str]) -> UsageError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sftplay import console
@@ -29,11 +30,13 @@ from sftplay.host.select import choose
 from sftplay.host.select.choose import DeviceName, RunnerName, StackName
 from sftplay.host.system import machine
 from sftplay.host.system.machine import Machine
+from sftplay.lmeval import is_file, split_words
 from sftplay.places import OUTPUTS
 from sftplay.runs import Run
 from sftplay.settings import Settings
 from sftplay.stages import Job
 from sftplay.stamp import read_stamp
+from sftplay.task_file import read_task
 from sftplay.untrusted import read_json
 
 _LAST = OUTPUTS / ".last-start.json"  # where the last stage ran, as it was printed
@@ -160,14 +163,13 @@ def resolve(request: LaunchRequest) -> ResolvedLaunch:
     """Find out what is wrong before anything is installed, fetched or written.
 
     Raises:
-        SftplayError: usage (2), config (78), machine (69).
+        SftplayError: usage (2), no such run or file (66), config (78), machine (69).
     """
     choose.check_runner(request.runner)
     here = machine.read_machine()
     machine.require_supported(here)
     job = resolve_job(request.call)
-    if request.call.packages == "export" and (gguf := request.call.options.get("gguf")):
-        check_gguf(Run(job.run_name), str(gguf))
+    _require_what_it_reads(request.call, Run(job.run_name))
     alone = choose.needs_no_engine(request.runner, active.named())
     images = AvailableImages() if alone else available.find()
     stack = _choose_stack(request, job, here, images.present)
@@ -181,6 +183,24 @@ def resolve(request: LaunchRequest) -> ResolvedLaunch:
         images,
         choose.choose_runner(request.runner, stack.value, images, active.named()),
     )
+
+
+def _require_what_it_reads(call: StageCall, run: Run) -> None:
+    """Refuse a run or file that is not there, before an environment is made for it.
+
+    Raises:
+        NotFoundError: no such run, or none that is trained (66); no such file (66). ConfigError: a
+            task file that lm-eval can't read (78). SftplayError: as `check_gguf`.
+    """
+    gguf = call.options.get("gguf")
+    if gguf and call.packages == "export":
+        check_gguf(run, str(gguf))
+    trained = call.stage.run and call.stage.name != "train" and not call.options.get("base")
+    if trained and run.tuned() is None:  # the stage itself verifies the weights
+        run.require_tuned()
+    if tasks := call.options.get("tasks"):
+        for word in filter(is_file, split_words(str(tasks))):
+            read_task(Path(word), trusted=bool(call.options.get("trust_tasks")))
 
 
 def announce(call: StageCall, runner: Decision[RunnerName], stack: Decision[StackName]) -> None:

@@ -49,11 +49,13 @@ class BackgroundPage:
     Attributes:
         title: its name, for people.
         name: that of its task; stop_task: of the one that stops it.
+        query: what its address ends in.
     """
 
     title: str
     name: str
     stop_task: str
+    query: str = ""
 
     @property
     def record(self) -> Path:
@@ -85,7 +87,7 @@ class BackgroundPage:
         Raises:
             BusyError: it shows another folder than the one asked for, or on another port (75).
         """
-        place = f"http://127.0.0.1:{used}"
+        place = self._address(used)
         if shown != folder or port not in (None, used):
             wanted = folder if shown != folder else f"port {port}"
             raise BusyError(
@@ -147,8 +149,11 @@ class BackgroundPage:
     def announce(self, port: int, seconds: float) -> None:
         """Say where it answers, and how to stop it."""
         console.success(
-            f"{self.title}: http://127.0.0.1:{port} (after {seconds:.0f} s; stop it: inv {self.stop_task})"
+            f"{self.title}: {self._address(port)} (after {seconds:.0f} s; stop it: inv {self.stop_task})"
         )
+
+    def _address(self, port: int) -> str:
+        return f"http://127.0.0.1:{port}{self.query}"
 
     def stop(self) -> bool:
         """Stop the one that was started here; any other is left alone. False where none runs."""

@@ -16,7 +16,8 @@ from sftplay.locks import hold, is_held
 from sftplay.places import OUTPUTS
 from sftplay.runs import Run
 
-PAGE = BackgroundPage("trackio", "trackio", "stop-trackio")
+# without it the page smooths: a few points become a horizontal line
+PAGE = BackgroundPage("trackio", "trackio", "stop-trackio", "/?smoothing=0")
 PORT = 7860  # trackio's own
 # Nothing but the runs' records gets into the store, and nothing leaves this machine.
 ENVIRON = {

@@ -11,6 +11,7 @@ from sftplay import console
 from sftplay.errors import NotFoundError, RefusedError
 from sftplay.files import hash_file
 from sftplay.gguf_file import named_gguf
+from sftplay.gguf_owner import require_own_gguf
 from sftplay.model.answers.answerer import Answerer, report_sampling, sampling_of, system_of
 from sftplay.model.answers.generate import Answer, Request
 from sftplay.model.answers.prompts import make_prompter
@@ -109,9 +110,17 @@ def open_gguf_answerer(job: Job) -> GgufAnswerer:
 
 
 def _file(run: Run, given: str) -> Path:
-    """Return the GGUF file that was named, or the run's newest one."""
+    """Return the GGUF file that was named, or the run's newest one. A file that no run lists is
+    warned of.
+    """
     if given != NEWEST_GGUF:
-        return named_gguf(run, given)
+        file = named_gguf(run, given)
+        if not require_own_gguf(run, file):
+            console.warning(
+                f"{file}: no run here lists this file, so whose weights it holds is not known;"
+                f" prompts and style are those of run {run.name}"
+            )
+        return file
     files = read_json(run.require_gguf() / "proof.json", files=dict)["files"]
     models = [run.gguf / name for name, proof in files.items() if proof["kind"] == "model"]
     if not models:

@@ -75,16 +75,30 @@ def what_it_replaces(place: Path, record: Mapping[str, Any]) -> str:
         return ""  # none, or damaged
     if _asked(old) == _asked(record):
         return ""
-    with_or_not = "with" if old["settings"].get("chat_template") else "without"
     rows = sum(count for count in old["rows"].values() if isinstance(count, int))
-    data = " of other files" if old.get("files") != record.get("files") else ""
-    return f"replaces the evaluation of {console.count_of(rows)}{data}, {with_or_not} the chat template"
+    found = f"replaces the evaluation of {console.count_of(rows)}"
+    was, now = old["settings"], record["settings"]
+    if _contents(old) != _contents(record):
+        found += " of other files"
+    if old.get("datasets") != record.get("datasets"):
+        found += " of other datasets"
+    if was.get("chat_template") != now.get("chat_template"):
+        found += f", {'with' if was.get('chat_template') else 'without'} the chat template"
+    elif was.get("system") != now.get("system"):
+        found += ", with another style prompt"
+    return found
 
 
 def _asked(record: Mapping[str, Any]) -> list[Any]:
     settings = record["settings"]
     asked = [settings.get(key) for key in ("limit", "chat_template", "system")]
-    return [record["rows"], *asked, record.get("files"), record.get("datasets")]
+    return [record["rows"], *asked, _contents(record), record.get("datasets")]
+
+
+def _contents(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the hashes of a task's files, whatever paths led to them."""
+    files = record.get("files") or {}
+    return {kind: sorted(map(str, hashes.values())) for kind, hashes in files.items()}
 
 
 def _report(record: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from sftplay.content import code_hash
 from sftplay.data.pipeline import FOLDERS
+from sftplay.errors import SftplayError
 from sftplay.freshness import STAMP
 from sftplay.model.backends.targets import record_of
 from sftplay.model.forward.collate import Packer
@@ -47,13 +48,25 @@ def opening(
         "template": {key: plan.facts.get(key) for key in ("eot", "eot_id", "date")}
         | {"hash": plan.facts["template_hash"]},
         "style": plan.facts.get("style"),
-        "trackers": list(plan.settings.train.trackers),
+        "trackers": [*plan.settings.train.trackers, *still_tracked(plan)],
         "data": {key: plan.facts.get(key) for key in _DATA} | _mixed(plan.settings),
         "versions": stamp.versions,
         "effective": _effective(plan, assembly, first_batch),
         "code_hash": code_hash(),
         **surroundings(),
     }
+
+
+def still_tracked(plan: Plan) -> list[str]:
+    """Return trackio where an earlier start of the run named it and this one does not: a run that
+    is shown stays shown.
+    """
+    try:
+        earlier = read_json(plan.run.record).get("trackers")
+    except SftplayError:
+        return []
+    kept = isinstance(earlier, list) and "trackio" in earlier
+    return ["trackio"] if kept and "trackio" not in plan.settings.train.trackers else []
 
 
 def _mixed(settings: Settings) -> dict[str, Any]:

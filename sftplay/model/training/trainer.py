@@ -30,7 +30,7 @@ from sftplay.model.ranks.collectives import (
     wait_for_all,
 )
 from sftplay.model.ranks.shards import load_whole_optimizer, load_whole_weights, local_part
-from sftplay.model.training import checkpoints
+from sftplay.model.training import checkpoints, resuming
 from sftplay.model.training.loraplus import loraplus_optimizer, rates_of
 from sftplay.model.training.noise import noisy_embeddings
 from sftplay.model.training.order import EpochSampler, FilledRows, real_tokens
@@ -305,13 +305,15 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         """The library's; of a model that is divided among ranks our own files."""
         if checkpoint is None or not self.is_fsdp_enabled:
             super()._load_optimizer_and_scheduler(checkpoint)
-            return
-        states, schedule = (
-            torch.load(Path(checkpoint) / name, weights_only=True, map_location="cpu")
-            for name in ("optimizer.pt", "scheduler.pt")
-        )
-        load_whole_optimizer(self.model, self.optimizer, states)
-        self.lr_scheduler.load_state_dict(schedule)
+        else:
+            states, schedule = (
+                torch.load(Path(checkpoint) / name, weights_only=True, map_location="cpu")
+                for name in ("optimizer.pt", "scheduler.pt")
+            )
+            load_whole_optimizer(self.model, self.optimizer, states)
+            self.lr_scheduler.load_state_dict(schedule)
+        if checkpoint is not None:
+            resuming.go_by(self.settings.train, self)
 
 
 def make_trainer(

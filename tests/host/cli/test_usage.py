@@ -43,6 +43,19 @@ def test_a_wrong_command_line_is_2_and_names_the_word(
     assert "Traceback" not in end.stderr
 
 
+def test_a_word_after_a_task_is_a_run_or_nothing(run_task: RunTask, checkout: Path) -> None:
+    (checkout / "outputs/mine").mkdir(parents=True)
+    for argv, said, todo in (
+        (["infer", "mine"], "inv infer takes a run as an option", "inv infer --run mine"),
+        (["trackio", "extra"], "inv trackio takes no word extra", "inv trackio --help"),
+        (["doctor", "mine"], "inv doctor takes no word mine", "inv doctor --help"),
+    ):
+        end = run_task(*argv)
+        first, second = end.stderr.splitlines()
+        assert (end.returncode, first) == (2, f"✗ {said}")
+        assert second.startswith(f"· next: {todo}"), second
+
+
 @pytest.mark.parametrize(
     ("argv", "said", "todo"),
     [

@@ -123,6 +123,24 @@ def test_evaluations_of_other_rows_are_not_compared_silently(
     assert "d: 20 rows of test" in run_task("runs.compare", "a", "d").stderr
 
 
+def test_val_losses_of_other_rows_are_not_compared_silently(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Neither run was evaluated: the losses are those of the training."""
+    for name, rows, split in (("a", 5, "1"), ("b", 7, "2"), ("c", 5, "1"), ("d", 5, "3")):
+        run = write_run(name)
+        data = {"rows": {"train": 20, "val": rows}, "values_hash": {"train": "t", "val": split}}
+        record = {**json.loads(run.record.read_text()), "val_loss": 1.5, "data": data}
+        run.record.write_text(json.dumps(record))
+    compare.compare(["a", "b"])
+    said = "val losses not comparable: other val rows. a: 5 rows; b: 7 rows"
+    assert f"! {said}" in capsys.readouterr().err
+    assert said in Path("outputs/compare-a-b.html").read_text()
+    compare.compare(["a", "c", "d"])
+    shown = capsys.readouterr().err
+    assert shown.count("not comparable") == 1 and "a: 5 rows; d: 5 rows" in shown
+
+
 def test_tasks_of_lm_eval_stand_side_by_side_with_their_rows() -> None:
     for name, tuned, rows in (("a", 0.5, 40), ("b", 0.75, 20), ("c", 0.0, 0)):
         run = write_run(name)

@@ -47,6 +47,7 @@ def test_the_run_that_finished_last_is_taken(
 
 def test_a_named_run_or_config_stays(started: Path, run_task: RunTask) -> None:
     write_run("first")
+    write_run("run_bnb")
     write_run("last").record_event("finished")
     for argv in (["--run", "first"], ["--config", "configs/run_bnb.yaml"]):
         end = run_task("merge", "--runner", "local", *argv)

@@ -38,6 +38,12 @@ def test_a_port_of_somebody_else_is_named_with_the_next_free_one() -> None:
     assert not Path(".envs").exists()  # seen before anything is installed
 
 
+def test_the_address_opens_the_page_without_smoothing(capsys: pytest.CaptureFixture[str]) -> None:
+    trackio.PAGE.announce(7860, 1.0)
+    trackio.PAGE.report_running("outputs", 7860, "outputs", None)
+    assert capsys.readouterr().err.count("http://127.0.0.1:7860/?smoothing=0") == 2
+
+
 def test_a_second_page_on_one_store_is_refused() -> None:
     with hold(tracked.STORE_LOCK, who="a page"), pytest.raises(BusyError, match="another page"):
         trackio.start()

@@ -23,15 +23,18 @@ def test_event_files_are_written_for_tensorboard_alone_and_a_resume_may_change_t
 ) -> None:
     argv = ("train", "--config", "demo.yaml", "--set", "eval.show=1", "--set", "eval.max_new_tokens=4")  # fmt: skip
     run = project / "outputs/demo"
-    ran = box.run(*argv, "--set", "train.max_steps=2", "--set", "train.trackers=[]", cwd=project)
+    ran = box.run(
+        *argv, "--set", "train.max_steps=2", "--set", "train.trackers=[trackio]", cwd=project
+    )
     assert ran.code == 0, ran.err
-    assert not (run / "tb").exists() and "inv trackio" not in ran.err
-    assert json.loads((run / "run.json").read_text())["trackers"] == []
+    assert not (run / "tb").exists() and "`inv trackio` shows this training" in ran.err
+    assert json.loads((run / "run.json").read_text())["trackers"] == ["trackio"]
     assert (run / "attempts/01-bnb/samples.jsonl").is_file()
-    more = ("--resume", "--set", "train.max_steps=4", "--set", "train.trackers=[trackio]")
+    more = ("--resume", "--set", "train.max_steps=4", "--set", "train.trackers=[]")
     ran = box.run(*argv, *more, cwd=project)
     assert ran.code == 0, ran.err
-    assert "`inv trackio` shows this training" in ran.err and "trackers" not in ran.err
+    assert "`inv trackio` still shows this run" in ran.err
+    assert 'train.trackers ["trackio"] → []' in ran.err
     assert json.loads((run / "run.json").read_text())["trackers"] == ["trackio"]
     assert not (run / "tb").exists()
 
