@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from sftplay.errors import ConfigError, UsageError
 from sftplay.settings import NAME_PATTERN, Settings
+from sftplay.validation import alternatives, in_words
 from sftplay.yamlfile import Marks, dump_yaml, parse_scalar, read_yaml
 
 Said = dict[tuple[str, ...], str]  # key path → the option that set it, for messages
@@ -197,16 +198,15 @@ def _merge_alternatives(problems: Sequence[Any]) -> list[dict[str, Any]]:
     leaves = {tuple(path.split(".")) for path, *_ in walk_settings()}
     mapping = tuple(_MAPPING.split("."))
     merged: dict[tuple[str, ...], dict[str, Any]] = {}
+    said: dict[tuple[str, ...], list[str]] = {}
     for problem in problems:
         loc = tuple(str(part) for part in problem["loc"])
         key = next((loc[:end] for end in range(len(loc), 0, -1) if loc[:end] in leaves), loc)
         if key == mapping:
             key = loc[: len(key) + 1]  # an entry is a place of its own, with a line of its own
-        if key in merged and key != loc:
-            merged[key]["msg"] += f", or {problem['msg'][:1].lower()}{problem['msg'][1:]}"
-        else:
-            merged[key] = {**problem, "loc": key}
-    return list(merged.values())
+        merged.setdefault(key, {**problem, "loc": key})
+        said.setdefault(key, []).append(in_words(problem))
+    return [{**merged[key], "msg": alternatives(said[key])} for key in merged]
 
 
 def _describe(problem: Any, marks: Marks, said: Said) -> str:
@@ -220,7 +220,7 @@ def _describe(problem: Any, marks: Marks, said: Said) -> str:
     key = ".".join(loc)
     if problem["type"] == "extra_forbidden":
         return f"{line}{key}: unknown key{_nearest(loc)}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"]
     if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == NAME_PATTERN:
         message = (
             "lower-case letters, digits, . _ - and no more than 63 of them, a letter or digit first"

@@ -9,8 +9,10 @@ changed it is named.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 
 from sftplay import console
+from sftplay.errors import NotFoundError
 from sftplay.ranks import PLAN_VARIABLE
 
 # Never in a stage's environment; sftplay/host/protocol/hub.py says how a token travels.
@@ -107,3 +109,21 @@ def _is_for_network(name: str) -> bool:
 
 def _sets_training(name: str) -> bool:
     return name in _TRAINING or name.startswith(_TRAINING_FAMILIES)
+
+
+def token_file(environ: Mapping[str, str]) -> Path | None:
+    """Return the file with the hub's token that HF_TOKEN_PATH names; None where it is not set.
+
+    Raises:
+        NotFoundError: there is no such file (66).
+    """
+    given = environ.get("HF_TOKEN_PATH")
+    if not given:
+        return None
+    if not Path(given).is_file():
+        raise NotFoundError(
+            "HF_TOKEN_PATH names a file that is not there",
+            where=given,
+            todo="set HF_TOKEN_PATH to the file with your token of the hub, or unset it",
+        )
+    return Path(given)

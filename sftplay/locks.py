@@ -28,15 +28,20 @@ _PAUSES = (0.001, 0.004, 0.02, 0.05, 0.1, 0.15)  # seconds
 
 @contextmanager
 def hold(
-    path: Path, *, who: str, todo: str = "wait for it to end, or use another run name"
+    path: Path,
+    *,
+    who: str,
+    what: str = "this run",
+    todo: str = "wait for it to end, or use another run name",
 ) -> Iterator[None]:
     """Hold `path` exclusively or raise BusyError (75) that names the holder.
 
     Args:
         path: the lock file; made where missing, never removed.
         who: what the holder is, for the other side's message ("train 01-bnb").
+        what: what the lock protects, for the message.
     """
-    fd = acquire(path, who=who, todo=todo)
+    fd = acquire(path, who=who, what=what, todo=todo)
     try:
         yield
     finally:
@@ -58,7 +63,7 @@ def share(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def acquire(path: Path, *, who: str, todo: str = "") -> int:
+def acquire(path: Path, *, who: str, what: str = "this run", todo: str = "") -> int:
     """Lock `path` as `hold` does and return the file descriptor. The lock lasts until its last copy
     is closed, so a child that inherits the descriptor takes the lock over without a gap.
     """
@@ -74,7 +79,7 @@ def acquire(path: Path, *, who: str, todo: str = "") -> int:
         holder = _holder(fd)
         os.close(fd)
         raise BusyError(
-            f"another process holds this run ({holder})", where=str(path.parent), todo=todo
+            f"another process holds {what} ({holder})", where=str(path.parent), todo=todo
         )
     try:
         sign(fd, who)

@@ -25,7 +25,25 @@ _IN_HUB_CACHE = re.compile(
 )
 SPLITS = ("train", "val", "test")
 DATA_FOLDERS = ("processed", "processed_with_style", "rendered", "tokenized")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # OWNER/NAME on the hub
 OUTPUTS = Path("outputs")
+
+
+def output_file(given: str) -> Path:
+    """Return the file that a person names for a result. Missing folders are made in the project alone.
+
+    Raises:
+        NotFoundError: its folder is outside the project and not there: probably a typing error (66).
+    """
+    path = Path(given)
+    folder = path.parent.absolute()
+    if not folder.is_dir() and not folder.resolve().is_relative_to(Path.cwd().resolve()):
+        raise NotFoundError(
+            "no such folder, so nothing is written there",
+            where=str(path.parent),
+            todo=f"make it first: mkdir -p {path.parent}; or name another place",
+        )
+    return path
 
 
 def data_folder(kind: str, settings: Settings) -> Path:

@@ -23,6 +23,12 @@ from sftplay.places import OUTPUTS
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 _KEY = "value"  # of a value that is read by itself
+# What the parser says where something is left open, and what that is.
+_PROBLEMS = {
+    "expected ',' or ']'": "a list that begins with [ has no ] at its end, or no comma between two values",
+    "expected ',' or '}'": "a mapping that begins with { has no } at its end, or no comma between two entries",
+    "found unexpected end of stream": "a quote is not closed",
+}
 Marks = dict[tuple[str, ...], tuple[int, int]]  # key path → (line, column), both from 1
 
 
@@ -186,14 +192,19 @@ def parse_yaml(text: str, name: str, tags: Sequence[str] = ()) -> tuple[dict[str
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = (error.problem or "not valid YAML").replace("\\t", "a tab")
         raise ConfigError(
-            problem,
+            _in_words(error.problem or "not valid YAML"),
             where=_at(name, mark),
             todo="YAML requires spaces, `key: value`, and quotes around text with : or #",
         ) from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"not valid YAML ({error})", where=name) from error
+
+
+def _in_words(problem: str) -> str:
+    """Return what YAML's parser says, in words where it names its own tokens."""
+    said = (words for sign, words in _PROBLEMS.items() if sign in problem)
+    return next(said, problem.replace("\\t", "a tab"))
 
 
 def _loader_with(tags: Sequence[str]) -> type[_CoreLoader]:

@@ -30,6 +30,11 @@ def test_a_second_holder_is_refused_and_told_who(tmp_path: Path) -> None:
             pass
         assert caught.value.code == 75
         assert is_held(lock)
+        with (
+            pytest.raises(BusyError, match="another process holds trackio"),
+            hold(lock, who="its start", what="trackio"),
+        ):
+            pass
     assert not is_held(lock)
 
 

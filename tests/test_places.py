@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from sftplay.errors import NotFoundError
-from sftplay.places import cache_folder, data_folder, find_model, model_record, model_revision
+from sftplay.places import (
+    cache_folder,
+    data_folder,
+    find_model,
+    model_record,
+    model_revision,
+    output_file,
+)
 from sftplay.settings import Settings
 
 
@@ -58,3 +65,17 @@ def test_a_folder_is_used_where_it_is() -> None:
     Path("mine/config.json").write_text("{}")
     assert find_model(settings("./mine")) == Path("mine")
     assert model_revision(settings("./mine")) is None
+
+
+def test_folders_of_an_output_are_made_in_the_project_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    for given in ("new/x.html", "x.html", str(tmp_path / "x.html"), str(tmp_path / "project/a/x")):
+        assert output_file(given) == Path(given)
+    for given in ("../nope/x.html", str(tmp_path / "nope/x.html")):
+        with pytest.raises(NotFoundError, match="no such folder") as refused:
+            output_file(given)
+        assert "mkdir -p" in refused.value.todo
+    assert not (tmp_path / "nope").exists()

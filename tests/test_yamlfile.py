@@ -35,7 +35,7 @@ def test_scalars_follow_the_core_schema() -> None:
         ("a: 1\n---\nb: 2\n", "x:2:1", "several documents"),
         ("- a\n- b\n", "x:1:1", "mapping"),
         ("a:\n\tb: 1\n", "x:2:1", "a tab"),
-        ("a: [1, 2\n", "x:2:1", "expected"),
+        ("a: [1, 2\n", "x:2:1", "has no ] at its end"),
         ("a: " + "[" * 40 + "]" * 40, "x:1:", "nested"),
     ],
 )

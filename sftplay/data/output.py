@@ -36,7 +36,9 @@ def new_files(folder: Path, stage: str) -> Iterator[Path]:
             PermissionDeniedError (77).
     """
     try:
-        with hold(folder / ".lock", who=stage, todo="wait for it to end, or stop it"):
+        with hold(
+            folder / ".lock", what="this folder", who=stage, todo="wait for it to end, or stop it"
+        ):
             sweep(folder)  # what a killed process left behind
             with temporary_folder(folder / stage) as tmp:
                 yield tmp

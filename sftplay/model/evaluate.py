@@ -49,7 +49,7 @@ def run(job: Job) -> None:
     if samples is not None and samples < 1:
         raise UsageError(f"--samples requires a number of rows, 1 or more, not {samples}")
     target.require_tuned()  # before anything slow
-    if job.options.get("tasks"):
+    if job.options.get("tasks") is not None:
         from sftplay.model.lmeval.run import run as run_tasks
 
         run_tasks(job, target)

@@ -44,7 +44,7 @@ def run(job: Job) -> None:
         cache_folder().mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain_os_error(error, cache_folder()) from error
-    if job.options.get("tasks"):
+    if job.options.get("tasks") is not None:
         _fetch_tasks(job)
         return
     only = job.options.get("only")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from sftplay import console
@@ -12,12 +11,10 @@ from sftplay.locks import hold
 from sftplay.model.hub.access import require_token
 from sftplay.model.hub.contents import Publication, changes, gather
 from sftplay.model.hub.upload import upload
-from sftplay.places import published_base
+from sftplay.places import REPOSITORY, published_base
 from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.untrusted import read_json
-
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def run(job: Job) -> None:
@@ -29,7 +26,7 @@ def run(job: Job) -> None:
             another's (76). MachineError: no network (69).
     """
     name, private = str(job.options.get("to") or ""), bool(job.options.get("private"))
-    if not _NAME.fullmatch(name):
+    if not REPOSITORY.fullmatch(name):
         raise UsageError("push requires a repository: --to OWNER/NAME")
     target = Run(job.run_name)
     tuned = target.require_tuned()

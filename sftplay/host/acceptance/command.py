@@ -44,7 +44,12 @@ def run(
     settings = (*overrides, f"train.device={device}")
     call = StageCall(BY_NAME["accept"], config, None, settings, given)
     path = Path(out) if out else acceptance.RESULT
-    with hold(acceptance.WORK.with_name("lock"), who="inv gpu.accept", todo="wait for it"):
+    with hold(
+        acceptance.WORK.with_name("lock"),
+        what="this check",
+        who="inv gpu.accept",
+        todo="wait for it",
+    ):
         code = start(LaunchRequest(call, runner))
         if code:
             return code

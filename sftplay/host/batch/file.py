@@ -16,6 +16,7 @@ from sftplay.cli import DEFAULT_CONFIG
 from sftplay.errors import ConfigError
 from sftplay.files import write_text
 from sftplay.settings import NAME_PATTERN
+from sftplay.validation import in_words
 from sftplay.yamlfile import Marks, read_yaml
 
 SortedBy = Literal[
@@ -188,10 +189,7 @@ def _describe(problem: Mapping[str, Any], marks: Marks) -> str:
     path = tuple(str(part) for part in problem["loc"])
     known = next((path[:end] for end in range(len(path), 0, -1) if path[:end] in marks), None)
     line = f"line {marks[known][0]}: " if known else ""
-    what = {"extra_forbidden": "unknown key", "missing": "this key is wanted"}.get(
-        problem["type"], problem["msg"]
-    )
-    return f"{line}{'.'.join(path)}: {what}"
+    return f"{line}{'.'.join(path)}: {in_words(problem)}"
 
 
 def problems_in(path: Path, lines: Sequence[str]) -> ConfigError:

@@ -47,6 +47,7 @@ def task(
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
             with Boundary(name or body.__name__, passes=(Exit, ParseError)) as end:
+                refuse_empty(given, words)
                 given = from_here(given, words)
                 end.config = given.get("config")
                 if not anywhere:
@@ -70,6 +71,29 @@ def task(
         return made
 
     return decorate
+
+
+def refuse_empty(given: Mapping[str, Any], words: str | None) -> None:
+    """Refuse a value of no characters: a shell variable that is not set, which would otherwise
+    count as an option that was not given.
+
+    Args:
+        words: the parameter whose values are plain words after the task's name.
+
+    Raises:
+        UsageError: an option or a word is empty (2).
+    """
+    for key, value in given.items():
+        if any(isinstance(one, str) and not one.strip() for one in _values(value)):
+            option = "--" + key.strip("_").replace("_", "-")
+            raise UsageError(
+                "a word of the command is empty" if key == words else f"{option} is empty",
+                todo="is a shell variable unset? Give it a value, or leave it out",
+            )
+
+
+def _values(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _enter_project(*, developer: bool) -> None:

@@ -13,6 +13,7 @@ from sftplay.host.cluster.kubernetes import kubernetes_manifest, takeover_manife
 from sftplay.host.cluster.sky import sky_task
 from sftplay.host.cluster.slurm import slurm_script
 from sftplay.host.images import published
+from sftplay.places import output_file
 
 
 def write_slurm(job: ClusterJob, *, pyxis: str | None, second: str | None, out: str | None) -> None:
@@ -84,5 +85,5 @@ def _may_hand_over(job: ClusterJob) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    write_text(path, text)
+    write_text(output_file(str(path)), text)
     console.success(f"written: {path}")

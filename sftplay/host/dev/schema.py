@@ -14,6 +14,7 @@ from typing import Any
 from sftplay import console
 from sftplay.config import apply_override, load_config, validate
 from sftplay.files import write_text
+from sftplay.places import output_file
 from sftplay.settings import Settings
 
 
@@ -45,7 +46,7 @@ def write(output: str | None = None) -> None:
     if output is None:
         console.result(text, end="")
         return
-    write_text(Path(output), text)
+    write_text(output_file(output), text)
     console.success(f"written: {output}")
     console.info(
         f"VS Code and others read it from a config's first line: # yaml-language-server: $schema={output}"

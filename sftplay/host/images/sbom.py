@@ -16,6 +16,7 @@ from sftplay.files import write_text
 from sftplay.host.containers import image_names
 from sftplay.host.local import environments
 from sftplay.host.system.checkout import CHECKOUT
+from sftplay.places import output_file
 
 _ABOUT = """\
 [project]
@@ -37,7 +38,7 @@ def write(stack: str, output: str | None = None) -> None:
     if output is None:
         console.result(text, end="")
         return
-    write_text(Path(output), text)
+    write_text(output_file(output), text)
     packages = text.count('"purl"')
     console.success(f"{output}: {packages} packages of {lock}")
 

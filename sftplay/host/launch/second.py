@@ -28,17 +28,19 @@ def take_terminal(launch: ResolvedLaunch, signals: StopSignals) -> tuple[int | N
         BusyError: the other one trains with other arguments (75).
     """
     first, waited, watched = _newest(launch) + 1, False, False
+    waiting = "another terminal holds this run: waiting for what it starts"
+    watching = (
+        "another terminal watches this training: watching it too;"
+        " Ctrl-C here stops it, closing this terminal does not"
+    )
     while (held := _acquire(launch)) is None:
         if signals.hung_up or (signals.stops and not watched):
             return None, 0
-        if not waited:
-            console.info(
-                "another terminal starts or watches this training: watching it too;"
-                " Ctrl-C here stops it, closing this terminal does not"
-            )
-        waited = True
         start = records.newest(launch.run.launch)
         training = _running(launch, start) if start is not None else None
+        if not waited or (training is not None and not watched):
+            console.info(waiting if training is None else watching)
+        waited = True
         if start is not None and training is not None:
             first, watched = min(first, start.number), True
             if training.watch(signals) is None:

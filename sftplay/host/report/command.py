@@ -15,6 +15,7 @@ from sftplay.host.report.ranks import ranks_of_run
 from sftplay.host.runs.newest import running_or_newest
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.page import html
+from sftplay.places import output_file
 
 
 def write(run: str | None, *, batch: str | None = None, output: str | None = None) -> None:
@@ -25,14 +26,15 @@ def write(run: str | None, *, batch: str | None = None, output: str | None = Non
         output: the file; default: report.html in the folder of the run or batch.
 
     Raises:
-        UsageError: both of them (2). NotFoundError: no such run, or the batch was never run
-            (66).
+        UsageError: both of them (2). NotFoundError: no such run, or the batch was never run,
+            or no such folder for the file (66).
     """
     if run is not None and batch is not None:
         raise UsageError(
             "a report is of one run or of one batch",
             todo="inv report RUN, or inv report --batch FILE",
         )
+    given = output_file(output) if output else None
     if batch is None:
         view = require_run(run) if run is not None else running_or_newest()
         path, text = view.run.folder / "report.html", of_run(view)
@@ -40,7 +42,7 @@ def write(run: str | None, *, batch: str | None = None, output: str | None = Non
             console.warning(problem)
     else:
         path, text = of_batch(Path(batch))
-    path = Path(output) if output else path
+    path = given or path
     write_text(path, text)
     console.success(f"{path} ({human_size(path.stat().st_size)}): one file, open it in a browser")
 

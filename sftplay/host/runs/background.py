@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sftplay import console
 from sftplay.environment import compose
-from sftplay.errors import MachineError, SftplayError
+from sftplay.errors import BusyError, MachineError, SftplayError
 from sftplay.files import write_json
 from sftplay.host.system.processes import (
     ProcessIdentity,
@@ -82,10 +82,19 @@ class BackgroundPage:
         return page if page.process.is_running() else None
 
     def report_running(self, shown: str, used: int, folder: str, port: int | None) -> None:
-        """Say where it runs already, and how to have another folder or port."""
-        console.success(f"{self.title} already runs for {shown}: {self._address(used)}")
+        """Say where it runs already.
+
+        Raises:
+            BusyError: it shows another folder than the one asked for, or on another port (75).
+        """
+        place = self._address(used)
         if shown != folder or port not in (None, used):
-            console.info(f"next: inv {self.stop_task} first, for another folder or port")
+            wanted = folder if shown != folder else f"port {port}"
+            raise BusyError(
+                f"{self.title} already runs for {shown}: {place}; it is not started for {wanted}",
+                todo=f"open that page; or stop it first: inv {self.stop_task}, then the same command",
+            )
+        console.success(f"{self.title} already runs for {shown}: {place}")
 
     def require_free(self, port: int) -> None:
         """MachineError (69) with the next free port where something listens on this one."""

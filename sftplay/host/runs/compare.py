@@ -5,7 +5,6 @@ side, their curves in one picture.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -25,7 +24,7 @@ from sftplay.host.ui.harmless_console import HarmlessConsole
 from sftplay.host.ui.tables import print_table
 from sftplay.page import html
 from sftplay.page.charts import Series, line_chart
-from sftplay.places import OUTPUTS
+from sftplay.places import OUTPUTS, output_file
 from sftplay.yamlfile import read_yaml
 
 _NOT_COMPARED = ("created", "hash", "precision_reason", "schema_version")
@@ -63,7 +62,7 @@ def compare(names: Sequence[str], output: str | None = None) -> None:
         console.info(f"the same in all: {alike}")
     for line in other_rows(views):
         console.warning(line)
-    path = Path(output) if output else OUTPUTS / f"compare-{'-'.join(names)[:100]}.html"
+    path = output_file(output) if output else OUTPUTS / f"compare-{'-'.join(names)[:100]}.html"
     write_text(path, page(views))
     for view in views:
         for problem in view.problems:

@@ -6,7 +6,7 @@ import time
 
 from sftplay import console
 from sftplay.cli import make_job
-from sftplay.errors import NotFoundError
+from sftplay.errors import BusyError, NotFoundError
 from sftplay.host.containers import available
 from sftplay.host.containers import tensorboard as container_tensorboard
 from sftplay.host.containers.available import AvailableImages
@@ -30,7 +30,7 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
 
     Raises:
         MachineError: the port is another's, or TensorBoard does not start (69). NotFoundError: no
-            such run (66).
+            such run (66). BusyError: one runs already, for other runs or on another port (75).
     """
     folder = OUTPUTS / run if run else OUTPUTS
     if run and not folder.is_dir():
@@ -40,7 +40,9 @@ def start(*, port: int | None = None, run: str | None = None, runner: str = "aut
     choose.check_runner(runner)
     alone = choose.needs_no_engine(runner, active.named())
     shelf = AvailableImages() if alone else available.find()
-    with hold(PAGE.lock, who="the start of TensorBoard", todo="wait a moment"):
+    with hold(
+        PAGE.lock, what="TensorBoard", who="its start", todo="wait a moment, then the same command"
+    ):
         running = PAGE.ours() or (
             container_tensorboard.ours(shelf.engine) if shelf.engine else None
         )
@@ -73,7 +75,10 @@ def start_for(settings: Settings, runner: str) -> None:
         console.warning(
             f"this training writes nothing for TensorBoard: train.trackers is {settings.train.trackers}"
         )
-    start(port=settings.tensorboard.port, runner=runner)
+    try:
+        start(port=settings.tensorboard.port, runner=runner)
+    except BusyError as other:  # a page of other runs is no reason not to train
+        console.warning(f"{other}; the training continues without a page of its own")
 
 
 def stop() -> None:

@@ -39,13 +39,15 @@ def start(*, port: int | None = None, run: str | None = None) -> None:
 
     Raises:
         MachineError: the port is another's, no environment can be made, or the page does not start
-            (69). NotFoundError: no such run (66). BusyError: a page runs that was not started here
-            (75).
+            (69). NotFoundError: no such run (66). BusyError: a page runs that was not started here,
+            or one for other runs or on another port (75).
     """
     if run:
         require_run(run)
     folder = str(Run(run).folder if run else OUTPUTS)
-    with hold(PAGE.lock, who="the start of trackio", todo="wait a moment"):
+    with hold(
+        PAGE.lock, what="trackio", who="its start", todo="wait a moment, then the same command"
+    ):
         running = PAGE.ours()
         if running:
             PAGE.report_running(running.folder, running.port, folder, port)

@@ -26,7 +26,9 @@ def main(argv: Sequence[str]) -> int:
     """Mirror once, then answer and follow until a signal comes. Returns the exit code."""
     port, only = int(argv[0]), argv[1] if len(argv) > 1 else None
     try:
-        with hold(STORE_LOCK, who="trackio's page", todo="inv stop-trackio"):
+        with hold(
+            STORE_LOCK, what="trackio's store", who="trackio's page", todo="inv stop-trackio"
+        ):
             mirror = Mirror(Store(), only)
             console.info(f"rows written: {mirror.update():,}")
             stop = threading.Event()

@@ -20,6 +20,7 @@ from sftplay.data.progress import progress
 from sftplay.errors import BusyError, DataError, RefusedError, StorageError, UsageError
 from sftplay.files import explain_os_error, hash_json, write_json
 from sftplay.model.answers.prompt_file import Prompt, read_prompts, stem
+from sftplay.places import output_file
 from sftplay.runs import Run
 from sftplay.stages import Job
 from sftplay.untrusted import read_json
@@ -70,7 +71,9 @@ def _output(job: Job, source: Path) -> Path:
     given = job.options.get("output")
     kind = next((f".{name}" for name in ("base", "gguf") if job.options.get(name)), "")
     suffix = f"{kind}.jsonl"
-    output = Path(given) if given else Run(job.run_name).predictions / f"{stem(source)}{suffix}"
+    output = (
+        output_file(given) if given else Run(job.run_name).predictions / f"{stem(source)}{suffix}"
+    )
     if output.is_dir() or (output.exists() and output.samefile(source)):
         raise UsageError(
             "the answers need a file of their own",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from sftplay.environment import token_file
 from sftplay.errors import (
     MachineError,
     NotFoundError,
@@ -17,11 +17,13 @@ from sftplay.errors import (
 
 
 def read_token() -> str | None:
-    """Return the token from the file that HF_TOKEN_PATH names; never from an argument, never printed."""
-    path = os.environ.get("HF_TOKEN_PATH")
-    if path and Path(path).is_file():
-        return Path(path).read_text(encoding="utf-8").strip() or None
-    return None
+    """Return the token from the file that HF_TOKEN_PATH names; never from an argument, never printed.
+
+    Raises:
+        NotFoundError: it is not there (66).
+    """
+    path = token_file(os.environ)
+    return path.read_text(encoding="utf-8").strip() or None if path else None
 
 
 def require_token() -> str:
@@ -42,6 +44,23 @@ def require_token() -> str:
 def first_line(error: BaseException) -> str:
     """Return what an error says, in one line."""
     return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+
+
+# What the system says, and what that means.
+_NETWORK = {
+    "Name or service not known": "its name can't be looked up; this machine has no network",
+    "Temporary failure in name resolution": "its name can't be looked up; this machine has no network",
+    "Network is unreachable": "this machine has no network",
+    "No route to host": "this machine has no network",
+    "Connection refused": "the connection was refused",
+    "timed out": "it does not answer",
+}
+
+
+def _why(error: BaseException) -> str:
+    """Return in words why there is no connection."""
+    said = first_line(error)
+    return next((words for sign, words in _NETWORK.items() if sign in said), said)
 
 
 @contextmanager
@@ -85,7 +104,7 @@ def hub_errors(repository: str) -> Iterator[None]:
         OSError,
     ) as error:
         raise MachineError(
-            f"the hub can't be reached: {first_line(error)}",
+            f"the hub can't be reached: {_why(error)}",
             where=repository,
-            todo="nothing was published, since a push is one commit; the same command tries again",
+            todo="nothing was published, since a push is one commit; connect to the network (a proxy: HTTPS_PROXY), the same command tries again",
         ) from error

@@ -33,7 +33,7 @@ class Repository:
     elsewhere: str = ""
 
 
-def _bytes_to_fetch(wanted: Repository) -> int:
+def _bytes_to_fetch(wanted: Repository, token: str | None) -> int:
     """Return the size of the wanted files that are not in the cache; 0 where the hub doesn't say: the
     download that follows has its error.
     """
@@ -45,7 +45,7 @@ def _bytes_to_fetch(wanted: Repository) -> int:
             repo_type=wanted.kind,
             revision=wanted.revision or "main",
             files_metadata=True,
-            token=read_token() or False,
+            token=token or False,
         )
     except (errors.HTTPError, errors.HFValidationError, OSError):  # type: ignore[attr-defined]
         return 0
@@ -65,7 +65,8 @@ def download(wanted: Repository) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     name, revision = wanted.name, wanted.revision
-    size = _bytes_to_fetch(wanted)
+    token = read_token()
+    size = _bytes_to_fetch(wanted, token)
     require_room(
         cache_folder(),
         size,
@@ -83,7 +84,7 @@ def download(wanted: Repository) -> Path:
                 cache_dir=cache_folder() / "hub",
                 allow_patterns=[*wanted.patterns],
                 ignore_patterns=[*wanted.ignored] or None,
-                token=read_token() or False,
+                token=token or False,
                 tqdm_class=counting_into(bar),
             )
         return Path(folder)

@@ -35,6 +35,13 @@ class TaskRun:
         options = job.options
         if options.get("samples") is not None:
             raise UsageError("--samples is for the run's own rows", todo="with --tasks: --limit")
+        if (split := options.get("split") or "val") != "val":
+            raise UsageError(f"--split {split} is for the run's own rows, not for --tasks")
+        if options.get("write_task"):
+            raise UsageError(
+                "--write-task writes the run's own rows as a task, and --tasks evaluates tasks",
+                todo="one after the other: inv eval --write-task, then inv eval --tasks FILE.yaml",
+            )
         limit = options.get("limit")
         if limit is not None and limit < 1:
             raise UsageError(f"--limit requires a number of rows, 1 or more, not {limit}")

@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sftplay.validation import in_words
+
+_NOT_AN_OBJECT = {"model_type": "the request has to be a JSON object"}
 # Notes for whoever keeps the requests: they change no answer.
 _NOTES = {"user", "metadata", "store", "safety_identifier", "prompt_cache_key"}
 
@@ -40,13 +43,6 @@ class ApiError(Exception):
         return {"error": error}
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["text"]
-    text: str
-
-
 class _Lenient(BaseModel):
     """Takes other fields too, so that they can be looked at one by one."""
 
@@ -63,13 +59,41 @@ class ChatMessage(_Lenient):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[_Part]
+    content: str
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _text_only(cls, value: Any) -> Any:
+        """Join the parts of a text; any other kind of content is refused by its name."""
+        if value is None:
+            raise ValueError("a message without text (null) is not supported here")
+        if not isinstance(value, list):
+            return value
+        return "".join(map(_text_of, value))
 
     def plain(self) -> dict[str, str]:
         """Return role and text."""
-        text = self.content
-        joined = text if isinstance(text, str) else "".join(part.text for part in text)
-        return {"role": "system" if self.role == "developer" else self.role, "content": joined}
+        role = "system" if self.role == "developer" else self.role
+        return {"role": role, "content": self.content}
+
+
+def _text_of(part: Any) -> str:
+    """Return the text of a part of a message.
+
+    Raises:
+        ValueError: it is no text, or has more than that.
+    """
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(kind, str):
+        raise ValueError("requires text, or parts that each have a type and a text")
+    if kind != "text":
+        raise ValueError(f"parts of type {kind[:40]} are not supported here, only text")
+    if not isinstance(part.get("text"), str):
+        raise ValueError("a part of type text requires a text")
+    more = sorted(part.keys() - {"type", "text"})
+    if more:
+        raise ValueError(f"{more[0][:40]} in a part of the text is not supported here")
+    return str(part["text"])
 
 
 class _StreamOptions(BaseModel):
@@ -88,10 +112,10 @@ class ChatRequest(_Lenient):
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: int | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stop: list[str] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
-    n: Literal[1] | None = None
+    n: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     response_format: dict[str, Any] | None = None
@@ -103,11 +127,25 @@ class ChatRequest(_Lenient):
             raise ValueError("0 for greedy answers, or at least 1e-6")
         return value
 
+    @field_validator("n")
+    @classmethod
+    def _one_answer(cls, value: int | None) -> int | None:
+        if value not in (None, 1):
+            raise ValueError("several answers to one request are not supported here, only n=1")
+        return value
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _few_texts(cls, value: Any) -> Any:
+        texts = [value] if isinstance(value, str) else value
+        if isinstance(texts, list) and len(texts) > 4:
+            raise ValueError("more than 4 stop texts are not supported here")
+        return texts
+
     @property
     def stops(self) -> list[str]:
         """Texts that end the answer."""
-        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return [text for text in given if text]
+        return [text for text in self.stop or [] if text]
 
     @property
     def limit(self) -> int | None:
@@ -126,7 +164,8 @@ def parse_chat(body: bytes) -> ChatRequest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(word) for word in first["loc"])
-        message = f"{place}: {first['msg']}" if place else str(first["msg"])
+        said = in_words(first) if place else _NOT_AN_OBJECT.get(first["type"], first["msg"])
+        message = f"{place}: {said}" if place else str(said)
         raise ApiError(400, message[:300], param=place or None) from None
     others = [name for name in request.others if name not in _NOTES]
     others += [name for message in request.messages for name in message.others if name != "name"]

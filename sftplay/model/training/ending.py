@@ -146,8 +146,10 @@ def _report_result(result: dict[str, Any]) -> None:
     )
     val = f", val loss {result['val_loss']:.3f}" if result["val_loss"] is not None else ""
     early = " (stopped early: the val loss no longer fell)" if result["stopped_early"] else ""
+    other = round(result["train_seconds"] - result["step_seconds"])
+    between = f" ({other} s of them evaluations and checkpoints)" if other else ""
     console.success(
-        f"trained {console.count_of(result['steps'], 'step')}{early} in {result['train_seconds']:.0f} s, {result['tokens_per_second']:.0f} tokens/s{loss}{val}"
+        f"trained {console.count_of(result['steps'], 'step')}{early} in {result['train_seconds']:.0f} s{between}, {result['tokens_per_second']:.0f} tokens/s{loss}{val}"
     )
 
 

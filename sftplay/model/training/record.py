@@ -133,6 +133,7 @@ def closing(assembly: Assembly, published: str, seconds: float) -> dict[str, Any
         "tokens": telemetry.tokens,
         "tokens_per_second": round(telemetry.tokens_per_second, 1),
         "train_seconds": round(telemetry.seconds, 1),
+        "step_seconds": round(telemetry.step_seconds, 1),
         "seconds": round(seconds, 1),
         "peak_memory_bytes": peak_memory(),
         "stopped_early": state.global_step < state.max_steps,

@@ -74,23 +74,25 @@ class Telemetry(TrainerCallback, ExportableState):
         self.path, self.steps, self.interrupt, self.writes = path, steps, interrupt, writes
         self.trainer: Any = None
         self.tokens = self._earlier = 0  # of the whole run; of the processes before this one
-        self.seconds = 0.0
+        self.seconds = self.step_seconds = 0.0  # of the loop; of its steps alone
         self.losses: list[tuple[int, float]] = []
         self.val_loss: float | None = None
-        self._recent: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+        # ends of steps: the time, that of the steps alone, tokens
+        self._recent: deque[tuple[float, float, int]] = deque(maxlen=WINDOW)
         self._stack = ExitStack()
         self._bar: Any = None
         self._open = False
         self._shown: dict[str, Any] = {}
         self._ranks: list[float] = []  # seconds that each rank computed in the last step
-        self._written = self._began = 0.0
+        self._written = self._began = self._steps_began = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar; a resumed run starts where it was."""
         require_same_weights(self.trainer.model, sharded=self.trainer.is_fsdp_enabled)
         self._began, self._open = time.monotonic(), True
+        self._steps_began = self.trainer.step_clock.now()
         self.load_history(state)
-        self._recent.append((self._began, self.tokens))
+        self._recent.append((self._began, self._steps_began, self.tokens))
         if self.writes:
             self._bar = self._stack.enter_context(
                 progress(state.max_steps, "step", "train", done=state.global_step)
@@ -102,8 +104,8 @@ class Telemetry(TrainerCallback, ExportableState):
         self.interrupt.heard_of([signum for signum, _ in shares])
         now = time.monotonic()
         self.tokens = self._earlier + self.trainer.tokens_seen
-        self._recent.append((now, self.tokens))
-        (start, first), (end, last) = self._recent[0], self._recent[-1]
+        self._recent.append((now, self.trainer.step_clock.now(), self.tokens))
+        (_, start, first), (_, end, last) = self._recent[0], self._recent[-1]
         self._shown["tok/s"] = f"{(last - first) / max(end - start, 1e-9):.0f}"
         self._ranks = [microseconds / 1e6 for _, microseconds in shares]
         if self._bar is not None:
@@ -180,21 +182,22 @@ class Telemetry(TrainerCallback, ExportableState):
 
     @property
     def tokens_per_second(self) -> float:
-        """Speed of this process."""
-        return (self.tokens - self._earlier) / max(self.seconds, 1e-9)
+        """Speed of this process in its steps: evaluations, sample answers and checkpoints left out."""
+        return (self.tokens - self._earlier) / max(self.step_seconds, 1e-9)
 
     def close(self, state: Any = None) -> None:
         """Close the bar; safe to call twice."""
         if self._open:
             self._open = False
             self.seconds = time.monotonic() - self._began
+            self.step_seconds = self.trainer.step_clock.now() - self._steps_began
             self._bar = None
             self._stack.close()
             if state is not None:
                 self._write(state)
 
     def _seconds_per_step(self) -> float | None:
-        """Seconds a step, over the last ones."""
+        """Seconds a step, over the last ones, with what happens between them: for the time left."""
         if len(self._recent) < 2:
             return None
         return (self._recent[-1][0] - self._recent[0][0]) / (len(self._recent) - 1)

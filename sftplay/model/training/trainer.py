@@ -34,6 +34,7 @@ from sftplay.model.training import checkpoints, resuming
 from sftplay.model.training.loraplus import loraplus_optimizer, rates_of
 from sftplay.model.training.noise import noisy_embeddings
 from sftplay.model.training.order import EpochSampler, FilledRows, real_tokens
+from sftplay.model.training.step_clock import StepClock
 from sftplay.settings import Settings
 
 _CALMER = "lower train.learning_rate, or use --set train.precision=fp32; then start a new run, or --resume from the last checkpoint"
@@ -88,6 +89,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
             0  # of them on this rank, predicted as the likeliest token; None: not known
         )
         self.tokens_seen = 0  # real tokens that went through the model, padding not counted
+        self.step_clock = StepClock()
         self._own = StepShare()
         # our loss divides by the step's trained tokens, whatever the accumulation
         self.model_accepts_loss_kwargs = True
@@ -217,8 +219,13 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Val loss per trained token (the Trainer's own average weighs short batches as much as
-        long ones).
+        long ones). Its time, and that of the callbacks that follow it, is not the steps'.
         """
+        with self.step_clock.paused():
+            return self._evaluate_val(metric_key_prefix)
+
+    def _evaluate_val(self, prefix: str) -> dict[str, float]:
+        """Return the val loss, logged and passed on to the callbacks (sample answers)."""
         total, tokens = summed(
             summed_target_loss(
                 self.model,
@@ -234,7 +241,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
                 f"the loss on the val split became {loss} after step {self.state.global_step}",
                 todo="lower train.learning_rate, or use --set train.precision=fp32; then start a new run",
             )
-        metrics = {f"{metric_key_prefix}_loss": loss}
+        metrics = {f"{prefix}_loss": loss}
         self.log(dict(metrics))
         self.control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -257,6 +264,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with self.step_clock.paused():
+            self._save_checked()
+
+    def _save_checked(self) -> None:
+        """Write a checkpoint of finite weights, and remove the ones that are too many."""
         folder = Path(self.args.output_dir)
         if not all(
             bool(torch.isfinite(local_part(p)).all())

@@ -28,6 +28,10 @@ from tests.host.conftest import RunTask
         (["tensorboard", "--port", "http"], "http"),
         (["tensorboard", "--port", "65536"], "65536"),
         (["trackio", "--port", "0"], "a port is 1 to 65535"),
+        (["eval", "--tasks", ""], "--tasks is empty"),
+        (["train", "--config="], "--config is empty"),
+        (["eval", "--set", ""], "--set is empty"),
+        (["logs", ""], "a word of the command is empty"),
     ],
 )
 def test_a_wrong_command_line_is_2_and_names_the_word(

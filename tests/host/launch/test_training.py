@@ -190,6 +190,8 @@ def test_a_second_terminal_can_be_closed(project: Project) -> None:
     assert project.ends(loser) == 128 + signal.SIGHUP
     other = project.start("--no-auto")
     assert project.ends(other) == 75
+    said = project.terminal(other)
+    assert b"with other arguments runs here" in said and b"watching" not in said
     (project.run / "enough").touch()
     assert project.ends(winner) == 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sftplay.errors import MachineError, NotFoundError
+from sftplay.errors import BusyError, MachineError, NotFoundError
 from sftplay.files import write_json
 from sftplay.host.runs import tensorboard
 from sftplay.host.system import processes
@@ -48,6 +48,13 @@ def test_it_answers_when_start_returns_is_started_once_and_stops(
         tensorboard.start()
         assert tensorboard.PAGE.ours() == running
         assert f"already runs for outputs: http://127.0.0.1:{port}" in capsys.readouterr().err
+        with pytest.raises(BusyError, match=f"not started for port {port + 1}") as busy:
+            tensorboard.start(port=port + 1)
+        assert busy.value.code == 75 and "inv stop-tb" in busy.value.todo
+        other = Settings.model_validate({"tensorboard": {"port": port + 1}})
+        tensorboard.start_for(other, "auto")  # the training begins all the same
+        assert "the training continues" in capsys.readouterr().err
+        assert tensorboard.PAGE.ours() == running
     finally:
         tensorboard.stop()
     assert processes.is_free(port) and tensorboard.PAGE.ours() is None

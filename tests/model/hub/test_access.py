@@ -1,0 +1,31 @@
+"""Errors of the hub's library, in words."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from sftplay.errors import MachineError, NotFoundError
+from sftplay.model.hub.access import hub_errors, read_token
+
+
+def test_a_machine_without_network_is_told_so() -> None:
+    failed = OSError(socket.EAI_NONAME, "Name or service not known")
+    with pytest.raises(MachineError) as refused, hub_errors("o/n"):
+        raise failed
+    assert "this machine has no network" in str(refused.value)
+    assert "Errno" not in str(refused.value) and "nothing was published" in refused.value.todo
+
+
+def test_the_token_file_that_is_named_has_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(NotFoundError, match="names a file that is not there"):
+        read_token()
+    (tmp_path / "token").write_text("hf_abc\n")
+    assert read_token() == "hf_abc"
+    monkeypatch.delenv("HF_TOKEN_PATH")
+    assert read_token() is None
