@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -44,10 +45,13 @@ def task(
     """
 
     def decorate(body: Body) -> Task[Any]:
+        defaults = {key: one.default for key, one in inspect.signature(body).parameters.items()}
+
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
             with Boundary(name or body.__name__, passes=(Exit, ParseError)) as end:
-                refuse_empty(given, words)
+                typed = {key: one for key, one in given.items() if one != defaults.get(key)}
+                refuse_empty(typed, words)
                 given = from_here(given, words)
                 end.config = given.get("config")
                 if not anywhere:

@@ -43,6 +43,17 @@ def test_a_wrong_command_line_is_2_and_names_the_word(
     assert "Traceback" not in end.stderr
 
 
+@pytest.mark.parametrize(
+    ("task", "option"), [("bench nope", "--args="), ("batch --file=nope", "--submit=")]
+)
+def test_an_option_that_is_empty_by_default_may_be_left_out_or_empty(
+    task: str, option: str, run_task: RunTask
+) -> None:
+    for argv in (task.split(), [*task.split(), option]):
+        end = run_task(*argv)
+        assert end.returncode == 66 and "empty" not in end.stderr, end.stderr
+
+
 def test_a_word_after_a_task_is_a_run_or_nothing(run_task: RunTask, checkout: Path) -> None:
     (checkout / "outputs/mine").mkdir(parents=True)
     for argv, said, todo in (
