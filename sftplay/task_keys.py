@@ -2,6 +2,8 @@
 it, which may be after hours of answers.
 
 The names are those of TaskConfig, FewshotConfig, GroupConfig and AggMetricConfig in lm-eval's package.
+
+One module although it is long: it is one schema, compared with lm-eval's as one.
 """
 
 from __future__ import annotations

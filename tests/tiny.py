@@ -15,6 +15,11 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+# Turns end with another token than CHATML's, which is the tiny model's own, and begin otherwise.
+OTHER_ENDS = (
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '<|endoftext|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CORPUS = (
     "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May.",

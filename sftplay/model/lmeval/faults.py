@@ -21,7 +21,7 @@ from sftplay.task_file import TaskFile
 
 _UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '(\w+)'")
 _MOST = 5  # lines in a message
-_TODO = "correct the file, or name another one in {}"
+_ADVICE = "correct the file, or name another one in {}"
 
 
 def explain(error: Exception, config: Any, file: TaskFile) -> SftplayError:
@@ -55,10 +55,10 @@ def explain(error: Exception, config: Any, file: TaskFile) -> SftplayError:
                 path, config.dataset_path, (config.dataset_kwargs or {}).get("field")
             )
         except SftplayError as found:
-            found.todo = found.todo or _TODO.format(file.path)
+            found.todo = found.todo or _ADVICE.format(file.path)
             return found
         if problems:
-            return DataError("\n".join(problems), todo=_TODO.format(file.path))
+            return DataError("\n".join(problems), todo=_ADVICE.format(file.path))
     said = reason(_innermost(error))
     if others := [*(config.dataset_kwargs or {}).keys() - {"data_files", "data_dir"}]:
         return ConfigError(
@@ -68,7 +68,7 @@ def explain(error: Exception, config: Any, file: TaskFile) -> SftplayError:
         )
     known = explain_library_error(error, file.path)
     return known or DataError(
-        f"its data can't be read: {said}", where=str(file.path), todo=_TODO.format(file.path)
+        f"its data can't be read: {said}", where=str(file.path), todo=_ADVICE.format(file.path)
     )
 
 

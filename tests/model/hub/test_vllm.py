@@ -20,17 +20,12 @@ from sftplay.host.system.uv import find_uv
 from tests.box import ROOT, Box
 from tests.model.plain_inference import QUESTIONS
 from tests.model.serving.conftest import free_port
-from tests.tiny import make_tiny_model
+from tests.tiny import OTHER_ENDS, make_tiny_model
 
 # 800 MB of packages; vLLM takes half a minute to import and a minute to start
 pytestmark = pytest.mark.long
 
 LOCK = ROOT / "images" / "vllm-test.lock"
-# Turns end with another token than the base's, and begin with another word.
-TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '<|endoftext|>' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
-)
 OFFLINE = {
     "VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": "",
@@ -155,7 +150,7 @@ def test_it_answers_by_the_line_of_the_card(
 ) -> None:
     """As `infer` does, by the run's template and end token: adapter, base and merged model."""
     base = make_tiny_model(tmp_path / "base", width=128)  # vLLM takes heads of 32 and more
-    (project / "ends.jinja").write_text(TEMPLATE)
+    (project / "ends.jinja").write_text(OTHER_ENDS)
     values = {"model.name": base, "data.chat_template": "ends.jinja", "data.eot": "<|endoftext|>",
               "train.max_steps": 40, "train.learning_rate": 0.02, "infer.max_new_tokens": 24}  # fmt: skip
     words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]

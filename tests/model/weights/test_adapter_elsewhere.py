@@ -22,6 +22,7 @@ from sftplay.model.weights.vllm import vllm_line
 from sftplay.places import DEFAULT_MODEL, PublishedBase, published_base
 from sftplay.settings import Settings
 from tests.box import Box
+from tests.tiny import OTHER_ENDS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 IDS = list(range(3, 40))
@@ -107,19 +108,12 @@ def test_a_base_of_the_hub_is_named_by_id_and_revision(
     assert torch.allclose(found, _logits(PeftModel.from_pretrained(base, moved))[0, -1], atol=1e-5)
 
 
-# Turns end with another token than the base's, and begin with another word.
-ENDS = (
-    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '<|endoftext|>' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
-)
-
-
 @pytest.mark.long  # a training, and two processes that import everything: 25 s
 def test_the_lines_of_a_card_end_where_the_run_does(
     project: Path, tiny_model: Path, box: Box
 ) -> None:
     """Template and end token of the run, not of its base: adapter and merged model."""
-    (project / "ends.jinja").write_text(ENDS)
+    (project / "ends.jinja").write_text(OTHER_ENDS)
     values = {"data.chat_template": "ends.jinja", "data.eot": "<|endoftext|>"}
     values |= {"train.max_steps": "40", "train.learning_rate": "0.02"}
     words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
