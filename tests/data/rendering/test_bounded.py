@@ -130,9 +130,10 @@ def test_what_kills_the_process_of_the_trial_kills_no_other(
         while True:
             pass
 
-    monkeypatch.setattr(trial, "_SECONDS", 1)
+    monkeypatch.setattr(trial, "_MEMORY", 1 << 28)  # filled long before the seconds are over
     with pytest.raises(DataError, match="memory"):
         trial.try_out("", fill_the_memory, "here")
+    monkeypatch.setattr(trial, "_SECONDS", 1)
     with pytest.raises(DataError, match="does not end"):
         trial.try_out("", never_end, "here")
     with pytest.raises(DataError, match="ZeroDivisionError"):

@@ -7,9 +7,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from sftplay.ranks import RankRecord, read_plan, write_record
+
+
+def wait_until(so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not so() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def main() -> None:
@@ -19,6 +26,9 @@ def main() -> None:
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda signum, frame: stopped.append(signum))
     (path.parent / f"pid-{rank}").write_text(str(os.getpid()))
+    # Whoever ends first has the agent stop the other, which may not have come this far yet.
+    pids = [path.parent / f"pid-{one}" for one in range(int(os.environ["WORLD_SIZE"]))]
+    wait_until(lambda: all(pid.exists() for pid in pids))
 
     def leave(code: int, cause: str) -> None:
         record = RankRecord(plan.nonce, rank, 0, code, 0, time.time(), cause, message="it said so")  # type: ignore[arg-type]
@@ -26,9 +36,7 @@ def main() -> None:
         os._exit(code)
 
     if act == "wait":
-        deadline = time.monotonic() + 60
-        while not stopped and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: bool(stopped))
         leave(85, "signal")
     if act == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
