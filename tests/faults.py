@@ -182,6 +182,43 @@ def rank_one_hangs() -> None:
     _in_step_three_of_rank_one(lambda: time.sleep(40))
 
 
+def rank_one_is_stopped_while_it_tells_the_others() -> None:
+    """A stop that reaches rank 1 when it has just told the others that there is none."""
+    import os
+    import signal
+
+    from sftplay.model.training.trainer import Trainer
+
+    ranks_are_forked()
+    right = Trainer.share_step
+
+    def interrupted(self: Any, signum: int) -> Any:
+        if os.environ.get("RANK") == "1" and self.state.global_step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return right(self, signum)
+
+    Trainer.share_step = interrupted  # type: ignore[method-assign]
+
+
+def rank_one_is_stopped_when_the_val_loss_ends_the_training() -> None:
+    """A stop that reaches rank 1 when all have decided, with no word, that there is no next step."""
+    import os
+    import signal
+
+    from sftplay.model.training.trainer import Trainer
+
+    ranks_are_forked()
+    right = Trainer.evaluate
+
+    def interrupted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = right(self, *args, **kwargs)
+        if os.environ.get("RANK") == "1" and self.control.should_training_stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    Trainer.evaluate = interrupted  # type: ignore[method-assign]
+
+
 def _in_step_three_of_rank_one(act: Any) -> None:
     import os
 

@@ -332,7 +332,7 @@ def _loop(plan: Plan, assembly: Assembly, checkpoint: Path | None, progress: Pro
         assembly.telemetry.close()
     step = trainer.state.global_step
     progress.step = max(progress.step, step)
-    if assembly.interrupt.signum and step < trainer.state.max_steps:
+    if assembly.interrupt.agreed and step < trainer.state.max_steps:
         _event(plan, "interrupted", step=step, signal=assembly.interrupt.signum)
         wait_for_all()  # the agent ends the other ranks when the first one leaves
         raise InterruptedSavedError(

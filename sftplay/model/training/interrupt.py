@@ -21,10 +21,16 @@ class Interrupt:
     """Remembers that a person (or an engine) asked for the end.
 
     Installed around the training loop only.
+
+    Attributes:
+        signum: the signal that came, here or to another rank; 0: none.
+        agreed: every rank knows of it, so that all leave after the same step. Only this decides: a
+            signal may come at any moment, and the other ranks learn of it after the next step.
     """
 
     def __init__(self) -> None:
         self.signum = 0
+        self.agreed = False
         self._since = 0.0
 
     def install(self) -> None:
@@ -45,6 +51,7 @@ class Interrupt:
             signums: what each rank received; 0: nothing.
         """
         asked = [(signum, rank) for rank, signum in enumerate(signums) if signum]
+        self.agreed = bool(asked)
         if asked and not self.signum:
             (self.signum, rank), self._since = asked[0], time.monotonic()
             console.warning(f"stopping: rank {rank} was asked to; saving a checkpoint")

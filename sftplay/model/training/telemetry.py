@@ -114,7 +114,7 @@ class Telemetry(TrainerCallback, ExportableState):
         if now - self._written > 1:
             self._written = now
             self._write(state)
-        if self.interrupt.signum and state.global_step < state.max_steps:
+        if self.interrupt.agreed and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
         if state.global_step >= state.max_steps:
             control.should_log = True  # a curve ends with the run, whatever logging_steps is

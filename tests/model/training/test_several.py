@@ -186,6 +186,35 @@ def test_a_stop_saves_one_step_and_a_resume_goes_on_to_the_byte(
     assert {record["step"] for record in records} == {step}
 
 
+def test_a_stop_that_comes_during_the_exchange_is_obeyed_by_all(project: Path, box: Box) -> None:
+    ran = train(
+        *(box, project, 2, "demo", "train.max_steps=40", "train.ddp_timeout=20"),
+        BOX_BREAK="tests.faults:rank_one_is_stopped_while_it_tells_the_others",
+    )
+    assert ran.code == 85, ran.err
+    # it was after step 3, and the others hear of it after the next one
+    assert ends_of_ranks(project / "outputs/demo") == [(85, 4)] * 2
+
+
+def test_a_stop_that_comes_after_the_last_step_ends_no_rank(project: Path, box: Box) -> None:
+    ran = train(
+        *(box, project, 2, "demo", *TABLE["last step, packing, early stopping"]),
+        *("train.max_steps=40", "train.ddp_timeout=20"),
+        BOX_BREAK="tests.faults:rank_one_is_stopped_when_the_val_loss_ends_the_training",
+    )
+    assert ran.code == 0, ran.err
+    record = Trained(project / "outputs/demo").record
+    assert record["stopped_early"] and record["steps"] < 40
+    assert ends_of_ranks(project / "outputs/demo") == [(0, record["steps"])] * 2
+
+
+def ends_of_ranks(run: Path) -> list[tuple[int, int]]:
+    """Exit code and last step of each rank."""
+    paths = sorted(run.glob("attempts/01-bnb/ranks/00?.json"))
+    records = [json.loads(path.read_text()) for path in paths]
+    return [(record["code"], record["step"]) for record in records]
+
+
 def test_resume_is_byte_equal_and_resharding_goes_on(project: Path, box: Box) -> None:
     sets = ("train.save_steps=2", "lora.dropout=0.1")
     assert train(box, project, 2, "whole", *sets).code == 0
