@@ -3,7 +3,7 @@ everything, and forks.
 
 A fork runs `sftplay.cli.main(argv)` in its own session, working directory and environment, with its
 output in files, and ends with its exit code; it can be killed and stopped like any other. Importing
-torch and TRL takes 10 to 20 s, a fork milliseconds.
+torch, TRL and datasets takes 10 to 20 s, a fork milliseconds.
 """
 
 from __future__ import annotations
@@ -140,10 +140,14 @@ def wait_for(path: Path, seconds: float = 120) -> None:
 def _serve() -> None:
     sys.path.insert(0, str(ROOT))
     import bitsandbytes  # noqa: F401
+    import datasets  # noqa: F401
     import peft  # noqa: F401
     import torch
+    import torch.utils.tensorboard  # noqa: F401
     import transformers.integrations.bitsandbytes
-    import transformers.models.llama.modeling_llama  # noqa: F401
+    import transformers.models.llama.modeling_llama
+    import transformers.trainer
+    from trl import SFTConfig, SFTTrainer  # noqa: F401
 
     from sftplay.cli import main
 
