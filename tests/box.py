@@ -143,10 +143,7 @@ def _serve() -> None:
     import datasets  # noqa: F401
     import peft  # noqa: F401
     import torch
-    import torch.utils.tensorboard  # noqa: F401
-    import transformers.integrations.bitsandbytes
-    import transformers.models.llama.modeling_llama
-    import transformers.trainer
+    import torch.utils.tensorboard
     from trl import SFTConfig, SFTTrainer  # noqa: F401
 
     from sftplay.cli import main
