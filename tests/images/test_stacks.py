@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,8 +63,13 @@ def pins(target: str) -> set[str]:
 
 def distribution(module: str) -> str:
     """The package that brings a module, as locks write its name."""
-    brought = PROVIDES.get(module) or importlib.metadata.packages_distributions()[module][0]
+    brought = PROVIDES.get(module) or installed()[module][0]
     return re.sub(r"[-_.]+", "-", brought).lower()
+
+
+@cache
+def installed() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 @pytest.mark.parametrize("stack", [one for one in STACKS if one != "export"])

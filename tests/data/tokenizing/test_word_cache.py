@@ -152,10 +152,12 @@ def test_the_characters_next_to_a_border_decide_as_the_whole_texts(
 
 
 @pytest.mark.parametrize("kind", KNOWN)
-def test_every_character_has_the_class_that_the_library_gives_it(kind: str) -> None:
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.long), 7])
+def test_every_character_has_the_class_that_the_library_gives_it(kind: str, every: int) -> None:
     """Every character of the first plane between letters, numbers, marks and blanks."""
     backend, words = cached(kind)
-    characters = [chr(code) for code in range(1, 0x10000) if not 0xD800 <= code < 0xE000]
+    codes = [*range(1, 0x3000), *range(0x3000, 0xD800, every), *range(0xE000, 0x10000, every)]
+    characters = [chr(code) for code in codes]
     texts = [
         f"a{char}b {char} 1{char}1 !{char}! \n{char}\n{char}{char}  {char}" for char in characters
     ]
@@ -164,7 +166,7 @@ def test_every_character_has_the_class_that_the_library_gives_it(kind: str) -> N
     answered = [
         (ids_of(own), ids) for own, ids in zip(encoded, known, strict=True) if own is not None
     ]
-    assert len(answered) > 63_000
+    assert len(answered) > 0.99 * len(codes)
     assert all(own == ids for own, ids in answered)
 
 

@@ -27,7 +27,10 @@ def everything(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-@pytest.mark.parametrize(("form", "flag"), [("inv", "--help"), ("tasks.py", "-h")])
+@pytest.mark.parametrize(
+    ("form", "flag"),
+    [("inv", "--help"), pytest.param("tasks.py", "-h", marks=pytest.mark.long)],  # 70 processes
+)
 def test_every_task_shows_its_help_and_does_nothing_else(
     form: str, flag: str, checkout: Path, tmp_path: Path
 ) -> None:

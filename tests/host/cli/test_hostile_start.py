@@ -177,6 +177,8 @@ def test_a_stage_whose_streams_are_closed_or_full(door: Door, tiny_model: Path) 
         done = door.run("process", "--runner", "local", redirect=redirect)
         assert done.returncode == 0, (redirect, done.stderr)
     assert (door.folder / "data/processed/train.jsonl").is_file()
+    if door.name != "installed":
+        return  # the rest begins no other way: what is said of it here holds for all doors
     words = ("--runner", "local", "--set", f"model.name={tiny_model}")
     for stage in ("full-pipeline", "tokenize"):
         assert door.run(stage, *words).returncode == 0

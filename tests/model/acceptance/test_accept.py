@@ -70,6 +70,7 @@ def test_every_step_passes_on_a_cpu_or_says_why_not(
         assert found[name]["state"] == "passed", name
 
 
+@pytest.mark.acceptance
 def test_its_rows_hold_what_the_issue_of_a_gpu_needs(
     accepted: tuple[dict[str, Any], str],
 ) -> None:
