@@ -14,6 +14,7 @@ from sftplay.errors import (
     RefusedError,
     UsageError,
 )
+from sftplay.files import is_of_disk
 
 
 def read_token() -> str | None:
@@ -103,6 +104,8 @@ def hub_errors(repository: str) -> Iterator[None]:
         RuntimeError,  # an upload of a large file that gave up
         OSError,
     ) as error:
+        if is_of_disk(error):
+            raise  # a full disk and the like have codes of their own
         raise MachineError(
             f"the hub can't be reached: {_why(error)}",
             where=repository,

@@ -11,7 +11,7 @@ from typing import Any
 from sftplay import console
 from sftplay.data.progress import progress
 from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
-from sftplay.files import human_size
+from sftplay.files import human_size, is_of_disk
 from sftplay.model.hub.access import first_line, read_token
 from sftplay.model.runtime.disk_room import require_room
 from sftplay.model.runtime.hub_progress import counting_into
@@ -110,8 +110,8 @@ def download(wanted: Repository) -> Path:
         errors.HTTPError,  # type: ignore[attr-defined]  # the client library's own, which the hub's module imports
         OSError,
     ) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # disk full and the like own their codes
+        if is_of_disk(error):
+            raise  # a full disk and the like have codes of their own
         raise MachineError(
             f"{name} is not in the cache, and the hub can't be reached",
             todo=f"connect to the network and run the same command again; or {wanted.elsewhere}",

@@ -19,6 +19,16 @@ def test_a_machine_without_network_is_told_so() -> None:
     assert "Errno" not in str(refused.value) and "nothing was published" in refused.value.todo
 
 
+def test_a_full_disk_is_not_a_missing_network(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), hub_errors("o/n"):
+        Path("/dev/full").write_text("x")
+    with pytest.raises(FileNotFoundError), hub_errors("o/n"):
+        (tmp_path / "gone").read_text()
+    # a connection's failure can have a number of the system too
+    with pytest.raises(MachineError), hub_errors("o/n"):
+        socket.create_connection(("127.0.0.1", 9))
+
+
 def test_the_token_file_that_is_named_has_to_be_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
