@@ -142,6 +142,18 @@ class Mix:
             if usable and usable == quota
         ]
 
+    def limit(self) -> str | None:
+        """Say which source has most rows to train on left out; None where half of them are used."""
+        found = [usable["train"] for usable in self._usable]
+        usable, used = sum(found), sum(quotas(found, self.weights))
+        if used * 2 >= usable:
+            return None
+        ended = [
+            f"{name} has {count_of(found[self.names.index(name)])}"
+            for name in self.exhausted("train")
+        ]
+        return f"{' and '.join(ended)}, so {usable - used:,} of {count_of(usable)} are left out"
+
     def off(self) -> Iterable[tuple[str, str]]:
         """Yield (split, what is wrong) for each source that misses its share of a split."""
         for split in SPLITS:

@@ -37,6 +37,12 @@ _MIX_SHARE = {
         ("test", "add rows of it, or set a larger data.test_share"),
     )
 }
+_MIX_LIMIT = Finding(
+    "mix_limit",
+    "note",  # it may be what is wanted: --strict goes on
+    "one source of data.mix limits all others",
+    "lower its weight, or add rows to it; if you want all rows, use data.raw instead of data.mix",
+)
 MAX_NAMES = 100  # keys that are dropped, by name; some data has a new name in every row
 
 
@@ -190,6 +196,8 @@ class ProcessCounts:
         self.mix = mix
         for split, what in mix.off():
             self.findings.add(_MIX_SHARE[split], what)
+        if limit := mix.limit():
+            self.findings.add(_MIX_LIMIT, limit)
 
     @property
     def near_dropped(self) -> int:

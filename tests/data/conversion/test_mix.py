@@ -152,6 +152,22 @@ def test_a_source_without_rows_in_a_split_is_named(project: Project) -> None:
     assert _by_source(project)["test"] == {"a": 20}
 
 
+def test_a_source_that_has_most_rows_left_out_is_named(two: Project) -> None:
+    two.put("c.jsonl", jsonl(questions(30, first=MANY + 1000)))
+    done = _mix(two, "{data/raw/a.jsonl: 3, data/raw/b.jsonl: 1, data/raw/c.jsonl: 1}", "--strict")
+    assert done.code == 0, done.said
+    a, _, c = two.report()["mix"]["sources"]
+    said = done.said.partition("limits all others: ")[2].partition("\n")[0]
+    assert said.startswith("data/raw/c.jsonl has "), done.said
+    counted = two.report()["rows"]
+    left, usable = re.findall(r"so ([\d,]+) of ([\d,]+) rows", said)[0]
+    of_train = sum(_by_source(two)["train"].values())
+    assert int(usable.replace(",", "")) - int(left) == of_train
+    assert int(left) <= counted["left_out"] and a["rows"]["train"] == 3 * c["rows"]["train"]
+    done = _mix(two, "{data/raw/a.jsonl: 30, data/raw/b.jsonl: 6, data/raw/c.jsonl: 1}")
+    assert done.code == 0 and "limits all others" not in done.said, done.said
+
+
 def test_a_share_that_no_split_can_have_is_named_for_each(two: Project) -> None:
     two.put("c.jsonl", jsonl(questions(100, first=MANY + 1000)))
     done = _mix(two, "{data/raw/a.jsonl: 1, data/raw/b.jsonl: 1, data/raw/c.jsonl: 1e-9}")
