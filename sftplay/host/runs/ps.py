@@ -53,7 +53,7 @@ def show() -> None:
         return
     rows = [("what", "run", "runner", "stack", "since", "state", "where")]
     rows += [
-        (f.stage, f.run or "-", f.runner, f.stack or "-", f.since, _state(f), f.where)
+        (f.stage, f.run or "-", f.runner, f.stack or "-", f.since or "-", _state(f), f.where)
         for f in found
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

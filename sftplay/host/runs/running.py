@@ -13,7 +13,7 @@ from sftplay.host.containers import of_project
 from sftplay.host.containers.engine import Engine
 from sftplay.host.protocol import records
 from sftplay.host.runs import tensorboard, trackio
-from sftplay.host.system.processes import lock_holder
+from sftplay.host.system.processes import identify, lock_holder
 from sftplay.locks import is_held
 from sftplay.places import OUTPUTS
 from sftplay.runs import Run
@@ -102,7 +102,7 @@ def _contained(engine: Engine) -> Iterator[RunningItem]:
             found.run,
             COMPOSE if found.composed else "docker",
             found.stack,
-            time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(found.created)),
+            _moment(found.created),
             found.state,
             f"container {found.id[:12]}",
             is_watched(Run(found.run)) if trains else None,
@@ -121,7 +121,8 @@ def _unclaimed(known: set[str]) -> Iterator[RunningItem]:
         if run.name not in known and is_held(lock):
             pid = lock_holder(lock)
             where = f"process {pid}" if pid else "a process that is not seen from here"
-            yield RunningItem("train", run.name, UNKNOWN, "", "", "running", where, pid=pid)
+            since = _since(pid)
+            yield RunningItem("train", run.name, UNKNOWN, "", since, "running", where, pid=pid)
 
 
 def serve_lock(name: str) -> Path:
@@ -140,7 +141,7 @@ def _servers(known: set[str]) -> Iterator[RunningItem]:
         if name not in known and is_held(lock):
             pid = lock_holder(lock)
             where = f"process {pid}" if pid else "a process that is not seen from here"
-            yield RunningItem(SERVE, name, "local", "", "", "running", where, pid=pid)
+            yield RunningItem(SERVE, name, "local", "", _since(pid), "running", where, pid=pid)
 
 
 def _pages() -> Iterator[RunningItem]:
@@ -149,7 +150,19 @@ def _pages() -> Iterator[RunningItem]:
         found = page.ours()
         if found is not None:
             where = f"process {found.process.pid}, port {found.port}"
-            yield RunningItem(page.name, "", "local", stack, "", "running", where)
+            since = _moment(found.process.started)
+            yield RunningItem(page.name, "", "local", stack, since, "running", where)
+
+
+def _moment(seconds: float) -> str:
+    """Return a time, of seconds since 1970, as starts are recorded."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(seconds))
+
+
+def _since(pid: int | None) -> str:
+    """Return when a process began; empty where it is not seen from here."""
+    process = identify(pid) if pid else None
+    return _moment(process.started) if process else ""
 
 
 def is_watched(run: Run) -> bool:

@@ -42,7 +42,11 @@ def test_a_server_is_listed_and_stopped(
     with subprocess.Popen([sys.executable, "-c", SERVER, str(lock)], env=env) as server:
         wait_until(lambda: lock.exists() and lock_holder(lock) == server.pid, "its lock")
         listed = run_task("ps").stdout
-        assert re.search(rf"^serve +{name or '-'} .* process {server.pid}$", listed, re.MULTILINE)
+        assert re.search(
+            rf"^serve +{name or '-'} +local +- +20\d\d-\S+ +running +process {server.pid}$",
+            listed,
+            re.MULTILINE,
+        )
         assert "127.0.0.1:8000" in run_task("status").stdout
         if name:
             assert run_task("stop-serve", "other").returncode == 66
