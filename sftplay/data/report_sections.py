@@ -144,7 +144,7 @@ def mix_table(mix: Report) -> Markup:
     ]
     header = ["source", "weight", "usable rows", "share asked", *SPLITS, "all rows used in"]
     ended = f"each split is filled until one source has no more rows ({mix['strategy']})"
-    return html.table(header, table, caption=f"sources of data.mix: {ended}")
+    return html.table(header, table, caption=f"sources of data.mix: {ended}", wraps=True)
 
 
 def _leaks(rendered: Report | None) -> str:

@@ -103,7 +103,7 @@ def _sources(report: Mapping[str, Any]) -> list[html.Markup]:
         if isinstance(one, Mapping)
     ]
     header = ["source of the mix", "share asked", *SPLITS, "all rows used in"]
-    return [html.table(header, rows)] if rows else []
+    return [html.table(header, rows, wraps=True)] if rows else []
 
 
 def _rows_and_share(source: Mapping[str, Any], split: str) -> str:
