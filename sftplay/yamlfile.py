@@ -23,12 +23,41 @@ from sftplay.places import OUTPUTS
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 _KEY = "value"  # of a value that is read by itself
-# What the parser says where something is left open, and what that is.
-_PROBLEMS = {
-    "expected ',' or ']'": "a list that begins with [ has no ] at its end, or no comma between two values",
-    "expected ',' or '}'": "a mapping that begins with { has no } at its end, or no comma between two entries",
-    "found unexpected end of stream": "a quote is not closed",
-}
+_ALIGN = "begin all entries of one section in the same column, with spaces"
+_QUOTE = "put the text into quotes"
+# A piece of what the parser says; what that is in words, and what to do.
+_PROBLEMS = (
+    (
+        "expected ',' or ']'",
+        "a list that begins with [ has no ] at its end, or no comma between two values",
+        "close it, or put text with [ ] { } , into quotes",
+    ),
+    (
+        "expected ',' or '}'",
+        "a mapping that begins with { has no } at its end, or no comma between two entries",
+        "close it, or put text with [ ] { } , into quotes",
+    ),
+    ("found unexpected end of stream", "a quote is not closed", "close it"),
+    (
+        "mapping values are not allowed",
+        "`key: value` can't stand here: the line begins further right than the one above it or has a"
+        " second colon, or the one above has none",
+        f"{_ALIGN}; put text with a colon into quotes",
+    ),
+    *(
+        (f"expected <block end>, but found '{found}'", "text behind the end of a value", _QUOTE)
+        for found in ("<scalar>", "]", "}", ",")
+    ),
+    ("expected the node content", "a value is missing, or a bracket was never opened", _QUOTE),
+    ("expected <block end>", "this line begins in another column than those above it", _ALIGN),
+    ("expected '<document start>'", "this line begins further left than those above it", _ALIGN),
+    ("sequence entries are not allowed", "a list entry (`- …`) can't stand here", _ALIGN),
+    ("could not find expected ':'", "a key without a colon above this place", "write `key: value`"),
+    ("found character '\\t'", "a tab", "indent with spaces"),
+    ("that cannot start any token", "text can't begin with this character", _QUOTE),
+    ("found unknown escape", "an unknown escape behind \\", "use single quotes, or write \\\\"),
+    ("constructor for the tag", "a tag (!…) of another program", "write the plain value"),
+)
 Marks = dict[tuple[str, ...], tuple[int, int]]  # key path → (line, column), both from 1
 
 
@@ -191,20 +220,19 @@ def parse_yaml(text: str, name: str, tags: Sequence[str] = ()) -> tuple[dict[str
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
+        what, todo = _in_words(error.problem or "not valid YAML")
         mark = error.problem_mark or error.context_mark
-        raise ConfigError(
-            _in_words(error.problem or "not valid YAML"),
-            where=_at(name, mark),
-            todo="YAML requires spaces, `key: value`, and quotes around text with : or #",
-        ) from error
+        raise ConfigError(what, where=_at(name, mark), todo=todo) from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"not valid YAML ({error})", where=name) from error
 
 
-def _in_words(problem: str) -> str:
-    """Return what YAML's parser says, in words where it names its own tokens."""
-    said = (words for sign, words in _PROBLEMS.items() if sign in problem)
-    return next(said, problem.replace("\\t", "a tab"))
+def _in_words(problem: str) -> tuple[str, str]:
+    """Return what YAML's parser says, in words where it names its own tokens, and what to do."""
+    said = ((what, todo) for sign, what, todo in _PROBLEMS if sign in problem)
+    return next(
+        said, (problem, "YAML requires spaces, `key: value`, and quotes around text with : or #")
+    )
 
 
 def _loader_with(tags: Sequence[str]) -> type[_CoreLoader]:

@@ -99,3 +99,32 @@ def test_a_large_file_is_not_a_config(tmp_path: Path) -> None:
 )
 def test_set_values(text: str, value: object) -> None:
     assert parse_scalar(text, "--set a.b") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "what", "todo"),
+    [
+        ("a:\n  b: 1\n   c: 2\n", "3:5", "begins further right", "same column"),
+        ("a:\n  b: 1\n c: 2\n", "3:2", "in another column", "same column"),
+        ("a: 1\n  # no\n b: 2\n", "3:2", "in another column", "same column"),
+        (" a: 1\nb: 2\n", "2:1", "further left", "same column"),
+        ("a: b: c\n", "1:5", "a second colon", "quotes"),
+        ("a\nb: 1\n", "2:2", "the one above has none", "same column"),
+        ("a:\n\tb: 1\n", "2:1", "a tab", "spaces"),
+        ("a: @b\n", "1:4", "can't begin with this character", "quotes"),
+        ("a: - b\n", "1:4", "a list entry", "same column"),
+        ("a: 'b' c\n", "1:8", "behind the end of a value", "quotes"),
+        ("a: [1] b\n", "1:8", "behind the end of a value", "quotes"),
+        ("a: {b: 1}}\n", "1:10", "behind the end of a value", "quotes"),
+        ("a: ]\n", "1:4", "never opened", "quotes"),
+        ('a: "\\q"\n', "1:6", "an unknown escape", "single quotes"),
+        ("a: !x 1\n", "1:4", "a tag", "plain value"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(text: str, place: str, what: str, todo: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_yaml(text, "c.yaml")
+    assert refused.value.where == f"c.yaml:{place}"
+    assert what in refused.value.what and todo in refused.value.todo
+    for leak in ("<", "token", "mapping values", "constructor"):
+        assert leak not in str(refused.value)
