@@ -98,8 +98,9 @@ def figures(view: RunView) -> html.Markup:
         )
     if view.steps:
         items.append(("steps", view.steps, "stopped early" if record.get("stopped_early") else ""))
-    speed, peak = number_in(record, "tokens_per_second"), number_in(record, "peak_memory_bytes")
-    items += [("tokens per second", f"{speed:,.0f}", "")] if speed is not None else []
+    speed, _, how = view.speed.partition(" ")
+    items += [("tokens per second", speed, how)] if speed else []
+    peak = number_in(record, "peak_memory_bytes")
     items += [("peak memory", human_size(peak), "")] if peak is not None else []
     if view.seconds is not None:
         items.append(("time", show_duration(view.seconds), ""))

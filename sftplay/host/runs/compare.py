@@ -16,7 +16,7 @@ from sftplay.files import write_text
 from sftplay.host.runs import curves
 from sftplay.host.runs.comparable import other_rows
 from sftplay.host.runs.detail import HASH, shown
-from sftplay.host.runs.measured import number_in, title_of
+from sftplay.host.runs.measured import title_of
 from sftplay.host.runs.table import before_after, decimals
 from sftplay.host.runs.view import RunView, require_run
 from sftplay.host.ui.format import show_duration
@@ -84,10 +84,7 @@ def outcome(views: Sequence[RunView]) -> list[list[str]]:
         ["steps", *(view.steps for view in views)],
         ["train loss", *(decimals(view.loss) for view in views)],
         ["val loss", *(decimals(view.val_loss) for view in views)],
-        [
-            "tokens/s",
-            *(decimals(number_in(view.record, "tokens_per_second"), ",.0f") for view in views),
-        ],
+        ["tokens/s", *(view.speed for view in views)],
         ["time", *("" if view.seconds is None else show_duration(view.seconds) for view in views)],
     ]
     rows += [

@@ -129,8 +129,7 @@ def _outcome(view: RunView) -> Iterator[tuple[str, str]]:
     yield "steps", view.steps + (" (stopped early)" if record.get("stopped_early") else "")
     yield "loss", _decrease(record.get("first_loss"), view.loss)
     yield "val loss", "" if view.val_loss is None else f"{view.val_loss:.4f}"
-    speed = record.get("tokens_per_second")
-    yield "speed", f"{speed:,.0f} tokens/s" if isinstance(speed, (int, float)) else ""
+    yield "tokens/s", view.speed
     peak = record.get("peak_memory_bytes")
     yield "peak memory", human_size(peak) if isinstance(peak, (int, float)) else ""
     yield "size", human_size(view.size)

@@ -87,6 +87,15 @@ class RunView:
         return best if best is not None else number_in(self.progress, "val")
 
     @property
+    def speed(self) -> str:
+        """Tokens per second of the training steps. Older records have that of the whole loop."""
+        speed = number_in(self.record, "tokens_per_second")
+        if speed is None:
+            return ""
+        whole = "step_seconds" not in self.record
+        return f"{speed:,.0f}" + (" (with evaluations)" if whole else "")
+
+    @property
     def seconds(self) -> float | None:
         """Return the training's duration, all its starts together; that of a running one so far."""
         total, began = 0.0, None

@@ -141,6 +141,16 @@ def test_val_losses_of_other_rows_are_not_compared_silently(
     assert shown.count("not comparable") == 1 and "a: 5 rows; d: 5 rows" in shown
 
 
+def test_a_speed_that_counts_evaluations_is_marked() -> None:
+    """Records without `step_seconds` are from before it was that of the steps alone."""
+    for name, more in (("old", {}), ("new", {"step_seconds": 3.0})):
+        run = write_run(name)
+        record = {**json.loads(run.record.read_text()), "tokens_per_second": 1234.5, **more}
+        run.record.write_text(json.dumps(record))
+    rows = {row[0]: row[1:] for row in compare.outcome([require_run(n) for n in ("old", "new")])}
+    assert rows["tokens/s"] == ["1,234 (with evaluations)", "1,234"]
+
+
 def test_tasks_of_lm_eval_stand_side_by_side_with_their_rows() -> None:
     for name, tuned, rows in (("a", 0.5, 40), ("b", 0.75, 20), ("c", 0.0, 0)):
         run = write_run(name)
