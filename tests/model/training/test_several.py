@@ -188,7 +188,7 @@ def test_a_stop_saves_one_step_and_a_resume_goes_on_to_the_byte(
 
 def test_a_stop_that_comes_during_the_exchange_is_obeyed_by_all(project: Path, box: Box) -> None:
     ran = train(
-        *(box, project, 2, "demo", "train.max_steps=40", "train.ddp_timeout=20"),
+        *(box, project, 2, "demo", "train.max_steps=40", "train.ddp_timeout=60"),
         BOX_BREAK="tests.faults:rank_one_is_stopped_while_it_tells_the_others",
     )
     assert ran.code == 85, ran.err
@@ -199,7 +199,7 @@ def test_a_stop_that_comes_during_the_exchange_is_obeyed_by_all(project: Path, b
 def test_a_stop_that_comes_after_the_last_step_ends_no_rank(project: Path, box: Box) -> None:
     ran = train(
         *(box, project, 2, "demo", *TABLE["last step, packing, early stopping"]),
-        *("train.max_steps=40", "train.ddp_timeout=20"),
+        *("train.max_steps=40", "train.ddp_timeout=60"),
         BOX_BREAK="tests.faults:rank_one_is_stopped_when_the_val_loss_ends_the_training",
     )
     assert ran.code == 0, ran.err

@@ -35,4 +35,4 @@ def test_speed_is_that_of_the_steps_whatever_is_done_between_them(project: Path,
     speeds = [point["tokens_per_second"] for point in points]
     with_all = record["tokens"] / record["train_seconds"]
     assert record["tokens_per_second"] > 1.3 * with_all
-    assert speeds[-1] == pytest.approx(record["tokens_per_second"], rel=0.2)
+    assert speeds[-1] > 1.3 * with_all
