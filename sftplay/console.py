@@ -69,7 +69,7 @@ def result(text: str, end: str = "\n") -> None:
     """
     if sys.stdout.isatty():
         text = harmless(text, colors=True)
-    with _writing_results():
+    with writing_results():
         print(text, end=end, flush=True)  # noqa: T201 - the one place that prints results
 
 
@@ -81,12 +81,17 @@ def flush_results() -> None:
     Raises:
         StorageError: stdout can't be written: a full disk, a device that takes nothing (74).
     """
-    with _writing_results():
+    with writing_results():
         sys.stdout.flush()
 
 
 @contextlib.contextmanager
-def _writing_results() -> Iterator[None]:
+def writing_results() -> Iterator[None]:
+    """A block that does nothing but print results: its faults are those of stdout.
+
+    Raises:
+        StorageError: see `flush_results`.
+    """
     try:
         yield
     except BrokenPipeError:

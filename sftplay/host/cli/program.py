@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from invoke.collection import Collection
@@ -63,7 +64,14 @@ class Menu(Program):
         self._or_usage(super().parse_tasks)
 
     def parse_cleanup(self) -> None:
-        self._or_usage(super().parse_cleanup)
+        """Print the help or the list that was asked for."""
+        with _output_handed_over(), console.writing_results():
+            self._or_usage(super().parse_cleanup)
+
+    def execute(self) -> None:
+        """Run the task."""
+        with _output_handed_over():
+            super().execute()
 
     def _or_usage(self, parse: Callable[[], None]) -> None:
         try:
@@ -72,6 +80,29 @@ class Menu(Program):
             collection = getattr(self, "collection", None)
             console.failure(usage.explain(error, collection.task_names if collection else ()))
             raise Exit(code=2) from None
+
+
+@contextmanager
+def _output_handed_over() -> Iterator[None]:
+    """Hand over what is printed on stdout here, where a closed pipe can still be caught: Python's own
+    last flush would end in 120.
+
+    Raises:
+        SystemExit: its reader is gone (141), or its disk is full (74).
+    """
+    try:
+        try:
+            yield
+        finally:
+            console.flush_results()
+    except BrokenPipeError:  # inv --list | head
+        console.drop_stdout()
+        raise SystemExit(141) from None
+    except StorageError as problem:  # inv --list > /dev/full
+        console.failure(problem)
+        raise SystemExit(problem.code) from None
+    finally:
+        console.settle_stderr()
 
 
 def adopt() -> None:
@@ -90,33 +121,18 @@ def main(argv: Sequence[str], namespace: Collection) -> int:
     """Run the task that `argv` names (its first word is the program). Returns the exit code."""
     console.open_streams()
     hide_token(os.environ)
+    name = Path(argv[0]).name
+    binary = name if name in ("sftplay", "inv") else "tasks.py"
+    menu = Menu(
+        name="sftplay",
+        binary=binary,
+        version=__version__,
+        namespace=namespace,
+        config_class=MenuConfig,
+    )
     try:
-        name = Path(argv[0]).name
-        binary = name if name in ("sftplay", "inv") else "tasks.py"
-        menu = Menu(
-            name="sftplay",
-            binary=binary,
-            version=__version__,
-            namespace=namespace,
-            config_class=MenuConfig,
-        )
-        code = _run(menu, argv)
-        # here, where a closed pipe can still be caught; Python's own last flush would end in 120
-        console.flush_results()
-    except BrokenPipeError:  # tasks.py --list | head
-        console.drop_stdout()
-        return 141
-    except StorageError as problem:  # tasks.py --list > /dev/full
-        console.failure(problem)
-        return problem.code
-    finally:
-        console.settle_stderr()
-    return code
-
-
-def _run(menu: Menu, argv: Sequence[str]) -> int:
-    try:
-        menu.run(list(argv))
+        with _output_handed_over():
+            menu.run(list(argv))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     return 0
