@@ -19,7 +19,7 @@ from sftplay.errors import NotFoundError, PermissionDeniedError, SftplayError, S
 from sftplay.temporary import mark_in_use, sweep, temporary_name
 
 _READ = os.O_RDONLY | os.O_CLOEXEC
-_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE)
+OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE)
 _MOUNTED = 2  # parts of outputs/<run> and data/<kind>: what is above them is the user's own
 
 
@@ -172,11 +172,6 @@ def explain_os_error(error: OSError, path: Path | str) -> SftplayError:
     if error.errno == errno.ENOENT:
         return NotFoundError("no such file or folder", where=name)
     return StorageError(f"input/output error ({error.strerror or error})", where=name)
-
-
-def is_of_disk(error: BaseException) -> bool:
-    """True if a failure is that of a file or a disk of this machine, not that of a connection."""
-    return isinstance(error, OSError) and (error.filename is not None or error.errno in _OF_DISK)
 
 
 def _not_writable(error: OSError, name: str) -> PermissionDeniedError:

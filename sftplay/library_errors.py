@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sftplay.errors import OutOfMemoryError, SftplayError, StorageError
-from sftplay.files import explain_os_error
+from sftplay.files import OF_DISK, explain_os_error
 from sftplay.untrusted import AGAIN
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")  # as Rust and Python word them
@@ -31,11 +31,10 @@ def explain_library_error(error: BaseException, path: Path | str) -> SftplayErro
     Args:
         path: what was read or written.
     """
-    seen: BaseException | None = error
-    while seen is not None:
-        number = seen.errno if isinstance(seen, OSError) else _os_error_in(str(seen))
+    for seen in _chain(error):
+        number = _number_of(seen)
         # What caused another error counts for the disk alone: a missing file may be a bug of ours.
-        if number is not None and (seen is error or number in _WORDS.values()):
+        if number is not None and (seen is error or number in OF_DISK):
             known = seen if isinstance(seen, OSError) else OSError(number, str(seen)[:300])
             return explain_os_error(known, path)
         if _is_out_of_gpu_memory(seen):
@@ -47,8 +46,26 @@ def explain_library_error(error: BaseException, path: Path | str) -> SftplayErro
             return StorageError(f"could not be written ({str(seen)[:200]})", where=str(path))
         if type(seen).__name__ == "SafetensorError":
             return StorageError(f"damaged weights ({str(seen)[:200]})", where=str(path), todo=AGAIN)
-        seen = seen.__cause__
     return None
+
+
+def is_of_disk(error: BaseException) -> bool:
+    """True if a failure is that of a file or a disk of this machine, not that of a connection."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
+    return any(_number_of(seen) in OF_DISK for seen in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what caused it, what caused that, and so on."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__
+
+
+def _number_of(error: BaseException) -> int | None:
+    return error.errno if isinstance(error, OSError) else _os_error_in(str(error))
 
 
 def _is_out_of_gpu_memory(error: BaseException) -> bool:

@@ -28,6 +28,7 @@ SafetensorError = type("SafetensorError", (Exception,), {})
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), 74),
         (Exception("Read-only file system (os error 30)"), 77),
         (caused(RuntimeError("x"), OSError(errno.EDQUOT, "x")), 74),
+        (caused(RuntimeError("x"), OSError(errno.EIO, "x")), 74),
     ],
 )
 def test_a_failing_disk_is_seen_through_a_library(error: BaseException, code: int) -> None:

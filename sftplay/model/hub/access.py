@@ -14,7 +14,7 @@ from sftplay.errors import (
     RefusedError,
     UsageError,
 )
-from sftplay.files import is_of_disk
+from sftplay.library_errors import is_of_disk
 
 
 def read_token() -> str | None:

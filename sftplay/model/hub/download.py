@@ -11,7 +11,8 @@ from typing import Any
 from sftplay import console
 from sftplay.data.progress import progress
 from sftplay.errors import MachineError, NotFoundError, PermissionDeniedError
-from sftplay.files import human_size, is_of_disk
+from sftplay.files import human_size
+from sftplay.library_errors import is_of_disk
 from sftplay.model.hub.access import first_line, read_token
 from sftplay.model.runtime.disk_room import require_room
 from sftplay.model.runtime.hub_progress import counting_into

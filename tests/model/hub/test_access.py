@@ -24,6 +24,16 @@ def test_a_full_disk_is_not_a_missing_network(tmp_path: Path) -> None:
         Path("/dev/full").write_text("x")
     with pytest.raises(FileNotFoundError), hub_errors("o/n"):
         (tmp_path / "gone").read_text()
+    # the hub's library wraps what fails while a large file is read or sent
+    with pytest.raises(RuntimeError, match="while uploading"), hub_errors("o/n"):
+        try:
+            Path("/dev/full").write_text("x")
+        except OSError as error:
+            raise RuntimeError("Error while uploading 'model.safetensors' to the Hub.") from error
+    with pytest.raises(RuntimeError, match="os error 28"), hub_errors("o/n"):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+    with pytest.raises(MachineError), hub_errors("o/n"):
+        raise RuntimeError("Error while uploading 'x' to the Hub.") from ConnectionError("reset")
     # a connection's failure can have a number of the system too
     with pytest.raises(MachineError), hub_errors("o/n"):
         socket.create_connection(("127.0.0.1", 9))
