@@ -32,15 +32,19 @@ Source = Annotated[str, Field(min_length=1)]
 
 
 def _check_weight(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Refuse what is no weight in words about weights; `true` is none, although it is an int."""
+    """Refuse what is no weight in words about weights; `true` is none, although it is an int.
+
+    A whole number stays one, so that it is shown as it was written: 3, not 3.0.
+    """
     try:
-        return check(None if isinstance(value, bool) else value)
+        weight: int | float = check(None if isinstance(value, bool) else value)
     except ValidationError:
         hint = ", with a space after the colon" if value is None else ""
         raise ValueError(f"a weight is a number above 0, at most 1,000,000{hint}") from None
+    return int(weight) if float(weight).is_integer() else weight
 
 
-Weight = Annotated[float, Field(gt=0, le=1e6), WrapValidator(_check_weight)]
+Weight = Annotated[int | float, Field(gt=0, le=1e6), WrapValidator(_check_weight)]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Tracker = Literal["tensorboard", "trackio"]
 

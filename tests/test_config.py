@@ -295,6 +295,13 @@ def test_a_wrong_weight_is_named_with_its_source_and_line(tmp_path: Path, weight
         load_config(path)
 
 
+def test_weights_are_kept_as_they_were_written(tmp_path: Path) -> None:
+    mix = "{a.csv: 3, b.csv: 1.0, c.csv: 0.25, d.csv: 1000000}"
+    settings = load_config(_write(tmp_path, f"data: {{mix: {mix}}}\n"), [])
+    for found in (settings.data.mix, settings.model_dump(mode="json")["data"]["mix"]):
+        assert str(found) == "{'a.csv': 3, 'b.csv': 1, 'c.csv': 0.25, 'd.csv': 1000000}"
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

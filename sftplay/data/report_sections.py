@@ -131,7 +131,7 @@ def mix_table(mix: Report) -> Markup:
     table = [
         [
             one["source"],
-            f"{one['weight']:g}",
+            f"{one['weight']:.15g}",
             f"{one['usable']:,}",
             share_text(one["asked"]),
             *(

@@ -155,7 +155,7 @@ def _settings(
 ) -> Iterator[tuple[str, str]]:
     raw = record.get("raw", "")
     if isinstance(raw, Mapping):
-        yield "data.mix", ", ".join(f"{name}: {weight:g}" for name, weight in raw.items())
+        yield "data.mix", ", ".join(f"{name}: {weight:.15g}" for name, weight in raw.items())
     else:
         yield "data.raw", str(raw)
     style = _mapping(_mapping(_mapping(record, "stages"), "style"), "section")

@@ -63,12 +63,12 @@ def find_changed_rows(run: Run, settings: Settings) -> ChangedRows | None:
         ):  # another format writes the same rows otherwise
             return None
         sections = now.section, then["section"]
-        raw, was = (str(one.get("data.mix") or one["data.raw"]) for one in sections)
+        raw, was = (one.get("data.mix") or one["data.raw"] for one in sections)
         sets = "".join(f" --set {shlex.quote(str(override))}" for override in then["overrides"])
     except (SftplayError, KeyError, TypeError):
         return None
     command = f"inv process --config {run.config}{sets}, then the same command"
     settled = raw != was or now.section != then["section"]
     return ChangedRows(
-        folder, raw, was, command if settled else f"put {was} back as it was; then {command}"
+        folder, str(raw), str(was), command if settled else f"put {was} back as it was; then {command}"
     )

@@ -29,7 +29,7 @@ def test_the_shares_of_a_mix_are_shown() -> None:
         "shares": {"train": 0.745, "test": 1e-5},
         "exhausted_in": ["val"],
     }
-    record["raw"] = {"a.jsonl": 3, "owner/name": 1}
+    record["raw"] = {"a.jsonl": 3.0, "owner/name": 1, "all": 1000000}
     record["report"]["mix"] = {"sources": [{"source": "a.jsonl", **one}, {"rows": 1}, "torn"]}
     run.data_record.write_text(json.dumps(record))
     page = Words(reports.of_run(look_into(run))).text
@@ -40,7 +40,7 @@ def test_the_shares_of_a_mix_are_shown() -> None:
         "1,234 (74.5%)",
         "6 (<0.1%)",
         "all rows used in",
-        "a.jsonl: 3, owner/name: 1",
+        "a.jsonl: 3, owner/name: 1, all: 1000000",
     ):
         assert words in page, words
 
