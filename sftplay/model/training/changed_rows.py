@@ -70,5 +70,8 @@ def find_changed_rows(run: Run, settings: Settings) -> ChangedRows | None:
     command = f"inv process --config {run.config}{sets}, then the same command"
     settled = raw != was or now.section != then["section"]
     return ChangedRows(
-        folder, str(raw), str(was), command if settled else f"put {was} back as it was; then {command}"
+        folder,
+        str(raw),
+        str(was),
+        command if settled else f"put {was} back as it was; then {command}",
     )
