@@ -36,9 +36,8 @@ def pytest_report_header() -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests marked `docker` are skipped, with the reason, where nobody asked for them or no engine
-    answers. The longest tests come first, so that no worker waits for another's at the end.
+    answers.
     """
-    items.sort(key=lambda item: item.get_closest_marker("acceptance") is None)
     marked = [item for item in items if item.get_closest_marker("docker")]
     why = _no_containers(config) if marked else ""
     for item in marked if why else ():
