@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -39,18 +41,21 @@ def test_a_server_is_listed_and_stopped(
     write_run("served")
     lock = serve_lock(name)
     env = {**os.environ, "PYTHONPATH": str(checkout)}
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    began = time.time()
     with subprocess.Popen([sys.executable, "-c", SERVER, str(lock)], env=env) as server:
         wait_until(lambda: lock.exists() and lock_holder(lock) == server.pid, "its lock")
+        seen = time.time()
         listed = run_task("ps").stdout
-        assert re.search(
-            rf"^serve +{name or '-'} +local +- +20\d\d-\S+ +running +process {server.pid}$",
-            listed,
-            re.MULTILINE,
-        )
         assert "127.0.0.1:8000" in run_task("status").stdout
         if name:
             assert run_task("stop-serve", "other").returncode == 66
         end = run_task("stop-serve", *([name] if name else []))
         assert end.returncode == 0 and "is stopped" in end.stderr, end.stderr
         assert server.wait(timeout=10) == 0
+    line = rf"^serve +{name or '-'} +local +- +(20\d\d-\S+) +running +process {server.pid}$"
+    found = re.search(line, listed, re.MULTILINE)
+    assert found is not None, listed
+    since = datetime.fromisoformat(found[1]).timestamp()
+    assert began - 5 <= since <= seen + 5  # in UTC, as it says
     assert "no server" in run_task("stop-serve").stderr
