@@ -131,7 +131,7 @@ def main(argv: Sequence[str], namespace: Collection) -> int:
         config_class=MenuConfig,
     )
     try:
-        with _output_handed_over():
+        with _output_handed_over():  # what is printed before a task is known, too: --version
             menu.run(list(argv))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1

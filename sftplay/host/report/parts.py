@@ -98,8 +98,8 @@ def figures(view: RunView) -> html.Markup:
         )
     if view.steps:
         items.append(("steps", view.steps, "stopped early" if record.get("stopped_early") else ""))
-    speed, _, how = view.speed.partition(" ")
-    items += [("tokens per second", speed, how)] if speed else []
+    speed, note = view.speed
+    items += [("tokens per second", speed, note)] if speed else []
     peak = number_in(record, "peak_memory_bytes")
     items += [("peak memory", human_size(peak), "")] if peak is not None else []
     if view.seconds is not None:

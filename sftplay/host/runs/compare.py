@@ -84,7 +84,7 @@ def outcome(views: Sequence[RunView]) -> list[list[str]]:
         ["steps", *(view.steps for view in views)],
         ["train loss", *(decimals(view.loss) for view in views)],
         ["val loss", *(decimals(view.val_loss) for view in views)],
-        ["tokens/s", *(view.speed for view in views)],
+        ["tokens/s", *(" ".join(view.speed).strip() for view in views)],
         ["time", *("" if view.seconds is None else show_duration(view.seconds) for view in views)],
     ]
     rows += [

@@ -129,7 +129,7 @@ def _outcome(view: RunView) -> Iterator[tuple[str, str]]:
     yield "steps", view.steps + (" (stopped early)" if record.get("stopped_early") else "")
     yield "loss", _decrease(record.get("first_loss"), view.loss)
     yield "val loss", "" if view.val_loss is None else f"{view.val_loss:.4f}"
-    yield "tokens/s", view.speed
+    yield "tokens/s", " ".join(view.speed).strip()
     peak = record.get("peak_memory_bytes")
     yield "peak memory", human_size(peak) if isinstance(peak, (int, float)) else ""
     yield "size", human_size(view.size)

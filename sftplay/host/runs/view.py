@@ -87,13 +87,14 @@ class RunView:
         return best if best is not None else number_in(self.progress, "val")
 
     @property
-    def speed(self) -> str:
-        """Tokens per second of the training steps. Older records have that of the whole loop."""
+    def speed(self) -> tuple[str, str]:
+        """Tokens per second of the training steps, and a note: older records have that of the whole
+        loop. Both empty where none is recorded.
+        """
         speed = number_in(self.record, "tokens_per_second")
         if speed is None:
-            return ""
-        whole = "step_seconds" not in self.record
-        return f"{speed:,.0f}" + (" (with evaluations)" if whole else "")
+            return "", ""
+        return f"{speed:,.0f}", "" if "step_seconds" in self.record else "(with evaluations)"
 
     @property
     def seconds(self) -> float | None:
